@@ -1,0 +1,3 @@
+"""Castsheet: video that keeps its cast."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,62 @@
+"""The command line: thin commands over the same dataclasses that Python users have.
+
+Importing this package imports neither torch nor the model's libraries; each command imports what it needs, so that
+`castsheet --help` and `castsheet sheet` start at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from castsheet import __version__
+from castsheet.cli import machine, make
+from castsheet.errors import CastsheetError
+
+app = typer.Typer(
+    name="castsheet",
+    help="Video that keeps its cast: compose a reference sheet, check it, and make clips that follow it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (make.sheet, make.lint, make.generate, machine.demo):
+    app.command(rich_help_panel="Sheets and clips")(command)
+for command in (machine.inspect, machine.doctor, machine.download):
+    app.command(rich_help_panel="Models and this machine")(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def _terminated(*_signal: object) -> NoReturn:
+    # Leaving by exception lets every temporary file be removed on the way out.
+    sys.exit(128 + signal.SIGTERM)
+
+
+def main() -> None:
+    """Entry point: errors that a user can cause become two lines on stderr and exit code 2; Ctrl-C gives 130."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except CastsheetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

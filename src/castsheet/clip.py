@@ -1,0 +1,293 @@
+"""A finished clip: frames and audio in memory, and the three files that keep them.
+
+`Clip.save("walk.mp4")` writes `walk.mp4` (H.264, AAC), `walk.contact.png` (sheet and frames in one picture)
+and `walk.clip.json` (what made it). All three appear, or none. Names other than the video's carry an infix
+because `walk.png` beside `walk.json` is how a sheet and its manifest are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image
+
+from castsheet import provenance as prov
+from castsheet.contact import contact_sheet
+from castsheet.errors import ImageError, NumericsError, OutputError, SettingsError
+from castsheet.files import sha256, write_atomic
+
+CRF = 14
+# x264's output depends on the number of threads; a fixed number makes equal frames equal bytes.
+ENCODER_THREADS = 4
+SIDECAR_VERSION = 1
+# Sampling rates that AAC can carry.
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+
+_BT709 = 1  # ITU-T H.273 code point of BT.709 for primaries, transfer and matrix alike
+_AAC_FRAME = 1024
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """Where the parts of a saved clip are."""
+
+    video: Path
+    contact: Path
+    sidecar: Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames with what belongs to them.
+
+    Attributes:
+        frames: uint8 (F, H, W, 3), RGB, even H and W.
+        fps: frames a second.
+        audio: float32 (S, 2) in [-1, 1], or None.
+        audio_rate: samples a second; required with audio.
+        sheet: the conditioning picture, for the contact sheet.
+        provenance: settings, seeds, hashes, timings; any values, see `castsheet.provenance.plain`.
+
+    Raises:
+        SettingsError: a shape, type, rate or size that cannot be written.
+        NumericsError: NaN or infinity in the audio.
+    """
+
+    frames: np.ndarray
+    fps: float
+    audio: np.ndarray | None = None
+    audio_rate: int | None = None
+    sheet: Image.Image | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_frames(self.frames, self.fps)
+        if self.audio is not None:
+            _check_audio(self.audio, self.audio_rate)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture track."""
+        return len(self.frames) / self.fps
+
+    def contact(self) -> Image.Image:
+        """The contact sheet; its notes are `provenance["notes"]`, an object of short texts, when given."""
+        notes = self.provenance.get("notes") or {}
+        lines = [(str(label), str(value)) for label, value in notes.items()]
+        return contact_sheet(self.frames, self.fps, self.sheet, notes=lines)
+
+    def save(self, path: Path | str, *, crf: int = CRF) -> ClipFiles:
+        """Write video, contact sheet and sidecar.
+
+        Every part is written under a temporary name before the first is renamed, and the video is renamed
+        last: an existing video always has its other two parts.
+
+        Args:
+            path: the video's path, ending in `.mp4`.
+            crf: H.264 quality, 0 (lossless) to 51; lower is better.
+
+        Raises:
+            OutputError: the name is not `.mp4`, or the disk refused.
+            SettingsError: crf out of range.
+        """
+        files = clip_files(path)
+        if not 0 <= crf <= 51:
+            raise SettingsError(f"crf {crf} is outside 0..51", remedy="use 14 (fine) to 23 (small)")
+        for target in (files.video, files.contact, files.sidecar):
+            if target.is_dir():
+                raise OutputError(f"cannot write {target}: it is a folder", remedy="choose another file name")
+
+        def write_video(video: Path) -> None:
+            encode(video, self.frames, self.fps, self.audio, self.audio_rate, crf=crf)
+            sidecar = prov.dump(self._sidecar(files, video, crf))
+
+            def write_contact(contact: Path) -> None:
+                self.contact().save(contact)
+                write_atomic(files.sidecar, lambda side: _write_text(side, sidecar))
+
+            write_atomic(files.contact, write_contact)
+
+        write_atomic(files.video, write_video)
+        return files
+
+    def _sidecar(self, files: ClipFiles, video: Path, crf: int) -> dict[str, Any]:
+        count, height, width = self.frames.shape[:3]
+        audio = None
+        if self.audio is not None:
+            audio = {"codec": "aac", "rate": self.audio_rate, "samples": len(self.audio)}
+        return {
+            "version": SIDECAR_VERSION,
+            "created": prov.now(),
+            "video": {
+                "file": files.video.name,
+                "sha256": sha256(video),
+                "frames_sha256": prov.pixels_sha256(self.frames),
+                "width": width,
+                "height": height,
+                "frames": count,
+                "fps": self.fps,
+                "codec": "h264",
+                "crf": crf,
+                "audio": audio,
+            },
+            "contact": {"file": files.contact.name},
+            "provenance": self.provenance,
+            "software": prov.versions(),
+            "machine": prov.machine(),
+        }
+
+
+def clip_files(path: Path | str) -> ClipFiles:
+    """The three paths that a clip saved at `path` has.
+
+    Raises:
+        OutputError: the name does not end in `.mp4`.
+    """
+    video = Path(path)
+    if video.suffix.lower() != ".mp4":
+        raise OutputError(
+            f"cannot write a clip to {video}: only .mp4 is written",
+            remedy=f"name it {video.with_suffix('.mp4').name or 'clip.mp4'}",
+        )
+    return ClipFiles(video, video.with_suffix(".contact.png"), video.with_suffix(".clip.json"))
+
+
+def encode(
+    path: Path,
+    frames_FHWC: np.ndarray,
+    fps: float,
+    audio_SC: np.ndarray | None = None,
+    audio_rate: int | None = None,
+    *,
+    crf: int = CRF,
+) -> None:
+    """Encode to H.264 (yuv420p, BT.709, fast start) and AAC; equal input gives equal bytes.
+
+    Raises:
+        OutputError: the encoder or the disk refused.
+    """
+    height, width = frames_FHWC.shape[1:3]
+    try:
+        with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+            video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            video.options = {"crf": str(crf), "preset": "medium", "threads": str(ENCODER_THREADS)}
+            context = video.codec_context
+            context.flags |= Flags.bitexact
+            # Untagged files are read as BT.601 by some players and BT.709 by others: skin tones would shift.
+            context.color_range = ColorRange.MPEG
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            # Every stream has to exist before the first packet is written.
+            sound = None
+            if audio_SC is not None:
+                sound = container.add_stream("aac", rate=audio_rate, layout="stereo")
+                sound.codec_context.flags |= Flags.bitexact
+            for image in frames_FHWC:
+                container.mux(video.encode(_to_yuv(image)))
+            container.mux(video.encode(None))
+            if sound is not None and audio_SC is not None:
+                for block in _audio_blocks(audio_SC, audio_rate):
+                    container.mux(sound.encode(block))
+                container.mux(sound.encode(None))
+    except av.FFmpegError as error:
+        raise OutputError(
+            f"cannot encode {path.name} ({width}x{height}): {error}",
+            remedy="free disk space or choose another folder, then run again",
+        ) from error
+
+
+def read_video(path: Path | str) -> tuple[np.ndarray, float]:
+    """Decode a video file whole.
+
+    Returns:
+        (uint8 (F, H, W, 3) RGB frames, frames a second).
+
+    Raises:
+        ImageError: no such file, not a video, or damaged.
+    """
+    path = Path(path)
+    remedy = "check the path, or make the clip again"
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ImageError(f"{path} has no picture track", remedy="give a video file such as .mp4")
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            frames = [_to_rgb(frame) for frame in container.decode(stream)]
+    except (av.FFmpegError, OSError) as error:
+        raise ImageError(f"cannot read the video {path}: {error}", remedy=remedy) from error
+    if not frames or not rate:
+        raise ImageError(f"cannot read the video {path}: it has no frames", remedy=remedy)
+    return np.stack(frames), float(rate)
+
+
+def _to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), format="rgb24").reformat(
+        format="yuv420p",
+        src_colorspace=Colorspace.ITU709,
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+    )
+
+
+def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    # Colour space and range are the frame's own; the library's reading of the tags is what players do.
+    return frame.to_ndarray(format="rgb24")
+
+
+def _audio_blocks(audio_SC: np.ndarray, rate: int | None) -> Sequence[av.AudioFrame]:
+    blocks = []
+    for start in range(0, len(audio_SC), _AAC_FRAME):
+        samples_CS = np.ascontiguousarray(audio_SC[start : start + _AAC_FRAME].T)
+        block = av.AudioFrame.from_ndarray(samples_CS, format="fltp", layout="stereo")
+        block.sample_rate = rate
+        block.pts = start
+        blocks.append(block)
+    return blocks
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _check_frames(frames: np.ndarray, fps: float) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) < 1:
+        raise SettingsError(
+            f"frames are {frames.dtype} of shape {tuple(frames.shape)}, not uint8 (F, H, W, 3) with F >= 1",
+            remedy="convert the frames before making a Clip",
+        )
+    height, width = frames.shape[1:3]
+    if height < 2 or width < 2 or height % 2 or width % 2:
+        raise SettingsError(
+            f"frames are {width}x{height}; H.264 with 4:2:0 colour needs even sides",
+            remedy="use sides that are multiples of 32, such as 768x448",
+        )
+    if not 0 < fps <= 1000:
+        raise SettingsError(f"fps is {fps}", remedy="use a rate such as 24")
+
+
+def _check_audio(audio: np.ndarray, rate: int | None) -> None:
+    if audio.ndim != 2 or audio.shape[1] != 2 or audio.dtype != np.float32 or len(audio) < 1:
+        raise SettingsError(
+            f"audio is {audio.dtype} of shape {tuple(audio.shape)}; a clip needs float32 (S, 2)",
+            remedy="give stereo samples in [-1, 1]",
+        )
+    if rate not in AAC_RATES:
+        raise SettingsError(
+            f"audio rate {rate} cannot be stored as AAC",
+            remedy=f"resample to one of {', '.join(map(str, AAC_RATES))}",
+        )
+    if not np.isfinite(audio).all():
+        raise NumericsError(
+            "the audio has NaN or infinite samples",
+            remedy="generate without audio, or with another seed or precision",
+        )

@@ -1,0 +1,67 @@
+"""Files that are whole or absent: atomic writes, hashes, optional imports."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from castsheet.errors import DependencyError, OutputError
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then rename it into place.
+
+    Whatever stops the write (full disk, Ctrl-C, a crash of the encoder) leaves the old file, or none.
+
+    Raises:
+        OutputError: the operating system refused (no space, no permission, no such folder).
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept because encoders choose their container by it.
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        # mkstemp makes private files; results get the permissions that any new file of the user's gets.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"cannot write {path}: {reason}", remedy="free disk space or choose another folder, then run again"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in pieces so that 46 GB files do."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises:
+        DependencyError: it is not installed; the message names the install command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DependencyError(
+            f"this needs the package {module!r}, which is not installed",
+            remedy=f'pip install "castsheet[{extra}]"',
+        ) from error

@@ -1,0 +1,173 @@
+"""One block of the denoiser, and what all blocks read about a stream.
+
+The published formulas, in the order in which a block computes them for a stream x:
+
+    x += gate_msa * attn1(rms(x) * (1 + scale_msa) + shift_msa)
+    x += gate_q   * attn2(rms(x) * (1 + scale_q) + shift_q, context * (1 + pscale) + pshift)
+    x += gate_a2v * audio_to_video_attn(...)                       (only beside an audio stream)
+    x += gate_mlp * ff(rms(x) * (1 + scale_mlp) + shift_mlp)
+
+Legend: B batch, T tokens, L context tokens, C or D channels, S segments, R rows of a modulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from castsheet.ltx.config import TransformerConfig
+from castsheet.ltx.layers import Attention, FeedForward, add_gated, clip_segments, modulate, rms
+from castsheet.ltx.rope import Rope
+
+
+@dataclass(frozen=True)
+class CrossConditions:
+    """What the attentions between the streams read about one stream.
+
+    `rows_BSRC` has 4 rows (one segment if they hang on the other stream's sigma), `gate_BSC` one segment.
+    """
+
+    rows_BSRC: Tensor
+    gate_BSC: Tensor
+    rope: Rope
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every block reads about one stream and no block changes.
+
+    `ada_BSRC` has 9 rows a segment, `prompt_BRC` 2; `embedded_BSC` is for the output layer.
+    """
+
+    ada_BSRC: Tensor
+    embedded_BSC: Tensor
+    prompt_BRC: Tensor
+    context_BLD: Tensor
+    rope: Rope
+    segments: tuple[int, ...]
+    bias_TT: Tensor | None
+    cross: CrossConditions | None = None
+
+
+def new_table(rows: int, dim: int) -> nn.Parameter:
+    """A modulation table as an untrained model has it."""
+    return nn.Parameter(torch.randn(rows, dim) / dim**0.5)
+
+
+class Block(nn.Module):
+    """One transformer block: the video stream, and beside it the audio stream if the model has one."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.eps = config.norm_eps
+        dim, head = config.dim, (config.heads, config.head_dim, config.norm_eps)
+        self.attn1 = Attention(dim, dim, *head)
+        self.attn2 = Attention(dim, config.context_dim, *head)
+        self.ff = FeedForward(dim)
+        self.scale_shift_table = new_table(9, dim)
+        self.prompt_scale_shift_table = new_table(2, dim)
+        if not config.audio:
+            return
+        audio_dim, head = config.audio_dim, (config.audio_heads, config.audio_head_dim, config.norm_eps)
+        self.audio_attn1 = Attention(audio_dim, audio_dim, *head)
+        self.audio_attn2 = Attention(audio_dim, config.audio_context_dim, *head)
+        self.audio_ff = FeedForward(audio_dim)
+        self.audio_to_video_attn = Attention(dim, audio_dim, *head)
+        self.video_to_audio_attn = Attention(audio_dim, dim, *head)
+        self.audio_scale_shift_table = new_table(9, audio_dim)
+        self.audio_prompt_scale_shift_table = new_table(2, audio_dim)
+        self.scale_shift_table_a2v_ca_video = new_table(5, dim)
+        self.scale_shift_table_a2v_ca_audio = new_table(5, audio_dim)
+
+    def forward(
+        self,
+        video_BTC: Tensor,
+        video: Conditions,
+        audio_BTC: Tensor | None = None,
+        audio: Conditions | None = None,
+        perturb: bool = False,
+        perturb_audio: bool = False,
+        isolate: bool = False,
+        keep: int | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Both streams through the block. With `keep`, video rows from there on are read but not returned."""
+        crossing = audio is not None and not isolate
+        # Beside audio, the rows to leave out are still keys of video_to_audio_attn after the text attention.
+        early = None if crossing else keep
+        rows = self.scale_shift_table.to(video_BTC.dtype) + video.ada_BSRC
+        x = self._attend_self(video_BTC, video, self.attn1, rows, perturb, early)
+        x = self._attend_text(x, video, self.attn2, rows, self.prompt_scale_shift_table)
+        if audio is None or audio_BTC is None:
+            return self._feed_forward(x, video, self.ff, rows, keep), None
+        audio_rows = self.audio_scale_shift_table.to(audio_BTC.dtype) + audio.ada_BSRC
+        a = self._attend_self(audio_BTC, audio, self.audio_attn1, audio_rows, perturb_audio, None)
+        a = self._attend_text(a, audio, self.audio_attn2, audio_rows, self.audio_prompt_scale_shift_table)
+        if crossing:
+            x, a = self._attend_across(x, video, a, audio)
+        x = self._feed_forward(x, video, self.ff, rows, keep)
+        return x, self._feed_forward(a, audio, self.audio_ff, audio_rows, None)
+
+    def _attend_self(
+        self,
+        x: Tensor,
+        to: Conditions,
+        attention: Attention,
+        rows_BSRC: Tensor,
+        perturb: bool,
+        keep: int | None,
+    ) -> Tensor:
+        shift, scale, gate = rows_BSRC[:, :, 0:3].unbind(2)
+        h = modulate(rms(x, self.eps), shift, scale, to.segments)
+        if keep is None:
+            out = attention(h, h, to.rope, to.rope, to.bias_TT, perturb)
+            return add_gated(x, out, gate, to.segments)
+        bias = None if to.bias_TT is None else to.bias_TT[:keep]
+        out = attention(h[:, :keep], h, to.rope.first(keep), to.rope, bias, perturb)
+        return add_gated(x[:, :keep], out, gate, clip_segments(to.segments, keep))
+
+    def _attend_text(
+        self, x: Tensor, to: Conditions, attention: Attention, rows_BSRC: Tensor, prompt_table_RC: Tensor
+    ) -> Tensor:
+        segments = clip_segments(to.segments, x.shape[1])
+        shift, scale, gate = rows_BSRC[:, :, 6:9].unbind(2)
+        prompt_shift, prompt_scale = (prompt_table_RC.to(x.dtype) + to.prompt_BRC).split(1, dim=1)
+        context = to.context_BLD * (1 + prompt_scale) + prompt_shift
+        out = attention(modulate(rms(x, self.eps), shift, scale, segments), context)
+        return add_gated(x, out, gate, segments)
+
+    def _attend_across(
+        self, x: Tensor, video: Conditions, a: Tensor, audio: Conditions
+    ) -> tuple[Tensor, Tensor]:
+        """Both attentions between the streams; both read the streams as they were before either."""
+        if video.cross is None or audio.cross is None:
+            raise ValueError("streams that attend to each other need their cross conditions")
+        video_table = self.scale_shift_table_a2v_ca_video.to(x.dtype)
+        audio_table = self.scale_shift_table_a2v_ca_audio.to(a.dtype)
+        # Rows: scale and shift for audio-to-video, scale and shift for video-to-audio, gate.
+        x_scale1, x_shift1, x_scale2, x_shift2 = (video_table[:4] + video.cross.rows_BSRC).unbind(2)
+        a_scale1, a_shift1, a_scale2, a_shift2 = (audio_table[:4] + audio.cross.rows_BSRC).unbind(2)
+        x_norm, a_norm = rms(x, self.eps), rms(a, self.eps)
+        to_video = self.audio_to_video_attn(
+            modulate(x_norm, x_shift1, x_scale1, video.segments),
+            modulate(a_norm, a_shift1, a_scale1, audio.segments),
+            video.cross.rope,
+            audio.cross.rope,
+        )
+        to_audio = self.video_to_audio_attn(
+            modulate(a_norm, a_shift2, a_scale2, audio.segments),
+            modulate(x_norm, x_shift2, x_scale2, video.segments),
+            audio.cross.rope,
+            video.cross.rope,
+        )
+        x = x + (video_table[4] + video.cross.gate_BSC) * to_video
+        return x, a + (audio_table[4] + audio.cross.gate_BSC) * to_audio
+
+    def _feed_forward(
+        self, x: Tensor, to: Conditions, ff: FeedForward, rows_BSRC: Tensor, keep: int | None
+    ) -> Tensor:
+        x = x if keep is None else x[:, :keep]
+        segments = clip_segments(to.segments, x.shape[1])
+        shift, scale, gate = rows_BSRC[:, :, 3:6].unbind(2)
+        return add_gated(x, ff(modulate(rms(x, self.eps), shift, scale, segments)), gate, segments)

@@ -1,0 +1,248 @@
+"""What kind of model a file holds: dataclasses read from the checkpoint's own metadata, nothing assumed.
+
+The `config` entry of an official safetensors header is one JSON object with the parts `transformer`, `vae`,
+`audio_vae`, `vocoder`. A missing value is an error, because the code defaults of other programs differ
+(`av_ca_timestep_scale_multiplier` is 1 there and 1000 in the released file).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from castsheet.errors import CheckpointError, FamilyError
+
+_REMEDY_DAMAGED = "download the checkpoint again, or convert it with its `config` metadata kept"
+_REMEDY_FAMILY = "use a checkpoint of the LTX-2.3 family, such as ltx-2.3-22b-dev.safetensors"
+
+# (key, the only value this implementation computes, what another value would mean)
+_FIXED: tuple[tuple[str, Any], ...] = (
+    ("apply_gated_attention", True),
+    ("cross_attention_adaln", True),
+    ("rope_type", "split"),
+    ("frequencies_precision", "float64"),
+    ("use_middle_indices_grid", True),
+    ("qk_norm", "rms_norm"),
+    ("activation_fn", "gelu-approximate"),
+)
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of the denoiser: counts of layers, heads and channels; `max_pos` is (seconds, px, px)."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    in_channels: int
+    out_channels: int
+    context_dim: int
+    audio: bool = False
+    audio_heads: int = 32
+    audio_head_dim: int = 64
+    audio_in_channels: int = 128
+    audio_out_channels: int = 128
+    audio_context_dim: int = 2048
+    norm_eps: float = 1e-6
+    theta: float = 10000.0
+    max_pos: tuple[int, ...] = (20, 2048, 2048)
+    audio_max_pos: tuple[int, ...] = (20,)
+    timestep_scale: float = 1000.0
+    cross_timestep_scale: float = 1000.0
+
+    @property
+    def dim(self) -> int:
+        """Width of the video stream."""
+        return self.heads * self.head_dim
+
+    @property
+    def audio_dim(self) -> int:
+        """Width of the audio stream, and of both attentions between the streams."""
+        return self.audio_heads * self.audio_head_dim
+
+    @property
+    def cross_max_pos(self) -> tuple[int, ...]:
+        """Seconds that the temporal RoPE of the attentions between the streams spans."""
+        return (max(self.max_pos[0], self.audio_max_pos[0]),)
+
+    def video_only(self) -> TransformerConfig:
+        """The same model without its audio half."""
+        return replace(self, audio=False)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> TransformerConfig:
+        """Read the official `transformer` dictionary.
+
+        Raises:
+            CheckpointError: a key is missing or of the wrong type.
+            FamilyError: the dictionary describes another family (2.0, 2.5) or a variant not computed here.
+        """
+        refuse_other_families(raw)
+        audio = _audio(raw)
+        try:
+            config = cls(
+                layers=int(raw["num_layers"]),
+                heads=int(raw["num_attention_heads"]),
+                head_dim=int(raw["attention_head_dim"]),
+                in_channels=int(raw["in_channels"]),
+                out_channels=int(raw["out_channels"]),
+                context_dim=int(raw["cross_attention_dim"]),
+                norm_eps=float(raw["norm_eps"]),
+                theta=float(raw["positional_embedding_theta"]),
+                max_pos=tuple(int(value) for value in raw["positional_embedding_max_pos"]),
+                timestep_scale=float(raw["timestep_scale_multiplier"]),
+            )
+            if audio:
+                config = replace(
+                    config,
+                    audio=True,
+                    audio_heads=int(raw["audio_num_attention_heads"]),
+                    audio_head_dim=int(raw["audio_attention_head_dim"]),
+                    # The official dictionary names only the output; audio goes in as it comes out.
+                    audio_in_channels=int(raw.get("audio_in_channels", raw["audio_out_channels"])),
+                    audio_out_channels=int(raw["audio_out_channels"]),
+                    audio_context_dim=int(raw["audio_cross_attention_dim"]),
+                    audio_max_pos=tuple(int(value) for value in raw["audio_positional_embedding_max_pos"]),
+                    cross_timestep_scale=float(raw["av_ca_timestep_scale_multiplier"]),
+                )
+        except KeyError as error:
+            raise CheckpointError(
+                f"the transformer config in the file's header lacks {error.args[0]!r}", remedy=_REMEDY_DAMAGED
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the transformer config in the file's header has a value of the wrong type: {error}",
+                remedy=_REMEDY_DAMAGED,
+            ) from error
+        config._check()
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """The official dictionary that `from_dict` reads back to an equal config."""
+        return {
+            "_class_name": "AVTransformer3DModel",
+            "num_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "attention_head_dim": self.head_dim,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "cross_attention_dim": self.context_dim,
+            "norm_eps": self.norm_eps,
+            "norm_elementwise_affine": False,
+            "attention_bias": True,
+            "positional_embedding_type": "rope",
+            "positional_embedding_theta": self.theta,
+            "positional_embedding_max_pos": list(self.max_pos),
+            "causal_temporal_positioning": True,
+            "timestep_scale_multiplier": self.timestep_scale,
+            "use_audio_video_cross_attention": self.audio,
+            **(self._audio_dict() if self.audio else {}),
+            **dict(_FIXED),
+        }
+
+    def _audio_dict(self) -> dict[str, Any]:
+        return {
+            "audio_num_attention_heads": self.audio_heads,
+            "audio_attention_head_dim": self.audio_head_dim,
+            "audio_in_channels": self.audio_in_channels,
+            "audio_out_channels": self.audio_out_channels,
+            "audio_cross_attention_dim": self.audio_context_dim,
+            "audio_positional_embedding_max_pos": list(self.audio_max_pos),
+            "av_ca_timestep_scale_multiplier": self.cross_timestep_scale,
+        }
+
+    def _check(self) -> None:
+        sizes = (self.layers, self.heads, self.head_dim, self.in_channels, self.out_channels)
+        # The text context is modulated by rows of the stream's width, so it must have that width.
+        usable = (
+            min(sizes) > 0
+            and self.head_dim % 2 == 0
+            and len(self.max_pos) == 3
+            and self.context_dim == self.dim
+        )
+        if self.audio:
+            usable &= min(self.audio_heads, self.audio_head_dim) > 0 and self.audio_head_dim % 2 == 0
+            usable &= len(self.audio_max_pos) == 1 and self.audio_context_dim == self.audio_dim
+        if not usable:
+            raise CheckpointError(
+                f"the transformer config in the file's header has sizes that do not fit together: {self}",
+                remedy=_REMEDY_DAMAGED,
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole `config` metadata of a single-file checkpoint; parts not computed here stay dictionaries."""
+
+    transformer: TransformerConfig
+    vae: dict[str, Any]
+    audio_vae: dict[str, Any] | None
+    vocoder: dict[str, Any] | None
+    version: str
+    raw: dict[str, Any]
+
+    @classmethod
+    def from_header(cls, metadata: Mapping[str, str]) -> ModelConfig:
+        """Read the metadata strings of a safetensors header (`config`, `model_version`).
+
+        Raises:
+            CheckpointError: `config` is absent, is not a JSON object, or lacks a part.
+            FamilyError: the transformer is of another family.
+        """
+        raw = _parse(metadata)
+        parts: dict[str, dict[str, Any]] = {}
+        for name in ("transformer", "vae"):
+            part = raw.get(name)
+            if not isinstance(part, dict):
+                raise CheckpointError(f"the `config` metadata has no {name!r} part", remedy=_REMEDY_DAMAGED)
+            parts[name] = part
+        return cls(
+            transformer=TransformerConfig.from_dict(parts["transformer"]),
+            vae=parts["vae"],
+            audio_vae=raw.get("audio_vae"),
+            vocoder=raw.get("vocoder"),
+            version=str(metadata.get("model_version", "unknown")),
+            raw=raw,
+        )
+
+
+def refuse_other_families(raw: Mapping[str, Any]) -> None:
+    """Raise FamilyError when a `transformer` dictionary is not of the 2.3 architecture."""
+    newer = [key for key, value in raw.items() if "keyframes" in key and value]
+    newer += [key for key in ("ff_bias", "use_prompt_adaln_single") if raw.get(key, True) is False]
+    if newer:
+        raise FamilyError(
+            f"this checkpoint has traits of LTX-2.5 ({', '.join(sorted(newer))}), which is not supported yet",
+            remedy=_REMEDY_FAMILY,
+        )
+    for key, wanted in _FIXED:
+        if key not in raw and key in ("qk_norm", "activation_fn"):
+            continue  # every released family has the same value here
+        if raw.get(key) != wanted:
+            found = repr(raw[key]) if key in raw else "absent"
+            raise FamilyError(
+                f"transformer config: {key} is {found}; the LTX-2.3 architecture has {wanted!r}",
+                remedy=_REMEDY_FAMILY,
+            )
+
+
+def _audio(raw: Mapping[str, Any]) -> bool:
+    stated = raw.get("use_audio_video_cross_attention")
+    return raw.get("_class_name") == "AVTransformer3DModel" if stated is None else bool(stated)
+
+
+def _parse(metadata: Mapping[str, str]) -> dict[str, Any]:
+    text = metadata.get("config")
+    if text is None:
+        raise CheckpointError("the file's header has no `config` metadata", remedy=_REMEDY_DAMAGED)
+    try:
+        raw = json.loads(text)
+    except (json.JSONDecodeError, TypeError) as error:
+        raise CheckpointError(
+            f"the `config` metadata is not JSON: {error}", remedy=_REMEDY_DAMAGED
+        ) from error
+    if not isinstance(raw, dict):
+        raise CheckpointError("the file's `config` metadata is not a JSON object", remedy=_REMEDY_DAMAGED)
+    return raw

@@ -1,0 +1,152 @@
+"""What the denoiser's blocks are made of: modulation by segment, gated attention, feed-forward, timesteps.
+
+Legend: B batch, T tokens, L context tokens, C or D channels, S segments, H heads, R rows of a modulation.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from castsheet.ltx import rope as rotary
+from castsheet.ltx.rope import Rope
+
+
+def rms(x_BTC: Tensor, eps: float) -> Tensor:
+    """Root-mean-square norm without weights, in the input's dtype even where autocast would widen it."""
+    return F.rms_norm(x_BTC, x_BTC.shape[-1:], eps=eps).to(x_BTC.dtype)
+
+
+def modulate(x_BTC: Tensor, shift_BSC: Tensor, scale_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
+    """x * (1 + scale) + shift, with one row of scale and shift for each segment of tokens."""
+    if scale_BSC.shape[1] == 1:
+        return x_BTC * (1 + scale_BSC) + shift_BSC
+    # Not strict: after a clip of the segments, trailing rows have no tokens left.
+    rows = zip((1 + scale_BSC).split(1, dim=1), shift_BSC.split(1, dim=1), strict=True)
+    parts = zip(x_BTC.split(segments, dim=1), rows, strict=False)
+    return torch.cat([part * scale + shift for part, (scale, shift) in parts], dim=1)
+
+
+def add_gated(x_BTC: Tensor, update_BTC: Tensor, gate_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
+    """x + gate * update, with one row of gates for each segment of tokens."""
+    if gate_BSC.shape[1] == 1:
+        return x_BTC + gate_BSC * update_BTC
+    parts = zip(
+        x_BTC.split(segments, dim=1),
+        update_BTC.split(segments, dim=1),
+        gate_BSC.split(1, dim=1),
+        strict=False,
+    )
+    return torch.cat([part + gate * update for part, update, gate in parts], dim=1)
+
+
+def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
+    """The segments that the first `keep` tokens fall into, with their counts there."""
+    edges = [min(sum(segments[:i]), keep) for i in range(len(segments) + 1)]
+    return tuple(end - start for start, end in pairwise(edges) if end > start)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with RMS-normed queries and keys and one gate a head.
+
+    The gate is 2 sigmoid(linear(query input)). With `values_only` (a perturbed block of spatio-temporal
+    guidance) the attended values are replaced by each token's own; gate and output projection stay.
+    """
+
+    def __init__(self, query_dim: int, context_dim: int, heads: int, head_dim: int, eps: float) -> None:
+        super().__init__()
+        inner = heads * head_dim
+        self.heads = heads
+        self.q_norm = nn.RMSNorm(inner, eps=eps)
+        self.k_norm = nn.RMSNorm(inner, eps=eps)
+        self.to_q = nn.Linear(query_dim, inner)
+        self.to_k = nn.Linear(context_dim, inner)
+        self.to_v = nn.Linear(context_dim, inner)
+        self.to_out = nn.ModuleList([nn.Linear(inner, query_dim)])
+        self.to_gate_logits = nn.Linear(query_dim, heads)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        context_BLD: Tensor,
+        rope: Rope | None = None,
+        key_rope: Rope | None = None,
+        bias_TL: Tensor | None = None,
+        values_only: bool = False,
+    ) -> Tensor:
+        v_BLC = self.to_v(context_BLD)
+        if values_only:
+            out_BTHD = v_BLC[:, : x_BTC.shape[1]].unflatten(-1, (self.heads, -1))
+        else:
+            v_BHLD = self._split(v_BLC)
+            q_BHTD = self._split(self.q_norm(self.to_q(x_BTC)))
+            k_BHLD = self._split(self.k_norm(self.to_k(context_BLD)))
+            if rope is not None:
+                q_BHTD = rotary.apply(q_BHTD, rope)
+                k_BHLD = rotary.apply(k_BHLD, key_rope or rope)
+            # Autocast widens the norms; attention wants one dtype.
+            q_BHTD, k_BHLD = q_BHTD.to(v_BHLD.dtype), k_BHLD.to(v_BHLD.dtype)
+            bias = None if bias_TL is None else bias_TL.to(v_BHLD.dtype)
+            out_BTHD = F.scaled_dot_product_attention(q_BHTD, k_BHLD, v_BHLD, attn_mask=bias).transpose(1, 2)
+        gate_BTH = 2.0 * torch.sigmoid(self.to_gate_logits(x_BTC))
+        return self.to_out[0]((out_BTHD * gate_BTH[..., None]).flatten(2))
+
+    def _split(self, x_BTC: Tensor) -> Tensor:
+        return x_BTC.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class GELUProjection(nn.Module):
+    """The first half of the feed-forward layer; a module of its own for the official name `net.0.proj`."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, inner)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        return F.gelu(self.proj(x_BTC), approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """Linear, tanh GELU, linear, four times as wide inside. `net.1` is a dropout in the official layout."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GELUProjection(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        return self.net(x_BTC)
+
+
+class TimestepEmbedder(nn.Module):
+    """Sinusoids of a timestep (128 cosines, then 128 sines) through a two-layer MLP."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(256, dim)
+        self.linear_2 = nn.Linear(dim, dim)
+
+    def forward(self, t_BS: Tensor, dtype: torch.dtype) -> Tensor:
+        index_N = torch.arange(128, dtype=torch.float32, device=t_BS.device)
+        frequency_N = torch.exp(-math.log(10000.0) / 128 * index_N)
+        angle_BSN = t_BS.float()[..., None] * frequency_N
+        waves_BSN = torch.cat((angle_BSN.cos(), angle_BSN.sin()), dim=-1).to(dtype)
+        return self.linear_2(F.silu(self.linear_1(waves_BSN)))
+
+
+class AdaLNSingle(nn.Module):
+    """`rows` modulation vectors for each timestep, shared by all blocks (PixArt-alpha, arXiv:2310.00426)."""
+
+    def __init__(self, dim: int, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+        self.emb = nn.ModuleDict({"timestep_embedder": TimestepEmbedder(dim)})
+        self.linear = nn.Linear(dim, rows * dim)
+
+    def forward(self, t_BS: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Timesteps (B, S), already multiplied -> rows (B, S, R, C) and the embedding (B, S, C)."""
+        embedded_BSC = self.emb["timestep_embedder"](t_BS, dtype)
+        return self.linear(F.silu(embedded_BSC)).unflatten(-1, (self.rows, -1)), embedded_BSC

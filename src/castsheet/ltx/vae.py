@@ -1,0 +1,271 @@
+"""The video VAE: diffusers' network, built from the official `vae` config and filled with official tensors.
+
+Shape legend: B batch, C channels, F frames, H height, W width (pixels on one side, latent cells on the other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLLTX2Video
+from torch import Tensor, nn
+
+from castsheet.errors import CheckpointError, SettingsError
+from castsheet.ltx import keys
+
+_STRIDES = {"space": ("spatial", 1, 2), "time": ("temporal", 2, 1), "all": ("spatiotemporal", 2, 2)}
+# The official decoder starts this many times wider than `decoder_base_channels`, however many blocks it has.
+_DECODER_WIDENING = 8
+
+
+@dataclass(frozen=True)
+class Compression:
+    """One `compress_*` block: how it scales space and time, and by what it multiplies the width."""
+
+    kind: str
+    spatial: int
+    temporal: int
+    multiplier: int
+    residual: bool
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """A list of official blocks: `layers[i]` residual layers, then `compressions[i]`, ..., then `layers[-1]`."""
+
+    layers: tuple[int, ...]
+    compressions: tuple[Compression, ...]
+
+    @classmethod
+    def parse(cls, blocks: Any, field: str) -> BlockList:
+        """Read `encoder_blocks` or `decoder_blocks`.
+
+        Raises:
+            CheckpointError: a block of an unknown kind, or not res, compress, res, ..., res in turn.
+        """
+        layers: list[int] = []
+        compressions: list[Compression] = []
+        for position, block in enumerate(blocks):
+            name, settings = block
+            settings = {"num_layers": settings} if isinstance(settings, int) else dict(settings)
+            if (name == "res_x") != (position % 2 == 0):
+                raise _unsupported(f"{field}[{position}] is {name!r} where residual and compress blocks must alternate")
+            if name == "res_x":
+                if settings.get("inject_noise") or settings.get("attention_head_dim"):
+                    raise _unsupported(f"{field}[{position}] asks for injected noise or attention")
+                layers.append(int(settings["num_layers"]))
+            else:
+                compressions.append(_compression(name, settings, f"{field}[{position}]"))
+        if len(layers) != len(compressions) + 1:
+            raise _unsupported(f"{field} does not end with a residual block")
+        return cls(tuple(layers), tuple(compressions))
+
+    @property
+    def spatial(self) -> int:
+        return _product(step.spatial for step in self.compressions)
+
+    @property
+    def temporal(self) -> int:
+        return _product(step.temporal for step in self.compressions)
+
+
+def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments of diffusers' `AutoencoderKLLTX2Video` for an official `vae` config.
+
+    Raises:
+        CheckpointError: the config names something that the network does not have.
+    """
+    expected = {"dims": 3, "norm_layer": "pixel_norm", "latent_log_var": "uniform", "use_quant_conv": False}
+    expected["timestep_conditioning"] = False
+    for field, value in expected.items():
+        if config.get(field, value) != value:
+            raise _unsupported(f"{field} is {config[field]!r}, not {value!r}")
+    try:
+        encoder = BlockList.parse(config["encoder_blocks"], "encoder_blocks")
+        decoder = BlockList.parse(list(config["decoder_blocks"])[::-1], "decoder_blocks reversed")
+        latent, patch = int(config["latent_channels"]), int(config["patch_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unsupported(f"a field is missing or malformed ({error!r})") from error
+    if (encoder.spatial, encoder.temporal) != (decoder.spatial, decoder.temporal):
+        raise _unsupported("encoder and decoder scale space or time by different factors")
+
+    # The official encoder's width is its latent channel count (its `encoder_base_channels` is read by nobody).
+    encoder_widths = [latent]
+    for step in encoder.compressions:
+        encoder_widths.append(encoder_widths[-1] * step.multiplier)
+    decoder_widths = [int(config.get("decoder_base_channels", 128)) * _DECODER_WIDENING]
+    for step in decoder.compressions:
+        decoder_widths.append(decoder_widths[-1] // step.multiplier)
+    padding = config.get("spatial_padding_mode", "zeros")
+
+    # diffusers lists the decoder from its end to its start, except for the kinds of upsampling.
+    return {
+        "in_channels": int(config.get("in_channels", 3)),
+        "out_channels": int(config.get("out_channels", 3)),
+        "latent_channels": latent,
+        "block_out_channels": tuple(encoder_widths[1:]),
+        "down_block_types": ("LTX2VideoDownBlock3D",) * len(encoder.compressions),
+        "layers_per_block": encoder.layers,
+        "downsample_type": tuple(step.kind for step in encoder.compressions),
+        "spatio_temporal_scaling": (True,) * len(encoder.compressions),
+        "decoder_block_out_channels": tuple(decoder_widths[:-1][::-1]),
+        "decoder_layers_per_block": decoder.layers[::-1],
+        "decoder_spatio_temporal_scaling": (True,) * len(decoder.compressions),
+        "decoder_inject_noise": (False,) * len(decoder.layers),
+        "upsample_type": tuple(step.kind for step in decoder.compressions),
+        "upsample_residual": tuple(step.residual for step in decoder.compressions)[::-1],
+        "upsample_factor": tuple(step.multiplier for step in decoder.compressions)[::-1],
+        "timestep_conditioning": False,
+        "patch_size": patch,
+        "patch_size_t": 1,
+        "encoder_causal": True,
+        "decoder_causal": bool(config.get("causal_decoder", False)),
+        "encoder_spatial_padding_mode": config.get("encoder_spatial_padding_mode", padding),
+        "decoder_spatial_padding_mode": config.get("decoder_spatial_padding_mode", padding),
+        "spatial_compression_ratio": patch * encoder.spatial,
+        "temporal_compression_ratio": encoder.temporal,
+    }
+
+
+class VideoVAE(nn.Module):
+    """Pixels to normalised latents and back.
+
+    Attributes:
+        spatial: pixels of a latent cell's side (32 for LTX-2.3).
+        temporal: frames of a latent frame, the first one excepted (8 for LTX-2.3).
+        channels: latent channels (128 for LTX-2.3).
+
+    Raises:
+        CheckpointError: the config describes a network that is not supported.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        settings = diffusers_settings(config)
+        self.model = AutoencoderKLLTX2Video(**settings)
+        self.spatial: int = settings["spatial_compression_ratio"]
+        self.temporal: int = settings["temporal_compression_ratio"]
+        self.channels: int = settings["latent_channels"]
+        self.encoder_compressions = len(settings["downsample_type"])
+
+    def moments(self, pixels_BCFHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw posterior mean (not normalised) and log variance, (B,C,F',H/spatial,W/spatial) each; differentiable.
+
+        Raises:
+            SettingsError: the frame count is not 1 + a multiple of `temporal`, or a side not one of `spatial`.
+        """
+        frames, height, width = pixels_BCFHW.shape[2:]
+        if (frames - 1) % self.temporal:
+            nearest = (frames - 1) // self.temporal * self.temporal + 1
+            raise SettingsError(
+                f"{frames} frames cannot be encoded: the count must be {self.temporal}k+1",
+                remedy=f"use {nearest} or {nearest + self.temporal} frames",
+            )
+        if height % self.spatial or width % self.spatial:
+            raise SettingsError(
+                f"{width}x{height} pixels cannot be encoded: both sides must be multiples of {self.spatial}",
+                remedy=f"resize or crop to multiples of {self.spatial}",
+            )
+        posterior = self.model.encode(pixels_BCFHW.to(self.model.dtype)).latent_dist
+        return posterior.mean, posterior.logvar
+
+    def encode(self, pixels_BCFHW: Tensor) -> Tensor:
+        """Pixels in [-1,1] to latents normalised per channel: (mean - mean-of-means) / std-of-means.
+
+        Raises:
+            SettingsError: see `moments`.
+        """
+        return self.normalise(self.moments(pixels_BCFHW)[0])
+
+    def decode(self, latents_BCFHW: Tensor) -> Tensor:
+        """Normalised latents (B,C,F',h,w) to pixels (B,3,(F'-1)*temporal+1,h*spatial,w*spatial), about [-1,1]."""
+        return self.model.decode(self.denormalise(latents_BCFHW.to(self.model.dtype))).sample
+
+    def normalise(self, raw_BCFHW: Tensor) -> Tensor:
+        mean, std = self._statistics(raw_BCFHW)
+        return (raw_BCFHW - mean) / std
+
+    def denormalise(self, latents_BCFHW: Tensor) -> Tensor:
+        mean, std = self._statistics(latents_BCFHW)
+        return latents_BCFHW * std + mean
+
+    def set_statistics(self, mean_C: Tensor, std_C: Tensor) -> None:
+        """Set the per-channel statistics that latents are normalised with (measured on raw `moments` means)."""
+        self.model.latents_mean.copy_(mean_C)
+        self.model.latents_std.copy_(std_C)
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1, 1, 1, 1)
+        return self.model.latents_mean.to(like).view(shape), self.model.latents_std.to(like).view(shape)
+
+
+def video_vae_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> VideoVAE:
+    """Build the VAE around official tensors (names with or without `vae.`), keeping their device and dtype.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of the wrong shape; up to five are named.
+    """
+    with torch.device("meta"):
+        vae = VideoVAE(config)
+    fill(vae.model, {keys.vae_to_diffusers(name, vae.encoder_compressions): t for name, t in tensors.items()})
+    return vae
+
+
+def video_vae_to_official(vae: VideoVAE) -> dict[str, Tensor]:
+    """The VAE's tensors under their official names, `vae.` included; the inverse of `video_vae_from_official`."""
+    state = vae.model.state_dict()
+    return {keys.vae_from_diffusers(name, vae.encoder_compressions): tensor for name, tensor in state.items()}
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put tensors into a module as they are (device and dtype kept), strictly.
+
+    Raises:
+        CheckpointError: missing, unknown or mis-shaped tensors; up to five of each are named.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in wanted]
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    complaints = [
+        f"{len(names)} {label}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        for label, names in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
+        if names
+    ]
+    if complaints:
+        raise CheckpointError(
+            f"the tensors do not fit {type(module).__name__}: {'; '.join(complaints)}",
+            remedy="check that the file is a complete LTX-2.3 model and that its config header is its own",
+        )
+    module.load_state_dict(dict(state), strict=True, assign=True)
+
+
+def _compression(name: str, settings: Mapping[str, Any], field: str) -> Compression:
+    target, _, variant = name.removeprefix("compress_").partition("_")
+    encoder = not field.startswith("decoder")
+    if not name.startswith("compress_") or target not in _STRIDES or variant != ("res" if encoder else ""):
+        raise _unsupported(f"{field} is {name!r}")
+    kind, temporal, spatial = _STRIDES[target]
+    multiplier = int(settings.get("multiplier", 2 if encoder else 1))
+    return Compression(kind, spatial, temporal, multiplier, bool(settings.get("residual", False)))
+
+
+def _product(factors: Any) -> int:
+    total = 1
+    for factor in factors:
+        total *= factor
+    return total
+
+
+def _unsupported(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"this video VAE is not supported: {what}",
+        remedy="use a checkpoint of the LTX-2.3 family (config `vae` of class CausalVideoAutoencoder)",
+    )

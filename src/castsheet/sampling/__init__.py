@@ -1,0 +1,1 @@
+"""Sampling: schedules, guidance, the Euler sampler and presets, as free functions."""

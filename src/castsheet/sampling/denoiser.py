@@ -1,0 +1,259 @@
+"""From the transformer's velocities to one guided prediction of the clean latents.
+
+A stream's tokens come in segments of one timestep each: a given first frame (clean), the target (noisy), an appended
+reference (clean, or at a share of the noise). With m the share of noise a segment carries (its mask),
+
+    timestep = m sigma,   x0 = x - m sigma v,   after guidance x0 <- m x0 + (1 - m) clean
+
+so that clean tokens are predicted exactly, stay where they are under Euler steps, and a fully clean reference needs
+no velocity at all.
+
+Legend: B batch (1), T tokens, C channels, L context tokens, D context channels, S segments, N all sampled values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from castsheet.ltx.config import TransformerConfig
+from castsheet.ltx.dit import AVTimesteps, Output, Stream, Transformer
+from castsheet.ltx.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
+from castsheet.reference import Grid, Reference, patchify
+from castsheet.sampling.guidance import Weights, combine
+
+
+@dataclass(frozen=True)
+class Track:
+    """What stays the same about one stream during a run.
+
+    Attributes:
+        segments: token counts that share a timestep, in order.
+        masks: share of the noise that each segment carries; 1 for the target, 0 for what is given.
+        clean_BTC: fp32; the given tokens at their places, zeros for the target.
+        sampled: how many leading tokens are sampled; what follows is clean throughout.
+        rope, cross_rope: tables of the stream's self-attention, and of that between the streams.
+    """
+
+    segments: tuple[int, ...]
+    masks: tuple[float, ...]
+    clean_BTC: Tensor
+    sampled: int
+    rope: Rope
+    cross_rope: Rope | None = None
+
+    @property
+    def mask_T1(self) -> Tensor:
+        """Mask of each sampled token, fp32."""
+        masks = torch.tensor(self.masks, dtype=torch.float32, device=self.clean_BTC.device)
+        counts = torch.tensor(self.segments, device=self.clean_BTC.device)
+        return masks.repeat_interleave(counts)[: self.sampled, None]
+
+    @property
+    def fixed_BTC(self) -> Tensor | None:
+        """The clean tokens after the sampled ones; None when there are none."""
+        return self.clean_BTC[:, self.sampled :] if self.sampled < self.clean_BTC.shape[1] else None
+
+    def start(self, noise_BTC: Tensor, sigma: float) -> Tensor:
+        """The sampled tokens at noise level sigma: lerp(clean, noise, mask * sigma), fp32."""
+        share_T1 = self.mask_T1 * sigma
+        return self.clean_BTC[:, : self.sampled] * (1 - share_T1) + noise_BTC.to(self.clean_BTC) * share_T1
+
+
+def video_track(
+    config: TransformerConfig,
+    grid: Grid,
+    reference: Reference | None = None,
+    first_frame_BCFHW: Tensor | None = None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Track:
+    """The video stream: [first frame | target | reference].
+
+    Args:
+        grid: the clip's size; two latent frames or more if a first frame is given.
+        reference: appended tokens. At strength 1 they are fixed, below it they are sampled along.
+        first_frame_BCFHW: one clean latent frame.
+        device, dtype: of the RoPE tables; the latents are fp32.
+    """
+    given = 0 if first_frame_BCFHW is None else grid.frame_tokens
+    parts = [(given, 0.0), (grid.tokens - given, 1.0)]
+    clean_BTC = torch.zeros(1, grid.tokens, config.in_channels)
+    if first_frame_BCFHW is not None:
+        clean_BTC[:, :given] = patchify(first_frame_BCFHW).float().cpu()
+    bounds, sampled = grid.bounds(), grid.tokens
+    if reference is not None:
+        tokens = reference.tokens_BTC.shape[1]
+        parts.append((tokens, 1.0 - reference.strength))
+        clean_BTC = torch.cat([clean_BTC, reference.tokens_BTC.float().cpu()], dim=1)
+        bounds = torch.cat([bounds, reference.bounds_AT2], dim=1)
+        sampled += 0 if reference.strength == 1.0 else tokens
+    parts = [part for part in parts if part[0]]
+    rope = video_tables(config, bounds, dtype).to(device)
+    cross_rope = cross_tables(config, bounds, dtype).to(device) if config.audio else None
+    segments, masks = tuple(count for count, _ in parts), tuple(mask for _, mask in parts)
+    return Track(segments, masks, clean_BTC.to(device), sampled, rope, cross_rope)
+
+
+def audio_track(config: TransformerConfig, frames: int, *, device: torch.device, dtype: torch.dtype) -> Track:
+    """The audio stream: `frames` noisy latent frames, one token each."""
+    bounds = audio_bounds(frames)
+    return Track(
+        segments=(frames,),
+        masks=(1.0,),
+        clean_BTC=torch.zeros(1, frames, config.audio_in_channels, device=device),
+        sampled=frames,
+        rope=audio_tables(config, bounds, dtype).to(device),
+        cross_rope=cross_tables(config, bounds, dtype).to(device),
+    )
+
+
+class Contexts(NamedTuple):
+    """The text contexts of one prompt, (1,L,D) each; `audio` only where audio is sampled."""
+
+    video_BLD: Tensor
+    audio_BLD: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Guide:
+    """One stream's weights; see sampling/guidance.py."""
+
+    video: Weights
+    audio: Weights | None = None
+    stg_blocks: Collection[int] = ()
+
+    def wants(self, name: str) -> bool:
+        """Whether either stream needs the pass `name`: "uncond", "stg" or "isolated"."""
+        return any(getattr(weights, name) for weights in (self.video, self.audio) if weights is not None)
+
+
+class Denoiser:
+    """The guided model as `euler` wants it: (x, sigma) -> x0, with both streams in one tensor.
+
+    Passes whose weight switches them off are not run. The conditional and the perturbed pass share their first blocks.
+
+    Args:
+        transformer: in eval mode, adapters merged.
+        video, audio: the streams; audio None runs the video stream alone.
+        positive, negative: text contexts; negative may be None at guidance 1.
+        guide: weights of the passes.
+        av_timesteps: which timestep modulates the attention between the streams; see ltx/dit.py.
+    """
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        video: Track,
+        audio: Track | None,
+        positive: Contexts,
+        negative: Contexts | None,
+        guide: Guide,
+        av_timesteps: AVTimesteps = "own",
+    ) -> None:
+        self.transformer, self.video, self.audio = transformer, video, audio
+        self.positive, self.negative, self.guide = positive, negative, guide
+        self.av_timesteps = av_timesteps
+        self.dtype = transformer.patchify_proj.weight.dtype
+        self.fixed_BTC = video.fixed_BTC
+        self.keep = None if self.fixed_BTC is None else video.sampled
+
+    def pack(self, video_BTC: Tensor, audio_BTC: Tensor | None) -> Tensor:
+        """Both streams' sampled tokens as one (1,N) tensor."""
+        parts = [video_BTC] if audio_BTC is None else [video_BTC, audio_BTC]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def unpack(self, x_BN: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The inverse of `pack`."""
+        channels = self.video.clean_BTC.shape[2]
+        count = self.video.sampled * channels
+        video_BTC = x_BN[:, :count].unflatten(1, (-1, channels))
+        if self.audio is None:
+            return video_BTC, None
+        return video_BTC, x_BN[:, count:].unflatten(1, (self.audio.sampled, -1))
+
+    def __call__(self, x_BN: Tensor, sigma: Tensor) -> Tensor:
+        """Guided x0 of all sampled values at noise level sigma (a scalar), fp32, (1,N)."""
+        x, a = self.unpack(x_BN)
+        outputs = self._passes(x, a, sigma)
+        video = self._combine(
+            {name: out.video_BTC for name, out in outputs.items()}, x, sigma, self.video, self.guide.video, self.fixed_BTC
+        )
+        if self.audio is None or a is None or self.guide.audio is None:
+            return self.pack(video, None)
+        velocities = {name: out.audio_BTC for name, out in outputs.items() if out.audio_BTC is not None}
+        return self.pack(video, self._combine(velocities, a, sigma, self.audio, self.guide.audio, None))
+
+    def _passes(self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor) -> dict[str, Output]:
+        """The velocities of every pass that counts."""
+        guide, stg_audio = self.guide, self.guide.audio is not None and self.guide.audio.stg
+        streams = self._streams(x_BTC, a_BTC, sigma, self.positive)
+        outputs: dict[str, Output] = {}
+        if guide.wants("stg"):
+            outputs["cond"], outputs["stg"] = self.transformer.forward_pair(
+                *streams,
+                stg_blocks=guide.stg_blocks,
+                stg_audio=stg_audio,
+                av_timesteps=self.av_timesteps,
+                keep=self.keep,
+            )
+        else:
+            outputs["cond"] = self.transformer(*streams, av_timesteps=self.av_timesteps, keep=self.keep)
+        if guide.wants("uncond"):
+            assert self.negative is not None
+            negative = self._streams(x_BTC, a_BTC, sigma, self.negative)
+            outputs["uncond"] = self.transformer(*negative, av_timesteps=self.av_timesteps, keep=self.keep)
+        if guide.wants("isolated"):
+            outputs["isolated"] = self.transformer(
+                *streams, isolate=True, av_timesteps=self.av_timesteps, keep=self.keep
+            )
+        return outputs
+
+    def _streams(
+        self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor, contexts: Contexts
+    ) -> tuple[Stream, Stream | None]:
+        tokens = x_BTC if self.fixed_BTC is None else torch.cat([x_BTC, self.fixed_BTC], dim=1)
+        video = self._stream(self.video, tokens, sigma, contexts.video_BLD)
+        if self.audio is None or a_BTC is None or contexts.audio_BLD is None:
+            return video, None
+        return video, self._stream(self.audio, a_BTC, sigma, contexts.audio_BLD)
+
+    def _stream(self, track: Track, tokens_BTC: Tensor, sigma: Tensor, context_BLD: Tensor) -> Stream:
+        return Stream(
+            tokens_BTC=tokens_BTC.to(self.dtype),
+            context_BLD=context_BLD.to(self.dtype),
+            rope=track.rope,
+            segments=track.segments,
+            timesteps_BS=sigma * torch.tensor([track.masks], dtype=torch.float32, device=sigma.device),
+            sigma_B=sigma[None],
+            cross_rope=track.cross_rope,
+        )
+
+    def _combine(
+        self,
+        velocities: dict[str, Tensor],
+        x_BTC: Tensor,
+        sigma: Tensor,
+        track: Track,
+        weights: Weights,
+        fixed_BTC: Tensor | None,
+    ) -> Tensor:
+        mask_T1 = track.mask_T1
+        x0 = {name: x_BTC - mask_T1 * sigma * v_BTC.float() for name, v_BTC in velocities.items()}
+        guided = combine(
+            x0["cond"],
+            x0.get("uncond"),
+            x0.get("stg"),
+            x0.get("isolated"),
+            guidance=weights.guidance,
+            stg_scale=weights.stg_scale,
+            modality_scale=weights.modality_scale,
+            rescale=weights.rescale,
+            reference=fixed_BTC,
+        )
+        return guided * mask_T1 + track.clean_BTC[:, : track.sampled] * (1 - mask_T1)

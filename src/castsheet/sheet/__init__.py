@@ -1,0 +1,1 @@
+"""Elements in, one image and its manifest out. numpy and Pillow only."""

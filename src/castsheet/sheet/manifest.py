@@ -1,0 +1,294 @@
+"""The manifest: one image and everything that is known about it. Downstream reads nothing else.
+
+On disk a sheet is a PNG beside a JSON of the same stem; in memory it is a `Sheet`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from castsheet.elements import load_image
+from castsheet.errors import SheetError
+from castsheet.files import write_atomic
+
+VERSION = 1
+Kind = Literal["character", "prop", "location"]
+PanelView = Literal["face", "turnaround", "product", "place"]
+Side = Literal["left", "top", "right", "bottom"]
+
+_RECOMPOSE = "compose the sheet again, or delete the JSON to use the bare picture"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the composed sheet; `x`, `y` is its upper left corner."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+    @property
+    def right(self) -> int:
+        """First column to the right of the box."""
+        return self.x + self.w
+
+    @property
+    def bottom(self) -> int:
+        """First row below the box."""
+        return self.y + self.h
+
+    @property
+    def area(self) -> int:
+        """Pixels covered."""
+        return self.w * self.h
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether the two share at least one pixel."""
+        across = self.x < other.right and other.x < self.right
+        return across and self.y < other.bottom and other.y < self.bottom
+
+    def inside(self, width: int, height: int) -> bool:
+        """Whether the box is not empty and lies on a canvas of this size."""
+        corner = self.x >= 0 and self.y >= 0 and self.w > 0 and self.h > 0
+        return corner and self.right <= width and self.bottom <= height
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a panel's pixels came from.
+
+    Args:
+        path: the picture's path as the scene gave it, with forward slashes.
+        sha256: hash of the picture's file.
+        scale: sheet pixels per source pixel; above 1 the picture was enlarged.
+        crop: share of the visible picture (the figure's bounding box, for cut-outs) that was cropped away.
+        clipped: sides on which the figure touches its picture's border, so that it was cut off there
+            before it came to us. Known for cut-outs only.
+    """
+
+    path: str
+    sha256: str
+    scale: float
+    crop: float = 0.0
+    clipped: tuple[Side, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture on the sheet. `box` is what the picture covers, without the black around it."""
+
+    element: str
+    kind: Kind
+    view: PanelView
+    box: Box
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class ElementNote:
+    """What the sheet remembers of an element of the scene."""
+
+    id: str
+    kind: Kind
+    description: str
+    importance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A reference sheet.
+
+    Args:
+        image: RGB, at the composed size.
+        panels: empty when the picture was made elsewhere and nothing is known of it.
+        elements: the scene's elements, in its order.
+        output: width and height of the conditioning size, the size at which the model sees the sheet.
+            For a bare picture, the picture's own size.
+        layout: the planner's settings and score, JSON values only.
+        path: the PNG that it was loaded from.
+    """
+
+    image: Image.Image
+    panels: tuple[Panel, ...] = ()
+    elements: tuple[ElementNote, ...] = ()
+    output: tuple[int, int] = (768, 448)
+    layout: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = field(default=None, compare=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of size and RGB pixels; independent of how the file was compressed."""
+        digest = hashlib.sha256(f"RGB {self.image.width}x{self.image.height}\n".encode())
+        digest.update(self.image.convert("RGB").tobytes())
+        return digest.hexdigest()
+
+    def panels_of(self, element: str) -> tuple[Panel, ...]:
+        """The element's panels, in the sheet's order."""
+        return tuple(panel for panel in self.panels if panel.element == element)
+
+    def save(self, path: Path | str) -> tuple[Path, Path]:
+        """Write `path` (a .png) and the JSON beside it; both whole or unchanged.
+
+        The picture goes first: should the second write fail, `load` notices that the two do not match.
+
+        Raises:
+            SheetError: `path` does not end in .png, or the panels contradict themselves.
+            OutputError: the disk refused.
+        """
+        png = Path(path)
+        if png.suffix.lower() != ".png":
+            raise SheetError(f"{png}: a sheet is saved as .png", remedy="name the file with the ending .png")
+        _check(self, str(png))
+        text = _to_json(self)
+        rgb = self.image.convert("RGB")
+        write_atomic(png, lambda temporary: rgb.save(temporary, format="PNG"))
+        manifest = png.with_suffix(".json")
+        write_atomic(manifest, lambda temporary: _write_bytes(temporary, text.encode()))
+        return png, manifest
+
+    @classmethod
+    def load(cls, path: Path | str) -> Sheet:
+        """Read a sheet from its PNG or its JSON; a picture without a JSON is accepted as it is.
+
+        Raises:
+            SheetError: the JSON is damaged, does not belong to the picture, or contradicts itself.
+            ImageError: the picture cannot be read.
+        """
+        path = Path(path)
+        manifest = path if path.suffix.lower() == ".json" else path.with_suffix(".json")
+        png = path.with_suffix(".png") if manifest == path else path
+        if manifest == path and not manifest.is_file():
+            raise SheetError(f"{manifest}: no such file", remedy="check the path of the sheet")
+        if manifest == path and not png.is_file():
+            raise SheetError(f"{manifest}: its picture {png.name} is missing", remedy="put the PNG beside it")
+        # Transparent pixels of a picture made elsewhere lie on black, as the model was taught.
+        rgba = load_image(png)
+        image = Image.new("RGB", rgba.size)
+        image.paste(rgba, mask=rgba.getchannel("A"))
+        if png.suffix.lower() != ".png" or not manifest.is_file():
+            return cls(image=image, output=image.size, path=png)
+        sheet = _from_json(manifest, image, png)
+        _check(sheet, str(manifest))
+        return sheet
+
+    def conditioning_image(self, width: int, height: int) -> Image.Image:
+        """The sheet as the model sees it: scaled to fill `width` x `height`, then centre-cropped (RGB).
+
+        Bilinear without antialiasing, pixel centres aligned (`align_corners=False`), as the official
+        pipeline does it; at a sheet of twice the size this averages 2x2 pixels.
+        """
+        source = np.asarray(self.image.convert("RGB"), dtype=np.float32)
+        h, w = source.shape[:2]
+        scale = max(width / w, height / h)
+        full_w, full_h = max(width, round(w * scale)), max(height, round(h * scale))
+        rows = _bilinear(source, h, full_h, (full_h - height) // 2, height, axis=0)
+        both = _bilinear(rows, w, full_w, (full_w - width) // 2, width, axis=1)
+        return Image.fromarray(np.clip(np.rint(both), 0, 255).astype(np.uint8))
+
+
+def _bilinear(pixels: np.ndarray, size: int, scaled: int, first: int, count: int, *, axis: int) -> np.ndarray:
+    """Samples `first .. first + count` of `pixels` scaled from `size` to `scaled` along `axis`."""
+    centre = np.clip((np.arange(first, first + count) + 0.5) * (size / scaled) - 0.5, 0, size - 1)
+    low = np.floor(centre).astype(np.int64)
+    high = np.minimum(low + 1, size - 1)
+    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+    weight = (centre - low).astype(np.float32).reshape(shape)
+    return pixels.take(low, axis=axis) * (1 - weight) + pixels.take(high, axis=axis) * weight
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """How the JSON names the image that it belongs to."""
+
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The JSON file, in the order of its keys."""
+
+    version: int
+    image: _Picture
+    output: tuple[int, int]
+    elements: tuple[ElementNote, ...]
+    panels: tuple[Panel, ...]
+    layout: dict[str, Any]
+
+
+_DOCUMENT = TypeAdapter(_Document)
+
+
+def _to_json(sheet: Sheet) -> str:
+    picture = _Picture(sheet.image.width, sheet.image.height, sheet.sha256)
+    document = _Document(VERSION, picture, sheet.output, sheet.elements, sheet.panels, sheet.layout)
+    return json.dumps(dataclasses.asdict(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _from_json(manifest: Path, image: Image.Image, png: Path) -> Sheet:
+    try:
+        raw = json.loads(manifest.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SheetError(f"{manifest}: not valid JSON ({error})", remedy=_RECOMPOSE) from error
+    except OSError as error:
+        raise SheetError(f"{manifest}: {error.strerror}", remedy="make the file readable") from error
+    if not isinstance(raw, dict) or "version" not in raw:
+        raise SheetError(f"{manifest}: not a sheet's manifest (no `version`)", remedy=_RECOMPOSE)
+    if raw["version"] != VERSION:
+        raise SheetError(
+            f"{manifest}: manifest version {raw['version']!r}, this program reads {VERSION}",
+            remedy="update castsheet, or compose the sheet again",
+        )
+    try:
+        document = _DOCUMENT.validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SheetError(f"{manifest}: field {where}: {first['msg']}", remedy=_RECOMPOSE) from error
+    sheet = Sheet(image, document.panels, document.elements, document.output, dict(document.layout), path=png)
+    if (document.image.width, document.image.height) != image.size or document.image.sha256 != sheet.sha256:
+        raise SheetError(f"{png}: the image no longer matches {manifest.name}", remedy=_RECOMPOSE)
+    return sheet
+
+
+def _check(sheet: Sheet, where: str) -> None:
+    """Refuse what contradicts itself. A sheet without panels has nothing to contradict."""
+    for problem in _contradictions(sheet):
+        raise SheetError(f"{where}: {problem}", remedy=_RECOMPOSE)
+
+
+def _contradictions(sheet: Sheet) -> Iterator[str]:
+    ids = [note.id for note in sheet.elements]
+    for name in sorted({name for name in ids if ids.count(name) > 1}):
+        yield f"element {name!r} is listed twice"
+    if min(sheet.output) < 1:
+        yield f"output {sheet.output[0]}x{sheet.output[1]} is not a size"
+    kinds = {note.id: note.kind for note in sheet.elements}
+    for number, panel in enumerate(sheet.panels):
+        box, name = panel.box, f"panels.{number} ({panel.element} {panel.view})"
+        if panel.element not in kinds:
+            yield f"{name}: element {panel.element!r} is not among the sheet's elements"
+        elif kinds[panel.element] != panel.kind:
+            yield f"{name}: kind {panel.kind!r}, but its element is a {kinds[panel.element]}"
+        if not box.inside(*sheet.image.size):
+            size = f"{sheet.image.width}x{sheet.image.height}"
+            yield f"{name}: box {dataclasses.astuple(box)} is empty or lies outside the {size} image"
+        for other in sheet.panels[:number]:
+            if box.overlaps(other.box):
+                yield f"{name}: box overlaps the {other.view} panel of {other.element!r}"
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

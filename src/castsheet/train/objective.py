@@ -1,0 +1,88 @@
+"""The training objective: rectified flow on the target's tokens, beside a clean reference.
+
+x_s = (1 - s) x0 + s n and the model predicts v = n - x0, for one noise level s a sample. Reference tokens are
+appended clean at timestep 0; the loss reads the target's tokens only.
+
+Legend: B batch, N target tokens, R reference tokens, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from castsheet.ltx.dit import Stream, Transformer
+from castsheet.ltx.rope import Rope
+
+# The published sampler maps the 0.5 % and 99.9 % points of its logit-normal to 0 and 1.
+_LOW, _HIGH = -2.5758, 3.0902
+_REFLECT, _UNIFORM_SHARE = 1e-3, 0.1
+
+
+def shift_for(tokens: int) -> float:
+    """mu of the shifted schedule: 0.95 at 1,024 tokens, 2.05 at 4,096, linear in between and beyond."""
+    return 0.95 + (tokens - 1024) * (2.05 - 0.95) / (4096 - 1024)
+
+
+def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Noise levels (count,) in [0, 1] from the shifted logit-normal of the official trainer, fp32 on the CPU.
+
+    y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1; what falls below
+    0.001 is reflected; one sample in ten is uniform on [0.001, 1].
+    """
+    mu = shift_for(tokens)
+    y = torch.sigmoid(torch.randn(count, generator=generator) + mu)
+    low, high = 1 / (1 + math.exp(-(mu + _LOW))), 1 / (1 + math.exp(-(mu + _HIGH)))
+    z = (y - low) / (high - low)
+    z = torch.where(z < _REFLECT, 2 * _REFLECT - z, z).clamp(0, 1)
+    uniform = _REFLECT + (1 - _REFLECT) * torch.rand(count, generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < _UNIFORM_SHARE, uniform, z)
+
+
+def flow_losses(
+    transformer: Transformer,
+    target_BNC: Tensor,
+    context_BLD: Tensor,
+    rope: Rope,
+    sigma_B: Tensor,
+    noise_BNC: Tensor,
+    *,
+    reference_BRC: Tensor | None = None,
+    first_frame_tokens: int = 0,
+) -> Tensor:
+    """Mean squared velocity error of every sample, (B,) fp32.
+
+    Args:
+        target_BNC: clean latents as tokens, order (frame, row, column).
+        rope: tables for the N target tokens followed by the R reference tokens.
+        sigma_B: noise level of every sample.
+        noise_BNC: standard normal, one draw a sample.
+        reference_BRC: clean reference tokens, appended at timestep 0.
+        first_frame_tokens: how many leading target tokens are given clean, at timestep 0, outside the loss.
+    """
+    tokens = target_BNC.shape[1]
+    sigma_B11 = sigma_B.float()[:, None, None]
+    clean, noise = target_BNC.float(), noise_BNC.float()
+    noisy = (1 - sigma_B11) * clean + sigma_B11 * noise
+    if first_frame_tokens:
+        noisy = torch.cat([clean[:, :first_frame_tokens], noisy[:, first_frame_tokens:]], dim=1)
+    zero_B = torch.zeros_like(sigma_B)
+    segments = [(first_frame_tokens, zero_B), (tokens - first_frame_tokens, sigma_B)]
+    sequence = noisy.to(target_BNC.dtype)
+    if reference_BRC is not None:
+        segments.append((reference_BRC.shape[1], zero_B))
+        sequence = torch.cat([sequence, reference_BRC], dim=1)
+    segments = [(count, timestep) for count, timestep in segments if count]
+    stream = Stream(
+        tokens_BTC=sequence,
+        context_BLD=context_BLD,
+        rope=rope,
+        segments=tuple(count for count, _ in segments),
+        timesteps_BS=torch.stack([timestep for _, timestep in segments], dim=1),
+        sigma_B=sigma_B,
+    )
+    velocity = transformer(stream, keep=tokens).video_BTC.float()
+    error = (velocity - (noise - clean)).square()[:, first_frame_tokens:]
+    return error.mean(dim=(1, 2))
