@@ -30,7 +30,6 @@ def tiny_config(*, audio: bool = False, layers: int = 3) -> TransformerConfig:
         audio_in_channels=6,
         audio_out_channels=6,
         audio_context_dim=16,
-        cross_timestep_scale=250.0,
     )
 
 

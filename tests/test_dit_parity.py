@@ -16,6 +16,7 @@ from ltx_tiny import (
     ROWS,
     TARGET,
     randn,
+    randomise,
     tiny_audio,
     tiny_config,
     tiny_transformer,
@@ -101,7 +102,10 @@ def assert_equal(ours: Output, theirs: Output) -> None:
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    return tiny_transformer(audio=True)
+    # A multiplier other than 1000, so that a gate on the plain timestep shows.
+    model = Transformer(replace(tiny_config(audio=True), cross_timestep_scale=250.0)).eval()
+    randomise(model)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,9 @@ def peer(model: Transformer) -> LTX2VideoTransformer3DModel:
 @pytest.mark.parametrize("reference", [0, REFERENCE])
 @pytest.mark.parametrize("stg", [[], [1], [0, 2]])
 @torch.no_grad()
-def test_video_only(model: Transformer, peer: LTX2VideoTransformer3DModel, reference: int, stg: list[int]) -> None:
+def test_video_only(
+    model: Transformer, peer: LTX2VideoTransformer3DModel, reference: int, stg: list[int]
+) -> None:
     """Red: the video stream alone (how the adapters were trained) no longer computes the published model."""
     single = Transformer(model.config.video_only())
     single.load_state_dict({k: model.state_dict()[k] for k in single.state_dict()}, strict=True)
@@ -167,8 +173,8 @@ def test_own_timesteps_by_hand(model: Transformer, peer: LTX2VideoTransformer3DM
 def own_timesteps(peer: LTX2VideoTransformer3DModel, video: Stream, audio: Stream) -> Output:
     """diffusers' blocks under the official current rule, written out token by token.
 
-    Scale and shift of the attentions between the streams come from each token's own timestep, the gates from the
-    other stream's sigma.
+    Scale and shift of the attentions between the streams come from each token's own timestep, the gates from
+    the other stream's sigma.
     """
     batch = video.tokens_BTC.shape[0]
     ratio = peer.config.cross_attn_timestep_scale_multiplier / peer.config.timestep_scale_multiplier
@@ -200,7 +206,9 @@ def own_timesteps(peer: LTX2VideoTransformer3DModel, video: Stream, audio: Strea
             temb_prompt_audio=rows(peer.audio_prompt_adaln, audio_sigma)[0],
             video_rotary_emb=tuple(t.expand(batch, -1, -1, -1) for t in peer.rope(coords)),
             audio_rotary_emb=tuple(t.expand(batch, -1, -1, -1) for t in peer.audio_rope(audio_coords)),
-            ca_video_rotary_emb=tuple(t.expand(batch, -1, -1, -1) for t in peer.cross_attn_rope(coords[:, :1])),
+            ca_video_rotary_emb=tuple(
+                t.expand(batch, -1, -1, -1) for t in peer.cross_attn_rope(coords[:, :1])
+            ),
             ca_audio_rotary_emb=tuple(
                 t.expand(batch, -1, -1, -1) for t in peer.cross_attn_audio_rope(audio_coords)
             ),

@@ -17,7 +17,7 @@ def passes() -> list[torch.Tensor]:
 
 
 def test_equals_diffusers(passes):
-    """Red: guided predictions differ from diffusers' sum of deltas and rescaling where both define the same."""
+    """Red: guided predictions differ from diffusers' deltas and rescaling where both define the same."""
     c, u, p, m = passes
     deltas = c + (4.0 - 1) * (c - u) + 1.5 * (c - p) + (3.0 - 1) * (c - m)
     expected = rescale_noise_cfg(deltas, c, guidance_rescale=0.7)

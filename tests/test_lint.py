@@ -205,6 +205,22 @@ def test_s03_needs_the_videos_shape():
     assert not [f for f in lint_sheet(bare(slightly_off)) if f.rule == "S03"]
 
 
+def test_s06_black_around_a_whole_picture_is_no_gutter():
+    """Red: every picture that does not fill its room is reported as a wrong gutter."""
+    narrow = sheet(swap(ROPE, moved(ROPE, x=40, w=-40)))
+    assert rules(lint_sheet(narrow)) == [("S06", "warning")]
+    rooms = [[p.box.x, p.box.y, p.box.w, p.box.h] for p in PANELS]
+    assert lint_sheet(dataclasses.replace(narrow, layout={"cells": rooms})) == []
+
+
+@pytest.mark.parametrize(
+    "layout", [{"grid": "x"}, {"grid": 0}, {"cells": 5}, {"cells": [[0, 0, 1]] * 5}, {"cells": ["abcd"] * 5}]
+)
+def test_a_strange_layout_is_passed_over(layout):
+    """Red: a manifest that another program wrote crashes the checks."""
+    assert lint_sheet(dataclasses.replace(sheet(), layout=layout)) == []
+
+
 def test_s18_parts_people_in_one_pose():
     """Red: two people in the same pose on black, in different clothes, are called one picture."""
     image = sheet().image.copy()

@@ -25,7 +25,7 @@ def test_distilled_presets(one, strength):
     """Red: a distilled recipe gains guidance passes or loses its given levels."""
     assert one.sigmas == DISTILLED
     assert one.steps == 8
-    assert (one.guidance, one.stg_scale, one.lora_strength) == (1.0, 0.0, strength)
+    assert (one.guidance, one.stg_scale, one.lora_strength, one.negative_prompt) == (1.0, 0.0, strength, "")
 
 
 def test_presets_are_frozen():

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed, apply_split_rotary_emb
+from diffusers.models.transformers.transformer_ltx2 import (
+    LTX2AudioVideoRotaryPosEmbed,
+    apply_split_rotary_emb,
+)
 from ltx_tiny import randn
 
 from castsheet.ltx.config import ModelConfig
@@ -58,7 +61,7 @@ def test_cell_size_is_the_codecs() -> None:
 
 
 def test_table_layout_by_hand() -> None:
-    """Red: frequencies are not axis-minor, the identity pads are not on the left, or heads share frequencies."""
+    """Red: frequencies are not axis-minor, the identity is not on the left, or heads share frequencies."""
     bounds = torch.tensor([[[2.0, 4.0]], [[8.0, 8.0]], [[1.0, 3.0]]])
     rope = tables(bounds, dim=32, heads=2, theta=81.0, max_pos=(4, 16, 10))
     frequencies = [math.pi / 2 * 81 ** (j / 4) for j in range(5)]

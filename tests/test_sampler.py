@@ -32,12 +32,12 @@ def test_equals_diffusers(levels):
 def test_a_constant_prediction_is_reached():
     """Red: the last step to sigma 0 does not land on the prediction."""
     goal = torch.arange(30.0).reshape(2, 3, 5) / 10
-    assert torch.allclose(euler(lambda x, sigma: goal, NOISE, sigmas(7)), goal, atol=1e-5)
+    assert torch.allclose(euler(lambda *_: goal, NOISE, sigmas(7)), goal, atol=1e-5)
 
 
 def test_clean_values_stay_bitwise():
     """Red: tokens whose prediction is their own value (reference, first frame) drift over the steps."""
-    out = euler(lambda x, sigma: torch.cat([x[:1], x[1:] * 0.5]), NOISE, sigmas(9))
+    out = euler(lambda x, _: torch.cat([x[:1], x[1:] * 0.5]), NOISE, sigmas(9))
     assert torch.equal(out[0], NOISE[0])
     assert not torch.equal(out[1], NOISE[1])
 
@@ -51,7 +51,7 @@ def test_callback_sees_every_step():
 
 def test_state_is_fp32():
     """Red: bf16 noise or predictions make the latents bf16 between steps."""
-    out = euler(lambda x, sigma: (x * 0.5).bfloat16(), NOISE.bfloat16(), sigmas(3))
+    out = euler(lambda x, _: (x * 0.5).bfloat16(), NOISE.bfloat16(), sigmas(3))
     assert out.dtype == torch.float32
 
 
@@ -72,7 +72,7 @@ def test_failing_model_is_named_by_step(bad):
 def test_interruption_passes_through():
     """Red: Ctrl-C during sampling is swallowed."""
 
-    def interrupted(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def interrupted(*_: torch.Tensor) -> torch.Tensor:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Whole guided sampling runs against diffusers: its transformer and scheduler in a loop, and its in-context pipeline.
+"""Whole guided sampling runs against diffusers: its parts in a loop, and its in-context pipeline.
 
 Tiny random models in fp32, injected noise, target and reference tokens.
 """
@@ -75,7 +75,9 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def official_loop(peer, grid, reference, first_frame, contexts, noise, levels, weights, stg_block) -> torch.Tensor:
+def official_loop(
+    peer, grid, reference, first_frame, contexts, noise, levels, weights, stg_block
+) -> torch.Tensor:
     """Sampling as the official code does it: every token in the state, one timestep a token, global std."""
     clean = torch.zeros(1, grid.tokens, noise.shape[2])
     mask = torch.ones(1, grid.tokens, 1)
@@ -124,9 +126,17 @@ def test_guided_run_equals_a_loop_of_diffusers_parts(pair, strength, downscale, 
     """Red: four guided steps (CFG, STG, rescale, reference tokens) no longer give the official result."""
     model, peer = pair
     width = model.config.in_channels
-    small = Grid(GRID.frames, GRID.height // downscale, GRID.width // downscale, GRID.fps, (8, 32 * downscale, 32 * downscale))
+    small = Grid(
+        GRID.frames,
+        GRID.height // downscale,
+        GRID.width // downscale,
+        GRID.fps,
+        (8, 32 * downscale, 32 * downscale),
+    )
     reference = Reference(randn(1, small.tokens, width, seed=11), small.bounds(), strength)
-    first = unpatchify(randn(1, GRID.frame_tokens, width, seed=12), 1, GRID.height, GRID.width) if given else None
+    first = (
+        unpatchify(randn(1, GRID.frame_tokens, width, seed=12), 1, GRID.height, GRID.width) if given else None
+    )
     contexts = [randn(1, TEXT, model.config.context_dim, seed=seed) for seed in (13, 14)]
     noise = randn(1, GRID.tokens + small.tokens, width, seed=15)
     weights = Weights(guidance=4.0, stg_scale=1.0, rescale=0.7)
@@ -153,7 +163,7 @@ class SplitConnectors(nn.Module):
         super().__init__()
         self.video, self.device, self.dtype = video, CPU, torch.float32
 
-    def forward(self, embeds, mask, padding_side="left"):
+    def forward(self, embeds, mask, **_):
         return embeds[..., : self.video], embeds[..., self.video :], torch.ones_like(mask)
 
 
@@ -163,7 +173,10 @@ def vae_config(latent: int) -> dict:
     up = [name.removesuffix("_res") for name in down]
 
     def blocks(names: list[str]) -> list:
-        return [["res_x", {"num_layers": 1}], *(b for n in names for b in ([n, {"multiplier": 1}], ["res_x", {"num_layers": 1}]))]
+        return [
+            ["res_x", {"num_layers": 1}],
+            *(b for n in names for b in ([n, {"multiplier": 1}], ["res_x", {"num_layers": 1}])),
+        ]
 
     return {
         "latent_channels": latent,
@@ -179,43 +192,34 @@ def picture(seed: int, width: int, height: int) -> Image.Image:
     return Image.fromarray(levels.to(torch.uint8).numpy())
 
 
-def test_joint_run_equals_the_diffusers_pipeline():
-    """Red: video and audio sampled jointly with all four passes, a sheet and a first frame differ from diffusers'
-    LTX2InContextPipeline where both define the same (release-time AV timesteps, no rescaling)."""
-    config = replace(tiny_config(audio=True, layers=4), audio_in_channels=8, audio_out_channels=8)
-    model = Transformer(config).eval()
-    randomise(model, seed=6)
-    torch.manual_seed(7)
-    vae = VideoVAE(vae_config(config.in_channels)).eval()
-    vae.set_statistics(torch.linspace(-0.2, 0.2, config.in_channels), torch.linspace(0.5, 1.5, config.in_channels))
-    audio_vae = AutoencoderKLLTX2Audio(base_channels=8, latent_channels=2, mel_bins=16, num_res_blocks=1).eval()
+WIDTH, HEIGHT, FRAMES, SEED, STEPS = 128, 64, 17, 99, 4
+
+
+def diffusers_run(model, vae, audio_vae, embeds, sheet, first) -> tuple[torch.Tensor, torch.Tensor]:
+    """Video and audio latents of diffusers' in-context pipeline."""
     pipe = LTX2InContextPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae.model,
         audio_vae=audio_vae,
         text_encoder=None,
         tokenizer=None,
-        connectors=SplitConnectors(config.context_dim),
-        transformer=peer_of(model, config),
+        connectors=SplitConnectors(model.config.context_dim),
+        transformer=peer_of(model, model.config),
         vocoder=None,
     )
     pipe.set_progress_bar_config(disable=True)
-    width, height, frames = 128, 64, 17
-    sheet, first = picture(1, width, height), picture(2, width, height)
-    embeds = [randn(1, TEXT, config.context_dim + config.audio_context_dim, seed=seed) for seed in (21, 22)]
-    levels = sigmas(4)
-    video, sound = pipe(
+    return pipe(
         prompt_embeds=embeds[0],
         negative_prompt_embeds=embeds[1],
         prompt_attention_mask=torch.ones(1, TEXT),
         negative_prompt_attention_mask=torch.ones(1, TEXT),
-        reference_conditions=LTX2ReferenceCondition(frames=[sheet] * frames, strength=1.0),
+        reference_conditions=LTX2ReferenceCondition(frames=[sheet] * FRAMES, strength=1.0),
         conditions=LTX2VideoCondition(frames=first, index=0, strength=1.0, crf=0),
-        width=width,
-        height=height,
-        num_frames=frames,
-        sigmas=levels[:-1].tolist(),
-        num_inference_steps=4,
+        width=WIDTH,
+        height=HEIGHT,
+        num_frames=FRAMES,
+        sigmas=sigmas(STEPS)[:-1].tolist(),
+        num_inference_steps=STEPS,
         guidance_scale=4.0,
         stg_scale=1.0,
         modality_scale=3.0,
@@ -225,27 +229,46 @@ def test_joint_run_equals_the_diffusers_pipeline():
         audio_modality_scale=3.0,
         audio_guidance_rescale=0.0,
         spatio_temporal_guidance_blocks=[2],
-        generator=torch.Generator().manual_seed(99),
+        generator=torch.Generator().manual_seed(SEED),
         output_type="latent",
         return_dict=False,
     )
 
-    grid = Grid.of(vae, width=width, height=height, frames=frames, fps=24.0)
-    with torch.inference_mode():
-        reference = make_reference(vae, to_pixels(sheet), grid)
-        given = encode_still(vae, to_pixels(first), 1)
-        track = video_track(config, grid, reference, given, device=CPU, dtype=torch.float32)
-        sound_track = audio_track(config, round(frames / 24.0 * 25), device=CPU, dtype=torch.float32)
-        generator = torch.Generator().manual_seed(99)
-        noise = torch.randn(1, grid.tokens * 2, config.in_channels, generator=generator)
-        audio_noise = torch.randn(1, sound_track.sampled, config.audio_in_channels, generator=generator)
-        contexts = [Contexts(e[..., : config.context_dim], e[..., config.context_dim :]) for e in embeds]
-        guide = Guide(Weights(4.0, 1.0, 3.0), Weights(7.0, 1.0, 3.0), stg_blocks=(2,))
-        denoiser = Denoiser(model, track, sound_track, *contexts, guide, av_timesteps="cross")
-        start = denoiser.pack(track.start(noise[:, : grid.tokens], 1.0), sound_track.start(audio_noise, 1.0))
-        tokens, audio_tokens = denoiser.unpack(euler(denoiser, start, levels))
-        latents = vae.denormalise(unpatchify(tokens, grid.frames, grid.height, grid.width))
+
+@torch.no_grad()
+def our_run(model, vae, embeds, sheet, first) -> tuple[torch.Tensor, torch.Tensor]:
+    """Raw video latents and normalised audio tokens, from the noise that diffusers draws."""
+    config, text = model.config, model.config.context_dim
+    grid = Grid.of(vae, width=WIDTH, height=HEIGHT, frames=FRAMES, fps=24.0)
+    reference, given = make_reference(vae, to_pixels(sheet), grid), encode_still(vae, to_pixels(first), 1)
+    video = video_track(config, grid, reference, given, device=CPU, dtype=torch.float32)
+    sound = audio_track(config, round(FRAMES / 24.0 * 25), device=CPU, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(SEED)
+    noise = torch.randn(1, grid.tokens * 2, config.in_channels, generator=generator)
+    audio_noise = torch.randn(1, sound.sampled, config.audio_in_channels, generator=generator)
+    contexts = [Contexts(both[..., :text], both[..., text:]) for both in embeds]
+    guide = Guide(Weights(4.0, 1.0, 3.0), Weights(7.0, 1.0, 3.0), stg_blocks=(2,))
+    denoiser = Denoiser(model, video, sound, *contexts, guide, av_timesteps="cross")
+    start = denoiser.pack(video.start(noise[:, : grid.tokens], 1.0), sound.start(audio_noise, 1.0))
+    tokens, audio_tokens = denoiser.unpack(euler(denoiser, start, sigmas(STEPS)))
+    return vae.denormalise(unpatchify(tokens, grid.frames, grid.height, grid.width)), audio_tokens
+
+
+def test_joint_run_equals_the_diffusers_pipeline():
+    """Red: video and audio sampled jointly with all four passes, a sheet and a first frame differ from
+    diffusers' LTX2InContextPipeline where both define the same (release-time AV timesteps, no rescaling)."""
+    config = replace(tiny_config(audio=True, layers=4), audio_in_channels=8, audio_out_channels=8)
+    model = Transformer(config).eval()
+    randomise(model, seed=6)
+    torch.manual_seed(7)
+    channels = config.in_channels
+    vae = VideoVAE(vae_config(channels)).eval()
+    vae.set_statistics(torch.linspace(-0.2, 0.2, channels), torch.linspace(0.5, 1.5, channels))
+    audio_vae = AutoencoderKLLTX2Audio(base_channels=8, latent_channels=2, mel_bins=16, num_res_blocks=1)
+    embeds = [randn(1, TEXT, config.context_dim + config.audio_context_dim, seed=seed) for seed in (21, 22)]
+    sheet, first = picture(1, WIDTH, HEIGHT), picture(2, WIDTH, HEIGHT)
+    video, sound = diffusers_run(model, vae, audio_vae.eval(), embeds, sheet, first)
+    latents, audio_tokens = our_run(model, vae, embeds, sheet, first)
     assert relative(latents, video) <= 1e-5
-    assert audio_tokens is not None
-    packed = sound.transpose(1, 2).flatten(2)
-    assert relative(audio_tokens * audio_vae.latents_std + audio_vae.latents_mean, packed) <= 1e-5
+    unnormalised = audio_tokens * audio_vae.latents_std + audio_vae.latents_mean
+    assert relative(unnormalised, sound.transpose(1, 2).flatten(2)) <= 1e-5

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from text_doubles import LAYERS, WIDTH, transformer_config, write_gemma, write_tokenizer
 from transformers import AutoTokenizer
 
 from castsheet.errors import CheckpointError, SettingsError, TextEncoderError
@@ -22,7 +23,6 @@ from castsheet.ltx.text import (
     connectors_to_official,
     gemma_fingerprint,
 )
-from text_doubles import LAYERS, WIDTH, transformer_config, write_gemma, write_tokenizer
 
 STATES = LAYERS + 1
 
@@ -91,7 +91,9 @@ def test_batched_rows_equal_single_rows():
         mask[1, slice(0, 15) if left else slice(5, 20)] = False
         batched, _ = ours(torch.cat([long, row]), mask, 32)
         for index, single in enumerate((long, short)):
-            torch.testing.assert_close(batched[index : index + 1], ours(single, length=32)[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                batched[index : index + 1], ours(single, length=32)[0], atol=1e-5, rtol=0
+            )
 
 
 def test_registers_are_indexed_by_absolute_slot():
@@ -161,7 +163,9 @@ def test_gemma_layouts_give_the_models_own_states(tmp_path: Path, layout: str):
     states = encoder.hidden_states(ids)
     assert states.shape == (1, 5, WIDTH, STATES)
     torch.testing.assert_close(states, torch.stack(expected, dim=-1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(states[..., 0], peer.embed_tokens.weight[ids] * WIDTH**0.5, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        states[..., 0], peer.embed_tokens.weight[ids] * WIDTH**0.5, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_left_padded_batch_equals_single_prompts(gemma_folder: Path):
@@ -183,6 +187,15 @@ def test_tokens_equal_transformers_tokenizer(gemma_folder: Path):
     assert encoder.tokens(prompt) == peer(prompt.strip()).input_ids
     assert encoder.tokens("") == [encoder.bos]
     assert len(encoder.tokens("hero " * 500)) == encoder.max_tokens == 64
+
+
+def test_tokenizer_beside_the_model_is_found(tmp_path: Path):
+    """Red: the text encoder of a diffusers folder cannot be used."""
+    write_gemma(tmp_path / "text_encoder")
+    (tmp_path / "tokenizer").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "text_encoder" / name).rename(tmp_path / "tokenizer" / name)
+    assert GemmaEncoder.load(tmp_path / "text_encoder").max_tokens == 64
 
 
 def test_gradients_reach_encoder_and_connectors(gemma_folder: Path):
@@ -252,8 +265,9 @@ def spoil(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        "no config", "config no JSON", "config a list", "gemma 4", "bad sizes", "no weights", "a shard missing",
-        "truncated", "empty shard", "no tokenizer", "bad tokenizer", "no bos", "small vocabulary",
+        "no config", "config no JSON", "config a list", "gemma 4", "bad sizes",
+        "no weights", "a shard missing", "truncated", "empty shard",
+        "no tokenizer", "bad tokenizer", "no bos", "small vocabulary",
     ],
 )  # fmt: skip
 def test_damaged_folders_say_what_is_wrong(tmp_path: Path, how: str):

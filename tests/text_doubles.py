@@ -15,7 +15,22 @@ from transformers import (
     Gemma3TextModel,
 )
 
-WORDS = "a hero walks left right waves jumps past the red barn and lifts prop".split()
+WORDS = [
+    "a",
+    "the",
+    "hero",
+    "walks",
+    "left",
+    "right",
+    "waves",
+    "jumps",
+    "past",
+    "red",
+    "barn",
+    "and",
+    "lifts",
+]
+
 WIDTH = 32
 LAYERS = 3
 
@@ -57,7 +72,9 @@ def write_tokenizer(folder: Path, *, model_max_length: int = 64) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def write_gemma(folder: Path, layout: str = "text", *, model_max_length: int = 64, seed: int = 0) -> Gemma3TextModel:
+def write_gemma(
+    folder: Path, layout: str = "text", *, model_max_length: int = 64, seed: int = 0
+) -> Gemma3TextModel:
     """Write a random encoder as `text`, `causal` or `multimodal`; return its text model."""
     torch.manual_seed(seed)
     config = text_config()
@@ -78,8 +95,12 @@ def write_gemma(folder: Path, layout: str = "text", *, model_max_length: int = 6
         }
         model = Gemma3ForConditionalGeneration(
             Gemma3Config(
-                text_config=config, vision_config=vision, mm_tokens_per_image=1,
-                image_token_index=63, boi_token_index=62, eoi_token_index=61,
+                text_config=config,
+                vision_config=vision,
+                mm_tokens_per_image=1,
+                image_token_index=63,
+                boi_token_index=62,
+                eoi_token_index=61,
             )
         )
         text = model.model.language_model

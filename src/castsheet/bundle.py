@@ -6,8 +6,8 @@
      "bucket": {"width": 192, "height": 112, "frames": 121, "fps": 24, "stg_blocks": [5]},
      "preset": {"steps": 16, "lora_strength": 1.0}}
 
-Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset; `preset`
-changes the default preset only, so that a preset that the user names stays what it says.
+Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset;
+`preset` changes the default preset only, so that a preset that the user names stays what it says.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Bundle(_Part):
         bundle = bundle.model_copy(update={"folder": folder})
         for file in (bundle.checkpoint, bundle.text_encoder, *(path for path, _ in bundle.adapters)):
             if not file.exists():
-                raise CheckpointError(f"{path} names {file}, which is not there", remedy="complete the bundle's folder")
+                raise CheckpointError(
+                    f"{path} names {file}, which is not there", remedy="complete the bundle's folder"
+                )
         bundle.settings(None)
         return bundle
 

@@ -7,7 +7,7 @@ because `walk.png` beside `walk.json` is how a sheet and its manifest are named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -80,8 +80,8 @@ class Clip:
 
     def contact(self) -> Image.Image:
         """The contact sheet; its notes are `provenance["notes"]`, an object of short texts, when given."""
-        notes = self.provenance.get("notes") or {}
-        lines = [(str(label), str(value)) for label, value in notes.items()]
+        notes = self.provenance.get("notes")
+        lines = [(str(k), str(v)) for k, v in notes.items()] if isinstance(notes, Mapping) else []
         return contact_sheet(self.frames, self.fps, self.sheet, notes=lines)
 
     def save(self, path: Path | str, *, crf: int = CRF) -> ClipFiles:

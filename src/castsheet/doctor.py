@@ -174,16 +174,13 @@ def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability,
     here = all(model.state == "present" for model in models)
     largest = max((gpu.memory_gib for gpu in machine.gpus if gpu.bf16), default=0.0)
     vram = f"the largest GPU has {largest:.0f} GiB" if largest else "no GPU with bf16 found"
-    ram = machine.ram_gib
-    room = max(largest, ram or 0.0)
-    memory = f"this machine has {ram:.0f} GiB RAM; {vram}" if ram else vram
 
     def on_gpu(what: str, needed: float) -> Ability:
         fits = largest >= needed
         return Ability(what, fits, fits and here, f"needs {needed:.0f} GiB of GPU memory; {vram}")
 
-    encoder = _gib(GEMMA + CONNECTORS) + 1
-    mini, enough = MINI_BUNDLE.is_file(), ram is None or ram >= MINI_GIB
+    mini = MINI_BUNDLE.is_file()
+    enough = machine.ram_gib is None or machine.ram_gib >= MINI_GIB
     return (
         Ability(
             "mini, the embedded model (CPU is enough)",
@@ -191,14 +188,10 @@ def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability,
             enough and mini,
             f"needs {MINI_GIB:.0f} GiB RAM" if mini else "its weights are missing from this installation",
         ),
+        # The text encoder leaves before the denoiser comes, so the larger of the two decides.
+        on_gpu("the 22B model's text encoder, once for each new prompt", _gib(GEMMA + CONNECTORS) + 1),
         on_gpu("LTX-2.3 22B, video, bf16", _gib(VIDEO_DENOISER + VIDEO_VAE) + WORKING_GIB),
         on_gpu("LTX-2.3 22B, video and sound, bf16", _gib(AUDIO_VIDEO_DENOISER + VIDEO_VAE) + WORKING_GIB),
-        Ability(
-            "text encoder of the 22B model (runs first, then leaves; contexts are cached)",
-            room >= encoder,
-            room >= encoder and here,
-            f"needs {encoder:.0f} GiB of GPU memory or RAM; {memory}",
-        ),
         on_gpu("training a rank-128 adapter for the 22B model", TRAINING_GIB),
     )
 

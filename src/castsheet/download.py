@@ -24,7 +24,7 @@ from castsheet.errors import DownloadError
 from castsheet.files import write_atomic
 
 Role = Literal["checkpoint", "adapter", "text_encoder"]
-Report = Callable[[str, int, int], None]  # (what, bytes done, bytes in all)
+Report = Callable[[int], None]  # called with the number of bytes done
 
 GIB = 1 << 30
 
@@ -167,6 +167,8 @@ def check_space(files: Sequence[RemoteFile], folder: Path) -> int:
 def fetch(file: RemoteFile, report: Report) -> Path:
     """Download one file, continuing a partial one, and hash it before it gets its name.
 
+    `report` hears of the bytes fetched, and then again of the bytes hashed.
+
     Raises:
         DownloadError: the connection failed for good, or the content's hash is wrong.
     """
@@ -184,7 +186,7 @@ def fetch(file: RemoteFile, report: Report) -> Path:
                 headers=_headers(),
                 expected_size=file.size,
                 displayed_filename=file.name,
-                tqdm_class=_bar_class(file, report),
+                tqdm_class=_bar_class(report),
             )
         _verify(file, report)
         os.replace(file.part, file.path)
@@ -248,7 +250,7 @@ def _digest(file: RemoteFile, report: Report) -> str:
         while block := handle.read(1 << 24):
             digest.update(block)
             done += len(block)
-            report(f"checking {file.name}", done, file.size)
+            report(done)
     return digest.hexdigest()
 
 
@@ -260,7 +262,7 @@ def _headers() -> dict[str, str]:
     return {**headers, "Accept-Encoding": "identity"}
 
 
-def _bar_class(file: RemoteFile, report: Report) -> type:
+def _bar_class(report: Report) -> type:
     """A stand-in for the hub library's progress bar that reports to us."""
 
     class Bar:
@@ -275,7 +277,7 @@ def _bar_class(file: RemoteFile, report: Report) -> type:
 
         def update(self, amount: float | None = 1) -> None:
             self.done += int(amount or 0)
-            report(file.name, self.done, file.size)
+            report(self.done)
 
     return Bar
 

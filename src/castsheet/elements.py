@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import warnings
 import zlib
@@ -208,7 +209,7 @@ def _placed(element: Element, folder: Path) -> Element:
     images = {view: tuple(folder / path for path in paths) for view, paths in element.images.items()}
     for view, paths in images.items():
         for given, path in zip(element.images[view], paths, strict=True):
-            if not _is_file(path):
+            if not stat.S_ISREG(_mode(path)):
                 raise SceneError(
                     f"{element.kind} {element.id!r}: field images.{view}: there is no file {given}",
                     remedy=f"correct the path; it is taken relative to {folder.resolve()}",
@@ -216,11 +217,12 @@ def _placed(element: Element, folder: Path) -> Element:
     return element.model_copy(update={"images": images})
 
 
-def _is_file(path: Path) -> bool:
+def _mode(path: Path) -> int:
+    """The file's type and permission bits, 0 when there is none or its name is impossible."""
     try:
-        return path.is_file()
-    except OSError:  # a name too long, a folder without permission
-        return False
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _plain(element: Element, folder: Path) -> dict[str, Any]:
@@ -301,8 +303,9 @@ def load_image(path: Path | str) -> Image.Image:
     """
     path = Path(path)
     try:
-        if not _is_file(path):
-            problem = "is a folder, not a picture" if path.is_dir() else "does not exist"
+        mode = _mode(path)
+        if not stat.S_ISREG(mode):
+            problem = "is a folder, not a picture" if stat.S_ISDIR(mode) else "does not exist"
             raise ImageError(f"{path} {problem}", remedy="give the path of a picture file")
         with warnings.catch_warnings():
             # Plugins warn of damaged metadata; either the pixels are there, or the load below fails.

@@ -32,46 +32,75 @@ LINE_EVERY_S = 10.0
 
 def stderr_console() -> Console:
     """Where progress and findings go, so that stdout stays clean for paths and JSON."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stdout_console() -> Console:
+    """For reports that are a command's result; long lines stay whole, so that they can be searched."""
+    return Console(highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(
-    what: str, total: int | None = None, *, unit: Unit = "steps", console: Console | None = None
+    what: str,
+    total: int | None = None,
+    *,
+    unit: Unit = "steps",
+    console: Console | None = None,
+    after: float = SHOW_AFTER_S,
+    every: float = LINE_EVERY_S,
 ) -> Iterator[Advance]:
     """Show a bar (terminal) or occasional lines (log) while the block runs.
+
+    Until the first report the bar pulses: loading has no known length, and must not count as slow steps.
 
     Args:
         what: short text, e.g. "denoising".
         total: amount of work, or None when it is not known (a pulsing bar with elapsed time).
         unit: "bytes" adds size and speed.
+        console: stderr by default.
+        after: seconds before a bar appears.
+        every: least seconds between two lines of a log.
 
     Yields:
         A function to call with the amount done so far.
     """
     console = console or stderr_console()
-    shown = _bar(what, total, unit, console) if console.is_terminal else _lines(what, total, console)
+    if console.is_terminal:
+        shown = _bar(what, total, _columns(total, unit), console, after)
+    else:
+        shown = _lines(what, total, console, every)
     with shown as advance:
         yield advance
 
 
 @contextmanager
-def _bar(what: str, total: int | None, unit: Unit, console: Console) -> Iterator[Advance]:
-    bar = Progress(*_columns(total, unit), console=console, transient=True)
-    task = bar.add_task(what, total=total)
+def _bar(
+    what: str, total: int | None, columns: list[ProgressColumn], console: Console, after: float
+) -> Iterator[Advance]:
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(what, total=None)
     lock = threading.Lock()
-    ended = False
+    ended = reported = False
+
+    def advance(done: int) -> None:
+        nonlocal reported
+        if reported:
+            bar.update(task, completed=done)
+        else:
+            bar.reset(task, total=total, completed=done)
+            reported = True
 
     def show() -> None:
         with lock:
             if not ended:
                 bar.start()
 
-    timer = threading.Timer(SHOW_AFTER_S, show)
+    timer = threading.Timer(after, show)
     timer.daemon = True
     timer.start()
     try:
-        yield lambda done: bar.update(task, completed=done)
+        yield advance
     finally:
         timer.cancel()
         with lock:
@@ -80,24 +109,22 @@ def _bar(what: str, total: int | None, unit: Unit, console: Console) -> Iterator
 
 
 @contextmanager
-def _lines(what: str, total: int | None, console: Console) -> Iterator[Advance]:
-    begun = last = time.monotonic()
-    first: int | None = None
+def _lines(what: str, total: int | None, console: Console, every: float) -> Iterator[Advance]:
+    first: tuple[int, float] | None = None  # amount and time of the first report
+    last = time.monotonic()
 
     def advance(done: int) -> None:
         nonlocal last, first
-        # A resumed download starts above zero: speed is counted from where this run began.
-        first = done if first is None else first
         now = time.monotonic()
-        if now - last < LINE_EVERY_S:
+        first = first or (done, now)
+        if now - last < every:
             return
         last = now
-        elapsed, share = now - begun, ""
-        if total:
-            share = f" {100 * done / total:.0f} %"
-            if done > first:
-                share += f", about {elapsed * (total - done) / (done - first):.0f} s left"
-        console.print(f"{what}:{share or f' {elapsed:.0f} s'}")
+        left = ""
+        if total and done > first[0]:
+            left = f", about {(now - first[1]) * (total - done) / (done - first[0]):.0f} s left"
+        share = f"{100 * done / total:.0f} %" if total else str(done)
+        console.print(f"{what}: {share}{left}")
 
     yield advance
 

@@ -1,8 +1,8 @@
 """Pictures as latents: the sheet as reference tokens, a given first frame as clean target tokens.
 
-The sheet conditions as a still video. Encoding a time-constant video gives the same latent frame over and over (the
-encoder pads in time by copies of the first frame and has no temporal attention), so ONE frame is encoded and
-repeated, which is exact.
+The sheet conditions as a still video. Encoding a time-constant video gives the same latent frame over and
+over (the encoder pads in time by copies of the first frame and has no temporal attention), so ONE frame is
+encoded and repeated, which is exact.
 
 Legend: B batch, C channels, F frames, H height, W width (pixels or latent cells), T tokens, A axes.
 """
@@ -10,15 +10,18 @@ Legend: B batch, C channels, F frames, H height, W width (pixels or latent cells
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from castsheet.elements import load_image
 from castsheet.errors import SettingsError
 from castsheet.ltx.rope import video_bounds
 from castsheet.ltx.vae import VideoVAE
+from castsheet.sheet.manifest import Sheet
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Grid:
         """The latent grid of a clip of `frames` frames of width x height pixels.
 
         Raises:
-            SettingsError: the VAE cannot make that size or that frame count; the message names the nearest that it can.
+            SettingsError: the VAE cannot make that size or frame count; the nearest ones are named.
         """
         for name, side in (("width", width), ("height", height)):
             if side % vae.spatial:
@@ -106,6 +109,24 @@ def to_pixels(image: Image.Image) -> Tensor:
     return array_HWC.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
+def read_picture(given: Image.Image | Path | str, grid: Grid) -> Image.Image:
+    """A picture for a clip to start with, at the clip's size; black where it is transparent.
+
+    Raises:
+        ImageError: it cannot be read.
+        SettingsError: the clip has one latent frame only, so that nothing would be left to make.
+    """
+    if grid.frames < 2:
+        raise SettingsError(
+            "a first frame, and a clip that is no longer than it",
+            remedy=f"use {grid.scale[0] + 1} frames or more",
+        )
+    rgba = (given if isinstance(given, Image.Image) else load_image(Path(given))).convert("RGBA")
+    picture = Image.new("RGB", rgba.size)
+    picture.paste(rgba, mask=rgba.getchannel("A"))
+    return Sheet(picture).conditioning_image(grid.width * grid.scale[2], grid.height * grid.scale[1])
+
+
 def to_frames(pixels_BCFHW: Tensor) -> np.ndarray:
     """The first video of a batch of pixels in [-1,1] as uint8 (F,H,W,3); values outside are clipped."""
     levels_CFHW = ((pixels_BCFHW[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -113,7 +134,7 @@ def to_frames(pixels_BCFHW: Tensor) -> np.ndarray:
 
 
 def encode_still(vae: VideoVAE, image_BCHW: Tensor, latent_frames: int) -> Tensor:
-    """Normalised latents (B,C,latent_frames,H/spatial,W/spatial) of a video that shows one image all the time.
+    """Normalised latents (B,C,latent_frames,H/spatial,W/spatial) of a video that only ever shows one image.
 
     Args:
         image_BCHW: pixels in [-1,1]; sides multiples of the VAE's spatial factor.
@@ -134,7 +155,7 @@ def reference_size(vae: VideoVAE, width: int, height: int, downscale: int) -> tu
     unit = vae.spatial * downscale
     if width % unit or height % unit:
         raise SettingsError(
-            f"the adapter reads its reference at 1/{downscale} size, and {width}x{height} does not divide into that",
+            f"the adapter reads its reference at 1/{downscale} size; {width}x{height} does not divide so",
             remedy=f"use a width and a height that are multiples of {unit}",
         )
     return width // downscale, height // downscale

@@ -1,13 +1,14 @@
 """The command line: thin commands over the same dataclasses that Python users have.
 
-Importing this package imports neither torch nor the model's libraries; each command imports what it needs, so that
-`castsheet --help` and `castsheet sheet` start at once.
+Importing this package imports neither torch nor the model's libraries; each command imports what it needs, so
+that `castsheet --help` and `castsheet sheet` start at once.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -24,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (make.sheet, make.lint, make.generate, machine.demo):
+for command in (make.demo, make.sheet, make.lint, make.generate):
     app.command(rich_help_panel="Sheets and clips")(command)
 for command in (machine.inspect, machine.doctor, machine.download):
     app.command(rich_help_panel="Models and this machine")(command)
@@ -50,13 +51,20 @@ def _terminated(*_signal: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
-def main() -> None:
-    """Entry point: errors that a user can cause become two lines on stderr and exit code 2; Ctrl-C gives 130."""
-    signal.signal(signal.SIGTERM, _terminated)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point. What a user can cause becomes two lines on stderr and exit code 2; Ctrl-C gives 130.
+
+    Args:
+        arguments: the command line without the program's name; None takes the process's own.
+    """
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        app()
+        app(arguments)
+        sys.exit(0)
     except CastsheetError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)

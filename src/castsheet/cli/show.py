@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 if TYPE_CHECKING:
     from castsheet.doctor import Diagnosis
-    from castsheet.sheet.findings import Finding
+    from castsheet.ltx.inspect import Report
+    from castsheet.sheet.findings import Finding, Severity
 
+GIB = 1 << 30
 COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 STATES = {"present": "green", "partial": "yellow", "absent": "red"}
 
@@ -29,49 +30,79 @@ def paths(**named: Path) -> None:
 
 def findings(found: Sequence[Finding], console: Console, *, brief: bool = False) -> None:
     """Print findings, gravest first; `brief` leaves out remarks that ask for nothing."""
-    order = {"error": 0, "warning": 1, "info": 2}
-    for finding in sorted(found, key=lambda one: order[one.severity]):
+    order: tuple[Severity, ...] = ("error", "warning", "info")
+    for finding in sorted(found, key=lambda one: order.index(one.severity)):
         if brief and finding.severity == "info":
             continue
         colour = COLOURS[finding.severity]
         console.print(f"[{colour}]{finding.rule} {finding.severity}[/]  {escape(finding.message)}")
         console.print(f"    fix: {escape(finding.remedy)}", style="dim")
     counts = Counter(finding.severity for finding in found)
-    told = ", ".join(f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}" for level in order if counts[level])
+    plural = {level: level if counts[level] == 1 else f"{level}s" for level in order}
+    told = ", ".join(f"{counts[level]} {plural[level]}" for level in order if counts[level])
     console.print(f"checks: {told or 'all passed'}", style="dim")
 
 
-def diagnosis(report: Diagnosis, console: Console) -> None:
+def report(found: Report, console: Console) -> None:
+    """Print what `castsheet inspect` found."""
+    version = f", version {found.version}" if found.version else ""
+    console.print(f"[bold]{escape(str(found.path))}[/]: {found.kind}, family {found.family}{version}")
+    size = f"{found.bytes / GIB:.2f} GiB, {found.tensors} tensors, {found.parameters:,} parameters"
+    console.print(f"size       {size}")
+    scaled = f"; {found.scaled} weights with a scale" if found.scaled else ""
+    precision = ", ".join(f"{count:,} {dtype}" for dtype, count in found.precision.items())
+    console.print(f"precision  {precision}{scaled}")
+    for part, count in found.parts.items():
+        console.print(f"part       {part}: {count:,} parameters")
+    if found.config:
+        console.print(f"config     {', '.join(f'{key} {value}' for key, value in found.config.items())}")
+    if found.adapter:
+        ranks = ", ".join(f"{rank} ({count} modules)" for rank, count in found.adapter.ranks.items())
+        console.print(f"rank       {ranks}, in {found.adapter.blocks} blocks")
+        targets = ", ".join(f"{name} x{count}" for name, count in found.adapter.targets.items())
+        console.print(f"targets    {targets}")
+        console.print(f"downscale  {found.adapter.downscale or 'not stated'}")
+    for problem in found.problems:
+        console.print(f"[yellow]problem[/]    {escape(problem)}")
+    for missing in found.missing:
+        console.print(f"needs      {escape(missing)}")
+
+
+def diagnosis(found: Diagnosis, console: Console) -> None:
     """Print what `castsheet doctor` found."""
-    machine = report.machine
-    console.print(f"[bold]castsheet {report.version}[/], Python {report.python}, {machine.system}")
-    memory = "unknown" if machine.ram_gib is None else f"{machine.ram_gib} GiB, {machine.ram_free_gib} GiB free"
-    features = f" ({', '.join(machine.features)})" if machine.features else ""
-    console.print(f"cpu   {machine.cores} cores, {machine.cpu}{features}")
-    console.print(f"ram   {memory}")
-    console.print(f"disk  {machine.disk_free_gib} GiB free where {report.folder} is")
-    for gpu in machine.gpus:
-        types = [name for name, has in (("bf16", gpu.bf16), ("fp8", gpu.fp8)) if has]
-        console.print(f"gpu   {gpu.name}, {gpu.memory_gib} GiB, {gpu.free_gib} GiB free, {' '.join(types) or 'no bf16'}")
-    if not machine.gpus:
-        console.print("gpu   none")
-    missing = [package.name for package in report.packages if package.version is None]
-    versions = ", ".join(f"{one.name} {one.version}" for one in report.packages if one.version)
-    console.print(f"\n[bold]packages[/]  {versions}", soft_wrap=False)
+    _machine(found, console)
+    missing = [package.name for package in found.packages if package.version is None]
+    versions = ", ".join(f"{one.name} {one.version}" for one in found.packages if one.version)
+    console.print(f"\n[bold]packages[/]  {versions}")
     if missing:
         console.print(f"          not installed: {', '.join(missing)}", style="yellow")
 
     console.print("\n[bold]what runs here[/]")
-    for ability in report.abilities:
-        mark = "[green]yes[/]" if ability.ready else "[yellow]needs its files[/]" if ability.fits else "[red]no[/]"
-        console.print(f"  {mark}  {ability.what}  [dim]{ability.why}[/]")
+    for ability in found.abilities:
+        mark = "[yellow]files missing[/]" if ability.fits else "[red]no[/]"
+        console.print(f"  {'[green]yes[/]' if ability.ready else mark}  {ability.what}")
+        console.print(f"      {ability.why}", style="dim")
 
-    table = Table("file", "from", "GiB", "state", box=None, pad_edge=False, header_style="dim")
-    for model in report.models:
-        state = f"[{STATES[model.state]}]{model.state}[/]"
-        table.add_row(model.file, model.repo, f"{model.bytes / (1 << 30):.1f}", state)
-    console.print(f"\n[bold]the 22B model in {report.folder}[/]")
-    console.print(table)
+    console.print(f"\n[bold]the 22B model in {escape(found.folder)}[/]")
+    for model in found.models:
+        state = f"[{STATES[model.state]}]{model.state:<7}[/]"
+        console.print(f"  {state}  {model.bytes / GIB:5.1f} GiB  {model.repo}  {model.file}")
     console.print("\n[bold]next[/]")
-    for number, step in enumerate(report.steps, start=1):
-        console.print(f"  {number}. {step}", soft_wrap=True)
+    for number, step in enumerate(found.steps, start=1):
+        console.print(f"  {number}. {escape(step)}")
+
+
+def _machine(found: Diagnosis, console: Console) -> None:
+    machine = found.machine
+    console.print(f"[bold]castsheet {found.version}[/], Python {found.python}, {machine.system}")
+    features = f" ({', '.join(machine.features)})" if machine.features else ""
+    console.print(f"cpu   {machine.cores} cores, {machine.cpu}{features}")
+    if machine.ram_gib is not None:
+        console.print(f"ram   {machine.ram_gib} GiB, {machine.ram_free_gib} GiB free")
+    console.print(f"disk  {machine.disk_free_gib} GiB free where {escape(found.folder)} is")
+    for gpu in machine.gpus:
+        types = " ".join(name for name, has in (("bf16", gpu.bf16), ("fp8", gpu.fp8)) if has)
+        memory = f"{gpu.memory_gib} GiB, {gpu.free_gib} GiB free"
+        console.print(f"gpu   {gpu.name}, {memory}, {types or 'no bf16'}")
+    if not machine.gpus:
+        console.print("gpu   none")

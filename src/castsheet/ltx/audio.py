@@ -1,7 +1,7 @@
 """The audio VAE and the vocoder: diffusers' networks, built from official configs and official tensors.
 
-Shape legend: B batch, T latent frames (25 a second), C latent channels x mel cells (a token), W stereo channels,
-M mel frames, K mel bins, S samples.
+Shape legend: B batch, T latent frames (25 a second), C channels of a token (latent channels x mel cells),
+W stereo channels, M mel frames, K mel bins, S samples.
 """
 
 from __future__ import annotations
@@ -205,5 +205,6 @@ def _generator(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def _unsupported(part: str, what: str) -> CheckpointError:
     return CheckpointError(
-        f"this {part} is not supported: {what}", remedy="use a checkpoint of the LTX-2.3 family, or run without audio"
+        f"this {part} is not supported: {what}",
+        remedy="use a checkpoint of the LTX-2.3 family, or run without audio",
     )

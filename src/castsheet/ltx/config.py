@@ -192,15 +192,16 @@ class ModelConfig:
             FamilyError: the transformer is of another family.
         """
         raw = _parse(metadata)
-        parts: dict[str, dict[str, Any]] = {}
-        for name in ("transformer", "vae"):
+        for name in ("transformer", "vae", "audio_vae", "vocoder"):
             part = raw.get(name)
-            if not isinstance(part, dict):
-                raise CheckpointError(f"the `config` metadata has no {name!r} part", remedy=_REMEDY_DAMAGED)
-            parts[name] = part
+            if not isinstance(part, dict) and (part is not None or name in ("transformer", "vae")):
+                found = "absent" if part is None else "not an object"
+                raise CheckpointError(
+                    f"part {name!r} of the `config` metadata is {found}", remedy=_REMEDY_DAMAGED
+                )
         return cls(
-            transformer=TransformerConfig.from_dict(parts["transformer"]),
-            vae=parts["vae"],
+            transformer=TransformerConfig.from_dict(raw["transformer"]),
+            vae=raw["vae"],
             audio_vae=raw.get("audio_vae"),
             vocoder=raw.get("vocoder"),
             version=str(metadata.get("model_version", "unknown")),

@@ -1,6 +1,7 @@
 """From the text encoder's hidden states to the contexts that the denoiser attends to.
 
-Shape legend: B batch, N text tokens, L context slots, D width, K hidden states a token (layers + 1), R registers.
+Shape legend: B batch, N text tokens, L context slots, D width, K hidden states a token (layers + 1),
+P = D x K, R registers.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ class ConnectorSettings:
         Raises:
             CheckpointError: a key is missing, or asks for a connector of another family.
         """
-        wanted = {"rope_type": "split", "connector_norm_output": True, "text_encoder_norm_type": "per_token_rms"}
+        wanted = {
+            "rope_type": "split",
+            "connector_norm_output": True,
+            "text_encoder_norm_type": "per_token_rms",
+        }
         for field, value in wanted.items():
             if config.get(field, value) != value:
                 raise _unsupported(f"{field} is {config[field]!r}, not {value!r}")
@@ -85,7 +90,9 @@ class TextConnectors(nn.Module):
         CheckpointError: the config lacks a connector field.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, states: int = GEMMA_12B_STATES, audio: bool = False) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], *, states: int = GEMMA_12B_STATES, audio: bool = False
+    ) -> None:
         super().__init__()
         self.settings = settings = ConnectorSettings.parse(config)
         self.states = states
@@ -137,7 +144,9 @@ class TextConnectors(nn.Module):
         video_BLD = self._run(self.video_text_proj_in, self.video_connector, packed_BNP, mask_BN, length)
         if self.audio_text_proj_in is None or self.audio_connector is None:
             return video_BLD, None
-        return video_BLD, self._run(self.audio_text_proj_in, self.audio_connector, packed_BNP, mask_BN, length)
+        return video_BLD, self._run(
+            self.audio_text_proj_in, self.audio_connector, packed_BNP, mask_BN, length
+        )
 
     def _run(
         self, project: nn.Linear, connector: Any, packed_BNP: Tensor, mask_BN: Tensor | None, length: int
@@ -151,7 +160,9 @@ class TextConnectors(nn.Module):
         return connector.norm_out(x_BLD)
 
 
-def place_registers(features_BND: Tensor, mask_BN: Tensor | None, registers_RD: Tensor, length: int) -> Tensor:
+def place_registers(
+    features_BND: Tensor, mask_BN: Tensor | None, registers_RD: Tensor, length: int
+) -> Tensor:
     """Real tokens first, in order; slots n..length-1 take the registers of their absolute slot number.
 
     Without a mask this needs no padding at all: the official padded run gives the same values (its padding

@@ -1,8 +1,7 @@
 """The LTX-2.3 denoiser under its official parameter names. Official files load into it as they are.
 
-A token's modulation depends on its timestep only, and a sequence holds very few of those (the target's
-sigma; zero for a reference or a given first frame). So it is computed once a segment and broadcast, not once a
-token.
+A token's modulation depends on its timestep only, and a sequence holds very few of those: the target's sigma,
+and zero for a reference or a given first frame. So it is computed once a segment and broadcast.
 
 Legend: B batch, T tokens, L context tokens, C or D channels, S segments, R rows of a modulation.
 """

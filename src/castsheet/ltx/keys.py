@@ -77,6 +77,14 @@ def is_quantisation(name: str) -> bool:
     return name.endswith(QUANTISATION_SUFFIXES) or name.endswith("scaled_fp8")
 
 
+def is_audio(name: str) -> bool:
+    """Whether a tensor of the denoiser or connectors belongs to the audio half or a bridge to it."""
+    return any(
+        segment.startswith(("audio_", "av_ca_", "video_to_audio_")) or "_a2v_ca_" in segment
+        for segment in name.split(".")
+    )
+
+
 def transformer_to_diffusers(name: str) -> str:
     return _segments(name.removeprefix(DIT), _TRANSFORMER)
 
@@ -116,8 +124,8 @@ def vocoder_from_diffusers(name: str) -> str:
 def vae_to_diffusers(name: str, compressions: int) -> str:
     """Official video VAE name -> diffusers name, for an encoder and decoder with that many compressions.
 
-    Official blocks are one flat list (res, compress, res, ..., res). diffusers nests a compression in the block
-    before it (encoder) or after it (decoder), and calls the innermost res block `mid_block`.
+    Official blocks are one flat list (res, compress, res, ..., res). diffusers nests a compression in the
+    block before it (encoder) or after it (decoder), and calls the innermost res block `mid_block`.
     """
     name = name.removeprefix(VAE)
     if name in _STATISTICS:
@@ -146,9 +154,8 @@ def vae_from_diffusers(name: str, compressions: int) -> str:
     rest = rest.replace("resnets", "res_blocks")
     head, _, tail = rest.partition(".")
     if head == "mid_block":
-        return f"{VAE}encoder.down_blocks.{2 * compressions}.{tail}" if half == "encoder" else (
-            f"{VAE}decoder.up_blocks.0.{tail}"
-        )
+        innermost = f"down_blocks.{2 * compressions}" if half == "encoder" else "up_blocks.0"
+        return f"{VAE}{half}.{innermost}.{tail}"
     if head not in ("down_blocks", "up_blocks"):
         return VAE + name
     number, _, tail = tail.partition(".")

@@ -50,6 +50,14 @@ def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
     return tuple(end - start for start, end in pairwise(edges) if end > start)
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMS norm with weights, in the input's dtype: of mixed dtypes torch has no fused kernel."""
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        weight = self.weight.to(x_BTC.dtype)
+        return F.rms_norm(x_BTC, self.normalized_shape, weight, self.eps).to(x_BTC.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head attention with RMS-normed queries and keys and one gate a head.
 
@@ -61,8 +69,8 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * head_dim
         self.heads = heads
-        self.q_norm = nn.RMSNorm(inner, eps=eps)
-        self.k_norm = nn.RMSNorm(inner, eps=eps)
+        self.q_norm = RMSNorm(inner, eps=eps)
+        self.k_norm = RMSNorm(inner, eps=eps)
         self.to_q = nn.Linear(query_dim, inner)
         self.to_k = nn.Linear(context_dim, inner)
         self.to_v = nn.Linear(context_dim, inner)
@@ -88,8 +96,6 @@ class Attention(nn.Module):
             if rope is not None:
                 q_BHTD = rotary.apply(q_BHTD, rope)
                 k_BHLD = rotary.apply(k_BHLD, key_rope or rope)
-            # Autocast widens the norms; attention wants one dtype.
-            q_BHTD, k_BHLD = q_BHTD.to(v_BHLD.dtype), k_BHLD.to(v_BHLD.dtype)
             bias = None if bias_TL is None else bias_TL.to(v_BHLD.dtype)
             out_BTHD = F.scaled_dot_product_attention(q_BHTD, k_BHLD, v_BHLD, attn_mask=bias).transpose(1, 2)
         gate_BTH = 2.0 * torch.sigmoid(self.to_gate_logits(x_BTC))

@@ -17,7 +17,7 @@ import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
@@ -33,10 +33,13 @@ from castsheet.ltx.connectors import (
 from castsheet.ltx.connectors import (
     connectors_to_official as connectors_to_official,
 )
+from castsheet.ltx.header import save_tensors
 from castsheet.ltx.vae import fill
 
 MAX_TOKENS = 1024
-_GEMMA_REMEDY = "point to a Gemma-3 folder (config.json, *.safetensors, tokenizer.json, tokenizer_config.json)"
+_GEMMA_REMEDY = (
+    "point to a Gemma-3 folder (config.json, *.safetensors, tokenizer.json, tokenizer_config.json)"
+)
 # Where the text model sits in the layouts that Gemma-3 folders come in; the longest match is stripped.
 _TEXT_PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
 
@@ -53,7 +56,9 @@ class GemmaEncoder(nn.Module):
     """A Gemma-3 language model and its tokenizer.
 
     Attributes:
-        width: hidden size. states: hidden states a token (layers + 1). max_tokens: longest prompt, BOS included.
+        width: hidden size.
+        states: hidden states a token (layers + 1).
+        max_tokens: longest prompt, BOS included.
     """
 
     def __init__(self, model: Gemma3TextModel, tokenizer: Tokenizer, *, bos: int, max_tokens: int) -> None:
@@ -80,8 +85,9 @@ class GemmaEncoder(nn.Module):
         config = _text_config(folder)
         tokenizer, bos, max_tokens = load_tokenizer(folder)
         if tokenizer.get_vocab_size() > config.vocab_size:
+            sizes = f"{tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}"
             raise TextEncoderError(
-                f"{folder}: the tokenizer knows {tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}",
+                f"{folder}: the tokenizer knows {sizes}",
                 remedy="use the tokenizer that came with the model",
             )
         # Parameters stay empty until their tensors come; buffers (rotary tables) are computed for real.
@@ -110,7 +116,7 @@ class GemmaEncoder(nn.Module):
         return ids_BN.to(device), mask_BN.to(device)
 
     def hidden_states(self, ids_BN: Tensor, mask_BN: Tensor | None = None) -> Tensor:
-        """All hidden states (B,N,D,K): scaled embedding first, the last one after the final norm; differentiable."""
+        """All hidden states (B,N,D,K), scaled embedding first, final norm in the last; differentiable."""
         output = self.model(
             input_ids=ids_BN,
             attention_mask=None if mask_BN is None else mask_BN.long(),
@@ -143,7 +149,9 @@ class TextEncoder:
     def encode(self, prompt: str) -> Context:
         """The context of one prompt, in the connectors' dtype and on their device."""
         ids = self.gemma.tokens(prompt, self.length)
-        hidden = self.gemma.hidden_states(torch.tensor([ids], device=self.gemma.model.embed_tokens.weight.device))
+        hidden = self.gemma.hidden_states(
+            torch.tensor([ids], device=self.gemma.model.embed_tokens.weight.device)
+        )
         weight = self.connectors.video_text_proj_in.weight
         video, audio = self.connectors(hidden.to(weight.device), length=self.length)
         return Context(video[0], None if audio is None else audio[0])
@@ -190,7 +198,7 @@ class ContextCache:
         tensors = {"video": context.video_LD.detach().cpu().contiguous()}
         if context.audio_LD is not None:
             tensors["audio"] = context.audio_LD.detach().cpu().contiguous()
-        write_atomic(self.path(prompt), lambda path: save_file(tensors, path))
+        write_atomic(self.path(prompt), lambda path: save_tensors(tensors, path))
 
     def fetch(self, prompt: str, encode: Callable[[str], Context]) -> Context:
         """The stored context, else `encode(prompt)`, which is then stored."""
@@ -229,6 +237,8 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int, int]:
     Raises:
         TextEncoderError: tokenizer.json is missing or damaged, or names no BOS token.
     """
+    # diffusers keeps the tokenizer in a folder beside the model's.
+    folder = folder if (folder / "tokenizer.json").is_file() else _beside(folder)
     path = folder / "tokenizer.json"
     model = _json(path).get("model")
     # The library reports damage by a bare Exception, so what can go wrong is looked at first.
@@ -246,15 +256,24 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int, int]:
     return tokenizer, bos_id, int(min(settings.get("model_max_length") or MAX_TOKENS, 2**31))
 
 
+def _beside(folder: Path) -> Path:
+    other = folder.parent / "tokenizer"
+    return other if (other / "tokenizer.json").is_file() else folder
+
+
 def _text_config(folder: Path) -> Gemma3TextConfig:
     raw = _json(folder / "config.json")
     kind = raw.get("model_type")
     if kind not in ("gemma3", "gemma3_text"):
-        raise TextEncoderError(f"{folder} holds a model of type {kind!r}, not a Gemma-3", remedy=_GEMMA_REMEDY)
+        raise TextEncoderError(
+            f"{folder} holds a model of type {kind!r}, not a Gemma-3", remedy=_GEMMA_REMEDY
+        )
     try:
         return Gemma3TextConfig.from_dict(raw["text_config"] if kind == "gemma3" else raw)
     except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
-        raise TextEncoderError(f"{folder}/config.json is not usable: {error}", remedy=_GEMMA_REMEDY) from error
+        raise TextEncoderError(
+            f"{folder}/config.json is not usable: {error}", remedy=_GEMMA_REMEDY
+        ) from error
 
 
 def _text_tensors(folder: Path) -> Iterable[tuple[str, Tensor]]:
@@ -263,7 +282,11 @@ def _text_tensors(folder: Path) -> Iterable[tuple[str, Tensor]]:
         try:
             with safe_open(path, framework="pt") as handle:
                 for name in handle.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                    if "vision_tower." in name or "multi_modal_projector." in name or name.endswith("lm_head.weight"):
+                    if (
+                        "vision_tower." in name
+                        or "multi_modal_projector." in name
+                        or name.endswith("lm_head.weight")
+                    ):
                         continue
                     prefix = next((p for p in _TEXT_PREFIXES if name.startswith(p)), "")
                     yield name.removeprefix(prefix), handle.get_tensor(name)

@@ -1,12 +1,15 @@
 """The video VAE: diffusers' network, built from the official `vae` config and filled with official tensors.
 
-Shape legend: B batch, C channels, F frames, H height, W width (pixels on one side, latent cells on the other).
+Shape legend: B batch, C channels, F frames, H height, W width (of pixels or of latent cells).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import floordiv, mul
 from typing import Any
 
 import torch
@@ -34,7 +37,7 @@ class Compression:
 
 @dataclass(frozen=True)
 class BlockList:
-    """A list of official blocks: `layers[i]` residual layers, then `compressions[i]`, ..., then `layers[-1]`."""
+    """Official blocks in order: `layers[0]` residual layers, `compressions[0]`, `layers[1]`, ..."""
 
     layers: tuple[int, ...]
     compressions: tuple[Compression, ...]
@@ -52,7 +55,9 @@ class BlockList:
             name, settings = block
             settings = {"num_layers": settings} if isinstance(settings, int) else dict(settings)
             if (name == "res_x") != (position % 2 == 0):
-                raise _unsupported(f"{field}[{position}] is {name!r} where residual and compress blocks must alternate")
+                raise _unsupported(
+                    f"{field}[{position}] is {name!r} where residual and compress blocks must alternate"
+                )
             if name == "res_x":
                 if settings.get("inject_noise") or settings.get("attention_head_dim"):
                     raise _unsupported(f"{field}[{position}] asks for injected noise or attention")
@@ -65,11 +70,11 @@ class BlockList:
 
     @property
     def spatial(self) -> int:
-        return _product(step.spatial for step in self.compressions)
+        return math.prod(step.spatial for step in self.compressions)
 
     @property
     def temporal(self) -> int:
-        return _product(step.temporal for step in self.compressions)
+        return math.prod(step.temporal for step in self.compressions)
 
 
 def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,8 +83,13 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: the config names something that the network does not have.
     """
-    expected = {"dims": 3, "norm_layer": "pixel_norm", "latent_log_var": "uniform", "use_quant_conv": False}
-    expected["timestep_conditioning"] = False
+    expected = {
+        "dims": 3,
+        "norm_layer": "pixel_norm",
+        "latent_log_var": "uniform",
+        "use_quant_conv": False,
+        "timestep_conditioning": False,
+    }
     for field, value in expected.items():
         if config.get(field, value) != value:
             raise _unsupported(f"{field} is {config[field]!r}, not {value!r}")
@@ -92,13 +102,12 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if (encoder.spatial, encoder.temporal) != (decoder.spatial, decoder.temporal):
         raise _unsupported("encoder and decoder scale space or time by different factors")
 
-    # The official encoder's width is its latent channel count (its `encoder_base_channels` is read by nobody).
-    encoder_widths = [latent]
-    for step in encoder.compressions:
-        encoder_widths.append(encoder_widths[-1] * step.multiplier)
-    decoder_widths = [int(config.get("decoder_base_channels", 128)) * _DECODER_WIDENING]
-    for step in decoder.compressions:
-        decoder_widths.append(decoder_widths[-1] // step.multiplier)
+    # The official encoder's width is its latent channel count; nobody reads its `encoder_base_channels`.
+    encoder_widths = list(accumulate((step.multiplier for step in encoder.compressions), mul, initial=latent))
+    widest = int(config.get("decoder_base_channels", 128)) * _DECODER_WIDENING
+    decoder_widths = list(
+        accumulate((step.multiplier for step in decoder.compressions), floordiv, initial=widest)
+    )
     padding = config.get("spatial_padding_mode", "zeros")
 
     # diffusers lists the decoder from its end to its start, except for the kinds of upsampling.
@@ -152,10 +161,10 @@ class VideoVAE(nn.Module):
         self.encoder_compressions = len(settings["downsample_type"])
 
     def moments(self, pixels_BCFHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw posterior mean (not normalised) and log variance, (B,C,F',H/spatial,W/spatial) each; differentiable.
+        """Raw posterior mean (not normalised) and log variance, (B,C,F',h,w) each; differentiable.
 
         Raises:
-            SettingsError: the frame count is not 1 + a multiple of `temporal`, or a side not one of `spatial`.
+            SettingsError: frames are not 1 + a multiple of `temporal`, or a side is not one of `spatial`.
         """
         frames, height, width = pixels_BCFHW.shape[2:]
         if (frames - 1) % self.temporal:
@@ -181,7 +190,7 @@ class VideoVAE(nn.Module):
         return self.normalise(self.moments(pixels_BCFHW)[0])
 
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
-        """Normalised latents (B,C,F',h,w) to pixels (B,3,(F'-1)*temporal+1,h*spatial,w*spatial), about [-1,1]."""
+        """Normalised latents (B,C,F',h,w) to (F'-1)*temporal+1 frames of pixels (B,3,F,H,W), about [-1,1]."""
         return self.model.decode(self.denormalise(latents_BCFHW.to(self.model.dtype))).sample
 
     def normalise(self, raw_BCFHW: Tensor) -> Tensor:
@@ -193,7 +202,7 @@ class VideoVAE(nn.Module):
         return latents_BCFHW * std + mean
 
     def set_statistics(self, mean_C: Tensor, std_C: Tensor) -> None:
-        """Set the per-channel statistics that latents are normalised with (measured on raw `moments` means)."""
+        """Set the statistics that latents are normalised with (measured on the means of `moments`)."""
         self.model.latents_mean.copy_(mean_C)
         self.model.latents_std.copy_(std_C)
 
@@ -215,7 +224,7 @@ def video_vae_from_official(config: Mapping[str, Any], tensors: Mapping[str, Ten
 
 
 def video_vae_to_official(vae: VideoVAE) -> dict[str, Tensor]:
-    """The VAE's tensors under their official names, `vae.` included; the inverse of `video_vae_from_official`."""
+    """The VAE's tensors under official names, `vae.` included; inverse of `video_vae_from_official`."""
     state = vae.model.state_dict()
     return {keys.vae_from_diffusers(name, vae.encoder_compressions): tensor for name, tensor in state.items()}
 
@@ -255,13 +264,6 @@ def _compression(name: str, settings: Mapping[str, Any], field: str) -> Compress
     kind, temporal, spatial = _STRIDES[target]
     multiplier = int(settings.get("multiplier", 2 if encoder else 1))
     return Compression(kind, spatial, temporal, multiplier, bool(settings.get("residual", False)))
-
-
-def _product(factors: Any) -> int:
-    total = 1
-    for factor in factors:
-        total *= factor
-    return total
 
 
 def _unsupported(what: str) -> CheckpointError:

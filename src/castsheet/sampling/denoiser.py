@@ -1,29 +1,31 @@
 """From the transformer's velocities to one guided prediction of the clean latents.
 
-A stream's tokens come in segments of one timestep each: a given first frame (clean), the target (noisy), an appended
-reference (clean, or at a share of the noise). With m the share of noise a segment carries (its mask),
+A stream's tokens come in segments of one timestep each: a given first frame (clean), the target (noisy), an
+appended reference (clean, or at a share of the noise). With m the share of noise of a segment (its mask),
 
     timestep = m sigma,   x0 = x - m sigma v,   after guidance x0 <- m x0 + (1 - m) clean
 
-so that clean tokens are predicted exactly, stay where they are under Euler steps, and a fully clean reference needs
-no velocity at all.
+so that clean tokens are predicted exactly, stay where they are under Euler steps, and a fully clean reference
+needs no velocity at all.
 
-Legend: B batch (1), T tokens, C channels, L context tokens, D context channels, S segments, N all sampled values.
+Legend: B batch (1), T tokens, C channels, L context tokens, D context channels, S segments, N sampled values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from castsheet.errors import SettingsError
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.dit import AVTimesteps, Output, Stream, Transformer
 from castsheet.ltx.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
-from castsheet.reference import Grid, Reference, patchify
+from castsheet.reference import Grid, Reference, patchify, unpatchify
 from castsheet.sampling.guidance import Weights, combine
 
 
@@ -46,21 +48,21 @@ class Track:
     rope: Rope
     cross_rope: Rope | None = None
 
-    @property
-    def mask_T1(self) -> Tensor:
+    @cached_property
+    def mask(self) -> Tensor:
         """Mask of each sampled token, fp32."""
         masks = torch.tensor(self.masks, dtype=torch.float32, device=self.clean_BTC.device)
         counts = torch.tensor(self.segments, device=self.clean_BTC.device)
         return masks.repeat_interleave(counts)[: self.sampled, None]
 
     @property
-    def fixed_BTC(self) -> Tensor | None:
+    def fixed(self) -> Tensor | None:
         """The clean tokens after the sampled ones; None when there are none."""
         return self.clean_BTC[:, self.sampled :] if self.sampled < self.clean_BTC.shape[1] else None
 
     def start(self, noise_BTC: Tensor, sigma: float) -> Tensor:
         """The sampled tokens at noise level sigma: lerp(clean, noise, mask * sigma), fp32."""
-        share_T1 = self.mask_T1 * sigma
+        share_T1 = self.mask * sigma
         return self.clean_BTC[:, : self.sampled] * (1 - share_T1) + noise_BTC.to(self.clean_BTC) * share_T1
 
 
@@ -136,7 +138,8 @@ class Guide:
 class Denoiser:
     """The guided model as `euler` wants it: (x, sigma) -> x0, with both streams in one tensor.
 
-    Passes whose weight switches them off are not run. The conditional and the perturbed pass share their first blocks.
+    Passes whose weight switches them off are not run. The conditional and the perturbed pass share their
+    first blocks.
 
     Args:
         transformer: in eval mode, adapters merged.
@@ -144,6 +147,9 @@ class Denoiser:
         positive, negative: text contexts; negative may be None at guidance 1.
         guide: weights of the passes.
         av_timesteps: which timestep modulates the attention between the streams; see ltx/dit.py.
+
+    Raises:
+        ValueError: a stream has no weights or none to weigh, or the negative prompt is missing.
     """
 
     def __init__(
@@ -156,11 +162,15 @@ class Denoiser:
         guide: Guide,
         av_timesteps: AVTimesteps = "own",
     ) -> None:
+        if (audio is None) != (guide.audio is None):
+            raise ValueError("the audio stream and its weights go together")
+        if negative is None and guide.wants("uncond"):
+            raise ValueError("guidance needs the negative prompt's context")
         self.transformer, self.video, self.audio = transformer, video, audio
         self.positive, self.negative, self.guide = positive, negative, guide
         self.av_timesteps = av_timesteps
         self.dtype = transformer.patchify_proj.weight.dtype
-        self.fixed_BTC = video.fixed_BTC
+        self.fixed_BTC = video.fixed
         self.keep = None if self.fixed_BTC is None else video.sampled
 
     def pack(self, video_BTC: Tensor, audio_BTC: Tensor | None) -> Tensor:
@@ -182,7 +192,12 @@ class Denoiser:
         x, a = self.unpack(x_BN)
         outputs = self._passes(x, a, sigma)
         video = self._combine(
-            {name: out.video_BTC for name, out in outputs.items()}, x, sigma, self.video, self.guide.video, self.fixed_BTC
+            {name: out.video_BTC for name, out in outputs.items()},
+            x,
+            sigma,
+            self.video,
+            self.guide.video,
+            self.fixed_BTC,
         )
         if self.audio is None or a is None or self.guide.audio is None:
             return self.pack(video, None)
@@ -204,8 +219,7 @@ class Denoiser:
             )
         else:
             outputs["cond"] = self.transformer(*streams, av_timesteps=self.av_timesteps, keep=self.keep)
-        if guide.wants("uncond"):
-            assert self.negative is not None
+        if guide.wants("uncond") and self.negative is not None:
             negative = self._streams(x_BTC, a_BTC, sigma, self.negative)
             outputs["uncond"] = self.transformer(*negative, av_timesteps=self.av_timesteps, keep=self.keep)
         if guide.wants("isolated"):
@@ -243,7 +257,7 @@ class Denoiser:
         weights: Weights,
         fixed_BTC: Tensor | None,
     ) -> Tensor:
-        mask_T1 = track.mask_T1
+        mask_T1 = track.mask
         x0 = {name: x_BTC - mask_T1 * sigma * v_BTC.float() for name, v_BTC in velocities.items()}
         guided = combine(
             x0["cond"],
@@ -257,3 +271,38 @@ class Denoiser:
             reference=fixed_BTC,
         )
         return guided * mask_T1 + track.clean_BTC[:, : track.sampled] * (1 - mask_T1)
+
+
+def draw(denoiser: Denoiser, grid: Grid, seed: int, noise: Tensor | None, sigma: float) -> Tensor:
+    """The start of a run: fp32 noise drawn on the CPU, so that a seed means the same on every device.
+
+    The target's noise is drawn first and alone, so that it depends on the clip's size and the seed only.
+
+    Args:
+        noise: the target's noise (1,C,F,H,W) instead.
+
+    Raises:
+        SettingsError: the seed is out of range, or given noise is not of the latents' shape.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise SettingsError(f"seed {seed!r}", remedy="choose a whole number from 0 to 2^63 - 1")
+    generator = torch.Generator().manual_seed(seed)
+    video, sound = denoiser.video, denoiser.audio
+    channels = video.clean_BTC.shape[2]
+    shape = (1, channels, grid.frames, grid.height, grid.width)
+    if noise is None:
+        noise = torch.randn(shape, generator=generator)
+    elif tuple(noise.shape) != shape:
+        raise SettingsError(f"noise of shape {tuple(noise.shape)}", remedy=f"give noise of shape {shape}")
+    start = None
+    if sound is not None:
+        start = sound.start(torch.randn(sound.clean_BTC.shape, generator=generator), sigma)
+    appended = torch.randn(1, video.sampled - grid.tokens, channels, generator=generator)
+    return denoiser.pack(
+        video.start(torch.cat([patchify(noise.float().cpu()), appended], dim=1), sigma), start
+    )
+
+
+def clip_latents(denoiser: Denoiser, grid: Grid, x_BN: Tensor) -> Tensor:
+    """The clip's own latents (1,C,F,H,W) in the sampler's state."""
+    return unpatchify(denoiser.unpack(x_BN)[0][:, : grid.tokens], grid.frames, grid.height, grid.width)

@@ -1,13 +1,13 @@
 """Guidance: several predictions of the clean latent become one.
 
-With c the conditional prediction, u the negative prompt's, p the one whose self-attention is perturbed (STG) and m the
-one whose video and audio do not see each other:
+With c the conditional prediction, u the negative prompt's, p the one whose self-attention is perturbed (STG)
+and m the one whose video and audio do not see each other:
 
     g   = c + (guidance - 1)(c - u) + stg_scale (c - p) + (modality_scale - 1)(c - m)
     out = g * (rescale * std(c) / std(g) + 1 - rescale)
 
 Everything is fp32 and in x0 space; std is the unbiased one over all elements.
-Rescaling follows section 3.4 of "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv:2305.08891).
+Rescaling: section 3.4 of "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv:2305.08891).
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def combine(
     """One guided prediction of the clean latent.
 
     Args:
-        cond, uncond, stg, isolated: predictions of x0, all of one shape. A pass whose weight switches it off is not
-            looked at and may be None.
-        reference: clean rows that every pass predicts exactly. They are part of both standard deviations, as in the
-            official code, where they are rows of the same tensor; they are not part of the result.
+        cond, uncond, stg, isolated: predictions of x0, all of one shape. A pass whose weight switches it off
+            is not looked at and may be None.
+        reference: clean rows that every pass predicts exactly. They are part of both standard deviations, as
+            in the official code, where they are rows of the same tensor; they are not part of the result.
 
     Returns:
         fp32 tensor of cond's shape.

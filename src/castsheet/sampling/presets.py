@@ -1,7 +1,8 @@
 """Presets: the published recipes for the reference-sheet adapter, as frozen data.
 
-`card` is the recipe of the adapter's model card and the default; `comfy` that of the vendor's ComfyUI workflow;
-`space-distilled` that of the public demo, which runs the distilled model. Every field can be overridden.
+`card` is the recipe of the adapter's model card and the default; `comfy` that of the vendor's ComfyUI
+workflow; `space-distilled` that of the public demo, which runs the distilled model. Every field can be
+overridden.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from castsheet.errors import SettingsError
+from castsheet.prompt import FORMATS, PromptFormat
 from castsheet.sampling.schedule import DISTILLED, MAX_STEPS, ScheduleKind, check_levels
-
-PromptFormat = Literal["prose", "inline", "markdown"]
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
@@ -74,7 +74,11 @@ class Preset:
         if self.sigmas is not None:
             check_levels(_numbers("sigmas", self.sigmas))
             if self.steps != len(self.sigmas) - 1:
-                _refuse("steps", self.steps, f"the {len(self.sigmas)} sigmas given make {len(self.sigmas) - 1} steps")
+                _refuse(
+                    "steps",
+                    self.steps,
+                    f"the {len(self.sigmas)} sigmas given make {len(self.sigmas) - 1} steps",
+                )
 
 
 # Allowed ranges, ends included. Where both ends are int the value must be a whole number.
@@ -94,8 +98,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(ScheduleKind),
-    "prompt_format": get_args(PromptFormat),
+    "prompt_format": FORMATS,
 }
+
 
 def _check_number(field: str, value: Any, low: float, high: float) -> None:
     whole = isinstance(low, int)
@@ -137,10 +142,18 @@ COMFY = Preset(
     stg_scale=0.0,
     stg_blocks=(),
     lora_strength=1.0,
+    negative_prompt="",
     prompt_format="markdown",
 )
 SPACE_DISTILLED = Preset(
-    "space-distilled", steps=8, sigmas=DISTILLED, guidance=1.0, stg_scale=0.0, stg_blocks=(), lora_strength=1.4
+    "space-distilled",
+    steps=8,
+    sigmas=DISTILLED,
+    guidance=1.0,
+    stg_scale=0.0,
+    stg_blocks=(),
+    lora_strength=1.4,
+    negative_prompt="",
 )
 PRESETS = {one.name: one for one in (CARD, COMFY, SPACE_DISTILLED)}
 
@@ -167,11 +180,17 @@ def override(base: Preset, overrides: Mapping[str, Any]) -> Preset:
     allowed = [field.name for field in fields(Preset) if field.name != "name"]
     unknown = sorted(set(overrides) - set(allowed))
     if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}", remedy=f"settings are {', '.join(allowed)}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
+        raise SettingsError(
+            f"unknown setting {', '.join(unknown)}", remedy=f"settings are {', '.join(allowed)}"
+        )
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()
+    }
     levels = values.get("sigmas")
     if levels is not None and "steps" not in values:
         values["steps"] = len(_numbers("sigmas", levels)) - 1
     if base.sigmas is not None and "sigmas" not in values and values.get("steps", base.steps) != base.steps:
-        _refuse("steps", values["steps"], f"preset {base.name} lists its sigmas; give sigmas too, or clear them")
+        _refuse(
+            "steps", values["steps"], f"preset {base.name} lists its sigmas; give sigmas too, or clear them"
+        )
     return replace(base, **values)

@@ -4,8 +4,8 @@
 
     x' = x + (sigma' - sigma) * (x - x0) / sigma
 
-Algorithm 1 of "Elucidating the Design Space of Diffusion-Based Generative Models" (arXiv:2206.00364) without its
-correction step. All arithmetic is fp32.
+Algorithm 1 of "Elucidating the Design Space of Diffusion-Based Generative Models" (arXiv:2206.00364) without
+its correction step. All arithmetic is fp32.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def euler(model: Model, x: Tensor, sigmas: Tensor, *, callback: Callback | None 
         if not torch.isfinite(x0).all():
             raise NumericsError(
                 f"step {step + 1} of {steps} (sigma {float(sigma):.4f}) gave values that are not finite",
-                remedy="run with --dtype fp32; if it happens again, a weight file or an adapter's strength is at fault",
+                remedy="run with --dtype fp32, with a weaker adapter, or get the model files anew",
             )
         x = x + (below - sigma) * ((x - x0) / sigma)
         if callback is not None:

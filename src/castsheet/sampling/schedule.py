@@ -5,8 +5,8 @@ The model's schedule is a shifted, stretched line. With u falling from 1 to 1/n 
     s(u)  = e^mu / (e^mu + 1/u - 1)              the shift; mu grows with the token count
     s'(u) = 1 - (1 - s) * 0.9 / (1 - s(1/n))     the stretch; the last nonzero level becomes 0.1
 
-and a final 0. The official pipelines always evaluate mu at 4096 tokens, whatever the clip's size; diffusers counts
-target and reference tokens, which spends far more of the steps at high noise.
+and a final 0. The official pipelines always evaluate mu at 4096 tokens, whatever the clip's size; diffusers
+counts target and reference tokens, which spends far more of the steps at high noise.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def sigmas(steps: int, *, tokens: int = OFFICIAL_TOKENS, terminal: float = TERMI
     if not 1 <= steps <= MAX_STEPS:
         raise SettingsError(f"{steps} steps", remedy=f"choose between 1 and {MAX_STEPS} steps")
     if tokens < 1:
-        raise SettingsError(f"a schedule for {tokens} tokens", remedy="give the clip's token count, 1 or more")
+        raise SettingsError(
+            f"a schedule for {tokens} tokens", remedy="give the clip's token count, 1 or more"
+        )
     if not 0 < terminal < 1:
         raise SettingsError(f"a last noise level of {terminal}", remedy="choose one between 0 and 1")
     u = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
@@ -78,7 +80,9 @@ def schedule_tokens(kind: ScheduleKind, target: int, reference: int) -> int:
     """
     counts = {"official": OFFICIAL_TOKENS, "target": target, "diffusers": target + reference}
     if kind not in counts:
-        raise SettingsError(f"unknown schedule {kind!r}", remedy=f"choose one of {', '.join(get_args(ScheduleKind))}")
+        raise SettingsError(
+            f"unknown schedule {kind!r}", remedy=f"choose one of {', '.join(get_args(ScheduleKind))}"
+        )
     return counts[kind]
 
 
@@ -93,7 +97,9 @@ def check_levels(levels: Sequence[float]) -> None:
         raise SettingsError(f"sigmas from {levels[0]} to {levels[-1]}", remedy=remedy)
     for index, (high, low) in enumerate(pairwise(levels)):
         if low >= high:
-            raise SettingsError(f"sigma {index + 1} ({low}) is not below sigma {index} ({high})", remedy=remedy)
+            raise SettingsError(
+                f"sigma {index + 1} ({low}) is not below sigma {index} ({high})", remedy=remedy
+            )
 
 
 def listed(levels: Sequence[float]) -> Tensor:

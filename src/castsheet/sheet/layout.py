@@ -1,14 +1,14 @@
 """Where each picture goes on the sheet. Pure functions of numbers: no pictures are read here.
 
-The plan with the highest value is searched exactly (see `search`), on two lattices: the latent grid, on
-which no two elements share a latent cell, and a finer one. The value of a plan is
+The plan with the highest value is searched (see `search`; exactly up to 8 elements) on two lattices: the
+latent grid, on which no two elements share a latent cell, and a finer one. The value of a plan is
 
-    sum_i  w_i * log(a_i) - CROP * w_i * c_i  +  COVER * a_i
+    sum_i  w_i * log(a_i) - CROP * w_i * c_i + COVER * a_i - SMALL * max(0, 1 - a_i / SMALL_SHARE)
 
 with a_i the share of the canvas that picture i covers after fitting, c_i the share of it that is cropped,
 and w_i its weight (the weights are scaled to sum to 1). The logarithm makes areas follow the weights (without
 the other terms, and with room for all, the best areas are proportional to them) and keeps every panel from
-vanishing; the last term is the black that is left, with its sign turned.
+vanishing; the third term is the black that is left, with its sign turned; the last keeps panels legible.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from castsheet.sheet.search import Lattice, Placed, best_rows, fine_lattice, gri
 Array = NDArray[np.float64]
 
 MAX_PANELS = 12
-COVER = 1.0
+COVER = 0.5
 CROP = 0.5
-# A plan on the latent grid is taken unless the finer lattice beats it by more than this, in the value above:
-# 0.05 is about 5 % of every panel's area.
+SMALL = 0.1
+SMALL_SHARE = 0.045
+# A plan on the latent grid is taken unless the finer lattice beats it, in the value above, by more than this
+# (about 5 % of every panel's area) and the share of latent cells in which two elements would mix.
 TOLERANCE = 0.05
 # A location fills its cell by losing at most this share of its width or height.
 MAX_CROP = 0.2
@@ -39,7 +41,7 @@ MAX_CROP = 0.2
 GUTTER_SHARE = 16 / 896
 MIN_PANEL_SIDE = 8
 # The face decides whether a person is recognised, but a turnaround shows everything else.
-VIEW_WEIGHT: dict[PanelView, float] = {"face": 0.8, "turnaround": 1.2, "product": 0.5, "place": 1.0}
+VIEW_WEIGHT: dict[PanelView, float] = {"face": 1.0, "turnaround": 1.3, "product": 0.5, "place": 0.8}
 _QUANTUM = 2.0**-18
 
 
@@ -155,8 +157,11 @@ def plan(
     _check(wishes, output, scale, grid, gutter)
     planner = _Planner(tuple(wishes), width, height, gutter, grid * scale)
     best = planner.best(grid_lattice(width, height, gutter, grid * scale))
-    fine = planner.best(fine_lattice(width, height, gutter))
-    if best is None or (fine is not None and fine.score.value > best.score.value + TOLERANCE):
+    fine = planner.best(fine_lattice(width, height, gutter, len(planner.groups)))
+    cells = output[0] * output[1] / grid**2
+    if best is None or (
+        fine is not None and fine.score.value > best.score.value + TOLERANCE + fine.score.shared_cells / cells
+    ):
         best = fine
     if best is None or min(min(box.w, box.h) for box in best.boxes) < MIN_PANEL_SIDE:
         raise LayoutError(
@@ -188,7 +193,7 @@ def _check(wishes: Sequence[PanelWish], output: tuple[int, int], scale: int, gri
         ordered = wish.min_aspect <= wish.aspect <= wish.max_aspect
         if not ordered or min(sizes) <= 0 or not all(map(math.isfinite, sizes)):
             raise LayoutError(
-                f"panel {wish.element} {wish.view}: weight and aspects must be positive, and in order: {sizes}",
+                f"panel {wish.element} {wish.view}: weight and aspects must be positive, in order: {sizes}",
                 remedy="check the picture's size and the element's importance",
             )
 
@@ -203,10 +208,15 @@ class _Planner:
     gutter: int
     cell: int
 
+    @property
+    def groups(self) -> list[tuple[int, ...]]:
+        """Indices of each element's wishes, elements in order of their first."""
+        names = list(dict.fromkeys(wish.element for wish in self.wishes))
+        return [tuple(i for i, wish in enumerate(self.wishes) if wish.element == name) for name in names]
+
     def best(self, lattice: Lattice) -> Layout | None:
         """The best plan of rows or of columns on a lattice, None when the panels do not fit on it."""
-        names = list(dict.fromkeys(wish.element for wish in self.wishes))
-        groups = [tuple(i for i, wish in enumerate(self.wishes) if wish.element == name) for name in names]
+        groups = self.groups
         # Sizes of k units; on the grid the first cell is a gutter larger than this says.
         w = np.arange(len(lattice.x)) * (self.width + self.gutter) / (len(lattice.x) - 1) - self.gutter
         h = np.arange(len(lattice.y)) * (self.height + self.gutter) / (len(lattice.y) - 1) - self.gutter
@@ -233,7 +243,8 @@ class _Planner:
     def _worth(self, wish: PanelWish, covered: Array, cropped: Array) -> Array:
         weight = wish.weight / sum(other.weight for other in self.wishes)
         share = covered / (self.width * self.height)
-        return weight * np.log(share) - CROP * weight * cropped + COVER * share
+        small = np.maximum(0.0, 1 - share / SMALL_SHARE)
+        return weight * (np.log(share) - CROP * cropped) + COVER * share - SMALL * small
 
     def _splits(
         self, group: tuple[int, ...], w: Array, h: Array

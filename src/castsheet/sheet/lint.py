@@ -7,14 +7,14 @@ docstring says what it demands.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from statistics import median
 
 from castsheet.sheet import lint_image
 from castsheet.sheet.findings import RULES, Fault, Finding, Rule, Severity, exit_code, family, rule, worst
 from castsheet.sheet.lint_image import Subject
-from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.manifest import Box, Sheet
 
 __all__ = ["RULES", "Finding", "Rule", "Severity", "exit_code", "lint_image", "lint_sheet", "worst"]
 
@@ -38,7 +38,9 @@ def lint_sheet(
     """
     # A bare picture was composed for nothing that is known, so it is held against the full-size model.
     output = output or (sheet.output if sheet.panels else DEFAULT_OUTPUT)
-    subject = Subject(sheet, output, grid or int(sheet.layout.get("grid", DEFAULT_GRID)))
+    told = sheet.layout.get("grid")
+    known = told if type(told) is int and told > 0 else DEFAULT_GRID
+    subject = Subject(sheet, output, grid or known)
     return [finding for check in family("S") for finding in check(subject)]
 
 
@@ -60,24 +62,37 @@ def _gap(a: Box, b: Box) -> tuple[int, Box] | None:
     return None
 
 
-def _neighbours(panels: tuple[Panel, ...]) -> Iterator[tuple[Panel, Panel, int, Box]]:
-    """Pairs of panels with nothing between them, and the gap that parts them."""
-    for a, b in combinations(panels, 2):
-        gap = _gap(a.box, b.box)
-        if gap and not any(gap[1].overlaps(other.box) for other in panels if other not in (a, b)):
-            yield a, b, *gap
+def _neighbours(places: Sequence[Box]) -> Iterator[tuple[int, int, int, Box]]:
+    """Indices of two boxes with none between them, the gap that parts them, and that gap's box."""
+    for (i, a), (j, b) in combinations(enumerate(places), 2):
+        gap = _gap(a, b)
+        if gap and not any(gap[1].overlaps(c) for k, c in enumerate(places) if k not in (i, j)):
+            yield i, j, *gap
+
+
+def _rooms(sheet: Sheet) -> list[Box]:
+    """The room that each panel was given, where the layout tells it; else what the picture covers.
+
+    A picture that is shown whole may leave black in its room, which is no gutter.
+    """
+    cells = sheet.layout.get("cells")
+    boxes = [panel.box for panel in sheet.panels]
+    if not isinstance(cells, list) or len(cells) != len(boxes):
+        return boxes
+    whole = all(isinstance(cell, list) and [type(side) for side in cell] == [int] * 4 for cell in cells)
+    return [Box(*cell) for cell in cells] if whole else boxes
 
 
 @rule("S06", "a gutter parts the panels", "warning")
 def gutters_are_kept(subject: Subject) -> Iterator[Fault]:
-    """0.8 to 2 % of the sheet's short side; none, or an overlap, is an error."""
+    """0.8 to 2 % of the sheet's short side, and a pixel of rounding; none, or an overlap, is an error."""
     short = min(subject.size)
     low, high = (share * short for share in GUTTER)
-    for a, b, gap, where in _neighbours(subject.sheet.panels):
-        # Half a pixel of rounding is nobody's fault.
-        if low - 0.5 <= gap <= high + 0.5:
-            continue
-        names = f"{a.element} ({a.view}) and {b.element} ({b.view})"
+    panels = subject.sheet.panels
+    narrow = [one for one in _neighbours([p.box for p in panels]) if one[2] < low - 1]
+    wide = [one for one in _neighbours(_rooms(subject.sheet)) if one[2] > high + 1]
+    for i, j, gap, where in (*narrow, *wide):
+        names = f"{panels[i].element} ({panels[i].view}) and {panels[j].element} ({panels[j].view})"
         what = f"{names} overlap by {-gap} px" if gap < 0 else f"{gap} px ({gap / short:.1%}) part {names}"
         yield Fault(
             f"{what} (wanted {low:.0f} to {high:.0f} px: 0.8 to 2 % of the short side)",

@@ -163,14 +163,15 @@ def no_duplicates(subject: Subject) -> Iterator[Fault]:
         bits = perceptual_hash(crop)
         if bits is None:
             continue
-        twins = (
-            (int((bits != other_bits).sum()), other_name)
-            for other_name, other, other_bits in seen
-            if colour_distance(crop, other) <= SAME_COLOUR
-        )
-        # Said once of each surplus picture, beside the one that is most like it.
-        distance, twin = min(twins, default=(bits.size, ""))
-        if distance <= SAME_HASH:
+        distances = ((int((bits != other).sum()), name, image) for name, image, other in seen)
+        twins = [
+            (distance, twin)
+            for distance, twin, image in distances
+            if distance <= SAME_HASH and colour_distance(crop, image) <= SAME_COLOUR
+        ]
+        if twins:
+            # Said once of each surplus picture, beside the one that is most like it.
+            distance, twin = min(twins)
             share = box.area / (subject.size[0] * subject.size[1])
             yield Fault(
                 f"{twin} and {name} show the same picture (hash distance {distance} of 64, "

@@ -24,9 +24,10 @@ Table = NDArray[np.float32]
 _QUANTUM = 2.0**-18
 # Above so many items, cells hold at most two of them and rows at most five, to keep the search short.
 _EXHAUSTIVE_ITEMS = 8
+_CELL_ITEMS, _ROW_ITEMS = 2, 5
 
 
-_FINE_UNITS = 48
+_FINE_UNITS, _FEWER_FINE_UNITS = 48, 32
 _MAX_GRID_UNITS = 32
 
 
@@ -53,9 +54,10 @@ def grid_lattice(width: int, height: int, gutter: int, cell: int) -> Lattice:
     return Lattice(cuts(width), cuts(height))
 
 
-def fine_lattice(width: int, height: int, gutter: int) -> Lattice:
-    """Evenly spaced cuts, wherever they fall."""
-    unit = max(max(width, height) / _FINE_UNITS, 1.5 * gutter)
+def fine_lattice(width: int, height: int, gutter: int, items: int) -> Lattice:
+    """Evenly spaced cuts, wherever they fall; fewer when many items make the search long."""
+    units = _FINE_UNITS if items <= _EXHAUSTIVE_ITEMS else _FEWER_FINE_UNITS
+    unit = max(max(width, height) / units, 1.5 * gutter)
 
     def cuts(side: int) -> tuple[int, ...]:
         units = max(1, round(side / unit))
@@ -85,13 +87,13 @@ def best_rows(value_IXY: NDArray[np.float64]) -> list[Placed]:
     items, width, height = value_IXY.shape[0], value_IXY.shape[1] - 1, value_IXY.shape[2] - 1
     exact = (np.rint(value_IXY / _QUANTUM) * _QUANTUM).astype(np.float32)
     exact[:, 0, :] = exact[:, :, 0] = -np.inf
-    few = items <= _EXHAUSTIVE_ITEMS
+    cell_items, row_items = (items, items) if items <= _EXHAUSTIVE_ITEMS else (_CELL_ITEMS, _ROW_ITEMS)
     single = np.full((1 << items, height + 1, width + 1), -np.inf, np.float32)
     for item in range(items):
         single[1 << item] = exact[item].T
-    stacks = _Partition(single, part=1, whole=items if few else 2)
-    rows = _Partition(stacks.best.transpose(0, 2, 1), part=items if few else 2, whole=items if few else 5)
-    pile = _Partition(rows.best[:, width, :, None].copy(), part=items if few else 5, whole=items)
+    stacks = _Partition(single, part=1, whole=cell_items)
+    rows = _Partition(stacks.best.transpose(0, 2, 1), part=cell_items, whole=row_items)
+    pile = _Partition(rows.best[:, width, :, None].copy(), part=row_items, whole=items)
     if not np.isfinite(pile.best[-1, height, 0]):
         return []
     return list(_walk(pile, rows, stacks, width, height))
@@ -115,9 +117,9 @@ def _walk(
 class _Partition:
     """Best way to lay every subset out as parts side by side along X.
 
-    `part_SXY` is the value of a subset as one part. `best` has the same shape. Parts are taken in the order of
-    their lowest item, so that every partition is seen once. `part` and `whole` bound the items in a part and
-    in a partition.
+    `part_SXY` is the value of a subset as one part. `best` has the same shape. Parts are taken in the order
+    of their lowest item, so that every partition is seen once. `part` and `whole` bound the items in a part
+    and in a partition.
     """
 
     def __init__(self, part_SXY: Table, *, part: int, whole: int) -> None:
@@ -143,7 +145,7 @@ class _Partition:
 
     def _partitioned(self, mask: int) -> Table:
         firsts = self._firsts(mask)
-        best = np.full(self.part_SXY.shape[1:], -np.inf, np.float32)
+        best: Table = np.full(self.part_SXY.shape[1:], -np.inf, np.float32)
         if firsts[-1] == mask:
             best = self.part_SXY[mask].copy()
             firsts.pop()

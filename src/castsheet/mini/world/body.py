@@ -22,6 +22,7 @@ BONES = 104
 PROP_BONE = BONES  # follows the prop, not the person
 GROUND_BONE = BONES + 1  # follows the person's place on the ground: the shadow
 MATRICES = BONES + 2
+STATURE = 1.78  # metres, soles to crown
 
 
 class Part(IntEnum):
@@ -146,7 +147,10 @@ def rest_shape(seed: int, *, head_scale: float = 1.45, girth: float = 1.22) -> t
     soles = vertices[:, 2].min()
     vertices[:, 2] -= soles
     heads[:, 2] -= soles
-    return vertices.astype(np.float32), heads.astype(np.float32)
+    # Statures differ by a third of what they do in life, so that everybody fills the frame.
+    tall = float(vertices[:, 2].max())
+    scale = (STATURE + (tall - STATURE) / 3) / tall
+    return (vertices * scale).astype(np.float32), (heads * scale).astype(np.float32)
 
 
 def pose_matrices(heads: Array, poses: Sequence[Pose]) -> Array:

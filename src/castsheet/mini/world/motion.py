@@ -70,7 +70,7 @@ def jump(seconds: float) -> Pose:
         "upperarm01.L": rotation("y", 0.58 - 1.5 * air),
         "upperarm01.R": rotation("y", -0.58 + 1.5 * air),
     }
-    return Pose(rotations, np.array([0, 0, 0.27 * air - 0.13 * crouch], np.float32))
+    return Pose(rotations, np.array([0, 0, 0.22 * air - 0.13 * crouch], np.float32))
 
 
 def turn_round(seconds: float) -> Pose:

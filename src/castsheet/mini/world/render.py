@@ -102,7 +102,7 @@ class Renderer:
         DependencyError: moderngl or an EGL driver is missing.
     """
 
-    def __init__(self, width: int, height: int, *, samples: int = 4) -> None:
+    def __init__(self, *, samples: int = 4) -> None:
         gl = require("moderngl", "mini")
         try:
             self.context: moderngl.Context = gl.create_context(standalone=True, backend="egl")
@@ -110,7 +110,6 @@ class Renderer:
             raise DependencyError(
                 f"no OpenGL through EGL here: {error}", remedy="install a driver: apt-get install libegl1 libgl1-mesa-dri"
             ) from error
-        self.width, self.height = width, height
         context = self.context
         self._program = context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._backdrop_program = context.program(vertex_shader=BACKDROP_VERTEX, fragment_shader=BACKDROP_FRAGMENT)
@@ -118,13 +117,8 @@ class Renderer:
         self._bones = context.buffer(reserve=MATRICES * 64)
         self._bones.bind_to_uniform_block(0)
         self._program["Bones"].binding = 0
-        self._smooth = context.framebuffer(
-            [context.renderbuffer((width, height), 4, samples=samples)],
-            context.depth_renderbuffer((width, height), samples=samples),
-        )
-        self._plain = context.framebuffer(
-            [context.renderbuffer((width, height), 4)], context.depth_renderbuffer((width, height))
-        )
+        self._samples = samples
+        self._targets: dict[tuple[int, int], tuple[moderngl.Framebuffer, moderngl.Framebuffer]] = {}
         self._backdrop: moderngl.Texture | None = None
         self._array: moderngl.VertexArray | None = None
         self._actor: Actor | None = None
@@ -160,9 +154,17 @@ class Renderer:
             self._backdrop = self.context.texture((picture.shape[1], picture.shape[0]), 3, picture.tobytes())
 
     def frames(
-        self, poses: Sequence[Pose], view: View = CLIP_VIEW, *, hide: tuple[Part, ...] = (), masks: bool = False
+        self,
+        poses: Sequence[Pose],
+        size: tuple[int, int],
+        view: View = CLIP_VIEW,
+        *,
+        hide: tuple[Part, ...] = (),
+        masks: bool = False,
     ) -> NDArray[np.uint8]:
         """Draw poses: RGBA (F, H, W, 4), or with `masks` the part number of every pixel (F, H, W).
+
+        `size` is (width, height) in px.
 
         The part number is 255 where there is no person and no prop.
         """
@@ -170,24 +172,38 @@ class Renderer:
             raise ValueError("set_actor first")
         matrices = pose_matrices(self._actor.heads, poses)
         columns = np.ascontiguousarray(matrices.swapaxes(2, 3))
-        half = view.height / 2
+        (width, height), half = size, view.height / 2
+        smooth, plain = self._target(size)
         hidden = (*hide, Part.SHADOW) if masks else hide
-        self._program["view"].value = (view.x, view.z, half * self.width / self.height, half)
+        self._program["view"].value = (view.x, view.z, half * width / height, half)
         self._program["hidden"].value = sum(1 << int(part) for part in hidden)
         self._program["mode"].value = int(masks)
         channels = 1 if masks else 4
-        out = np.empty((len(poses), self.height, self.width, channels), np.uint8)
+        out = np.empty((len(poses), height, width, channels), np.uint8)
         for picture, bones in zip(out, columns, strict=True):
             self._bones.write(bones)
-            self._draw(masks=masks)
-            data = np.frombuffer(self._plain.read(components=channels, alignment=1), np.uint8)
-            picture[:] = data.reshape(self.height, self.width, channels)[::-1]
+            self._draw(plain if masks else smooth, masks=masks)
+            if not masks:
+                self.context.copy_framebuffer(plain, smooth)
+            data = np.frombuffer(plain.read(components=channels, alignment=1), np.uint8)
+            picture[:] = data.reshape(height, width, channels)[::-1]
         return out[..., 0] if masks else out
 
-    def _draw(self, *, masks: bool) -> None:
+    def _target(self, size: tuple[int, int]) -> tuple[moderngl.Framebuffer, moderngl.Framebuffer]:
+        """A multisampled framebuffer and the plain one that it resolves to."""
+        if size not in self._targets:
+            make = self.context
+            smooth = make.framebuffer(
+                [make.renderbuffer(size, 4, samples=self._samples)],
+                make.depth_renderbuffer(size, samples=self._samples),
+            )
+            plain = make.framebuffer([make.renderbuffer(size, 4)], make.depth_renderbuffer(size))
+            self._targets[size] = smooth, plain
+        return self._targets[size]
+
+    def _draw(self, target: moderngl.Framebuffer, *, masks: bool) -> None:
         context, array = self.context, self._array
         assert array is not None
-        target = self._plain if masks else self._smooth
         target.use()
         context.clear(float(masks), 0.0, 0.0, 0.0, depth=1.0)
         context.disable(context.BLEND)
@@ -204,5 +220,3 @@ class Renderer:
             )
         self._parts.use(0)
         array.render(context.TRIANGLES)
-        if not masks:
-            context.copy_framebuffer(self._plain, self._smooth)

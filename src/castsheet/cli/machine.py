@@ -1,0 +1,120 @@
+"""Commands about model files and the machine: inspect, doctor, download."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from castsheet.errors import SettingsError
+
+if TYPE_CHECKING:
+    from castsheet.download import RemoteFile, Role
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, adapter, text encoder folder or model folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model file is: kind, family, size, precision, and what a run still needs.
+
+    Of a folder with bundle.json, each file that it names is told; in JSON that is a list.
+    """
+    from castsheet.bundle import BUNDLE_FILE, Bundle
+    from castsheet.cli import show
+    from castsheet.ltx.inspect import inspect_file
+    from castsheet.progress import stdout_console
+    from castsheet.provenance import dump
+
+    files = [file]
+    if (file / BUNDLE_FILE).is_file():
+        bundle = Bundle.load(file)
+        files = [bundle.checkpoint, bundle.text_encoder, *(path for path, _ in bundle.adapters)]
+    reports = [inspect_file(one) for one in files]
+    if as_json:
+        sys.stdout.write(dump(reports[0] if files == [file] else reports))
+        return
+    for report in reports:
+        show.report(report, stdout_console())
+
+
+def doctor(
+    models: Annotated[Path | None, typer.Option(help="Folder to look for the 22B model in.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at this machine: what runs here, and what the 22B model still needs."""
+    from castsheet.cli import show
+    from castsheet.doctor import DEFAULT_FOLDER, diagnose
+    from castsheet.progress import progress, stdout_console
+    from castsheet.provenance import dump
+
+    with progress("looking at this machine"):
+        report = diagnose(models or DEFAULT_FOLDER)
+    if as_json:
+        sys.stdout.write(dump(report))
+    else:
+        show.diagnosis(report, stdout_console())
+
+
+def download(
+    to: Annotated[Path | None, typer.Option(help="Target folder.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="checkpoint, adapter or text_encoder; repeatable. Default: all.")
+    ] = None,
+    repo: Annotated[
+        list[str] | None, typer.Option(help="ROLE=OWNER/NAME: take it from another repository.")
+    ] = None,
+    file: Annotated[list[str] | None, typer.Option(help="ROLE=NAME: take another file of it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be downloaded.")] = False,
+) -> None:
+    """Download the 22B model's files. Run again after an interruption: it continues where it stopped."""
+    from castsheet import download as hub
+    from castsheet.doctor import DEFAULT_FOLDER
+    from castsheet.progress import progress
+
+    folder = to or DEFAULT_FOLDER
+    wanted = hub.sources([_role(name) for name in only or []], _by_role(repo), _by_role(file))
+    with progress("asking the hub"):
+        files = hub.look_up(wanted, folder)
+    needed = hub.check_space(files, folder)
+    _announce(files, needed)
+    if dry_run:
+        return
+    for one in files:
+        with progress(one.name, one.size, unit="bytes") as advance:
+            hub.fetch(one, advance)
+    bundle = hub.write_bundle(folder, files)
+    if bundle:
+        sys.stdout.write(f"bundle  {bundle}\n")
+        sys.stderr.write(f"try: castsheet generate SCENE.yaml --model {folder} -o clip.mp4\n")
+
+
+def _announce(files: list[RemoteFile], needed: int) -> None:
+    for one in files:
+        state = "present" if one.present else "continue" if one.missing_bytes < one.size else "fetch"
+        sys.stdout.write(f"{state:<9}{one.size / (1 << 30):8.2f} GiB  {one.source.repo}  {one.name}\n")
+    sys.stdout.write(f"{needed / (1 << 30):.2f} GiB to fetch\n")
+    sys.stdout.flush()
+
+
+def _role(name: str) -> Role:
+    from castsheet.download import Role
+
+    for role in get_args(Role):
+        if name.replace("-", "_") == role:
+            return role
+    raise SettingsError(f"unknown role {name!r}", remedy=f"choose of {', '.join(get_args(Role))}")
+
+
+def _by_role(pairs: list[str] | None) -> dict[Role, str]:
+    chosen: dict[Role, str] = {}
+    for pair in pairs or []:
+        role, equals, value = pair.partition("=")
+        if not (equals and value):
+            raise SettingsError(f"{pair!r} is not ROLE=VALUE", remedy="write, say, checkpoint=OWNER/NAME")
+        chosen[_role(role)] = value
+    return chosen

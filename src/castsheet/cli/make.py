@@ -1,0 +1,126 @@
+"""Commands that make things and check them: demo, sheet, lint, generate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from castsheet.cli.settings import adapter as read_adapter
+from castsheet.cli.settings import size as read_size
+from castsheet.cli.settings import with_settings
+
+SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
+Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
+Output = Annotated[str, typer.Option("--output", help="Size of the clip that the sheet is for.")]
+FULL_SIZE = "768x448"
+DEMO_SCENE = Path(__file__).parents[1] / "mini" / "demo" / "scene.yaml"
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("out/demo"),
+    seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default=False)] = None,
+) -> None:
+    """Make a sheet and a clip with the embedded model: no network, no GPU, no files of your own."""
+    from castsheet.cli import show
+    from castsheet.cli.run import Request, run
+    from castsheet.progress import stderr_console
+
+    settings = {} if steps is None else {"steps": steps}
+    request = Request(source=DEMO_SCENE, out=out / "demo.mp4", seed=seed, settings=settings)
+    show.paths(**run(request, stderr_console()))
+
+
+def sheet(
+    scene: SceneFile,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The sheet's PNG; its manifest goes beside it.")],
+    output: Output = FULL_SIZE,
+    scale: Annotated[int, typer.Option(help="Sheet pixels for each pixel of the clip.")] = 2,
+    grid: Annotated[int, typer.Option(help="Pixels a latent token spans; 16 for mini.")] = 32,
+    gutter: Annotated[
+        int | None, typer.Option(help="Black between panels, in sheet pixels.", show_default="to scale")
+    ] = None,
+) -> None:
+    """Compose a scene's reference sheet."""
+    from castsheet.cli import show
+    from castsheet.elements import Scene
+    from castsheet.progress import stderr_console
+    from castsheet.sheet.compose import compose
+    from castsheet.sheet.lint import lint_sheet
+
+    composed = compose(Scene.load(scene), output=read_size(output), scale=scale, grid=grid, gutter=gutter)
+    png, manifest = composed.save(out)
+    show.findings(lint_sheet(composed), stderr_console(), brief=True)
+    show.paths(sheet=png, manifest=manifest)
+
+
+def lint(
+    source: Source,
+    prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt to check as well.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Size of the clip, WIDTHxHEIGHT.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Pixels a latent token spans; 16 for mini.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Check a sheet and a prompt. Exit code: 0 all well, 1 warnings, 2 errors."""
+    from castsheet.cli import show
+    from castsheet.cli.sources import check, load_source
+    from castsheet.progress import stdout_console
+    from castsheet.provenance import dump
+    from castsheet.sheet.findings import exit_code, worst
+
+    size = read_size(output) if output else None
+    found = check(load_source(source), prompt=prompt, output=size, grid=grid)
+    if as_json:
+        report = {"source": source, "worst": worst(found), "findings": [one.to_dict() for one in found]}
+        sys.stdout.write(dump(report))
+    else:
+        show.findings(found, stdout_console())
+    raise typer.Exit(exit_code(found))
+
+
+@with_settings
+def generate(
+    source: Source,
+    settings: dict[str, object],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The clip, .mp4.")] = Path("clip.mp4"),
+    action: Annotated[str | None, typer.Option(help="What happens; default: the scene's own action.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt, used as it is.")] = None,
+    model: Annotated[str, typer.Option(help="mini, a folder with bundle.json, or a checkpoint.")] = "mini",
+    text_encoder: Annotated[Path | None, typer.Option(help="Gemma-3 folder.")] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="FILE or FILE:STRENGTH, in addition to the model's; repeatable.")
+    ] = None,
+    first_frame: Annotated[Path | None, typer.Option(help="A picture that the clip starts from.")] = None,
+    preset: Annotated[str | None, typer.Option(help="card, comfy or space-distilled.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    cache_dir: Annotated[Path | None, typer.Option(help="Where encoded prompts are kept.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on even if the checks find an error.")] = False,
+) -> None:
+    """Make a clip from a scene or a sheet."""
+    from castsheet.cli import show
+    from castsheet.cli.run import Request, run
+    from castsheet.progress import stderr_console
+
+    request = Request(
+        source=source,
+        out=out,
+        action=action,
+        prompt=prompt,
+        model=model,
+        text_encoder=text_encoder,
+        adapters=tuple(read_adapter(one) for one in adapter or ()),
+        first_frame=first_frame,
+        preset=preset,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        cache_dir=cache_dir,
+        force=force,
+        settings=settings,
+    )
+    show.paths(**run(request, stderr_console()))

@@ -1,0 +1,132 @@
+"""The `generate` command: a scene or a sheet becomes a clip, checked before the large weights are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from castsheet.cli import show
+from castsheet.cli.sources import load_source, sheet_of
+from castsheet.clip import clip_files
+from castsheet.elements import Scene
+from castsheet.errors import LintRefused, PromptError, SettingsError
+from castsheet.pipeline import Castsheet, read_prompt
+from castsheet.progress import progress
+from castsheet.sheet.findings import worst
+from castsheet.sheet.manifest import Sheet
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, before presets, bundle and scene have filled it up."""
+
+    source: Path
+    out: Path
+    action: str | None = None
+    prompt: str | None = None
+    model: str = "mini"
+    text_encoder: Path | None = None
+    adapters: tuple[tuple[Path, float | None], ...] = ()
+    first_frame: Path | None = None
+    preset: str | None = None
+    seed: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    cache_dir: Path | None = None
+    force: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The request, filled up from the scene: a preset's name, what overrides it, a seed, an action."""
+
+    preset: str | None
+    overrides: dict[str, Any]
+    seed: int
+    action: str
+
+
+def run(request: Request, console: Console) -> dict[str, Path]:
+    """Do what was asked.
+
+    Returns:
+        What was written, by role.
+
+    Raises:
+        LintRefused: the checks found an error and force is off.
+        CastsheetError: anything else that the user can mend.
+    """
+    clip_files(request.out)  # a wrong file name is told now, not after the sampling
+    source = load_source(request.source)
+    plan = settle(request, source)
+    with progress("opening the model", console=console):
+        castsheet = Castsheet.load(
+            request.model,
+            text_encoder=request.text_encoder,
+            adapters=request.adapters,
+            device=request.device,
+            dtype=request.dtype,
+            cache_dir=request.cache_dir,
+        )
+        grid = castsheet.models.vae().spatial
+    settings = castsheet.settings(plan.preset, **plan.overrides)
+    sheet = sheet_of(source, (settings.width, settings.height), grid)
+    words = read_prompt(sheet, plan.action, request.prompt, settings)
+
+    found = castsheet.findings(sheet, words, settings, baseline=plan.preset)
+    show.findings(found, console, brief=True)
+    if worst(found) == "error" and not request.force:
+        raise LintRefused(
+            "the checks above found errors", remedy="follow their advice, or add --force to go on regardless"
+        )
+    written: dict[str, Path] = {}
+    if isinstance(source, Scene):
+        written["sheet"], _ = sheet.save(request.out.with_suffix(".sheet.png"))
+        sheet = replace(sheet, path=written["sheet"])
+    with progress("sampling", settings.steps, console=console) as advance:
+        clip = castsheet(
+            sheet,
+            preset=plan.preset,
+            seed=plan.seed,
+            first_frame=request.first_frame,
+            prompt=words,
+            on_step=lambda step, _total, _latents: advance(step),
+            check=True,  # once more, so that the findings stand in the sidecar
+            force=request.force,
+            **plan.overrides,
+        )
+    files = clip.save(request.out)
+    return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
+
+
+def settle(request: Request, source: Scene | Sheet) -> Plan:
+    """Join the command line and the scene; the command line wins.
+
+    Raises:
+        PromptError: nothing says what happens in the clip.
+        SettingsError: the scene's seed or preset is not one.
+    """
+    scene = source if isinstance(source, Scene) else None
+    stated = dict(scene.settings) if scene else {}
+    name, seed = stated.pop("preset", None), stated.pop("seed", 0)
+    if not (name is None or isinstance(name, str)) or type(seed) is not int:
+        raise SettingsError(
+            f"{request.source}: settings: preset = {name!r}, seed = {seed!r}",
+            remedy="give the preset's name and a whole number",
+        )
+    action = request.action or (scene.action if scene else "")
+    if not action and request.prompt is None:
+        raise PromptError(
+            "nothing says what happens in the clip",
+            remedy='add --action "...", or an action: line to the scene file',
+        )
+    return Plan(
+        preset=request.preset or name,
+        overrides={**stated, **request.settings},
+        seed=seed if request.seed is None else request.seed,
+        action=action,
+    )

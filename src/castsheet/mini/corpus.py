@@ -1,0 +1,115 @@
+"""Training data: samples rendered once by many processes, kept as uint8 on the training device."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
+from castsheet.mini.world.motion import ACTIONS
+
+_CLIP_BYTES = FRAMES * HEIGHT * WIDTH * 3
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass
+class Corpus:
+    """Samples of some seeds, filling up while training already reads those that are there.
+
+    Attributes:
+        clips: (S, 121, 112, 192, 3) uint8. sheets: (S, 112, 192, 3) uint8. actions: (S,) index into `ACTIONS`.
+        ready: how many samples are there.
+    """
+
+    clips: Tensor
+    sheets: Tensor
+    actions: Tensor
+    ready: int = 0
+    failure: BaseException | None = None
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for(self, count: int) -> None:
+        """Block until `count` samples are there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ready >= count or self.failure is not None)
+        if self.failure is not None:
+            raise self.failure
+
+    def _add(self, clip: Tensor, sheet: Tensor, action: int) -> None:
+        self.clips[self.ready].copy_(clip)
+        self.sheets[self.ready].copy_(sheet)
+        self.actions[self.ready] = action
+        with self._changed:
+            self.ready += 1
+            self._changed.notify_all()
+
+
+def start(seeds: Sequence[int], *, device: str, processes: int) -> Corpus:
+    """Begin rendering in the background and return at once. The order of samples is that of `seeds`."""
+    count = len(seeds)
+    corpus = Corpus(
+        clips=torch.empty(count, FRAMES, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device),
+        sheets=torch.empty(count, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device),
+        actions=torch.empty(count, dtype=torch.long, device=device),
+    )
+    threading.Thread(target=_fill, args=(corpus, list(seeds), processes), daemon=True).start()
+    return corpus
+
+
+def _fill(corpus: Corpus, seeds: list[int], processes: int) -> None:
+    shared = Path("/dev/shm")
+    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))  # inherited: one process a core, one thread a process
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
+            multiprocessing.get_context("spawn").Pool(processes) as pool,
+        ):
+            for name in pool.imap(_render, ((seed, folder) for seed in seeds), chunksize=2):
+                data = torch.from_file(name, size=_CLIP_BYTES + HEIGHT * WIDTH * 3 + 1, dtype=torch.uint8)
+                clip, sheet, action = data.split([_CLIP_BYTES, HEIGHT * WIDTH * 3, 1])
+                corpus._add(clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action))
+                Path(name).unlink()
+    except BaseException as error:  # a thread's failure must reach whoever waits for its samples
+        with corpus._changed:
+            corpus.failure = error
+            corpus._changed.notify_all()
+        raise
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_renderer = None
+
+
+def _render(job: tuple[int, str]) -> str:
+    """In a worker: render one seed into a file of clip, sheet and action bytes."""
+    from castsheet.mini.world.render import Renderer
+    from castsheet.mini.world.stage import sample
+
+    global _renderer
+    seed, folder = job
+    _renderer = _renderer or Renderer()
+    clip, sheet, action = sample(_renderer, seed)
+    path = Path(folder) / str(seed)
+    tail = np.array([list(ACTIONS).index(action)], np.uint8)
+    path.write_bytes(np.ascontiguousarray(clip).tobytes() + np.ascontiguousarray(sheet).tobytes() + tail.tobytes())
+    return str(path)
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """uint8 (..., F, H, W, 3) to fp32 (..., 3, F, H, W) in [-1, 1]."""
+    return frames.movedim(-1, -4).float() / 127.5 - 1

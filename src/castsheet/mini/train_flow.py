@@ -1,0 +1,282 @@
+"""Mini's denoiser: text encoder and base model together, then the reference-sheet adapter on the frozen base.
+
+Both run on latents that were rendered and encoded once, through the product's own objective.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Gemma3TextConfig, Gemma3TextModel
+
+from castsheet.ltx import lora, rope
+from castsheet.ltx.config import TransformerConfig
+from castsheet.ltx.connectors import TextConnectors
+from castsheet.ltx.dit import Transformer
+from castsheet.ltx.rope import Rope
+from castsheet.ltx.text import GemmaEncoder, load_tokenizer
+from castsheet.mini.architecture import (
+    ADAPTER_RANK,
+    CONTEXT,
+    FPS,
+    FRAMES,
+    HEIGHT,
+    TEXT_LAYERS,
+    TEXT_WIDTH,
+    VOCABULARY,
+    WIDTH,
+    config,
+)
+from castsheet.mini.captions import NEGATIVE, caption
+from castsheet.mini.world.motion import ACTIONS
+from castsheet.train.objective import flow_losses, sample_sigmas
+
+LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 16, WIDTH // 16)
+FRAME_TOKENS = LATENT[1] * LATENT[2]
+TOKENS = LATENT[0] * FRAME_TOKENS
+Log = Callable[[str], None]
+
+
+def gemma_config() -> Gemma3TextConfig:
+    """Mini's text encoder: Gemma-3's architecture, 3 layers of width 128."""
+    return Gemma3TextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=TEXT_WIDTH,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        intermediate_size=512,
+        max_position_embeddings=CONTEXT,
+        sliding_window=CONTEXT,
+        query_pre_attn_scalar=32,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the base training makes."""
+
+    transformer: Transformer
+    gemma: GemmaEncoder
+    connectors: TextConnectors
+
+    @classmethod
+    def build(cls, tokenizer_folder: Path, device: str) -> Models:
+        raw = config()["transformer"]
+        tokenizer, bos, longest = load_tokenizer(tokenizer_folder)
+        gemma = GemmaEncoder(Gemma3TextModel(gemma_config()), tokenizer, bos=bos, max_tokens=longest)
+        connectors = TextConnectors(raw, states=TEXT_LAYERS + 1)
+        transformer = Transformer(TransformerConfig.from_dict(raw))
+        for module in transformer.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        # As in AdaLN-zero: every block starts as the identity, the model as a zero velocity.
+        nn.init.zeros_(transformer.adaln_single.linear.weight)
+        nn.init.zeros_(transformer.proj_out.weight)
+        for block in transformer.transformer_blocks:
+            nn.init.zeros_(block.scale_shift_table)
+        return cls(transformer.to(device), gemma.to(device), connectors.to(device))
+
+    def contexts(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
+        """Contexts (B, 256, 384) of tokenised captions; differentiable."""
+        return self.connectors(self.gemma.hidden_states(ids_BN, mask_BN), mask_BN, CONTEXT)[0]
+
+    def parameters(self) -> list[nn.Parameter]:
+        parts = (self.transformer, self.gemma, self.connectors)
+        return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+
+class CaptionBank:
+    """Tokenised captions, a fixed number an action, and the negative prompt as the last action."""
+
+    def __init__(self, gemma: GemmaEncoder, device: str, *, each: int = 2000, longest: int = 144, seed: int = 11) -> None:
+        random = np.random.default_rng(seed)
+        texts = [caption(action, random) for action in ACTIONS for _ in range(each)]
+        texts += [NEGATIVE if i % 2 else "" for i in range(each)]
+        ids, mask = gemma.batch(texts, longest)
+        self.each, self.ids, self.mask = each, ids.to(device), mask.to(device)
+
+    def draw(self, actions: Tensor, *, unconditional: float = 0.1) -> Tensor:
+        """Caption indices for a batch of actions; some are the negative prompt."""
+        blank = torch.rand(actions.shape, device=actions.device) < unconditional
+        group = torch.where(blank, len(ACTIONS), actions)
+        return group * self.each + torch.randint(self.each, actions.shape, device=actions.device)
+
+
+def rope_tables(transformer: Transformer, device: str) -> Rope:
+    """Tables for a clip's tokens followed by those of its static reference, which have the same positions."""
+    bounds = rope.video_bounds(*LATENT, FPS, scale=(8, 16, 16))
+    tables = rope.video_tables(transformer.config, torch.cat([bounds, bounds], dim=1))
+    return Rope(tables.cos_HTD.to(device), tables.sin_HTD.to(device))
+
+
+def with_frames(tables: Rope, frames: Tensor) -> Rope:
+    """The rows of the target and of the given latent frames of the reference."""
+    device = tables.cos_HTD.device
+    cells = torch.arange(FRAME_TOKENS, device=device)
+    appended = (TOKENS + frames.to(device)[:, None] * FRAME_TOKENS + cells).flatten()
+    rows = torch.cat([torch.arange(TOKENS, device=device), appended])
+    return Rope(tables.cos_HTD[:, rows], tables.sin_HTD[:, rows])
+
+
+@dataclass
+class Average:
+    """Exponential moving average of weights, which is what gets stored."""
+
+    parameters: list[nn.Parameter]
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        self.shadow = [p.detach().clone() for p in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        keep = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1 - keep)
+
+    @torch.no_grad()
+    def store(self) -> None:
+        """Put the averages into the parameters."""
+        for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
+            parameter.copy_(shadow)
+
+
+def optimise(
+    parameters: Iterable[nn.Parameter],
+    loss_of: Callable[[int], Tensor],
+    *,
+    steps: int,
+    rate: float,
+    log: Log,
+    name: str,
+    floor: float = 0.02,
+) -> None:
+    """AdamW, 2.5 % warm-up, cosine decay to `floor`, norm clipped at 1; leaves the averaged weights."""
+    kept = list(parameters)
+    optimiser = torch.optim.AdamW(kept, rate, betas=(0.9, 0.98), weight_decay=0.01)
+    average, warm, window = Average(kept), max(1, steps // 40), []
+    for step in range(steps):
+        factor = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1, (step + 1) / warm) * factor
+        loss = loss_of(step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(kept, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        average.update(step)
+        window.append(loss.detach())
+        if len(window) == 100 or step == steps - 1:
+            log(f"{name} step {step + 1} loss {torch.stack(window).mean().item():.4f}")
+            window.clear()
+    average.store()
+
+
+def compile_blocks(transformer: Transformer, device: str) -> None:
+    """Compile block by block: a whole-model compile would cost minutes."""
+    if device.startswith("cuda"):
+        torch._dynamo.config.recompile_limit = 64
+        for block in transformer.transformer_blocks:
+            block.compile(dynamic=False)
+
+
+def train_base(
+    models: Models, clips: Tensor, actions: Tensor, *, steps: int, batch: int, device: str, log: Log, rate: float = 6e-4
+) -> None:
+    """Text to video without a reference: what the actions look like, with looks left to chance."""
+    bank = CaptionBank(models.gemma, device)
+    compile_blocks(models.transformer, device)
+    tables = rope_tables(models.transformer, device).first(TOKENS)
+
+    def loss_of(_: int) -> Tensor:
+        chosen = torch.randint(len(clips), (batch,), device=device)
+        target = clips[chosen]
+        captions = bank.draw(actions[chosen])
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            context = models.contexts(bank.ids[captions], bank.mask[captions])
+            sigma = sample_sigmas(batch, TOKENS).to(device)
+            noise = torch.randn(target.shape, device=device)
+            return flow_losses(models.transformer, target, context, tables, sigma, noise).mean()
+
+    optimise(models.parameters(), loss_of, steps=steps, rate=rate, log=log, name="base")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the adapter's training: how many of the static reference's 16 latent frames are in context.
+
+    Few random frames of it are a cheap sample of the whole; the last phase holds all of them.
+    """
+
+    steps: int
+    batch: int
+    frames: int
+    rate: float
+
+
+def train_adapter(
+    models: Models,
+    clips: Tensor,
+    sheets: Tensor,
+    actions: Tensor,
+    phases: Sequence[Phase],
+    *,
+    device: str,
+    log: Log,
+    after: Callable[[int], None] = lambda _: None,
+) -> None:
+    """The reference-sheet adapter; base, text encoder and connectors stay frozen.
+
+    `after` is called with a phase's number when it is done.
+    """
+    for part in (models.transformer, models.gemma, models.connectors):
+        part.requires_grad_(False)
+    parameters = lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK)
+    models.transformer.to(device)
+    bank = CaptionBank(models.gemma, device, each=600)
+    contexts, tables = _all_contexts(models, bank, device), rope_tables(models.transformer, device)
+    for number, phase in enumerate(phases):
+
+        def loss_of(_: int, phase: Phase = phase) -> Tensor:
+            chosen = torch.randint(len(clips), (phase.batch,), device=device)
+            target, still = clips[chosen], sheets[chosen]
+            frames = torch.randperm(LATENT[0])[: phase.frames].sort().values
+            with torch.autocast(device.split(":")[0], torch.bfloat16):
+                sigma = sample_sigmas(phase.batch, TOKENS).to(device)
+                noise = torch.randn(target.shape, device=device)
+                context = contexts[bank.draw(actions[chosen])]
+                reference = still.repeat(1, phase.frames, 1)
+                return flow_losses(
+                    models.transformer,
+                    target,
+                    context,
+                    with_frames(tables, frames),
+                    sigma,
+                    noise,
+                    reference_BRC=reference,
+                ).mean()
+
+        last = number == len(phases) - 1
+        name, floor = f"adapter, {phase.frames} frames,", 0.02 if last else 0.3
+        optimise(parameters, loss_of, steps=phase.steps, rate=phase.rate, log=log, name=name, floor=floor)
+        after(number)
+
+
+@torch.no_grad()
+def _all_contexts(models: Models, bank: CaptionBank, device: str) -> Tensor:
+    parts = []
+    for ids, mask in zip(bank.ids.split(256), bank.mask.split(256), strict=True):
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            parts.append(models.contexts(ids, mask).bfloat16())
+    return torch.cat(parts)

@@ -1,0 +1,284 @@
+"""The model as the pipeline uses it: parts loaded when they are needed, adapters merged, prompts cached."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from castsheet import provenance
+from castsheet.bundle import BUNDLE_FILE, MINI, Bundle
+from castsheet.errors import AdapterError, FamilyError, OutputError, SettingsError, TextEncoderError
+from castsheet.ltx.audio import AudioVAE, Vocoder
+from castsheet.ltx.checkpoint import Checkpoint
+from castsheet.ltx.dit import Transformer
+from castsheet.ltx.lora import LoRA, merge
+from castsheet.ltx.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
+from castsheet.ltx.vae import VideoVAE
+from castsheet.sampling.denoiser import Contexts
+from castsheet.sampling.presets import Preset
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter file; without a strength of its own it follows the preset's."""
+
+    lora: LoRA
+    strength: float | None = None
+
+    def strength_in(self, settings: Preset) -> float:
+        """The strength in a run with these settings."""
+        return settings.lora_strength if self.strength is None else self.strength
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which files make the model.
+
+    Attributes:
+        text_encoder: the Gemma-3 folder; None where the user named none.
+        bundle: what came with the files; None for a bare checkpoint.
+    """
+
+    checkpoint: Checkpoint
+    text_encoder: Path | None
+    adapters: tuple[Adapter, ...]
+    bundle: Bundle | None = None
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        text_encoder: str | Path | None = None,
+        adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
+    ) -> Source:
+        """Open the files that a user names, without loading tensors.
+
+        Args:
+            model: "mini", a bundle's folder, a checkpoint file or a diffusers folder.
+            text_encoder: a Gemma-3 folder; overrides the bundle's.
+            adapters: LoRA files, with or without a strength; added to the bundle's.
+
+        Raises:
+            CheckpointError, AdapterError, TextEncoderError: a file is missing or damaged.
+            FamilyError: the files belong to different model families.
+            SettingsError: the bundle's settings are not sound.
+        """
+        path = MINI if model == "mini" else Path(model)
+        path = path.parent if path.name == BUNDLE_FILE else path
+        bundle = Bundle.load(path) if model == "mini" or (path / BUNDLE_FILE).is_file() else None
+        checkpoint = Checkpoint.open(path if bundle is None else bundle.checkpoint)
+        named = [(one, None) if isinstance(one, str | Path) else one for one in adapters]
+        files = (*(bundle.adapters if bundle is not None else ()), *named)
+        opened = tuple(Adapter(LoRA.open(file), strength) for file, strength in files)
+        _refuse_other_families(checkpoint, opened)
+        folder = bundle.text_encoder if text_encoder is None and bundle is not None else text_encoder
+        if folder is not None and not Path(folder).is_dir():
+            raise TextEncoderError(f"{folder} is not a folder", remedy="name a Gemma-3 folder")
+        return cls(checkpoint, None if folder is None else Path(folder), opened, bundle)
+
+    @property
+    def name(self) -> str:
+        """A short name for people."""
+        return self.checkpoint.path.stem if self.bundle is None else self.bundle.name
+
+    @property
+    def downscale(self) -> int:
+        """How many times smaller than the clip the adapters read the sheet.
+
+        Raises:
+            AdapterError: they disagree.
+        """
+        factors = {adapter.lora.downscale for adapter in self.adapters} - {1}
+        if len(factors) > 1:
+            sizes = ", ".join(f"1/{factor}" for factor in sorted(factors))
+            raise AdapterError(
+                f"the adapters read their reference at different sizes ({sizes})",
+                remedy="use adapters of one reference_downscale_factor",
+            )
+        return factors.pop() if factors else 1
+
+    def record(self, settings: Preset) -> dict[str, Any]:
+        """Names, sizes and hashes of all files, for a clip's sidecar."""
+        encoder = self.text_encoder
+        adapters = [
+            {
+                **provenance.file_record(adapter.lora.path),
+                "strength": adapter.strength_in(settings),
+                "rank": adapter.lora.rank,
+                "downscale": adapter.lora.downscale,
+                "family": adapter.lora.family,
+            }
+            for adapter in self.adapters
+        ]
+        return {
+            "name": self.name,
+            "family": self.checkpoint.family,
+            "version": self.checkpoint.version,
+            "checkpoint": [provenance.file_record(file) for file in self._checkpoint_files()],
+            "text_encoder": None
+            if encoder is None
+            else {"name": encoder.name, "hash": gemma_fingerprint(encoder)},
+            "adapters": adapters,
+        }
+
+    def _checkpoint_files(self) -> list[Path]:
+        return sorted({entry.file for entry in self.checkpoint.entries.values()})
+
+
+class Models:
+    """The parts of a `Source` in memory. Each is loaded once, when it is first asked for.
+
+    Attributes:
+        source: the files.
+        device, dtype: where the parts live, in which precision; AdaLN tables and the vocoder stay fp32.
+    """
+
+    def __init__(
+        self, source: Source, device: torch.device, dtype: torch.dtype, cache_dir: Path | None
+    ) -> None:
+        self.source, self.device, self.dtype = source, device, dtype
+        self.cache_dir = cache_dir or default_cache()
+        self._vae: VideoVAE | None = None
+        self._audio: tuple[AudioVAE, Vocoder] | None = None
+        self._transformer: Transformer | None = None
+        self._merged: tuple[Any, ...] = ()
+
+    def vae(self) -> VideoVAE:
+        """The video VAE."""
+        if self._vae is None:
+            self._vae = self.source.checkpoint.load_video_vae(device=self.device, dtype=self.dtype)
+        return self._vae
+
+    def audio(self) -> tuple[AudioVAE, Vocoder]:
+        """The audio VAE and the vocoder.
+
+        Raises:
+            CheckpointError: the checkpoint has none.
+        """
+        if self._audio is None:
+            self._audio = self.source.checkpoint.load_audio(device=self.device, dtype=self.dtype)
+        return self._audio
+
+    def transformer(self, settings: Preset) -> Transformer:
+        """The denoiser with the adapters merged at the settings' strengths.
+
+        Other strengths than last time load the weights anew: what was rounded into bf16 cannot be taken out.
+
+        Raises:
+            AdapterError: an adapter does not fit the model.
+        """
+        strengths = tuple(adapter.strength_in(settings) for adapter in self.source.adapters)
+        wanted = (settings.audio, strengths)
+        if self._transformer is None or self._merged != wanted:
+            self._transformer = None  # two copies of the real model do not fit
+            model = self.source.checkpoint.load_transformer(
+                device=self.device, dtype=self.dtype, audio=settings.audio
+            )
+            merge(
+                model, list(zip((adapter.lora for adapter in self.source.adapters), strengths, strict=True))
+            )
+            self._transformer, self._merged = model, wanted
+        return self._transformer
+
+    def contexts(self, prompts: Sequence[str], *, audio: bool) -> list[Contexts]:
+        """The text contexts of prompts, from the cache where they are there.
+
+        The text encoder is loaded only if one is missing, and let go again: it is as large as the denoiser.
+
+        Raises:
+            TextEncoderError: it is needed and not given, or does not fit the checkpoint.
+        """
+        cache = ContextCache(self.cache_dir / "contexts", self._text_fingerprint(audio))
+        found = {prompt: cache.get(prompt) for prompt in prompts}
+        missing = [prompt for prompt, context in found.items() if context is None]
+        if missing:
+            encoder = self._text_encoder(audio)
+            for prompt in missing:
+                found[prompt] = context = encoder.encode(prompt)
+                _keep(cache, prompt, context)
+        contexts = [context for context in (found[prompt] for prompt in prompts) if context is not None]
+        return [
+            Contexts(
+                one.video_LD[None].to(self.device),
+                None if one.audio_LD is None else one.audio_LD[None].to(self.device),
+            )
+            for one in contexts
+        ]
+
+    def _text_encoder(self, audio: bool) -> TextEncoder:
+        folder = self._text_folder()
+        gemma = GemmaEncoder.load(folder, device=self.device, dtype=self._text_dtype)
+        connectors = self.source.checkpoint.load_connectors(
+            device=self.device, dtype=self._text_dtype, audio=audio
+        )
+        return TextEncoder(gemma, connectors)
+
+    @property
+    def _text_dtype(self) -> torch.dtype:
+        # A prompt is encoded once; on a CPU that costs little, and bf16 would only lose digits.
+        return self.dtype if self.device.type == "cuda" else torch.float32
+
+    def _text_folder(self) -> Path:
+        if self.source.text_encoder is None:
+            raise TextEncoderError(
+                f"{self.source.checkpoint.path} holds no text encoder",
+                remedy="give --text-encoder with a Gemma-3-12B folder (google/gemma-3-12b-it)",
+            )
+        return self.source.text_encoder
+
+    def _text_fingerprint(self, audio: bool) -> str:
+        parts = (
+            gemma_fingerprint(self._text_folder()),
+            self.source.checkpoint.connectors_fingerprint(),
+            str(self._text_dtype),
+            "audio" if audio else "video",
+        )
+        return " ".join(parts)
+
+
+def default_cache() -> Path:
+    """Where contexts are kept between runs: `castsheet` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "castsheet"
+
+
+def _keep(cache: ContextCache, prompt: str, context: Context) -> None:
+    """Store a context; a cache that cannot be written costs time and is no reason to stop."""
+    try:
+        cache.put(prompt, context)
+    except OutputError as error:
+        warnings.warn(f"the prompt's context was not kept: {error.what}", stacklevel=2)
+
+
+def check_fits(settings: Preset, checkpoint: Checkpoint) -> None:
+    """Refuse settings that ask for what the model does not have.
+
+    Raises:
+        SettingsError: audio of a model without, or STG in blocks that do not exist.
+    """
+    if settings.audio and not (checkpoint.config.transformer.audio and checkpoint.has_audio):
+        raise SettingsError(f"audio: {checkpoint.path} has no audio half", remedy="run without audio")
+    layers = checkpoint.config.transformer.layers
+    outside = [block for block in settings.stg_blocks if block >= layers]
+    if settings.stg_scale != 0 and outside:
+        raise SettingsError(
+            f"stg_blocks {outside}: the model has {layers} blocks",
+            remedy=f"choose blocks from 0 to {layers - 1}",
+        )
+
+
+def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> None:
+    family = checkpoint.family
+    _ = checkpoint.config  # refuses families that are recognised and not supported, and damaged headers
+    for adapter in adapters:
+        if "unknown" not in (adapter.lora.family, family) and adapter.lora.family != family:
+            raise FamilyError(
+                f"{adapter.lora.path} is an adapter for {adapter.lora.family}, {checkpoint.path} is {family}",
+                remedy=f"use an adapter made for {family}",
+            )

@@ -1,0 +1,363 @@
+"""Castsheet: a sheet, a prompt and a preset become a clip.
+
+    castsheet = Castsheet.load("mini")
+    clip = castsheet(Sheet.load("cast.png"), "hero walks left past the barn", seed=7)
+    clip.save("walk.mp4")
+
+Legend: B batch (1), C channels, F frames, H height, W width, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from castsheet import provenance
+from castsheet.clip import Clip
+from castsheet.device import pick_device, pick_dtype
+from castsheet.errors import LintRefused, NumericsError
+from castsheet.models import Models, Source, check_fits
+from castsheet.prompt import Prompt, build, parse
+from castsheet.prompt_lint import lint_prompt
+from castsheet.reference import (
+    Grid,
+    Reference,
+    encode_still,
+    make_reference,
+    read_picture,
+    reference_size,
+    to_frames,
+    to_pixels,
+)
+from castsheet.sampling import presets
+from castsheet.sampling.denoiser import (
+    Contexts,
+    Denoiser,
+    Guide,
+    audio_track,
+    clip_latents,
+    draw,
+    video_track,
+)
+from castsheet.sampling.guidance import Weights
+from castsheet.sampling.presets import Preset
+from castsheet.sampling.sampler import euler
+from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
+from castsheet.sheet.findings import Finding
+from castsheet.sheet.lint import lint_sheet
+from castsheet.sheet.manifest import Sheet
+from castsheet.stages import Stages
+from castsheet.video_lint import VideoSettings, lint_video
+
+OnStep = Callable[[int, int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one run's denoiser reads besides the noise.
+
+    Attributes:
+        contexts: of the prompt, and of the negative prompt where guidance uses it.
+        picture: the sheet at its conditioning size. reference: the same as tokens.
+        opening: the given first picture at the clip's size. given: its latent frame.
+        levels: the noise levels.
+    """
+
+    grid: Grid
+    guide: Guide
+    contexts: tuple[Contexts, ...]
+    picture: Image.Image
+    reference: Reference
+    opening: Image.Image | None
+    given: Tensor | None
+    levels: Tensor
+
+
+class Castsheet:
+    """One model with its adapters. Call it to make clips; nothing is loaded before it is needed.
+
+    Attributes:
+        models: the parts in memory and the files that they come from.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "mini",
+        *,
+        text_encoder: str | Path | None = None,
+        adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
+        device: str = "auto",
+        dtype: str = "auto",
+        cache_dir: str | Path | None = None,
+    ) -> Castsheet:
+        """Open a model.
+
+        Args:
+            model: "mini", a bundle's folder, an official checkpoint file, or a diffusers folder.
+            text_encoder: a Gemma-3 folder; a bundle brings its own.
+            adapters: LoRA files, each with or without a strength; without one it follows the preset's.
+            device: "auto", "cpu", "cuda" or "cuda:N". dtype: "auto", "fp32" or "bf16".
+            cache_dir: where text contexts are kept; by default the user's cache folder.
+
+        Raises:
+            CheckpointError, AdapterError, TextEncoderError: a file is missing or damaged.
+            FamilyError: the files belong to different model families.
+            SettingsError: no such device or precision.
+        """
+        source = Source.open(model, text_encoder, adapters)
+        place = pick_device(device)
+        return cls(
+            Models(source, place, pick_dtype(dtype, place), None if cache_dir is None else Path(cache_dir))
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        sheet: Sheet | Path | str,
+        action: str = "",
+        *,
+        preset: str | Preset | None = None,
+        seed: int = 0,
+        first_frame: Image.Image | Path | str | None = None,
+        prompt: Prompt | str | None = None,
+        noise: Tensor | None = None,
+        on_step: OnStep | None = None,
+        check: bool = False,
+        force: bool = False,
+        **overrides: Any,
+    ) -> Clip:
+        """Make one clip.
+
+        Args:
+            sheet: the reference sheet, or the path of one.
+            action: what happens; the sheet's own descriptions become the prompt's first half.
+            preset: a preset or its name; by default the model's own. Its fields can be overridden by keyword.
+            seed: of the noise: the same on every device. On one machine the same seed gives the same clip.
+            first_frame: a picture that the clip starts with.
+            prompt: a whole two-part prompt instead of `action`.
+            noise: (1,C,F,H,W) latents instead of the seed's noise, for comparisons with other programs.
+            on_step: called after each step with its number (from 1), their count, and the present prediction
+                of the clean latents (1,C,F,H,W).
+            check: run the checks first, and refuse what they call an error unless `force` is set.
+
+        Raises:
+            SettingsError, PromptError, SheetError, ImageError: an input is not usable.
+            LintRefused: the checks found an error.
+            NumericsError: the model's numbers ran away; names the step.
+            CheckpointError, AdapterError, TextEncoderError: a file is damaged or does not fit.
+        """
+        settings = self.settings(preset, **overrides)
+        sheet = sheet if isinstance(sheet, Sheet) else Sheet.load(sheet)
+        words = read_prompt(sheet, action, prompt, settings)
+        findings = self.findings(sheet, words, settings, baseline=preset) if check else []
+        if not force:
+            refuse_errors(findings)
+        stages = Stages(self.models.device)
+        inputs = self._inputs(settings, sheet, words, first_frame, stages)
+        video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
+        with stages("decode"):
+            frames = decode(self.models.vae(), video)
+            sound = None if audio is None else self._decode_audio(audio, settings)
+        record = {
+            **self._record(settings, inputs, sheet, words),
+            "seed": seed if noise is None else None,
+            "findings": [finding.to_dict() for finding in findings],
+            "timings_s": stages.seconds,
+        }
+        wave, rate = (None, None) if sound is None else sound
+        return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
+
+    def settings(self, base: str | Preset | None = None, **overrides: Any) -> Preset:
+        """The settings of a run: the preset at the model's bucket, then the overrides.
+
+        Raises:
+            SettingsError: an unknown preset, setting or value.
+        """
+        bundle = self.models.source.bundle
+        if isinstance(base, Preset):
+            return presets.override(base, overrides)
+        chosen = presets.preset(base or "card") if bundle is None else bundle.settings(base)
+        return presets.override(chosen, overrides)
+
+    def findings(
+        self, sheet: Sheet, words: Prompt, settings: Preset, *, baseline: str | Preset | None = None
+    ) -> list[Finding]:
+        """What the checks say about a run before it is made.
+
+        Args:
+            baseline: the preset that the settings came from; its size and strength are the usual ones.
+        """
+        source, usual = self.models.source, self.settings(baseline)
+        size, cell = (settings.width, settings.height), self.models.vae().spatial
+        video = VideoSettings(
+            width=settings.width,
+            height=settings.height,
+            frames=settings.frames,
+            fps=settings.fps,
+            grid=cell,
+            lora_strength=settings.lora_strength if source.adapters else None,
+            guidance=settings.guidance,
+            negative_prompt=settings.negative_prompt,
+            preset_lora_strength=usual.lora_strength,
+            bucket=(usual.width, usual.height),
+        )
+        families = tuple(adapter.lora.family for adapter in source.adapters)
+        return [
+            *lint_sheet(sheet, output=size, grid=cell),
+            *lint_prompt(words, sheet),
+            *lint_video(video, source.checkpoint.family, families),
+        ]
+
+    def _inputs(
+        self,
+        settings: Preset,
+        sheet: Sheet,
+        words: Prompt,
+        first_frame: Image.Image | Path | str | None,
+        stages: Stages,
+    ) -> Inputs:
+        """Everything that the denoiser reads besides the noise."""
+        check_fits(settings, self.models.source.checkpoint)
+        with stages("load"):
+            vae = self.models.vae()
+        width, height, downscale = settings.width, settings.height, self.models.source.downscale
+        grid = Grid.of(vae, width=width, height=height, frames=settings.frames, fps=settings.fps)
+        picture = sheet.conditioning_image(*reference_size(vae, width, height, downscale))
+        opening = None if first_frame is None else read_picture(first_frame, grid)
+        guide = make_guide(settings)
+        with stages("text"):
+            texts = [words.text, settings.negative_prompt] if guide.wants("uncond") else [words.text]
+            contexts = self.models.contexts(texts, audio=settings.audio)
+        with stages("reference"):
+            pixels = to_pixels(picture).to(self.models.device)
+            reference = make_reference(
+                vae, pixels, grid, downscale=downscale, strength=settings.reference_strength
+            )
+            given = None
+            if opening is not None:
+                given = encode_still(vae, to_pixels(opening).to(self.models.device), 1)
+        levels = make_levels(settings, grid, reference)
+        return Inputs(grid, guide, tuple(contexts), picture, reference, opening, given, levels)
+
+    def _sample(
+        self,
+        settings: Preset,
+        inputs: Inputs,
+        seed: int,
+        noise: Tensor | None,
+        on_step: OnStep | None,
+        stages: Stages,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Clean latents (1,C,F,H,W), and clean audio tokens where there is sound."""
+        grid = inputs.grid
+        with stages("load"):
+            transformer = self.models.transformer(settings)
+            seconds = settings.frames / settings.fps
+            sound_frames = self.models.audio()[0].latent_frames(seconds) if settings.audio else 0
+        config, device, dtype = transformer.config, self.models.device, self.models.dtype
+        video = video_track(config, grid, inputs.reference, inputs.given, device=device, dtype=dtype)
+        sound = audio_track(config, sound_frames, device=device, dtype=dtype) if sound_frames else None
+        negative = inputs.contexts[1] if len(inputs.contexts) > 1 else None
+        denoiser = Denoiser(transformer, video, sound, inputs.contexts[0], negative, inputs.guide)
+        x = draw(denoiser, grid, seed, noise, float(inputs.levels[0]))
+        with stages("sampling"):
+            steps = len(inputs.levels) - 1
+            x = euler(denoiser, x, inputs.levels, callback=preview(on_step, denoiser, grid, steps))
+        return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
+
+    def _record(self, settings: Preset, inputs: Inputs, sheet: Sheet, words: Prompt) -> dict[str, Any]:
+        """What made a clip: its settings and inputs, and hashes of the files."""
+        source = self.models.source
+        run = f"{settings.name}, {settings.steps} steps, guidance {settings.guidance:g}"
+        opening = inputs.opening
+        return {
+            "notes": {"model": source.name, "run": run, "action": words.action},
+            "settings": asdict(settings),
+            "sigmas": inputs.levels.tolist(),
+            "prompt": words.text,
+            "sheet": {"sha256": sheet.sha256, "name": None if sheet.path is None else sheet.path.name},
+            "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
+            "model": source.record(settings),
+            "device": str(self.models.device),
+            "dtype": str(self.models.dtype).removeprefix("torch."),
+        }
+
+    def _decode_audio(self, tokens_BTC: Tensor, settings: Preset) -> tuple[np.ndarray, int]:
+        """Sound of the clip's length: (S,2) fp32 in [-1,1], and samples a second."""
+        vae, vocoder = self.models.audio()
+        wave_CS = finite(vocoder(vae.decode(tokens_BTC))[0].float(), "the sound").clamp(-1, 1)
+        wave_SC = wave_CS.T[: round(settings.frames / settings.fps * vocoder.rate)]
+        return np.ascontiguousarray(wave_SC.cpu().numpy()), vocoder.rate
+
+
+def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings: Preset) -> Prompt:
+    """The two-part prompt: the given one, or one built from the sheet and the action.
+
+    Raises:
+        PromptError: a half is missing.
+    """
+    if isinstance(prompt, Prompt):
+        return prompt
+    return build(sheet, action, settings.prompt_format) if prompt is None else parse(prompt)
+
+
+def refuse_errors(findings: Sequence[Finding]) -> None:
+    """Raise LintRefused if a finding is an error."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        listing = "; ".join(f"{one.rule} {one.message}" for one in errors)
+        raise LintRefused(f"the checks found {len(errors)} errors: {listing}", remedy=errors[0].remedy)
+
+
+def make_guide(settings: Preset) -> Guide:
+    """Which passes run and how they count. Without audio there is nothing to isolate the video from."""
+    modality = settings.modality_scale if settings.audio else 1.0
+    video = Weights(settings.guidance, settings.stg_scale, modality, settings.rescale)
+    audio = Weights(settings.audio_guidance, settings.stg_scale, modality, settings.rescale)
+    return Guide(video, audio if settings.audio else None, settings.stg_blocks)
+
+
+def make_levels(settings: Preset, grid: Grid, reference: Reference) -> Tensor:
+    """The run's noise levels."""
+    if settings.sigmas is not None:
+        return listed(settings.sigmas)
+    tokens = schedule_tokens(settings.schedule, grid.tokens, reference.tokens_BTC.shape[1])
+    return sigmas(settings.steps, tokens=tokens)
+
+
+def preview(
+    on_step: OnStep | None, denoiser: Denoiser, grid: Grid, total: int
+) -> Callable[[int, Tensor], None] | None:
+    """`on_step` as the sampler calls it."""
+    if on_step is None:
+        return None
+    return lambda step, x0_BN: on_step(step, total, clip_latents(denoiser, grid, x0_BN))
+
+
+def decode(vae: Any, latents_BCFHW: Tensor) -> np.ndarray:
+    """Frames (F,H,W,3) uint8.
+
+    Raises:
+        NumericsError: the decoder gave values that are not finite.
+    """
+    return to_frames(finite(vae.decode(latents_BCFHW), "the picture"))
+
+
+def finite(x: Tensor, what: str) -> Tensor:
+    """`x`, or NumericsError where it holds NaN or infinity."""
+    if not torch.isfinite(x).all():
+        raise NumericsError(
+            f"decoding gave {what} values that are not finite", remedy="run with --dtype fp32"
+        )
+    return x

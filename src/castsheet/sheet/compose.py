@@ -1,0 +1,109 @@
+"""Render a scene's sheet: pictures in, one image and its manifest out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from PIL import Image
+
+from castsheet.elements import Scene
+from castsheet.sheet.layout import Layout, plan, wishes
+from castsheet.sheet.manifest import Box, ElementNote, Panel, PanelView, Sheet, Side, Source
+from castsheet.sheet.sources import Artwork, Piece, artworks
+
+# Pillow first shrinks by whole factors while more than this remains to be filtered; the error is invisible.
+_REDUCING_GAP = 3.0
+
+
+def compose(
+    scene: Scene,
+    *,
+    output: tuple[int, int] = (768, 448),
+    scale: int = 2,
+    grid: int = 32,
+    gutter: int | None = None,
+) -> Sheet:
+    """Plan and render the reference sheet of a scene, on black and without text.
+
+    Args:
+        output: conditioning width and height in px, multiples of `grid`.
+        scale: sheet px per conditioning px; composing at twice the size keeps edges clean.
+        grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
+        gutter: px on the sheet; by default 16 px per 896 px of the short side.
+
+    Raises:
+        ImageError: a picture cannot be read, or shows nothing.
+        LayoutError: the panels do not fit.
+    """
+    art: dict[tuple[str, PanelView], Artwork] = {}
+    unused: list[str] = []
+    for element in scene.elements:
+        found, left_out = artworks(element)
+        art.update({(element.id, view): work for view, work in found.items()})
+        unused.extend(path.as_posix() for path in left_out)
+    wanted = wishes(scene, {key: (work.width, work.height) for key, work in art.items()})
+    layout = plan(wanted, output=output, scale=scale, grid=grid, gutter=gutter)
+    image = Image.new("RGB", layout.canvas)
+    panels = []
+    for wish, box in zip(wanted, layout.boxes, strict=True):
+        may_crop = wish.min_aspect < wish.max_aspect
+        sources = _render(image, art[wish.element, wish.view], box, crop=may_crop)
+        panels.append(Panel(wish.element, wish.kind, wish.view, box, sources))
+    notes = tuple(ElementNote(e.id, e.kind, e.description, e.importance) for e in scene.elements)
+    settings = _settings(layout, scale, grid) | {"unused": unused}
+    return Sheet(image, tuple(panels), notes, output, settings)
+
+
+def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:
+    """The planner's settings and result, JSON values only; `cells` are in the order of the panels."""
+    score = dataclasses.asdict(layout.score)
+    return {
+        "scale": scale,
+        "grid": grid,
+        "gutter": layout.gutter,
+        "cells": [list(dataclasses.astuple(cell)) for cell in layout.cells],
+        "score": score | {"bands": list(layout.score.bands)},
+    }
+
+
+def _render(image: Image.Image, art: Artwork, box: Box, *, crop: bool) -> tuple[Source, ...]:
+    """Draw an artwork into its box; `crop` centre-crops its one picture to the box, else all stay whole."""
+    unit_x, unit_y = box.w / art.width, box.h / art.height
+    sources = []
+    for piece in art.pieces:
+        x, y = min(round(piece.x * unit_x), box.w - 1), min(round(piece.y * unit_y), box.h - 1)
+        right, bottom = round((piece.x + piece.w) * unit_x), round((piece.y + piece.h) * unit_y)
+        place = Box(box.x + x, box.y + y, max(1, right - x), max(1, bottom - y))
+        sources.append(_draw(image, piece, place, crop=crop))
+    return tuple(sources)
+
+
+def _draw(image: Image.Image, piece: Piece, place: Box, *, crop: bool) -> Source:
+    part, picture = piece.part, piece.picture
+    w, h = float(part.w), float(part.h)
+    if crop:
+        w, h = min(w, h * place.w / place.h), min(h, w * place.h / place.w)
+    x, y = part.x + (part.w - w) / 2, part.y + (part.h - h) / 2
+    drawn = picture.rgb.resize(
+        (place.w, place.h), Image.Resampling.LANCZOS, box=(x, y, x + w, y + h), reducing_gap=_REDUCING_GAP
+    )
+    image.paste(drawn, (place.x, place.y))
+    return Source(
+        path=picture.path.as_posix(),
+        sha256=picture.sha256,
+        scale=round(place.h / h, 6),
+        crop=round(1 - w * h / picture.figure.area, 6),
+        clipped=tuple(side for side in picture.clipped if side in _reached(part, picture.figure)),
+    )
+
+
+def _reached(part: Box, figure: Box) -> set[Side]:
+    """The sides of the figure that a part of it includes: a head without its figure's feet has no bottom."""
+    reached: dict[Side, bool] = {
+        "left": part.x == figure.x,
+        "top": part.y == figure.y,
+        "right": part.right == figure.right,
+        "bottom": part.bottom == figure.bottom,
+    }
+    return {side for side, touches in reached.items() if touches}
