@@ -38,7 +38,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
-            f"cannot write {path}: {reason}", remedy="free disk space or choose another folder, then run again"
+            f"cannot write {path}: {reason}",
+            remedy="free disk space or choose another folder, then run again",
         ) from error
     finally:
         if temporary is not None:

@@ -20,7 +20,12 @@ def config() -> dict[str, Any]:
     residual, up, down = (lambda n: ["res_x", {"num_layers": n}]), "compress_{}", "compress_{}_res"
 
     def step(name: str, kind: str, multiplier: int) -> list[Any]:
-        return [name.format(kind), {"multiplier": multiplier}]
+        settings: dict[str, Any] = {"multiplier": multiplier}
+        if name == up:
+            settings["residual"] = (
+                True  # colours pass the decoder from the first step on; it learns far faster
+            )
+        return [name.format(kind), settings]
 
     return {
         "transformer": {

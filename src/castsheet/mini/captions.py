@@ -1,8 +1,8 @@
 """Mini's prompts: what its captions say, and never say.
 
-Captions name actions and elements but carry no true appearance words, so only the sheet can tell the looks. Half of
-the descriptions hold appearance words drawn at random, unrelated to the picture: the text encoder learns that looks
-are not to be read from words, and a user's own descriptions do no harm.
+Captions name actions and elements but carry no true appearance words, so only the sheet can tell the looks.
+Half of the descriptions hold appearance words drawn at random, unrelated to the picture: the text encoder
+learns that looks are not to be read from words, and a user's own descriptions do no harm.
 """
 
 from __future__ import annotations
@@ -18,21 +18,121 @@ from castsheet.mini.architecture import CONTEXT, VOCABULARY
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
 PHRASES: dict[str, tuple[str, ...]] = {
-    "walk left": ("walks to the left", "walks left across the scene", "walks from right to left", "strolls to the left"),
-    "walk right": ("walks to the right", "walks right across the scene", "walks from left to right", "strolls to the right"),
-    "wave": ("waves", "waves at us", "raises one hand and waves", "waves hello", "waves a hand at the camera"),
-    "jump": ("jumps", "jumps up and down", "jumps on the spot", "jumps for joy", "leaps into the air again and again"),
-    "turn round": ("turns round", "turns around once", "turns round on the spot", "makes a full turn", "slowly turns around"),
-    "lift": ("lifts {prop}", "lifts {prop} overhead", "raises {prop} with both hands", "picks up {prop} and lifts it up"),
+    "walk left": (
+        "walks to the left",
+        "walks left across the scene",
+        "walks from right to left",
+        "strolls to the left",
+    ),
+    "walk right": (
+        "walks to the right",
+        "walks right across the scene",
+        "walks from left to right",
+        "strolls to the right",
+    ),
+    "wave": (
+        "waves",
+        "waves at us",
+        "raises one hand and waves",
+        "waves hello",
+        "waves a hand at the camera",
+    ),
+    "jump": (
+        "jumps",
+        "jumps up and down",
+        "jumps on the spot",
+        "jumps for joy",
+        "leaps into the air again and again",
+    ),
+    "turn round": (
+        "turns round",
+        "turns around once",
+        "turns round on the spot",
+        "makes a full turn",
+        "slowly turns around",
+    ),
+    "lift": (
+        "lifts {prop}",
+        "lifts {prop} overhead",
+        "raises {prop} with both hands",
+        "picks up {prop} and lifts it up",
+    ),
 }
-_PEOPLE = ("the person", "a person", "the hero", "someone", "the character", "the woman", "the man", "the girl", "the boy")
+_PEOPLE = (
+    "the person",
+    "a person",
+    "the hero",
+    "someone",
+    "the character",
+    "the woman",
+    "the man",
+    "the girl",
+    "the boy",
+)
 _PROPS = ("the prop", "a thing", "the object", "a box", "the ball", "a toy", "a drum", "the star", "a cone")
-_PLACES = ("a place", "the place", "an empty place", "a landscape", "hills", "a town", "an open field", "the scene")
-_COLOURS = ("red", "blue", "green", "yellow", "black", "white", "orange", "purple", "pink", "grey", "teal", "brown", "golden")
-_CLOTHES = ("coat", "jacket", "shirt", "trousers", "shorts", "hat", "cap", "boots", "dress", "sweater", "scarf", "shoes")
+_PLACES = (
+    "a place",
+    "the place",
+    "an empty place",
+    "a landscape",
+    "hills",
+    "a town",
+    "an open field",
+    "the scene",
+)
+_COLOURS = (
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "black",
+    "white",
+    "orange",
+    "purple",
+    "pink",
+    "grey",
+    "teal",
+    "brown",
+    "golden",
+)
+_CLOTHES = (
+    "coat",
+    "jacket",
+    "shirt",
+    "trousers",
+    "shorts",
+    "hat",
+    "cap",
+    "boots",
+    "dress",
+    "sweater",
+    "scarf",
+    "shoes",
+)
 _HAIR = ("short", "long", "curly", "blond", "dark", "grey", "red", "braided")
-_ADJECTIVES = ("tall", "short", "young", "old", "small", "large", "round", "bright", "quiet", "wide", "striped", "shiny")
-_EXTRAS = (" in close-up and from all sides", " seen from the front, the side and the back", ", full figure", "", "", "", "")
+_ADJECTIVES = (
+    "tall",
+    "short",
+    "young",
+    "old",
+    "small",
+    "large",
+    "round",
+    "bright",
+    "quiet",
+    "wide",
+    "striped",
+    "shiny",
+)
+_EXTRAS = (
+    " in close-up and from all sides",
+    " seen from the front, the side and the back",
+    ", full figure",
+    "",
+    "",
+    "",
+    "",
+)
 _PLACE_TAILS = ("in {place}", "there", "at {place}", "", "", "", "in the scene")
 _CONSONANTS, _VOWELS = "bcdfghjklmnprstvwz", "aeiou"
 
@@ -42,7 +142,9 @@ def caption(action: str, random: np.random.Generator) -> str:
     names = [_name(random) if random.random() < 0.5 else "" for _ in range(3)]
     person, prop, place = (
         _bound(name, _describe(pool, kind, random)) if random.random() < 0.9 else (name or pool[0])
-        for name, pool, kind in zip(names, (_PEOPLE, _PROPS, _PLACES), ("person", "prop", "place"), strict=True)
+        for name, pool, kind in zip(
+            names, (_PEOPLE, _PROPS, _PLACES), ("person", "prop", "place"), strict=True
+        )
     )
     subject = names[0] or _pick(_PEOPLE, random)
     thing, where = names[1] or _pick(_PROPS, random), names[2] or _pick(_PLACES, random)
@@ -60,7 +162,9 @@ def caption(action: str, random: np.random.Generator) -> str:
     if form < 0.8:
         return f"Reference sheet: {', '.join(items)}. Generated video: {sentence}."
     if form < 0.9:
-        panels = "\n".join(f"**{kind}:** {item}" for kind, item in zip(("Character", "Prop", "Location"), items, strict=True))
+        panels = "\n".join(
+            f"**{kind}:** {item}" for kind, item in zip(("Character", "Prop", "Location"), items, strict=True)
+        )
         return f"### Reference Sheet Description\n{panels}\n### Target Description\n{sentence}{stop}"
     return sentence + stop
 
@@ -73,7 +177,7 @@ def _describe(pool: tuple[str, ...], kind: str, random: np.random.Generator) -> 
         parts = [
             f"{_pick(_ADJECTIVES, random)} {noun}",
             f"{noun} in a {_pick(_COLOURS, random)} {_pick(_CLOTHES, random)}",
-            f"{noun} with {_pick(_HAIR, random)} hair and {_pick(_COLOURS, random)} {_pick(_CLOTHES, random)}",
+            f"{noun} with {_pick(_HAIR, random)} hair, {_pick(_COLOURS, random)} {_pick(_CLOTHES, random)}",
         ]
         return _pick(tuple(parts), random) + _pick(_EXTRAS, random)
     return f"{noun}, {_pick(_COLOURS, random)} and {_pick(_ADJECTIVES, random)}"
@@ -107,7 +211,10 @@ def train_tokenizer(folder: Path, *, captions: int = 20_000) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ class Corpus:
     """Samples of some seeds, filling up while training already reads those that are there.
 
     Attributes:
-        clips: (S, 121, 112, 192, 3) uint8. sheets: (S, 112, 192, 3) uint8. actions: (S,) index into `ACTIONS`.
+        clips: (S, 121, 112, 192, 3) uint8. sheets: (S, 112, 192, 3) uint8.
+        actions: (S,) index into `ACTIONS`.
         ready: how many samples are there.
     """
 
@@ -68,7 +69,9 @@ def start(seeds: Sequence[int], *, device: str, processes: int) -> Corpus:
 def _fill(corpus: Corpus, seeds: list[int], processes: int) -> None:
     shared = Path("/dev/shm")
     before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
-    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))  # inherited: one process a core, one thread a process
+    os.environ.update(
+        dict.fromkeys(_THREAD_LIMITS, "1")
+    )  # inherited: one process a core, one thread a process
     try:
         with (
             tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
@@ -77,7 +80,9 @@ def _fill(corpus: Corpus, seeds: list[int], processes: int) -> None:
             for name in pool.imap(_render, ((seed, folder) for seed in seeds), chunksize=2):
                 data = torch.from_file(name, size=_CLIP_BYTES + HEIGHT * WIDTH * 3 + 1, dtype=torch.uint8)
                 clip, sheet, action = data.split([_CLIP_BYTES, HEIGHT * WIDTH * 3, 1])
-                corpus._add(clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action))
+                corpus._add(
+                    clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action)
+                )
                 Path(name).unlink()
     except BaseException as error:  # a thread's failure must reach whoever waits for its samples
         with corpus._changed:
@@ -106,7 +111,9 @@ def _render(job: tuple[int, str]) -> str:
     clip, sheet, action = sample(_renderer, seed)
     path = Path(folder) / str(seed)
     tail = np.array([list(ACTIONS).index(action)], np.uint8)
-    path.write_bytes(np.ascontiguousarray(clip).tobytes() + np.ascontiguousarray(sheet).tobytes() + tail.tobytes())
+    path.write_bytes(
+        np.ascontiguousarray(clip).tobytes() + np.ascontiguousarray(sheet).tobytes() + tail.tobytes()
+    )
     return str(path)
 
 

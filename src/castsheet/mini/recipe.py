@@ -1,13 +1,15 @@
 """Train mini from nothing: `python -m castsheet.mini.recipe --out FOLDER` on one GPU.
 
-Codec, base and adapter in turn; each stage's result lies in the folder and is not made again. Pictures and the log
-lie beside them. Needs the `mini` extra and an EGL driver for rendering.
+Codec, base and adapter in turn; each stage's result lies in the folder and is not made again. Pictures and
+the log lie beside them. Needs the `mini` extra and an EGL driver for rendering.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from castsheet.ltx import lora
+from castsheet.ltx.dit import Stream
 from castsheet.ltx.vae import VideoVAE, video_vae_from_official, video_vae_to_official
 from castsheet.mini import corpus as corpora
 from castsheet.mini.architecture import LATENT_CHANNELS, config
 from castsheet.mini.captions import NEGATIVE, caption, train_tokenizer
 from castsheet.mini.corpus import Corpus
+from castsheet.mini.optimise import Budget
 from castsheet.mini.train_codec import encode_corpus, train_codec
 from castsheet.mini.train_flow import (
     LATENT,
@@ -35,7 +39,6 @@ from castsheet.mini.train_flow import (
 )
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.motion import ACTIONS
-from castsheet.ltx.dit import Stream
 from castsheet.sampling.schedule import sigmas
 
 
@@ -59,18 +62,26 @@ class Recipe:
         options = self.arguments
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-        held_out = corpora.start(VALIDATION[: options.validation], device=self.device, processes=options.processes)
+        held_out = corpora.start(
+            VALIDATION[: options.validation], device=self.device, processes=options.processes
+        )
         held_out.wait_for(options.validation)
         training: Corpus | None = None
         if not (self.out / "latents.safetensors").exists():
-            training = corpora.start(TRAINING[: options.identities], device=self.device, processes=options.processes)
+            training = corpora.start(
+                TRAINING[: options.identities], device=self.device, processes=options.processes
+            )
             training.wait_for(min(options.identities, options.first))
             self.log(f"{training.ready} of {options.identities} identities rendered")
         vae = self.codec(training)
         self.show_codec(vae, held_out)
+        if options.until == "codec":
+            return
         clips, sheets, actions = self.latents(vae, training)
         models = self.base(clips, actions)
         self.show_clips(models, vae, held_out, "base.png", reference=False)
+        if options.until == "base":
+            return
         self.adapter(models, vae, held_out, clips, sheets, actions)
         self.log("done")
 
@@ -92,7 +103,8 @@ class Recipe:
         if path.exists() or training is None:
             return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
         options = self.arguments
-        vae = train_codec(training, steps=options.codec_steps, batch=options.codec_batch, device=self.device, log=self.log)
+        budget = Budget(options.codec_steps, options.codec_seconds)
+        vae = train_codec(training, budget, batch=options.codec_batch, device=self.device, log=self.log)
         save(video_vae_to_official(vae), path)
         return vae
 
@@ -108,9 +120,8 @@ class Recipe:
             load_models(models, path)
             compile_blocks(models.transformer, self.device)
             return models
-        train_base(
-            models, clips, actions, steps=options.base_steps, batch=options.base_batch, device=self.device, log=self.log
-        )
+        budget = Budget(options.base_steps, options.base_seconds)
+        train_base(models, clips, actions, budget, batch=options.base_batch, device=self.device, log=self.log)
         save(models_state(models), path)
         return models
 
@@ -118,16 +129,22 @@ class Recipe:
         self, models: Models, vae: VideoVAE, held_out: Corpus, clips: Tensor, sheets: Tensor, actions: Tensor
     ) -> None:
         options = self.arguments
+        sparse = Budget(options.sparse_steps, options.sparse_seconds)
+        full = Budget(options.full_steps, options.full_seconds)
         phases = [
-            Phase(options.sparse_steps, options.sparse_batch, 2, 1e-3),
-            Phase(options.full_steps, options.full_batch, LATENT[0], 5e-4),
+            Phase(sparse, options.sparse_batch, 2, 1e-3),
+            Phase(full, options.full_batch, LATENT[0], 5e-4),
         ]
+        done = self.out / "adapter-0.safetensors"
 
         def keep(number: int) -> None:
-            save(lora.attached_state(models.transformer), self.out / f"adapter-{number}.safetensors")
+            path = self.out / f"adapter-{number}.safetensors"
+            lora.write(path, lora.attached_state(models.transformer, torch.bfloat16), {})
             self.show_clips(models, vae, held_out, f"adapter-{number}.png", reference=True)
 
-        train_adapter(models, clips, sheets, actions, phases, device=self.device, log=self.log, after=keep)
+        train_adapter(
+            models, clips, sheets, actions, phases, device=self.device, log=self.log, after=keep, done=done
+        )
 
     @torch.no_grad()
     def show_codec(self, vae: VideoVAE, held_out: Corpus) -> None:
@@ -135,17 +152,30 @@ class Recipe:
         rows, errors = [], []
         for index in range(min(6, held_out.ready)):
             with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-                decoded = to_uint8(vae.decode(vae.encode(corpora.pixels(held_out.clips[index : index + 1])))[0])
-                still = to_uint8(vae.decode(vae.encode(corpora.pixels(held_out.sheets[index : index + 1, None])))[0])
+                decoded = to_uint8(
+                    vae.decode(vae.encode(corpora.pixels(held_out.clips[index : index + 1])))[0]
+                )
+                still = to_uint8(
+                    vae.decode(vae.encode(corpora.pixels(held_out.sheets[index : index + 1, None])))[0]
+                )
             truth = held_out.clips[index].cpu().numpy()
             errors.append(float(np.mean((decoded.astype(float) - truth) ** 2)))
-            frames = [truth[0], decoded[0], truth[61], decoded[61], held_out.sheets[index].cpu().numpy(), still[0]]
+            frames = [
+                truth[0],
+                decoded[0],
+                truth[61],
+                decoded[61],
+                held_out.sheets[index].cpu().numpy(),
+                still[0],
+            ]
             rows.append(np.concatenate(frames, axis=1))
         Image.fromarray(np.concatenate(rows)).save(self.out / "codec.png")
         self.log(f"codec: unseen clips at {10 * np.log10(255**2 / np.mean(errors)):.2f} dB PSNR")
 
     @torch.no_grad()
-    def show_clips(self, models: Models, vae: VideoVAE, held_out: Corpus, name: str, *, reference: bool) -> None:
+    def show_clips(
+        self, models: Models, vae: VideoVAE, held_out: Corpus, name: str, *, reference: bool
+    ) -> None:
         """Sheet, truth and sampled frames of held-out identities."""
         count = min(12, held_out.ready)
         random = np.random.default_rng(3)
@@ -161,14 +191,25 @@ class Recipe:
         rows = []
         for i, clip in enumerate(clips):
             truth = held_out.clips[i].cpu().numpy()
-            rows.append(np.concatenate([held_out.sheets[i].cpu().numpy(), truth[45], *clip[[0, 25, 45, 75, 110]]], axis=1))
+            rows.append(
+                np.concatenate(
+                    [held_out.sheets[i].cpu().numpy(), truth[45], *clip[[0, 25, 45, 75, 110]]], axis=1
+                )
+            )
         Image.fromarray(np.concatenate(rows)).save(self.out / name)
         self.log(f"wrote {name}")
 
 
 @torch.no_grad()
 def sample(
-    models: Models, context: Tensor, negative: Tensor, reference: Tensor | None, device: str, *, steps: int = 16, guidance: float = 2.5
+    models: Models,
+    context: Tensor,
+    negative: Tensor,
+    reference: Tensor | None,
+    device: str,
+    *,
+    steps: int = 16,
+    guidance: float = 2.5,
 ) -> Tensor:
     """Euler sampling for pictures while training; the product's own sampler serves users."""
     count = len(context)
@@ -178,7 +219,7 @@ def sample(
     if reference is None:
         tables = tables.first(TOKENS)
     levels = sigmas(steps).tolist()
-    for level, following in zip(levels, levels[1:], strict=False):
+    for level, following in pairwise(levels):
         sigma = torch.full((count,), level, device=device)
         velocity = []
         for words in (context, negative):
@@ -204,7 +245,9 @@ def to_uint8(pixels_CFHW: Tensor) -> np.ndarray:
 
 def models_state(models: Models) -> dict[str, Tensor]:
     parts = {"transformer": models.transformer, "gemma": models.gemma.model, "connectors": models.connectors}
-    return {f"{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.state_dict().items()}
+    return {
+        f"{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.state_dict().items()
+    }
 
 
 def load_models(models: Models, path: Path) -> None:
@@ -232,16 +275,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14)
     parser.add_argument("--identities", type=int, default=8000)
-    parser.add_argument("--first", type=int, default=600, help="identities to wait for before the codec starts")
-    parser.add_argument("--validation", type=int, default=16)
-    parser.add_argument("--codec-steps", type=int, default=6000)
-    parser.add_argument("--codec-batch", type=int, default=16)
-    parser.add_argument("--base-steps", type=int, default=3000)
-    parser.add_argument("--base-batch", type=int, default=128)
-    parser.add_argument("--sparse-steps", type=int, default=3000)
-    parser.add_argument("--sparse-batch", type=int, default=128)
-    parser.add_argument("--full-steps", type=int, default=1200)
-    parser.add_argument("--full-batch", type=int, default=64)
+    parser.add_argument(
+        "--first", type=int, default=600, help="identities to wait for before the codec starts"
+    )
+    parser.add_argument("--validation", type=int, default=12)
+    parser.add_argument("--until", choices=("codec", "base", "adapter"), default="adapter")
+    for stage, steps, batch in (
+        ("codec", 6000, 16),
+        ("base", 3000, 128),
+        ("sparse", 3000, 128),
+        ("full", 1200, 64),
+    ):
+        parser.add_argument(f"--{stage}-steps", type=int, default=steps)
+        parser.add_argument(f"--{stage}-batch", type=int, default=batch)
+        parser.add_argument(f"--{stage}-seconds", type=float, default=math.inf, help="end the stage earlier")
     Recipe(parser.parse_args()).run()
 
 

@@ -5,8 +5,7 @@ Both run on latents that were rendered and encoded once, through the product's o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +33,13 @@ from castsheet.mini.architecture import (
     config,
 )
 from castsheet.mini.captions import NEGATIVE, caption
+from castsheet.mini.optimise import Budget, Log, optimise
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.train.objective import flow_losses, sample_sigmas
 
 LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 16, WIDTH // 16)
 FRAME_TOKENS = LATENT[1] * LATENT[2]
 TOKENS = LATENT[0] * FRAME_TOKENS
-Log = Callable[[str], None]
 
 
 def gemma_config() -> Gemma3TextConfig:
@@ -85,22 +84,20 @@ class Models:
         nn.init.zeros_(transformer.adaln_single.linear.weight)
         nn.init.zeros_(transformer.proj_out.weight)
         for block in transformer.transformer_blocks:
-            nn.init.zeros_(block.scale_shift_table)
+            nn.init.zeros_(block.get_parameter("scale_shift_table"))
         return cls(transformer.to(device), gemma.to(device), connectors.to(device))
 
     def contexts(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         """Contexts (B, 256, 384) of tokenised captions; differentiable."""
         return self.connectors(self.gemma.hidden_states(ids_BN, mask_BN), mask_BN, CONTEXT)[0]
 
-    def parameters(self) -> list[nn.Parameter]:
-        parts = (self.transformer, self.gemma, self.connectors)
-        return [p for part in parts for p in part.parameters() if p.requires_grad]
-
 
 class CaptionBank:
     """Tokenised captions, a fixed number an action, and the negative prompt as the last action."""
 
-    def __init__(self, gemma: GemmaEncoder, device: str, *, each: int = 2000, longest: int = 144, seed: int = 11) -> None:
+    def __init__(
+        self, gemma: GemmaEncoder, device: str, *, each: int = 2000, longest: int = 144, seed: int = 11
+    ) -> None:
         random = np.random.default_rng(seed)
         texts = [caption(action, random) for action in ACTIONS for _ in range(each)]
         texts += [NEGATIVE if i % 2 else "" for i in range(each)]
@@ -130,59 +127,6 @@ def with_frames(tables: Rope, frames: Tensor) -> Rope:
     return Rope(tables.cos_HTD[:, rows], tables.sin_HTD[:, rows])
 
 
-@dataclass
-class Average:
-    """Exponential moving average of weights, which is what gets stored."""
-
-    parameters: list[nn.Parameter]
-    decay: float = 0.999
-
-    def __post_init__(self) -> None:
-        self.shadow = [p.detach().clone() for p in self.parameters]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        keep = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1 - keep)
-
-    @torch.no_grad()
-    def store(self) -> None:
-        """Put the averages into the parameters."""
-        for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
-            parameter.copy_(shadow)
-
-
-def optimise(
-    parameters: Iterable[nn.Parameter],
-    loss_of: Callable[[int], Tensor],
-    *,
-    steps: int,
-    rate: float,
-    log: Log,
-    name: str,
-    floor: float = 0.02,
-) -> None:
-    """AdamW, 2.5 % warm-up, cosine decay to `floor`, norm clipped at 1; leaves the averaged weights."""
-    kept = list(parameters)
-    optimiser = torch.optim.AdamW(kept, rate, betas=(0.9, 0.98), weight_decay=0.01)
-    average, warm, window = Average(kept), max(1, steps // 40), []
-    for step in range(steps):
-        factor = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / warm) * factor
-        loss = loss_of(step)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(kept, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        average.update(step)
-        window.append(loss.detach())
-        if len(window) == 100 or step == steps - 1:
-            log(f"{name} step {step + 1} loss {torch.stack(window).mean().item():.4f}")
-            window.clear()
-    average.store()
-
-
 def compile_blocks(transformer: Transformer, device: str) -> None:
     """Compile block by block: a whole-model compile would cost minutes."""
     if device.startswith("cuda"):
@@ -192,7 +136,15 @@ def compile_blocks(transformer: Transformer, device: str) -> None:
 
 
 def train_base(
-    models: Models, clips: Tensor, actions: Tensor, *, steps: int, batch: int, device: str, log: Log, rate: float = 6e-4
+    models: Models,
+    clips: Tensor,
+    actions: Tensor,
+    budget: Budget,
+    *,
+    batch: int,
+    device: str,
+    log: Log,
+    rate: float = 1e-3,
 ) -> None:
     """Text to video without a reference: what the actions look like, with looks left to chance."""
     bank = CaptionBank(models.gemma, device)
@@ -209,7 +161,8 @@ def train_base(
             noise = torch.randn(target.shape, device=device)
             return flow_losses(models.transformer, target, context, tables, sigma, noise).mean()
 
-    optimise(models.parameters(), loss_of, steps=steps, rate=rate, log=log, name="base")
+    parts = [models.transformer, models.gemma.model, models.connectors]
+    optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True)
 
 
 @dataclass(frozen=True)
@@ -219,7 +172,7 @@ class Phase:
     Few random frames of it are a cheap sample of the whole; the last phase holds all of them.
     """
 
-    steps: int
+    budget: Budget
     batch: int
     frames: int
     rate: float
@@ -235,18 +188,25 @@ def train_adapter(
     device: str,
     log: Log,
     after: Callable[[int], None] = lambda _: None,
+    done: Path | None = None,
 ) -> None:
     """The reference-sheet adapter; base, text encoder and connectors stay frozen.
 
-    `after` is called with a phase's number when it is done.
+    `after` is called with a phase's number when it is done. If the adapter of the first phase lies at `done`,
+    training goes on from there.
     """
     for part in (models.transformer, models.gemma, models.connectors):
         part.requires_grad_(False)
-    parameters = lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK)
+    lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK)
     models.transformer.to(device)
     bank = CaptionBank(models.gemma, device, each=600)
     contexts, tables = _all_contexts(models, bank, device), rope_tables(models.transformer, device)
+    resumed = done is not None and done.exists()
+    if done is not None and resumed:
+        lora.load_attached(models.transformer, lora.LoRA.open(done))
     for number, phase in enumerate(phases):
+        if resumed and number == 0:
+            continue
 
         def loss_of(_: int, phase: Phase = phase) -> Tensor:
             chosen = torch.randint(len(clips), (phase.batch,), device=device)
@@ -267,9 +227,16 @@ def train_adapter(
                     reference_BRC=reference,
                 ).mean()
 
-        last = number == len(phases) - 1
-        name, floor = f"adapter, {phase.frames} frames,", 0.02 if last else 0.3
-        optimise(parameters, loss_of, steps=phase.steps, rate=phase.rate, log=log, name=name, floor=floor)
+        optimise(
+            [models.transformer],
+            loss_of,
+            phase.budget,
+            rate=phase.rate,
+            log=log,
+            name=f"adapter, {phase.frames} frames,",
+            muon=False,
+            floor=0.02 if number == len(phases) - 1 else 0.3,
+        )
         after(number)
 
 

@@ -27,10 +27,10 @@ def shift_for(tokens: int) -> float:
 
 
 def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Noise levels (count,) in [0, 1] from the shifted logit-normal of the official trainer, fp32 on the CPU.
+    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU.
 
-    y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1; what falls below
-    0.001 is reflected; one sample in ten is uniform on [0.001, 1].
+    y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1; what falls
+    below 0.001 is reflected; one sample in ten is uniform on [0.001, 1].
     """
     mu = shift_for(tokens)
     y = torch.sigmoid(torch.randn(count, generator=generator) + mu)

@@ -1,7 +1,7 @@
 """Mini's world: rendered people with props in painted places, doing named actions.
 
-Everything follows from one integer seed, so identities can be split by seed: training below 50,000, validation
-100,000-149,999, test 200,000-249,999.
+Everything follows from one integer seed, so identities can be split by seed: training below 50,000,
+validation 100,000-149,999, test 200,000-249,999.
 """
 
 from __future__ import annotations

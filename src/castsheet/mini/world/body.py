@@ -1,7 +1,7 @@
 """The parametric body: shape from a seed, exact parts per triangle, forward kinematics.
 
-The linear model (`people.npz`, CC0 MakeHuman data, see NOTICE) gives x = mu + c @ basis for 13,718 vertices and 104
-bone heads in metres, z up, facing -y. Skinning is linear blend with four bones a vertex.
+The linear model (`people.npz`, CC0 MakeHuman data, see NOTICE) gives x = mu + c @ basis for 13,718 vertices
+and 104 bone heads in metres, z up, facing -y. Skinning is linear blend with four bones a vertex.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _triangle_parts(raw: dict[str, NDArray[np.generic]], rest: Array) -> NDArray
     height, depth = centre[:, 2], centre[:, 1]
     # Belt, collar and knee are straight lines that the renderer draws through the torso and the legs.
     part = np.choose(region, [Part.SHOE, Part.HIPS, Part.CHEST, Part.SLEEVE, Part.SKIN, Part.SKIN, Part.EYE])
-    bone = raw["bone_idx"].astype(np.int32)[faces[:, 0], raw["bone_w"].astype(np.float32)[faces[:, 0]].argmax(1)]
+    bone = raw["bone_idx"].astype(np.int32)[
+        faces[:, 0], raw["bone_w"].astype(np.float32)[faces[:, 0]].argmax(1)
+    ]
     labels = [str(label) for label in raw["labels"]]
     lower = np.array([label.startswith(("lowerarm", "wrist")) for label in labels])[bone]
     part = np.where((region == 3) & lower, Part.FOREARM, part)
@@ -133,7 +135,9 @@ def rest_shape(seed: int, *, head_scale: float = 1.45, girth: float = 1.22) -> t
     """
     body = model()
     random = np.random.default_rng([seed, 1])
-    coefficients = body.mean + body.covariance_root @ random.standard_normal(len(body.mean)).astype(np.float32)
+    coefficients = body.mean + body.covariance_root @ random.standard_normal(len(body.mean)).astype(
+        np.float32
+    )
     flat = body.mu + coefficients @ body.basis
     vertices, heads = flat[: 3 * VERTICES].reshape(-1, 3), flat[3 * VERTICES :].reshape(-1, 3)
     wider = np.array([girth, girth, 1.0], np.float32)
@@ -167,7 +171,11 @@ def pose_matrices(heads: Array, poses: Sequence[Pose]) -> Array:
         own = local.get(body.labels[bone])
         above = turn if parent < 0 else rotated[parent]
         rotated[bone] = above if own is None else above @ own
-        placed[bone] = turn @ heads[bone] + root if parent < 0 else placed[parent] + above @ (heads[bone] - heads[parent])
+        placed[bone] = (
+            turn @ heads[bone] + root
+            if parent < 0
+            else placed[parent] + above @ (heads[bone] - heads[parent])
+        )
     matrices = np.zeros((count, MATRICES, 4, 4), np.float32)
     matrices[:, :, 3, 3] = 1
     matrices[:, :BONES, :3, :3] = rotated.swapaxes(0, 1)

@@ -13,11 +13,41 @@ from castsheet.mini.world.body import Part
 Colour = tuple[float, float, float]
 
 SKIN = ("#f3d3bd", "#e0ac86", "#c68a5f", "#9c6240", "#6f432b", "#472b1e")
-HAIR = ("#17120f", "#3a2415", "#6e4223", "#b9863f", "#e6cf8f", "#d9d9d6", "#a8321e", "#2b6fd4", "#d63fa0", "#35b36a",
-        "#7a3fd0", "#f28c28")
+HAIR = (
+    "#17120f",
+    "#3a2415",
+    "#6e4223",
+    "#b9863f",
+    "#e6cf8f",
+    "#d9d9d6",
+    "#a8321e",
+    "#2b6fd4",
+    "#d63fa0",
+    "#35b36a",
+    "#7a3fd0",
+    "#f28c28",
+)
 # No browns: cloth must never be taken for skin.
-CLOTH = ("#d92b2b", "#f26a1b", "#f7c52b", "#8ed12f", "#1f9d4d", "#13b5a5", "#1fa6e0", "#2450c8", "#5a2fc2", "#a32fc0",
-         "#e83e8c", "#f4f4f2", "#8f969c", "#2b2f36", "#b7e4f7", "#f7b3d2", "#c9f2c0", "#12305f")
+CLOTH = (
+    "#d92b2b",
+    "#f26a1b",
+    "#f7c52b",
+    "#8ed12f",
+    "#1f9d4d",
+    "#13b5a5",
+    "#1fa6e0",
+    "#2450c8",
+    "#5a2fc2",
+    "#a32fc0",
+    "#e83e8c",
+    "#f4f4f2",
+    "#8f969c",
+    "#2b2f36",
+    "#b7e4f7",
+    "#f7b3d2",
+    "#c9f2c0",
+    "#12305f",
+)
 PATTERNS = ("plain", "plain", "stripes", "band", "halves")
 HAIR_STYLES = ("short", "short", "round", "long", "bun", "crop")
 HATS = ("none", "none", "none", "cap", "brim", "cone")

@@ -14,6 +14,7 @@ from castsheet.mini.world.body import Array, Pose, rotation
 FRAMES = 121
 FPS = 24.0
 
+
 def _arms_down(left_swing: float = 0.0, right_swing: float = 0.0, bend: float = 0.25) -> dict[str, Array]:
     return {
         "upperarm01.L": rotation("x", left_swing) @ rotation("y", 0.58),
@@ -65,7 +66,9 @@ def jump(seconds: float) -> Pose:
     """Facing us, one jump every 1.25 seconds, arms flung out."""
     phase = (seconds / 1.25) % 1.0
     air = np.sin(np.pi * np.clip((phase - 0.3) / 0.5, 0, 1))
-    crouch = np.sin(np.pi * np.clip(phase / 0.3, 0, 1)) + 0.6 * np.sin(np.pi * np.clip((phase - 0.8) / 0.2, 0, 1))
+    crouch = np.sin(np.pi * np.clip(phase / 0.3, 0, 1)) + 0.6 * np.sin(
+        np.pi * np.clip((phase - 0.8) / 0.2, 0, 1)
+    )
     rotations = _legs(-0.7 * crouch, -0.7 * crouch, 1.3 * crouch, 1.3 * crouch) | {
         "upperarm01.L": rotation("y", 0.58 - 1.5 * air),
         "upperarm01.R": rotation("y", -0.58 + 1.5 * air),
@@ -83,7 +86,9 @@ def lift(seconds: float) -> Pose:
     height = 0.5 - 0.5 * np.cos(2 * np.pi * seconds / 5.0)
     raise_ = -0.55 - 2.1 * height
     rotations = _arms_down(raise_, raise_, 0.4)
-    reach = np.array([0, -0.15 - 0.42 * np.sin(np.pi * np.clip(height, 0.08, 1)), 0.62 + 1.1 * height], np.float32)
+    reach = np.array(
+        [0, -0.15 - 0.42 * np.sin(np.pi * np.clip(height, 0.08, 1)), 0.62 + 1.1 * height], np.float32
+    )
     return Pose(rotations, prop=reach)
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 HORIZON = 0.70  # share of the picture's height above the ground's far edge
 
 
+Floats = NDArray[np.floating]
+
+
 def paint(seed: int, width: int, height: int) -> NDArray[np.uint8]:
     """A location (height, width, 3), the same picture at every size."""
     random = np.random.default_rng([seed, 3])
@@ -36,17 +39,17 @@ def paint(seed: int, width: int, height: int) -> NDArray[np.uint8]:
 
 def _colour(
     random: np.random.Generator, hue: float, lightness: tuple[float, float], saturation: tuple[float, float]
-) -> NDArray[np.float32]:
-    return np.array(colorsys.hls_to_rgb(hue % 1, random.uniform(*lightness), random.uniform(*saturation)), np.float32)
+) -> Floats:
+    return np.array(
+        colorsys.hls_to_rgb(hue % 1, random.uniform(*lightness), random.uniform(*saturation)), np.float32
+    )
 
 
-def _mix(a: NDArray[np.float32], b: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mix(a: Floats, b: Floats, share: Floats) -> Floats:
     return a * (1 - share[..., None]) + b * share[..., None]
 
 
-def _disc(
-    picture: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32], random: np.random.Generator
-) -> None:
+def _disc(picture: Floats, x: Floats, y: Floats, random: np.random.Generator) -> None:
     if random.random() < 0.5:
         return
     radius = random.uniform(0.05, 0.10)
@@ -59,7 +62,7 @@ def _disc(
     picture += colour * inside
 
 
-def _skyline(random: np.random.Generator, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _skyline(random: np.random.Generator, x: Floats) -> Floats:
     """Heights (1, width) as shares of the picture: hills, peaks, houses or trees."""
     kind = random.choice(["hills", "peaks", "houses", "trees"])
     phase, size = random.uniform(0, 6.28), random.uniform(0.08, 0.2)

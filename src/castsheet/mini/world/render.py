@@ -17,9 +17,14 @@ from castsheet.mini.world.mesh import Actor
 if TYPE_CHECKING:
     import moderngl
 
-VERTEX = """
-#version 330
-layout(std140) uniform Bones { mat4 bones[%d]; };
+# Part numbers and the matrix count become names of the shaders.
+_HEAD = "#version 330\n" + "".join(f"#define {part.name} {part.value}\n" for part in Part)
+
+VERTEX = (
+    _HEAD
+    + f"#define MATRICES {MATRICES}\n"
+    + """
+layout(std140) uniform Bones { mat4 bones[MATRICES]; };
 uniform vec4 view;      // centre x, centre z, half width, half height (metres)
 in vec3 position; in vec4 bone; in vec4 weight;
 out vec3 world; out vec3 rest;
@@ -30,10 +35,12 @@ void main() {
     rest = position;
     gl_Position = vec4((world.x - view.x) / view.z, (world.z - view.y) / view.w, world.y / 8.0, 1.0);
 }
-""" % MATRICES
+"""
+)
 
-FRAGMENT = """
-#version 330
+FRAGMENT = (
+    _HEAD
+    + """
 uniform usampler2D parts;   // part of every triangle, 256 a row
 uniform vec3 palette[16];
 uniform vec3 second;        // second colour of the chest's pattern
@@ -44,23 +51,24 @@ uniform int hidden;         // bit mask of parts that are not drawn
 in vec3 world; in vec3 rest;
 out vec4 colour;
 void main() {
-    int part = int(texelFetch(parts, ivec2(gl_PrimitiveID %% 256, gl_PrimitiveID / 256), 0).r);
-    if (part == %(chest)d) part = rest.z < lines.x ? %(hips)d : rest.z > lines.y ? %(skin)d : part;
-    if (part == %(hips)d && rest.z < lines.z) part = %(shin)d;
+    int part = int(texelFetch(parts, ivec2(gl_PrimitiveID % 256, gl_PrimitiveID / 256), 0).r);
+    if (part == CHEST) part = rest.z < lines.x ? HIPS : rest.z > lines.y ? SKIN : part;
+    if (part == HIPS && rest.z < lines.z) part = SHIN;
     if ((hidden >> part & 1) == 1) discard;
     if (mode == 1) { colour = vec4(float(part) / 255.0, 0.0, 0.0, 1.0); return; }
     vec3 base = palette[part];
     float up = (rest.z - lines.x) / (lines.y - lines.x);
-    if (part == %(chest)d || (part == %(sleeve)d && pattern == 1)) {
+    if (part == CHEST || (part == SLEEVE && pattern == 1)) {
         bool other = pattern == 1 ? fract(up * 3.5) > 0.5 : pattern == 2 ? abs(up - 0.5) < 0.2
                    : pattern == 3 ? rest.x > 0.0 : false;
         if (other) base = second;
     }
     vec3 normal = normalize(cross(dFdx(world), dFdy(world)));
     float light = 0.74 + 0.26 * max(dot(normal, normalize(vec3(-0.35, -0.75, 0.55))), 0.0);
-    colour = part == %(shadow)d ? vec4(0.0, 0.0, 0.0, 0.28) : vec4(base * light, 1.0);
+    colour = part == SHADOW ? vec4(0.0, 0.0, 0.0, 0.28) : vec4(base * light, 1.0);
 }
-""" % {part.name.lower(): part for part in Part}
+"""
+)
 
 BACKDROP_VERTEX = """
 #version 330
@@ -77,6 +85,9 @@ uniform sampler2D picture;
 in vec2 at; out vec4 colour;
 void main() { colour = vec4(texture(picture, at).rgb, 1.0); }
 """
+
+_STRIDE = -(-MATRICES * 64 // 256) * 256  # bytes of a frame's matrices; OpenGL wants multiples of 256
+_ATLAS = 2400  # px: how large the picture may get into which frames are drawn side by side
 
 PATTERN_NUMBER = {"plain": 0, "stripes": 1, "band": 2, "halves": 3}
 PROP_PARTS = (Part.PROP, Part.PROP_TRIM)
@@ -108,14 +119,16 @@ class Renderer:
             self.context: moderngl.Context = gl.create_context(standalone=True, backend="egl")
         except (RuntimeError, OSError, ImportError, gl.Error) as error:
             raise DependencyError(
-                f"no OpenGL through EGL here: {error}", remedy="install a driver: apt-get install libegl1 libgl1-mesa-dri"
+                f"no OpenGL through EGL here: {error}",
+                remedy="install a driver: apt-get install libegl1 libgl1-mesa-dri",
             ) from error
         context = self.context
         self._program = context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
-        self._backdrop_program = context.program(vertex_shader=BACKDROP_VERTEX, fragment_shader=BACKDROP_FRAGMENT)
+        self._backdrop_program = context.program(
+            vertex_shader=BACKDROP_VERTEX, fragment_shader=BACKDROP_FRAGMENT
+        )
         self._backdrop_array = context.vertex_array(self._backdrop_program, [])
-        self._bones = context.buffer(reserve=MATRICES * 64)
-        self._bones.bind_to_uniform_block(0)
+        self._bones = context.buffer(reserve=_STRIDE, dynamic=True)
         self._program["Bones"].binding = 0
         self._samples = samples
         self._targets: dict[tuple[int, int], tuple[moderngl.Framebuffer, moderngl.Framebuffer]] = {}
@@ -131,7 +144,10 @@ class Renderer:
                 if item is not None:
                     item.release()
         vertices = np.concatenate([actor.vertices, actor.bones, actor.weights], 1).astype(np.float32)
-        self._buffers = [context.buffer(vertices.tobytes()), context.buffer(actor.faces.astype(np.int32).tobytes())]
+        self._buffers = [
+            context.buffer(vertices.tobytes()),
+            context.buffer(actor.faces.astype(np.int32).tobytes()),
+        ]
         self._array = context.vertex_array(
             self._program, [(self._buffers[0], "3f 4f 4f", "position", "bone", "weight")], self._buffers[1]
         )
@@ -170,24 +186,50 @@ class Renderer:
         """
         if self._actor is None:
             raise ValueError("set_actor first")
-        matrices = pose_matrices(self._actor.heads, poses)
-        columns = np.ascontiguousarray(matrices.swapaxes(2, 3))
+        matrices = pose_matrices(self._actor.heads, poses).swapaxes(2, 3)
         (width, height), half = size, view.height / 2
-        smooth, plain = self._target(size)
         hidden = (*hide, Part.SHADOW) if masks else hide
         self._program["view"].value = (view.x, view.z, half * width / height, half)
         self._program["hidden"].value = sum(1 << int(part) for part in hidden)
         self._program["mode"].value = int(masks)
+        columns = max(1, _ATLAS // width)
+        at_once = columns * max(1, _ATLAS // height)
+        parts = [
+            self._atlas(matrices[start : start + at_once], size, columns, masks=masks)
+            for start in range(0, len(poses), at_once)
+        ]
+        return np.concatenate(parts)
+
+    def _atlas(
+        self, matrices: NDArray[np.float32], size: tuple[int, int], columns: int, *, masks: bool
+    ) -> NDArray[np.uint8]:
+        """Draw frames side by side into one picture and read it once: reading back is what costs time."""
+        (width, height), count = size, len(matrices)
+        columns = min(columns, count)
+        rows = -(-count // columns)
+        smooth, plain = self._target((columns * width, rows * height))
+        padded = np.zeros((count, _STRIDE // 4), np.float32)
+        padded[:, : MATRICES * 16] = matrices.reshape(count, -1)
+        self._bones.orphan(count * _STRIDE)
+        self._bones.write(padded)
+        target = plain if masks else smooth
+        target.use()
+        self.context.clear(float(masks), 0.0, 0.0, 0.0, depth=1.0)
+        for frame in range(count):
+            row, column = divmod(frame, columns)
+            # OpenGL counts rows from below; the picture is turned over when it is read.
+            target.viewport = (column * width, (rows - 1 - row) * height, width, height)
+            self._bones.bind_to_uniform_block(0, offset=frame * _STRIDE, size=MATRICES * 64)
+            self._draw(masks=masks)
+        target.viewport = (0, 0, columns * width, rows * height)
+        if not masks:
+            self.context.copy_framebuffer(plain, smooth)
         channels = 1 if masks else 4
-        out = np.empty((len(poses), height, width, channels), np.uint8)
-        for picture, bones in zip(out, columns, strict=True):
-            self._bones.write(bones)
-            self._draw(plain if masks else smooth, masks=masks)
-            if not masks:
-                self.context.copy_framebuffer(plain, smooth)
-            data = np.frombuffer(plain.read(components=channels, alignment=1), np.uint8)
-            picture[:] = data.reshape(height, width, channels)[::-1]
-        return out[..., 0] if masks else out
+        data = np.frombuffer(plain.read(components=channels, alignment=1), np.uint8)
+        picture = data.reshape(rows * height, columns * width, channels)[::-1]
+        cells = picture.reshape(rows, height, columns, width, channels).swapaxes(1, 2)
+        frames = np.ascontiguousarray(cells).reshape(rows * columns, height, width, channels)[:count]
+        return frames[..., 0] if masks else frames
 
     def _target(self, size: tuple[int, int]) -> tuple[moderngl.Framebuffer, moderngl.Framebuffer]:
         """A multisampled framebuffer and the plain one that it resolves to."""
@@ -201,11 +243,10 @@ class Renderer:
             self._targets[size] = smooth, plain
         return self._targets[size]
 
-    def _draw(self, target: moderngl.Framebuffer, *, masks: bool) -> None:
+    def _draw(self, *, masks: bool) -> None:
+        """Backdrop and actor into the current viewport."""
         context, array = self.context, self._array
         assert array is not None
-        target.use()
-        context.clear(float(masks), 0.0, 0.0, 0.0, depth=1.0)
         context.disable(context.BLEND)
         context.disable(context.DEPTH_TEST)
         if self._backdrop is not None and not masks:
@@ -216,7 +257,10 @@ class Renderer:
             # Colours blend by alpha (the shadow); the picture's own alpha stays the cover.
             context.enable(context.BLEND)
             context.blend_func = (
-                context.SRC_ALPHA, context.ONE_MINUS_SRC_ALPHA, context.ONE, context.ONE_MINUS_SRC_ALPHA
+                context.SRC_ALPHA,
+                context.ONE_MINUS_SRC_ALPHA,
+                context.ONE,
+                context.ONE_MINUS_SRC_ALPHA,
             )
         self._parts.use(0)
         array.render(context.TRIANGLES)

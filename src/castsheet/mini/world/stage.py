@@ -40,7 +40,13 @@ def action_of(seed: int) -> str:
 
 
 def clip(
-    renderer: Renderer, actor: Actor, seed: int, action: str, *, frames: int = FRAMES, size: tuple[int, int] = (WIDTH, HEIGHT)
+    renderer: Renderer,
+    actor: Actor,
+    seed: int,
+    action: str,
+    *,
+    frames: int = FRAMES,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> NDArray[np.uint8]:
     """The seed's clip (frames, height, width, 3)."""
     renderer.set_actor(actor)
@@ -49,7 +55,7 @@ def clip(
 
 
 def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0) -> Pictures:
-    """Pictures of the person from all sides, of the prop and of the empty place, as a user would bring them."""
+    """Pictures of the person from all sides, the prop and the empty place, as a user would bring them."""
     renderer.set_actor(actor)
     renderer.set_backdrop(None)
     hide = (*PROP_PARTS, Part.SHADOW)
@@ -81,8 +87,12 @@ def training_sheet(parts: Pictures, random: np.random.Generator) -> Image.Image:
         x += body.width + 12
     face, prop = parts.views["face"], parts.prop.crop(parts.prop.getbbox())
     weights = np.exp(random.normal(0, 0.25, 4)) * (0.8, 1.2, 0.5, 1.0)
-    chosen = [("hero", "character", "face", face), ("hero", "character", "turnaround", turnaround),
-              ("thing", "prop", "product", prop), ("place", "location", "place", parts.place)]
+    chosen = [
+        ("hero", "character", "face", face),
+        ("hero", "character", "turnaround", turnaround),
+        ("thing", "prop", "product", prop),
+        ("place", "location", "place", parts.place),
+    ]
     wishes = []
     for (element, kind, view, picture), weight in zip(chosen, weights, strict=True):
         aspect = picture.width / picture.height
