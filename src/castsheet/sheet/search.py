@@ -1,177 +1,247 @@
-"""Exact search over nested row/column partitions on a lattice: the planner's inner loop.
+"""Exact search over guillotine partitions: the planner's inner loop.
 
-A plan is rows, a row is cells, a cell is a stack of items (and the same with rows and columns swapped). For a
-value that is a sum over items, the best plan follows by dynamic programming over subsets of items: first the
-best stack of every subset at every size, then the best row, then the best pile of rows. Values are rounded
-to multiples of 2^-18, so that float32 sums are exact and equal plans tie exactly on every machine; ties go to
-the first plan in a fixed order.
+A guillotine partition parts a rectangle by one straight cut from side to side, and parts both halves again, as
+deep as there are items. For a value that is a sum over items of a function of the item's room, the best
+partition follows by dynamic programming over subsets of items and room sizes,
 
-Array legend: S subset of items (bit mask), P pair of subsets, X size along the axis of the partition, Y size
-across it; sizes count lattice units and start at 0, where nothing fits.
+    best[S, x, y] = max over A + B = S of max_k best[A, k, y] + best[B, x - k, y]   and the same along y,
+
+which is exact on a lattice of room sizes. Granting every cut one unit more than there is (`grant=1`) makes it
+an upper bound for all partitions, on the lattice or off it: sizes c and x - c, rounded up to whole units, add
+up to at most one unit more than x rounded up, and a larger room is never worth less.
+
+Values are rounded to multiples of 2^-18, so that float32 sums are exact and equal plans tie exactly on every
+machine; ties go to the first plan in a fixed order.
+
+Array legend: I item, S subset of items (bit mask), P pair of subsets, X and Y room size in lattice units,
+starting at 0, where nothing fits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Table = NDArray[np.float32]
+Axis = Literal["x", "y"]
 
-_QUANTUM = 2.0**-18
-# Above so many items, cells hold at most two of them and rows at most five, to keep the search short.
-_EXHAUSTIVE_ITEMS = 8
-_CELL_ITEMS, _ROW_ITEMS = 2, 5
-
-
-_FINE_UNITS, _FEWER_FINE_UNITS = 48, 32
-_MAX_GRID_UNITS = 32
+QUANTUM = 2.0**-18
+# Additions that one search may cost: 0.1 to 0.2 s on one core.
+WORK = 1.2e8
+# Elements of a temporary array; what fits in a core's cache is several times faster.
+_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """Where cells may end, in px: cut k is the first pixel after a cell; the next starts a gutter later."""
-
-    x: tuple[int, ...]
-    y: tuple[int, ...]
-
-
-def grid_lattice(width: int, height: int, gutter: int, cell: int) -> Lattice:
-    """Cuts on the edges of latent cells of side `cell`: a gutter opens the latent cell after it.
-
-    Large canvases take every second or third edge, so that the search stays short.
-    """
-    coarse = math.ceil(max(width, height) / cell / _MAX_GRID_UNITS)
-
-    def cuts(side: int) -> tuple[int, ...]:
-        cells = side // cell
-        units = max(1, cells // coarse)
-        return (-gutter, *(cell * round(k * cells / units) for k in range(1, units + 1)))
-
-    return Lattice(cuts(width), cuts(height))
-
-
-def fine_lattice(width: int, height: int, gutter: int, items: int) -> Lattice:
-    """Evenly spaced cuts, wherever they fall; fewer when many items make the search long."""
-    units = _FINE_UNITS if items <= _EXHAUSTIVE_ITEMS else _FEWER_FINE_UNITS
-    unit = max(max(width, height) / units, 1.5 * gutter)
-
-    def cuts(side: int) -> tuple[int, ...]:
-        units = max(1, round(side / unit))
-        return tuple(round(k * (side + gutter) / units) - gutter for k in range(units + 1))
-
-    return Lattice(cuts(width), cuts(height))
-
-
-@dataclass(frozen=True)
-class Placed:
-    """An item's room in lattice units: columns `x0 .. x1`, rows `y0 .. y1`."""
+class Leaf:
+    """An item that gets a whole room."""
 
     item: int
-    x0: int
-    x1: int
-    y0: int
-    y1: int
 
 
-def best_rows(value_IXY: NDArray[np.float64]) -> list[Placed]:
-    """The best plan made of rows; empty when the items do not fit.
+@dataclass(frozen=True)
+class Cut:
+    """A room parted in two: side by side along "x", or one above the other along "y".
 
     Args:
-        value_IXY: value of item i in a room of x by y units, -inf where it does not fit; its last two axes
-            have the canvas' width + 1 and height + 1 in units.
-    """
-    items, width, height = value_IXY.shape[0], value_IXY.shape[1] - 1, value_IXY.shape[2] - 1
-    exact = (np.rint(value_IXY / _QUANTUM) * _QUANTUM).astype(np.float32)
-    exact[:, 0, :] = exact[:, :, 0] = -np.inf
-    cell_items, row_items = (items, items) if items <= _EXHAUSTIVE_ITEMS else (_CELL_ITEMS, _ROW_ITEMS)
-    single = np.full((1 << items, height + 1, width + 1), -np.inf, np.float32)
-    for item in range(items):
-        single[1 << item] = exact[item].T
-    stacks = _Partition(single, part=1, whole=cell_items)
-    rows = _Partition(stacks.best.transpose(0, 2, 1), part=cell_items, whole=row_items)
-    pile = _Partition(rows.best[:, width, :, None].copy(), part=row_items, whole=items)
-    if not np.isfinite(pile.best[-1, height, 0]):
-        return []
-    return list(_walk(pile, rows, stacks, width, height))
-
-
-def _walk(
-    pile: _Partition, rows: _Partition, stacks: _Partition, width: int, height: int
-) -> Iterator[Placed]:
-    y0 = 0
-    for row, row_height in pile.parts(len(pile.best) - 1, height, 0):
-        x0 = 0
-        for cell, cell_width in rows.parts(row, width, row_height):
-            top = y0
-            for item, item_height in stacks.parts(cell, row_height, cell_width):
-                yield Placed(item.bit_length() - 1, x0, x0 + cell_width, top, top + item_height)
-                top += item_height
-            x0 += cell_width
-        y0 += row_height
-
-
-class _Partition:
-    """Best way to lay every subset out as parts side by side along X.
-
-    `part_SXY` is the value of a subset as one part. `best` has the same shape. Parts are taken in the order
-    of their lowest item, so that every partition is seen once. `part` and `whole` bound the items in a part
-    and in a partition.
+        at, size: units of the first part, and of the whole, along the axis.
     """
 
-    def __init__(self, part_SXY: Table, *, part: int, whole: int) -> None:
-        self.part_SXY = part_SXY
-        self.best = np.full_like(part_SXY, -np.inf)
-        self._part = part
-        for mask in range(1, len(part_SXY)):
-            if mask.bit_count() <= whole:
-                self.best[mask] = self._partitioned(mask)
+    axis: Axis
+    at: int
+    size: int
+    first: Tree
+    second: Tree
 
-    def _firsts(self, mask: int) -> list[int]:
-        """Subsets that can be the part with the lowest item, the whole mask last."""
-        low = mask & -mask
-        rest = mask ^ low
-        found = []
-        sub = 0
-        while True:
-            if 1 + sub.bit_count() <= self._part:
-                found.append(low | sub)
-            if sub == rest:
-                return found
-            sub = (sub - rest) & rest
 
-    def _partitioned(self, mask: int) -> Table:
-        firsts = self._firsts(mask)
-        best: Table = np.full(self.part_SXY.shape[1:], -np.inf, np.float32)
-        if firsts[-1] == mask:
-            best = self.part_SXY[mask].copy()
-            firsts.pop()
-        if not firsts:
-            return best
-        first_PXY = self.part_SXY[firsts]
-        rest_PXY = self.best[[mask ^ first for first in firsts]]
-        for x in range(1, best.shape[0] - 1):
-            total = first_PXY[:, x, None, :] + rest_PXY[:, 1:-x, :]
-            np.maximum(best[x + 1 :], total.max(axis=0), out=best[x + 1 :])
-        return best
+Tree = Leaf | Cut
 
-    def parts(self, mask: int, size: int, across: int) -> Iterator[tuple[int, int]]:
-        """The parts of the best partition with their sizes along X, first part first."""
-        while mask:
-            first, x = self._first_part(mask, size, across)
-            yield first, x
-            mask, size = mask ^ first, size - x
 
-    def _first_part(self, mask: int, size: int, across: int) -> tuple[int, int]:
-        target = self.best[mask, size, across]
-        for first in self._firsts(mask):
-            if first == mask:
-                return mask, size
-            for x in range(1, size):
-                rest = self.best[mask ^ first, size - x, across]
-                if self.part_SXY[first, x, across] + rest == target:
-                    return first, x
+def quantised(value: NDArray[np.float64]) -> Table:
+    """Values whose float32 sums are exact."""
+    return (np.rint(value / QUANTUM) * QUANTUM).astype(np.float32)
+
+
+def pairs_of(items: int) -> int:
+    """Ways to part a subset of so many items in two, summed over all subsets."""
+    return max(1, (3**items - 2 ** (items + 1) + 1) // 2)
+
+
+def lattice_units(items: int, aspect: float, *, most: int = 128) -> tuple[int, int]:
+    """The finest lattice of square units on a canvas of this width / height that keeps to `WORK`."""
+    width = round((2 * WORK / pairs_of(items) * aspect**2 / (1 + aspect)) ** (1 / 3))
+    width = max(4, min(width, most, round(most * aspect)))
+    return width, max(4, round(width / aspect))
+
+
+class Slicing:
+    """The best guillotine partition of every subset at every room size.
+
+    Args:
+        value_IXY: value of item i in a room of x by y units, not falling with either, -inf where it does not
+            fit; index 0 of the last two axes is size 0.
+        grant: 0 for the exact optimum on the lattice, 1 for an upper bound of all partitions.
+    """
+
+    def __init__(self, value_IXY: NDArray[np.float64], *, grant: int = 0) -> None:
+        items, width, height = value_IXY.shape
+        self.grant = grant
+        self.best = np.full((1 << items, width, height), -np.inf, np.float32)
+        exact = quantised(value_IXY)
+        exact[:, 0, :] = exact[:, :, 0] = -np.inf
+        for item in range(items):
+            self.best[1 << item] = exact[item]
+        for members in range(2, items + 1):
+            self._fill(*_layer(items, members))
+
+    def _fill(self, masks_S: NDArray[np.int32], firsts_SP: NDArray[np.int32]) -> None:
+        """All subsets of one size, a few at a time."""
+        _, width, height = self.best.shape
+        step = max(1, _CHUNK // (firsts_SP.shape[1] * width * height))
+        for start in range(0, len(masks_S), step):
+            masks = masks_S[start : start + step]
+            firsts = firsts_SP[start : start + step]
+            first_SPXY, rest_SPXY = self.best[firsts], self.best[masks[:, None] ^ firsts]
+            best_SXY = np.full((len(masks), width, height), -np.inf, np.float32)
+            for k in range(1, width - 1 + self.grant):
+                total = first_SPXY[:, :, k, None] + rest_SPXY[:, :, 1 : width - k + self.grant]
+                out = best_SXY[:, k + 1 - self.grant :]
+                np.maximum(out, total.max(axis=1), out=out)
+            for k in range(1, height - 1 + self.grant):
+                total = first_SPXY[..., k, None] + rest_SPXY[..., 1 : height - k + self.grant]
+                out = best_SXY[:, :, k + 1 - self.grant :]
+                np.maximum(out, total.max(axis=1), out=out)
+            self.best[masks] = best_SXY
+
+    def value(self, mask: int, x: int, y: int) -> float:
+        """Best value of a subset in a room of x by y units; -inf when it does not fit."""
+        return float(self.best[mask, x, y])
+
+    def tree(self, mask: int, x: int, y: int) -> Tree:
+        """The partition that reaches `value`, which must be finite. Only for `grant=0`."""
+        if mask.bit_count() == 1:
+            return Leaf(mask.bit_length() - 1)
+        target = self.best[mask, x, y]
+        for first in _firsts(mask):
+            one, other = self.best[first], self.best[mask ^ first]
+            beside = np.flatnonzero(one[1:x, y] + other[x - 1 : 0 : -1, y] == target)
+            if beside.size:
+                k = int(_most_even(beside + 1, x))
+                return Cut("x", k, x, self.tree(first, k, y), self.tree(mask ^ first, x - k, y))
+            above = np.flatnonzero(one[x, 1:y] + other[x, y - 1 : 0 : -1] == target)
+            if above.size:
+                k = int(_most_even(above + 1, y))
+                return Cut("y", k, y, self.tree(first, x, k), self.tree(mask ^ first, x, y - k))
         raise AssertionError("a best value without a partition")
+
+
+def _most_even(cuts: NDArray[np.int64], size: int) -> int:
+    """Of equally good cuts the one nearest the middle, so that spare room is not all on one side."""
+    return int(cuts[np.argmin(np.abs(2 * cuts - size))])
+
+
+def _firsts(mask: int) -> list[int]:
+    """Proper subsets that hold the mask's lowest item: one of each pair that parts the mask."""
+    low = mask & -mask
+    rest = mask ^ low
+    found, sub = [], 0
+    while sub != rest:
+        found.append(low | sub)
+        sub = (sub - rest) & rest
+    return found
+
+
+@cache
+def _layer(items: int, members: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Masks (S) with so many members, and for each the first halves (S, P) of its pairs."""
+    masks = [mask for mask in range(1 << items) if mask.bit_count() == members]
+    return np.array(masks, np.int32), np.array([_firsts(mask) for mask in masks], np.int32)
+
+
+@dataclass(frozen=True)
+class FixedTree:
+    """The best cuts of one given tree on a fine lattice: as above, without the choice of subsets."""
+
+    tree: Tree
+    value_IXY: NDArray[np.float64]
+
+    @cached_property
+    def tables(self) -> dict[Tree, Table]:
+        found: dict[Tree, Table] = {}
+        self._fill(self.tree, quantised(self.value_IXY), found)
+        return found
+
+    def _fill(self, node: Tree, exact_IXY: Table, found: dict[Tree, Table]) -> Table:
+        if isinstance(node, Leaf):
+            table = exact_IXY[node.item].copy()
+            table[0, :] = table[:, 0] = -np.inf
+        else:
+            one = self._fill(node.first, exact_IXY, found)
+            other = self._fill(node.second, exact_IXY, found)
+            if node.axis == "y":
+                one, other = one.T.copy(), other.T.copy()
+            table = np.full_like(one, -np.inf)
+            for k in range(1, len(one) - 1):
+                out = table[k + 1 :]
+                np.maximum(out, one[k] + other[1:-k], out=out)
+            table = table.T.copy() if node.axis == "y" else table
+        found[node] = table
+        return table
+
+    def best(self) -> Tree | None:
+        """The tree with its best cuts at the lattice's full size; None when the items do not fit."""
+        _, width, height = self.value_IXY.shape
+        if not np.isfinite(self.tables[self.tree][-1, -1]):
+            return None
+        return self._walk(self.tree, width - 1, height - 1)
+
+    def _walk(self, node: Tree, x: int, y: int) -> Tree:
+        if isinstance(node, Leaf):
+            return node
+        one, other = self.tables[node.first], self.tables[node.second]
+        if node.axis == "x":
+            k = 1 + _ties_even(one[1:x, y] + other[x - 1 : 0 : -1, y])
+            return Cut("x", k, x, self._walk(node.first, k, y), self._walk(node.second, x - k, y))
+        k = 1 + _ties_even(one[x, 1:y] + other[x, y - 1 : 0 : -1])
+        return Cut("y", k, y, self._walk(node.first, x, k), self._walk(node.second, x, y - k))
+
+
+def _ties_even(total: Table) -> int:
+    """Index of the largest value; of equals, the one nearest the middle."""
+    return _most_even(np.flatnonzero(total == total.max()), len(total) - 1)
+
+
+def replaced(tree: Tree, subtrees: Sequence[Tree]) -> Tree:
+    """The tree with item i's leaf replaced by `subtrees[i]`."""
+    if isinstance(tree, Leaf):
+        return subtrees[tree.item]
+    return Cut(
+        tree.axis, tree.at, tree.size, replaced(tree.first, subtrees), replaced(tree.second, subtrees)
+    )
+
+
+def leaves(tree: Tree) -> list[int]:
+    """Items of a tree, first to last."""
+    if isinstance(tree, Leaf):
+        return [tree.item]
+    return [*leaves(tree.first), *leaves(tree.second)]
+
+
+def cells_per_unit(items: int, cells: tuple[int, int]) -> int:
+    """Latent cells that one unit of the latent lattice spans, so that a search keeps to `WORK`."""
+    for coarse in range(1, min(cells)):
+        width, height = cells[0] // coarse, cells[1] // coarse
+        if pairs_of(items) * width * height * (width + height) / 2 <= 1.5 * WORK:
+            return coarse
+    return max(1, min(cells) // 4) if min(cells) > 1 else 1
+
+
+def fine_units(side: int, most: int) -> int:
+    """Units along a side of so many px (gutter included): at least 2 px each."""
+    return max(1, min(most, math.floor(side / 2)))
