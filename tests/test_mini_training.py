@@ -1,0 +1,102 @@
+"""What mini's recipe is made of: its optimiser, stage budgets, captions and codec start."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from castsheet.ltx.text import load_tokenizer
+from castsheet.ltx.vae import VideoVAE
+from castsheet.mini.architecture import CONTEXT, config
+from castsheet.mini.captions import NEGATIVE, PHRASES, caption, train_tokenizer
+from castsheet.mini.muon import orthogonalise, split
+from castsheet.mini.optimise import Budget, optimise
+from castsheet.mini.train_codec import reconstruction_loss, start_near_linear
+from castsheet.mini.world.motion import ACTIONS
+from castsheet.prompt import is_two_part, parse
+
+
+def test_orthogonalised_updates_have_singular_values_near_one() -> None:
+    """Red: Muon's updates are no longer balanced over directions, tall and wide matrices alike."""
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((3, 48, 96), (2, 96, 48)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, generator=generator)))
+        assert values.min() > 0.5
+        assert values.max() < 1.4
+
+
+def test_muon_takes_weights_of_layers_and_leaves_tables_to_adam() -> None:
+    """Red: embeddings, norms or small heads are treated as matrices, which ruins them."""
+    module = nn.Sequential(nn.Embedding(64, 64), nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 8))
+    matrices, others = split([module])
+    assert matrices == [module[1].weight]
+    assert len(others) == 6
+
+
+def test_the_shared_loop_learns_and_stores_the_average() -> None:
+    """Red: the training loop no longer reduces a loss that it can drive to zero."""
+    torch.manual_seed(0)
+    layer, goal = nn.Linear(32, 32), torch.randn(32, 32)
+
+    def loss_of(_: int) -> torch.Tensor:
+        return (layer.weight - goal).square().mean()
+
+    before, lines = loss_of(0).item(), list[str]()
+    optimise([layer], loss_of, Budget(300), rate=0.05, log=lines.append, name="toy", muon=True)
+    assert loss_of(0).item() < 0.1 * before
+    assert lines[-1] == "toy done after 300 steps"
+
+
+def test_a_budget_ends_by_steps_or_by_time() -> None:
+    """Red: a stage ignores one of its two limits."""
+    assert Budget(10).progress(5, None) == 0.5
+    assert Budget(10, seconds=math.inf).progress(10, 0.0) == 1
+    assert Budget(10**9, seconds=1e-9).progress(0, 0.0) == 1
+
+
+def test_captions_are_prompts_of_the_product() -> None:
+    """Red: mini is trained on prompts that the product would not build or accept."""
+    random = np.random.default_rng(0)
+    texts = [caption(action, random) for action in ACTIONS for _ in range(40)]
+    two_part = [text for text in texts if is_two_part(text)]
+    assert len(two_part) > 0.8 * len(texts)
+    formats = {parse(text).format for text in two_part}
+    assert {"prose", "markdown"} <= formats
+    assert set(PHRASES) == set(ACTIONS)
+
+
+def test_the_tokenizer_covers_any_text_and_leaves_room(tmp_path: Path) -> None:
+    """Red: a user's own words cannot be encoded, or mini's captions overflow its context."""
+    train_tokenizer(tmp_path, captions=600)
+    tokenizer, bos, longest = load_tokenizer(tmp_path)
+    assert longest == CONTEXT
+    assert tokenizer.id_to_token(bos) == "<bos>"
+    for text in ("hero: a zebra-striped übermantel, 人", NEGATIVE):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids).strip() == text
+    random = np.random.default_rng(1)
+    lengths = [len(tokenizer.encode(caption(action, random)).ids) for action in ACTIONS for _ in range(30)]
+    assert max(lengths) < CONTEXT - 16
+
+
+def test_the_codec_starts_as_a_linear_autoencoder() -> None:
+    """Red: residual layers speak from the first step on, and the codec's training stalls again."""
+    torch.manual_seed(0)
+    vae = VideoVAE(config()["vae"])
+    start_near_linear(vae)
+    silent = [name for name, p in vae.named_parameters() if name.endswith("weight") and not p.any()]
+    assert sum("conv2" in name for name in silent) == 12
+    assert sum("samplers" in name for name in silent) == 6
+    output = vae.decode(vae.encode(torch.rand(1, 3, 9, 32, 32) * 2 - 1))
+    assert output.shape == (1, 3, 9, 32, 32)
+    assert torch.isfinite(output).all()
+
+
+def test_edges_count_more_in_the_codec_loss() -> None:
+    """Red: a figure's outline weighs no more than empty sky, and faces blur."""
+    flat, edged = torch.zeros(1, 3, 1, 8, 8), torch.zeros(1, 3, 1, 8, 8)
+    edged[..., 4:] = 1.0
+    assert reconstruction_loss(edged + 0.1, edged) > reconstruction_loss(flat + 0.1, flat)
