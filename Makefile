@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo test check render-check clean
 
 $(STAMP): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml requirements/constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/castsheet demo --output out/demo
+	$(BIN)/castsheet demo --out out/demo
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -22,6 +22,9 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/pytest
+
+render-check: $(STAMP)
+	$(BIN)/python -m castsheet.mini.render_check
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

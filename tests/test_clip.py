@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -64,6 +65,22 @@ def test_equal_frames_make_equal_files(tmp_path):
         Clip(frames, 24.0, tone, 48000).save(tmp_path / f"{name}.mp4")
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     assert (tmp_path / "a.contact.png").read_bytes() == (tmp_path / "b.contact.png").read_bytes()
+
+
+def test_no_byte_comes_from_memory_that_nobody_wrote(tmp_path):
+    """Red: equal frames give other files in another process, as x264's macroblock tree did."""
+    program = (
+        "import sys\nfrom pathlib import Path\nimport numpy as np\nfrom castsheet.clip import encode\n"
+        "rng = np.random.default_rng(0)\n"
+        "blocks = rng.integers(0, 256, (17, 14, 24, 3), dtype=np.uint8)\n"
+        "encode(Path(sys.argv[1]), blocks.repeat(8, 1).repeat(8, 2), 24.0)\n"
+    )
+    for fill in ("85", "170"):
+        # glibc fills fresh memory with this value.
+        environment = {**os.environ, "PYTHONPATH": str(SRC), "MALLOC_PERTURB_": fill}
+        command = [sys.executable, "-c", program, str(tmp_path / f"{fill}.mp4")]
+        subprocess.run(command, env=environment, check=True, timeout=60)
+    assert (tmp_path / "85.mp4").read_bytes() == (tmp_path / "170.mp4").read_bytes()
 
 
 def test_the_index_stands_before_the_frames(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,14 @@ from drawn import face, figure, place, scene, thing
 from PIL import Image
 
 from castsheet.elements import Character, Element, Location, Prop, Scene
-from castsheet.errors import ImageError, LayoutError
+from castsheet.errors import ImageError, LayoutError, SheetError
 from castsheet.files import sha256
 from castsheet.sheet.compose import compose
 from castsheet.sheet.layout import MAX_CROP
+from castsheet.sheet.lint import lint_sheet
 from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.preview import preview, save_preview
+from castsheet.sheet.sources import artworks, open_picture
 
 MINI = {"output": (192, 112), "grid": 16}
 
@@ -190,7 +194,7 @@ def test_clipped_sides_are_told(tmp_path: Path) -> None:
 
 
 def test_a_location_is_cropped_within_the_limit_and_centred(tmp_path: Path) -> None:
-    """Red: a location is stretched, or loses more than a fifth, or its middle."""
+    """Red: a location is stretched, or loses more than is allowed, or its middle."""
     wide = place(size=(1600, 400))
     wide.paste("red", (780, 180, 820, 220))
     sheet = compose(
@@ -227,6 +231,82 @@ def test_props_show_all_their_pictures_and_leftovers_are_listed(tmp_path: Path) 
     for third, colour in zip(thirds, np.eye(3, dtype=int) * 255, strict=True):
         assert (np.abs(third - colour).max(axis=2) == 0).mean() > 0.4
     assert sorted(Path(path).name for path in sheet.layout["unused"]) == ["f1.png", "l1.png", "red.png"]
+
+
+def test_a_turnaround_of_four_wraps_at_one_scale(tmp_path: Path) -> None:
+    """Red: two rows of figures differ in scale, lose one, or overlap."""
+    images = {
+        view: [save(figure(view), tmp_path / f"{view}.png")]
+        for view in ("front", "three-quarter", "side", "back")
+    }
+    shapes = artworks(
+        Character(id="ann", description="", images=images),
+        {path: open_picture(path, free=True) for (path,) in images.values()},
+    )["turnaround"]
+    row, wrapped = shapes
+    assert wrapped.width < row.width
+    assert wrapped.height == pytest.approx(2 * row.height, rel=0.05)
+    assert [piece.h for piece in wrapped.pieces] == [piece.h for piece in row.pieces]
+    corners = [(p.x, p.y, p.x + p.w, p.y + p.h) for p in wrapped.pieces]
+    for a, b in itertools.combinations(corners, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    # A sheet with room for a square, but not for a row, shows them wrapped, all four.
+    sheet = compose(one(Character(id="ann", description="", images=images)), output=(448, 768))
+    assert len(panel(sheet, "ann", "turnaround").sources) == 4
+
+
+def test_pinned_panels_are_where_the_scene_says(tmp_path: Path) -> None:
+    """Red: a scene's `layout` setting is ignored, or a mistake in it goes unnoticed."""
+    given = scene(tmp_path)
+    pinned = given.model_copy(update={"settings": {"layout": {"pin": {"c0/face": [0.5, 0.5, 0.5, 0.5]}}}})
+    sheet = compose(pinned)
+    box = panel(sheet, "c0", "face").box
+    assert box.x >= 768
+    assert box.y >= 448
+    assert sheet.layout["pinned"] == ["c0/face"]
+    wrong = given.model_copy(update={"settings": {"layout": {"pin": {"c0/product": [0, 0, 9, 9]}}}})
+    with pytest.raises(LayoutError, match="no panel of this scene") as caught:
+        compose(wrong)
+    assert "c0/face" in caught.value.remedy
+
+
+def test_small_pictures_are_not_blown_up(tmp_path: Path) -> None:
+    """Red: the planner makes what the lint rule S16 then complains of."""
+    small = save(thing(size=(120, 120)), tmp_path / "s.png")
+    given = scene(tmp_path, props=0)
+    sheet = compose(one(*given.elements, Prop(id="pin", description="", images=[small])))
+    assert panel(sheet, "pin", "product").sources[0].scale <= 1.5 + 0.02
+    assert not [found for found in lint_sheet(sheet) if found.rule == "S16" and found.element == "pin"]
+
+
+def test_large_pictures_are_reduced_and_kept(tmp_path: Path) -> None:
+    """Red: the second sheet of a cast is as slow as the first, or differs, or a damaged cache kills."""
+    images = {"front": [save(figure(size=(1500, 3000)), tmp_path / "f.png")]}
+    given, cache = one(Character(id="ann", description="", images=images)), tmp_path / "cache"
+    plain, cold = compose(given, output=(384, 224)), compose(given, output=(384, 224), cache=cache)
+    (entry,) = cache.iterdir()
+    assert plain == cold == compose(given, output=(384, 224), cache=cache)
+    # The scale counts pixels of the picture that the user gave.
+    source = panel(cold, "ann", "turnaround").sources[0]
+    assert source.scale == pytest.approx(448 / 2700, rel=0.05)
+    entry.write_bytes(entry.read_bytes()[:99])
+    assert compose(given, output=(384, 224), cache=cache) == plain
+    assert entry.stat().st_size > 99
+
+
+def test_a_preview_names_panels_outside_the_sheet(tmp_path: Path) -> None:
+    """Red: words are written into the picture that the model sees, or a panel has no name."""
+    sheet = compose(scene(tmp_path))
+    page = preview(sheet)
+    assert page.size == (sheet.image.width, 2 * sheet.image.height)
+    assert (np.asarray(page)[: sheet.image.height] == np.asarray(sheet.image)).all()
+    for shown in sheet.panels:
+        box = shown.box
+        below = page.crop((box.x, box.y + sheet.image.height, box.right, box.bottom + sheet.image.height))
+        assert np.asarray(below.convert("L")).min() < 64
+    assert save_preview(sheet, tmp_path / "preview.png").is_file()
+    with pytest.raises(SheetError, match=r"saved as \.png"):
+        save_preview(sheet, tmp_path / "preview.jpg")
 
 
 def test_pictures_that_cannot_be_shown_are_named(tmp_path: Path) -> None:

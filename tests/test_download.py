@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from huggingface_hub import constants
 
 from castsheet.bundle import Bundle
-from castsheet.download import SOURCES, RemoteFile, check_space
+from castsheet.download import MAX_FILE, SOURCES, RemoteFile, check_space
 from castsheet.errors import DownloadError
 
 SRC = Path(__file__).parents[1] / "src"
@@ -307,10 +309,25 @@ def test_dry_run_fetches_nothing(hub, tmp_path):
 
 def test_a_full_disk_is_noticed_before_the_first_byte(tmp_path):
     """Red: a 46 GB download fails after an hour because the disk was too small from the start."""
-    huge = RemoteFile(CHECKPOINT, "x", "http://unused", 1 << 60, "0" * 64, tmp_path / "x.safetensors")
+    free = shutil.disk_usage(tmp_path).free
+    count = free // MAX_FILE + 1
+    files = [
+        RemoteFile(CHECKPOINT, "x", "http://unused", MAX_FILE, "0" * 64, tmp_path / f"{i}.safetensors")
+        for i in range(count)
+    ]
     with pytest.raises(DownloadError) as caught:
-        check_space([huge], tmp_path / "not" / "yet" / "there")
+        check_space(files, tmp_path / "not" / "yet" / "there")
     assert "--to" in caught.value.remedy
-    huge.path.write_bytes(b"")
-    huge.part.write_bytes(b"12345")
-    assert huge.missing_bytes == (1 << 60) - 5
+    files[0].path.write_bytes(b"")
+    files[0].part.write_bytes(b"12345")
+    assert files[0].missing_bytes == MAX_FILE - 5
+
+
+def test_a_file_that_the_hub_will_not_send_is_refused_first(tmp_path):
+    """Red: a file above 50 GB ends in the hub library's ValueError, after the other files were fetched."""
+    huge = RemoteFile(CHECKPOINT, "x", "http://unused", MAX_FILE + 1, "0" * 64, tmp_path / "x.safetensors")
+    assert huge.size > 50 * 1000**3 == constants.MAX_HTTP_DOWNLOAD_SIZE
+    with pytest.raises(DownloadError, match="50 GB") as caught:
+        check_space([huge], tmp_path)
+    assert "--file checkpoint=" in caught.value.remedy
+    assert CHECKPOINT.repo in caught.value.remedy

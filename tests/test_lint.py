@@ -300,7 +300,7 @@ def test_the_small_models_bucket():
     )
     subject = dataclasses.replace(sheet(small, size=(384, 224)), output=(192, 112), layout={"grid": 16})
     assert lint_sheet(subject) == lint_sheet(subject, output=(192, 112), grid=16) == []
-    assert {f.rule for f in lint_sheet(subject, grid=32)} == {"S07"}
+    assert {f.rule for f in lint_sheet(subject, grid=32)} == {"S07", "S10"}
 
 
 def video(**settings) -> list[tuple[str, str]]:
@@ -366,11 +366,10 @@ def test_remedies_name_legal_values():
 
 def test_every_rule_is_listed():
     """Red: `castsheet lint` cannot tell what it checks."""
-    sheet_rules = ["S01", "S03", "S04", "S05", "S06", "S07", "S08", "S09", "S11", "S13", "S16", "S18"]
-    assert [rule.id for rule in family("S")] == sheet_rules
+    assert [rule.id for rule in family("S")] == [f"S{number:02d}" for number in range(1, 19)]
     assert lint_prompt("Reference sheet: a lamp\n\nGenerated video: it falls") == []
-    assert [rule.id for rule in family("P")] == ["P01", "P02", "P04", "P06"]
-    assert [rule.id for rule in family("V")] == ["V01", "V02"]
+    assert [rule.id for rule in family("P")] == ["P01", "P02", "P03", "P04", "P05", "P06"]
+    assert [rule.id for rule in family("V")] == ["V01", "V02", "V03"]
     assert all(rule.id == key and rule.meaning and "\n" not in rule.meaning for key, rule in RULES.items())
 
 

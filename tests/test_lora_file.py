@@ -111,11 +111,14 @@ def test_downscale(tmp_path: Path, text: str, factor: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "two", "0", "-1", "1.5", "nan", "inf", "1e9"])
-def test_corrupt_downscale(tmp_path: Path, text: str) -> None:
+def test_corrupt_factors(tmp_path: Path, text: str) -> None:
     """Red: a damaged factor becomes 1 silently."""
-    lora = saved(tmp_path / "a.safetensors", one_layer(), reference_downscale_factor=text)
+    metadata = {"reference_downscale_factor": text, "reference_temporal_scale_factor": text}
+    lora = saved(tmp_path / "a.safetensors", one_layer(), **metadata)
     with pytest.raises(AdapterError, match="reference_downscale_factor"):
         _ = lora.downscale
+    with pytest.raises(AdapterError, match="reference_temporal_scale_factor"):
+        _ = lora.temporal
 
 
 @pytest.mark.parametrize(

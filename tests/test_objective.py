@@ -44,7 +44,7 @@ def test_sigmas_have_the_published_distribution() -> None:
     assert sigma.min() >= 0
     assert sigma.max() <= 1
     assert sigma.median().item() == pytest.approx(0.847, abs=0.006)
-    # 0.3 of the uniform tenth, and N(0,1) below logit(0.3 * (0.9963 - 0.483) + 0.483) - 2.508 = -1.946 of the rest.
+    # 0.3 of the uniform tenth; of the rest, N(0,1) below logit(0.3 * 0.513 + 0.483) - 2.508 = -1.946.
     assert (sigma < 0.3).float().mean().item() == pytest.approx(0.03 + 0.9 * 0.0258, abs=0.005)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lora_tiny import one_layer
 from ltx_tiny import randomise
 from safetensors.torch import load_file
 from tiny_bundle import (
@@ -38,6 +39,7 @@ from castsheet.errors import (
 from castsheet.ltx.checkpoint import write_checkpoint
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.dit import Transformer
+from castsheet.ltx.lora import write
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import Prompt
 from castsheet.reference import Grid, encode_still, read_picture, to_pixels
@@ -146,11 +148,21 @@ def test_sheet_and_action_matter(castsheet):
 def test_first_frame_is_kept(castsheet):
     """Red: the clip does not start with the given picture."""
     picture = tiny_sheet(seed=4).image
-    latents = last_latents(castsheet, first_frame=picture)
     vae = castsheet.models.vae()
     grid = Grid.of(vae, width=WIDTH, height=HEIGHT, frames=FRAMES, fps=24.0)
-    assert torch.equal(latents[:, :, :1], encode_still(vae, to_pixels(read_picture(picture, grid)), 1))
+    for options, crf in (({}, 33), ({"first_frame_crf": 0}, 0)):
+        latents = last_latents(castsheet, first_frame=picture, **options)
+        expected = encode_still(vae, to_pixels(read_picture(picture, grid, crf=crf)), 1)
+        assert torch.equal(latents[:, :, :1], expected)
     assert not torch.equal(latents[:, :, 1:], last_latents(castsheet)[:, :, 1:])
+
+
+def test_a_bundle_can_switch_the_compression_off(bundle, tmp_path):
+    """Red: a model that was trained on clean frames gets compressed ones under every preset."""
+    bucket = {"width": WIDTH, "height": HEIGHT, "frames": FRAMES, "stg_blocks": [1], "first_frame_crf": 0}
+    clean = Castsheet.load(copied(bundle, tmp_path / "clean", bucket=bucket), device="cpu")
+    assert clean.settings("card").first_frame_crf == 0
+    assert clean.settings("card", first_frame_crf=20).first_frame_crf == 20
 
 
 def test_given_noise(castsheet):
@@ -325,6 +337,24 @@ def test_reference_factors_must_agree(bundle, cache, tmp_path):
         both(tiny_sheet(), ACTION)
     half = Castsheet.load(bundle, adapters=files[:1], dtype="fp32", device="cpu", cache_dir=cache)
     assert half(tiny_sheet(), ACTION).sheet.size == (WIDTH // 2, HEIGHT // 2)
+
+
+def test_references_of_another_rate_are_refused(bundle, tmp_path):
+    """Red: an adapter trained on slowed references reads the sheet at positions that it never saw."""
+    transformer = Transformer(TransformerConfig.from_dict(model_config()["transformer"]))
+    write_adapter(tmp_path / "slow.safetensors", transformer, reference_temporal_scale_factor="2")
+    with pytest.raises(AdapterError, match="reference_temporal_scale_factor 2"):
+        Castsheet.load(bundle, adapters=[tmp_path / "slow.safetensors"])
+
+
+def test_adapter_layers_that_are_not_used_are_told(bundle, cache, tmp_path):
+    """Red: half an adapter is dropped without a word on the screen or in the sidecar."""
+    layer = "transformer_blocks.0.audio_attn1.to_q"
+    joint = write(tmp_path / "joint.safetensors", one_layer(layer), {})
+    both = Castsheet.load(bundle, adapters=[joint], dtype="fp32", device="cpu", cache_dir=cache)
+    with pytest.warns(UserWarning, match=f"1 adapter layers.*{layer}"):
+        clip = both(tiny_sheet(), ACTION, steps=1)
+    assert clip.provenance["model"]["adapter_layers_left_out"] == [layer]
 
 
 def test_a_bare_checkpoint_needs_a_text_encoder(bundle, tmp_path):

@@ -191,6 +191,34 @@ def test_p02_without_a_manifest_believes_the_first_half():
     assert rules(lint_prompt(own.format("hero2"), bare)) == [("P02", "error")]
 
 
+@pytest.mark.parametrize(
+    ("action", "strangers"),
+    [
+        ("Ann waves", True),
+        ("then Ann", True),
+        ("Ann walks past the lamp", True),
+        ("the wind moves the leaves", True),
+        ("mara walks", False),
+        ("Mara walks", False),
+        ("the woman waves", False),
+        ("she waves", False),
+        ("everyone runs", False),
+        ("two people talk", False),
+    ],
+)
+def test_p02_an_action_of_strangers(action, strangers):
+    """Red: an action that means nobody of the sheet passes ("Ann waves" on mara's sheet), or a plain one is
+    called wrong."""
+    found = [f for f in lint_prompt(build(sheet(), action), sheet()) if "none of the sheet" in f.message]
+    assert len(found) == strangers
+
+
+@pytest.mark.parametrize("action", ["mara sees The Sun", "mara greets the Moon"])
+def test_p02_capitals_that_are_no_names(action):
+    """Red: ordinary words with a capital are taken for people."""
+    assert rules(lint_prompt(build(sheet(), action), sheet())) == []
+
+
 def test_p02_every_element_is_described_once():
     """Red: an element of the sheet is missing from the prompt, or described twice with two looks."""
     half = "Reference sheet: mara: a woman; mara: a woman in blue; brass_lamp\n\nGenerated video: mara walks"

@@ -12,6 +12,7 @@ from tiny_bundle import CHANNELS, tiny_sheet, vae_config
 
 from castsheet.errors import ImageError, SettingsError
 from castsheet.ltx.vae import VideoVAE
+from castsheet.recompress import recompress
 from castsheet.reference import (
     Grid,
     encode_still,
@@ -146,3 +147,26 @@ def test_first_picture_is_read_on_black(vae, tmp_path):
         read_picture(tmp_path / "absent.png", grid)
     with pytest.raises(SettingsError, match="9 frames"):
         read_picture(tmp_path / "clear.png", Grid.of(vae, width=64, height=32, frames=1, fps=24.0))
+
+
+def test_recompression_is_that_of_a_video():
+    """Red: a first frame stays clean, loses its colours, suffers more from a finer factor, or varies."""
+    picture = tiny_sheet(7, 192, 112).image.resize((192, 112), Image.Resampling.BICUBIC)
+    smooth = picture.resize((24, 14), Image.Resampling.BOX).resize((193, 113), Image.Resampling.BICUBIC)
+    assert recompress(smooth, 0) is smooth
+    before = np.asarray(smooth, dtype=int)[:112, :192]
+    errors = []
+    for crf in (10, 33, 45):
+        after = recompress(smooth, crf)
+        assert after.size == (192, 112)
+        assert after.tobytes() == recompress(smooth, crf).tobytes()
+        errors.append(float(np.abs(np.asarray(after, dtype=int) - before).mean()))
+        assert np.abs(np.asarray(after).mean((0, 1)) - before.mean((0, 1))).max() < 2
+    assert 0 < errors[0] < errors[1] < errors[2] < 20
+
+
+def test_a_picture_that_no_video_can_hold():
+    """Red: an enormous first frame ends in the encoder's traceback."""
+    with pytest.raises(ImageError, match=r"H\.264") as caught:
+        recompress(Image.new("RGB", (40000, 16)), 33)
+    assert "first_frame_crf" in caught.value.remedy

@@ -44,13 +44,14 @@ class Files(_Part):
 
 
 class Bucket(_Part):
-    """Size and rate of the clips that the model was trained on, and its blocks for STG."""
+    """Size, rate and compression of the clips that the model was trained on, and its blocks for STG."""
 
     width: int
     height: int
     frames: int
     fps: float = 24.0
     stg_blocks: tuple[int, ...] | None = None
+    first_frame_crf: int | None = None
 
 
 class Bundle(_Part):

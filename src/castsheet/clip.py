@@ -25,8 +25,9 @@ from castsheet.errors import ImageError, NumericsError, OutputError, SettingsErr
 from castsheet.files import sha256, write_atomic
 
 CRF = 14
-# x264's output depends on the number of threads; a fixed number makes equal frames equal bytes.
-ENCODER_THREADS = 4
+# Equal frames must give equal bytes. x264's output depends on the number of threads, so that is fixed; and
+# with its macroblock tree on it reads memory that nobody wrote, on small pictures at least.
+EXACT = {"threads": "4", "mbtree": "0"}
 SIDECAR_VERSION = 1
 # Sampling rates that AAC can carry.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -179,7 +180,7 @@ def encode(
         with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
             video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-            video.options = {"crf": str(crf), "preset": "medium", "threads": str(ENCODER_THREADS)}
+            video.options = {"crf": str(crf), "preset": "medium", **EXACT}
             context = video.codec_context
             context.flags |= Flags.bitexact
             # Untagged files are read as BT.601 by some players and BT.709 by others: skin tones would shift.
@@ -191,7 +192,7 @@ def encode(
                 sound = container.add_stream("aac", rate=audio_rate, layout="stereo")
                 sound.codec_context.flags |= Flags.bitexact
             for image in frames_FHWC:
-                container.mux(video.encode(_to_yuv(image)))
+                container.mux(video.encode(to_yuv(image)))
             container.mux(video.encode(None))
             if sound is not None and audio_SC is not None:
                 for block in _audio_blocks(audio_SC, audio_rate):
@@ -229,7 +230,8 @@ def read_video(path: Path | str) -> tuple[np.ndarray, float]:
     return np.stack(frames), float(rate)
 
 
-def _to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
+def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
+    """An RGB picture (H, W, 3) uint8 as a BT.709 frame of limited range, 4:2:0."""
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), format="rgb24").reformat(
         format="yuv420p",
         src_colorspace=Colorspace.ITU709,

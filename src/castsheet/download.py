@@ -27,6 +27,8 @@ Role = Literal["checkpoint", "adapter", "text_encoder"]
 Report = Callable[[int], None]  # called with the number of bytes done
 
 GIB = 1 << 30
+# The hub serves no larger file over plain HTTP, which is what makes downloads resumable over restarts here.
+MAX_FILE = 50_000_000_000
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,18 @@ def look_up(wanted: Sequence[Source], folder: Path) -> list[RemoteFile]:
 
 
 def check_space(files: Sequence[RemoteFile], folder: Path) -> int:
-    """Bytes still to be fetched, after making sure that the disk holds them.
+    """Bytes still to be fetched, after making sure that the hub sends them and the disk holds them.
 
     Raises:
-        DownloadError: too little free space.
+        DownloadError: a file above 50 GB, or too little free space.
     """
+    for file in files:
+        if not file.present and file.size > MAX_FILE:
+            raise DownloadError(
+                f"{file.name} has {file.size / GIB:.1f} GiB; the hub sends no file above 50 GB in this way",
+                remedy=f"run `pip install hf_xet` and `hf download {file.source.repo} {file.name} --local-dir"
+                f" {folder}`, or name a smaller file with --file {file.source.role}=NAME",
+            )
     needed = sum(file.missing_bytes for file in files)
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(nearest).free

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
+import re
 import stat
-import struct
-import warnings
-import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
-import numpy as np
 import yaml
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from castsheet.errors import CastsheetError, ImageError, SceneError
+from castsheet.errors import SceneError
 from castsheet.files import write_atomic
+from castsheet.pictures import MAX_PIXELS as MAX_PIXELS
+from castsheet.pictures import MIN_SIDE as MIN_SIDE
+from castsheet.pictures import file_mode
+from castsheet.pictures import load_image as load_image
 
 View = Literal["face", "front", "three-quarter", "side", "back", "detail"]
 VIEWS: tuple[View, ...] = get_args(View)
 
-MIN_SIDE = 16
-# Pillow's own guard against decompression bombs refuses above this as well (twice its warning level).
-MAX_PIXELS = 178_000_000
-
+DEFAULT_LOOK = "default"
+_USE = re.compile(r"^(?P<name>[a-z][a-z0-9_-]*)(@(?P<look>.+))?$")
 _EXAMPLE = "images: {face: ann-face.png, front: ann-front.png}"
-# What a decoder may raise on damaged data, besides OSError.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
 
 
 def _as_views(value: Any) -> Any:
@@ -154,12 +139,20 @@ class Scene(_Part):
     def load(cls, path: Path | str) -> Scene:
         """Read a scene from YAML; picture paths are relative to the file.
 
+        An element may be taken from a library (see `castsheet elements add`): `use: hero@act-2`, with fields
+        beside it that replace the library's. `library:` names its folder; by default, `library` beside
+        the file.
+
         Raises:
             SceneError: naming the file, the field and the remedy.
         """
         path = Path(path)
         raw = _read_yaml(path)
+        library = path.parent / str(raw.pop("library", "library"))
         try:
+            items = raw.get("elements")
+            if isinstance(items, list):
+                raw["elements"] = [_used(index, item, library) for index, item in enumerate(items)]
             scene = cls(**raw)
             elements = tuple(_placed(element, path.parent) for element in scene.elements)
         except SceneError as error:
@@ -181,6 +174,59 @@ class Scene(_Part):
             temporary.write_text(text, encoding="utf-8", newline="\n")
 
         return write_atomic(path, write)
+
+
+def look_folder(name: str, look: str = DEFAULT_LOOK) -> Path:
+    """Where a library keeps an element's look, relative to the library: "act 2", "Act-2", "act2" are one.
+
+    Raises:
+        SceneError: the name or the look has no usable letters.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"([a-z])(?=\d)", r"\1-", look.lower())).strip("-")
+    if not slug or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise SceneError(
+            f"{name}@{look} cannot name an element's look",
+            remedy="use a lower-case letter, then letters, digits, - or _, as in hero@act-2",
+        )
+    return Path(name) / slug
+
+
+def read_element(path: Path) -> tuple[Element, dict[str, Any]]:
+    """An element of a library, its pictures placed, and the library's own fields (`pictures`).
+
+    Raises:
+        SceneError: the file cannot be read, or is no element.
+    """
+    raw = _read_yaml(path)
+    extra = {"pictures": raw.pop("pictures")} if "pictures" in raw else {}
+    try:
+        element = _placed(_element(0, raw), path.parent)
+    except SceneError as error:
+        raise SceneError(f"{path}: {error.what}", remedy=error.remedy) from error
+    return element, extra
+
+
+def _used(index: int, value: Any, library: Path) -> Any:
+    """An element taken from the library by `use`; anything else as it is."""
+    if not isinstance(value, dict) or "use" not in value:
+        return value
+    given = {str(key): item for key, item in value.items()}
+    named = _USE.match(str(given.pop("use")))
+    if named is None:
+        raise SceneError(
+            f"elements[{index}]: field use: {value['use']!r} does not name an element",
+            remedy="write use: hero, or use: hero@act-2 for a look",
+        )
+    file = library / look_folder(named["name"], named["look"] or DEFAULT_LOOK) / "element.yaml"
+    if not file.is_file():
+        raise SceneError(
+            f"elements[{index}]: field use: there is no {value['use']} in the library {library.resolve()}",
+            remedy="see castsheet elements list, or name the folder in the scene's field library:",
+        )
+    element, _ = read_element(file)
+    # The pictures' paths are absolute, because those beside it in the scene file belong to another folder.
+    own = {"images": {view: [path.resolve() for path in paths] for view, paths in element.images.items()}}
+    return {**element.model_dump(), **own, **given}
 
 
 def _element(index: int, value: Any) -> Any:
@@ -209,20 +255,12 @@ def _placed(element: Element, folder: Path) -> Element:
     images = {view: tuple(folder / path for path in paths) for view, paths in element.images.items()}
     for view, paths in images.items():
         for given, path in zip(element.images[view], paths, strict=True):
-            if not stat.S_ISREG(_mode(path)):
+            if not stat.S_ISREG(file_mode(path)):
                 raise SceneError(
                     f"{element.kind} {element.id!r}: field images.{view}: there is no file {given}",
                     remedy=f"correct the path; it is taken relative to {folder.resolve()}",
                 )
     return element.model_copy(update={"images": images})
-
-
-def _mode(path: Path) -> int:
-    """The file's type and permission bits, 0 when there is none or its name is impossible."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):
-        return 0
 
 
 def _plain(element: Element, folder: Path) -> dict[str, Any]:
@@ -290,99 +328,3 @@ def _remedy(model: type[BaseModel], location: list[str], problem: str) -> str:
     if field == "importance":
         return "use a number above 0 and up to 100; 1 is normal, 2 gets about twice the area"
     return f"add a usable {field}"
-
-
-def load_image(path: Path | str) -> Image.Image:
-    """Read a picture of any usual format and mode as 8-bit RGBA, upright and in sRGB.
-
-    Of an animation the first frame is taken. 16-bit and float pictures are brought to 8 bits; float ones
-    are taken as 0..1 when no value exceeds 1, else as 0..255. EXIF orientation is applied.
-
-    Raises:
-        ImageError: not a picture, truncated, a side below 16 px, or more than 178 million pixels.
-    """
-    path = Path(path)
-    try:
-        mode = _mode(path)
-        if not stat.S_ISREG(mode):
-            problem = "is a folder, not a picture" if stat.S_ISDIR(mode) else "does not exist"
-            raise ImageError(f"{path} {problem}", remedy="give the path of a picture file")
-        with warnings.catch_warnings():
-            # Plugins warn of damaged metadata; either the pixels are there, or the load below fails.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                _check_size(path, opened.size)
-                opened.load()
-                return _to_rgba(path, opened)
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path} is not a picture in a known format", remedy="use PNG, JPEG, WebP, GIF, BMP or TIFF"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
-    except MemoryError as error:
-        raise _too_large(path) from error
-    except CastsheetError:
-        raise
-    except _DECODE_ERRORS as error:
-        raise ImageError(
-            f"{path} cannot be read; it is damaged, cut short or protected: {error}",
-            remedy="check its permissions, or export or download the picture again",
-        ) from error
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path)
-    if min(size) < MIN_SIDE:
-        raise ImageError(
-            f"{path} is {width}x{height}; both sides must be at least {MIN_SIDE} px",
-            remedy="use a larger picture, best 512 px or more",
-        )
-
-
-def _too_large(path: Path) -> ImageError:
-    return ImageError(
-        f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels",
-        remedy="scale it down; 4096 px on the long side are plenty",
-    )
-
-
-def _to_rgba(path: Path, image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _to_8_bit(path, image)
-    elif image.mode in ("RGB", "RGBA") and image.info.get("icc_profile"):
-        image = _to_srgb(image)
-    upright = ImageOps.exif_transpose(image)
-    # Modes without a direct way to RGBA (LAB, CMYK, YCbCr, HSV) go through RGB; they carry no alpha.
-    if upright.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
-        upright = upright.convert("RGB")
-    if upright.mode == "La":
-        upright = upright.convert("LA")
-    return upright.convert("RGBA")
-
-
-def _to_8_bit(path: Path, image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ImageError(f"{path} contains NaN or infinity", remedy="export it as an 8-bit PNG")
-    top = float(values.max())
-    if image.mode == "F":
-        scale = 255.0 if top <= 1 else 1.0
-    else:
-        # 32-bit integer pictures are 16-bit ones read by an older plugin, unless their values say otherwise.
-        scale = 1 / 257 if image.mode != "I" or 255 < top <= 65535 else (255 / top if top > 65535 else 1.0)
-    grey = Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
-    grey.info = {key: value for key, value in image.info.items() if key == "exif"}
-    return grey
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Colours as on an sRGB screen; a damaged or foreign profile is ignored, as viewers do."""
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"))
-    except (ImageCms.PyCMSError, OSError):
-        return image
-    return converted if converted is not None else image

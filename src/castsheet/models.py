@@ -18,6 +18,7 @@ from castsheet.ltx.audio import AudioVAE, Vocoder
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.lora import LoRA, merge
+from castsheet.ltx.lora_file import TEMPORAL
 from castsheet.ltx.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
 from castsheet.ltx.vae import VideoVAE
 from castsheet.sampling.denoiser import Contexts
@@ -65,7 +66,7 @@ class Source:
             adapters: LoRA files, with or without a strength; added to the bundle's.
 
         Raises:
-            CheckpointError, AdapterError, TextEncoderError: a file is missing or damaged.
+            CheckpointError, AdapterError, TextEncoderError: a file is missing, damaged or not supported.
             FamilyError: the files belong to different model families.
             SettingsError: the bundle's settings are not sound.
         """
@@ -77,6 +78,7 @@ class Source:
         files = (*(bundle.adapters if bundle is not None else ()), *named)
         opened = tuple(Adapter(LoRA.open(file), strength) for file, strength in files)
         _refuse_other_families(checkpoint, opened)
+        _refuse_slow_references(opened)
         folder = bundle.text_encoder if text_encoder is None and bundle is not None else text_encoder
         if folder is not None and not Path(folder).is_dir():
             raise TextEncoderError(f"{folder} is not a folder", remedy="name a Gemma-3 folder")
@@ -137,6 +139,7 @@ class Models:
     Attributes:
         source: the files.
         device, dtype: where the parts live, in which precision; AdaLN tables and the vocoder stay fp32.
+        left_out: layers of the adapters that the denoiser at hand lacks, for it was opened without audio.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class Models:
         self._audio: tuple[AudioVAE, Vocoder] | None = None
         self._transformer: Transformer | None = None
         self._merged: tuple[Any, ...] = ()
+        self.left_out: tuple[str, ...] = ()
 
     def vae(self) -> VideoVAE:
         """The video VAE."""
@@ -180,9 +184,14 @@ class Models:
             model = self.source.checkpoint.load_transformer(
                 device=self.device, dtype=self.dtype, audio=settings.audio
             )
-            merge(
-                model, list(zip((adapter.lora for adapter in self.source.adapters), strengths, strict=True))
-            )
+            loras = (adapter.lora for adapter in self.source.adapters)
+            self.left_out = merge(model, list(zip(loras, strengths, strict=True)))
+            if self.left_out:
+                warnings.warn(
+                    f"{len(self.left_out)} adapter layers belong to the audio half and are left out, such as"
+                    f" {self.left_out[0]}; run with audio to use them",
+                    stacklevel=2,
+                )
             self._transformer, self._merged = model, wanted
         return self._transformer
 
@@ -281,4 +290,15 @@ def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) 
             raise FamilyError(
                 f"{adapter.lora.path} is an adapter for {adapter.lora.family}, {checkpoint.path} is {family}",
                 remedy=f"use an adapter made for {family}",
+            )
+
+
+def _refuse_slow_references(adapters: Sequence[Adapter]) -> None:
+    """A sheet stands still at the clip's own rate; another rate has other positions in time."""
+    for adapter in adapters:
+        if adapter.lora.temporal != 1:
+            raise AdapterError(
+                f"{adapter.lora.path} reads references of 1/{adapter.lora.temporal} of the clip's frame rate"
+                f" ({TEMPORAL} {adapter.lora.temporal}), which is not supported",
+                remedy="use an adapter trained on references of the clip's own rate",
             )

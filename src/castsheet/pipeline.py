@@ -234,7 +234,9 @@ class Castsheet:
         width, height, downscale = settings.width, settings.height, self.models.source.downscale
         grid = Grid.of(vae, width=width, height=height, frames=settings.frames, fps=settings.fps)
         picture = sheet.conditioning_image(*reference_size(vae, width, height, downscale))
-        opening = None if first_frame is None else read_picture(first_frame, grid)
+        opening = None
+        if first_frame is not None:
+            opening = read_picture(first_frame, grid, crf=settings.first_frame_crf)
         guide = make_guide(settings)
         with stages("text"):
             texts = [words.text, settings.negative_prompt] if guide.wants("uncond") else [words.text]
@@ -288,7 +290,7 @@ class Castsheet:
             "prompt": words.text,
             "sheet": {"sha256": sheet.sha256, "name": None if sheet.path is None else sheet.path.name},
             "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
-            "model": source.record(settings),
+            "model": {**source.record(settings), "adapter_layers_left_out": list(self.models.left_out)},
             "device": str(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
         }

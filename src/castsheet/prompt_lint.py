@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from castsheet.errors import PromptError
 from castsheet.prompt import FORMATS, HEADINGS, Prompt, PromptFormat, mentions, parse
@@ -13,6 +14,7 @@ from castsheet.sheet.manifest import ElementNote, Sheet
 
 ENCODER_TOKENS = 1024  # the text encoder reads no further; English takes about 1.3 tokens a word
 LONG_WORDS = 700
+MAX_PEOPLE = 2
 
 _IDENTIFIER = re.compile(
     r"(?<![\w@.-])(?:@[A-Za-z][\w-]*"  # @hero
@@ -25,11 +27,28 @@ _ADJECTIVE = re.compile(r"(ian|ean|ese|ish|ic)$")
 _NO_NAMES = re.compile(
     r"((mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|june|july|august"
     r"|(septem|octo|novem|decem)ber|christmas|easter|halloween"
+    r"|the|and|but|for|with|she|they|his|her|its|sun|moon|earth"
     r"|close|closeup|wide|medium|long|shot|camera|static|tracking|slow|motion|scene|cut)",
     re.IGNORECASE,
 )
+# Words by which an action can mean a character of the sheet without its name.
+_ANYBODY = re.compile(
+    r"\b(he|she|they|it|him|hers?|them|his|their|its|who|every(one|body)|both|all|m[ae]n|wom[ae]n|boys?|girls?"
+    r"|person|people|child|children|characters?|figures?|couple|crowd|group|duo|trio)\b",
+    re.IGNORECASE,
+)
+_LINKS = frozenset(("the", "and", "with", "for", "from", "over", "under", "into", "that", "who", "has"))
 _TYPOGRAPHY = re.compile(
     r"\b(text|logos?|watermarks?|captions?|subtitles?|typography|lettering)\b", re.IGNORECASE
+)
+_CUT = re.compile(
+    r"\b(?:hard |smash |jump |match )?cuts? (?:back )?to\b|\bcut\s*[:.]"
+    r"|\b(?:next|second|third|new|another) shot\b|\b(?:shot|scene) [2-9]\b",
+    re.IGNORECASE,
+)
+_SOMEBODY = re.compile(
+    r"\b(?:he|she|him|her|his|hers|the (?:wo)?man|the boy|the girl|the person|the hero(?:ine)?)\b",
+    re.IGNORECASE,
 )
 _MARKUP = re.compile(r"\*\*|^[ \t]*#{1,6}[ \t]|^[ \t]*[-*][ \t]", re.MULTILINE)
 _POSITION = re.compile(
@@ -137,14 +156,11 @@ def _unknown_names(subject: _Subject) -> Iterator[Fault]:
     for note in subject.notes:
         known |= _words(note.description) | {_plain(note.id)} | _words(note.id.replace("_", " "))
     known |= set(re.findall(r"\b[a-zß-ÿ]+\b", action))
-    words = re.findall(r"[^\W\d_]+", action)
-    if sum(word[0].isupper() for word in words) > len(words) / 2:
+    sentences = re.split(r"[.!?:;\n\"()\u2013\u2014\u201c\u201d]+", action)
+    inside = [word for sentence in sentences for word in re.findall(r"@?[\w]+", sentence)[1:]]
+    if sum(word[0].isupper() for word in inside) > len(inside) / 2:
         return  # a headline: its capitals tell nothing
-    found: dict[str, None] = {}
-    for sentence in re.split(r"[.!?:;\n\"()\u2013\u2014\u201c\u201d]+", action):
-        inside = re.findall(r"@?[\w]+", sentence)[1:]
-        found |= dict.fromkeys(w for w in inside if _NAME.fullmatch(w) and not _ADJECTIVE.search(w))
-    for name in found:
+    for name in dict.fromkeys(w for w in inside if _NAME.fullmatch(w) and not _ADJECTIVE.search(w)):
         if _plain(name) not in known and not _NO_NAMES.fullmatch(name):
             yield Fault(
                 f"the action names {name!r}, which neither the sheet nor the first half knows: "
@@ -152,6 +168,22 @@ def _unknown_names(subject: _Subject) -> Iterator[Fault]:
                 f"add {name} to the scene, or call it by its identifier",
                 severity="warning",
             )
+
+
+def _nobody_of_the_sheet(subject: _Subject) -> Iterator[Fault]:
+    """An action whose people are all strangers ("Ann waves"): nobody's identifier, description or pronoun."""
+    people = [note for note in subject.notes if note.kind == "character"]
+    spoken = set(re.findall(r"[^\W\d_]+", subject.prompt.action.lower()))
+    for note in people:
+        told = re.findall(r"[^\W\d_]{3,}", f"{note.id} {note.description}".lower().replace("_", " "))
+        if spoken & (set(told) - _LINKS) or _plain(note.id) in _words(subject.prompt.action):
+            return
+    if people and not _ANYBODY.search(subject.prompt.action):
+        names = ", ".join(note.id for note in people)
+        yield Fault(
+            f"the action names none of the sheet's characters ({names})",
+            f"say what they do by their identifiers, for example {people[0].id!r}",
+        )
 
 
 @rule("P02", "every element is described once, and the prompt names no other", "warning")
@@ -176,6 +208,47 @@ def elements_are_bound(subject: _Subject) -> Iterator[Fault]:
             )
     yield from _unknown_identifiers(subject)
     yield from _unknown_names(subject)
+    yield from _nobody_of_the_sheet(subject)
+
+
+def _called(action: str, ids: Sequence[str]) -> list[int]:
+    """Where the action names one of the identifiers; underscores may be written as spaces."""
+    names = "|".join(re.escape(id).replace("_", r"[_\s]") for id in sorted(ids, key=len, reverse=True))
+    return [m.start() for m in re.finditer(rf"(?<![\w-])@?(?:{names})(?![\w-])", action, re.IGNORECASE)]
+
+
+@rule("P03", "people are named at first use and after every cut", "warning")
+def people_are_named(subject: _Subject) -> Iterator[Fault]:
+    """No "he", "she" or "the woman" in a shot before one of the sheet's characters was named in it. Cuts are
+    seen where the action says so ("cut to", "next shot", "shot 2"); whom a pronoun means is not."""
+    people = [note.id for note in subject.notes if note.kind == "character"]
+    if not people:
+        return
+    starts = [0, *(cut.end() for cut in _CUT.finditer(subject.prompt.action))]
+    for number, (start, stop) in enumerate(pairwise([*starts, None]), 1):
+        shot = subject.prompt.action[start:stop]
+        vague = _SOMEBODY.search(shot)
+        named = _called(shot, people)
+        if vague is None or any(at <= vague.end() for at in named):
+            continue
+        when = "the action" if number == 1 else f"shot {number}, after the cut,"
+        yield Fault(
+            f"{when} says {vague.group()!r} before it names anyone (on the sheet: {', '.join(people)})",
+            f"write the identifier there, e.g. {people[0]!r}: the model does not remember whom it showed",
+            element=people[0] if len(people) == 1 else None,
+        )
+
+
+@rule("P05", "no more than two people", "warning")
+def few_people(subject: _Subject) -> Iterator[Fault]:
+    """Users of this adapter report that looks are mixed up between three people and more."""
+    people = [note.id for note in subject.notes if note.kind == "character"]
+    if len(people) > MAX_PEOPLE:
+        yield Fault(
+            f"{len(people)} people on the sheet ({', '.join(people)}; limit {MAX_PEOPLE}): "
+            f"their looks tend to be mixed up",
+            "make clips with two of them at a time",
+        )
 
 
 @rule("P04", "plain prose without labels, and no words that ask for lettering", "warning")

@@ -21,6 +21,7 @@ from castsheet.elements import load_image
 from castsheet.errors import SettingsError
 from castsheet.ltx.rope import video_bounds
 from castsheet.ltx.vae import VideoVAE
+from castsheet.recompress import recompress
 from castsheet.sheet.manifest import Sheet
 
 
@@ -109,11 +110,14 @@ def to_pixels(image: Image.Image) -> Tensor:
     return array_HWC.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def read_picture(given: Image.Image | Path | str, grid: Grid) -> Image.Image:
+def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -> Image.Image:
     """A picture for a clip to start with, at the clip's size; black where it is transparent.
 
+    Args:
+        crf: H.264 rate factor at which it is compressed once, at its own size; 0 leaves it as it is.
+
     Raises:
-        ImageError: it cannot be read.
+        ImageError: it cannot be read, or not be compressed.
         SettingsError: the clip has one latent frame only, so that nothing would be left to make.
     """
     if grid.frames < 2:
@@ -124,6 +128,7 @@ def read_picture(given: Image.Image | Path | str, grid: Grid) -> Image.Image:
     rgba = (given if isinstance(given, Image.Image) else load_image(Path(given))).convert("RGBA")
     picture = Image.new("RGB", rgba.size)
     picture.paste(rgba, mask=rgba.getchannel("A"))
+    picture = recompress(picture, crf)
     return Sheet(picture).conditioning_image(grid.width * grid.scale[2], grid.height * grid.scale[1])
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from castsheet import __version__
-from castsheet.cli import machine, make
+from castsheet.cli import check, elements, judge, machine, make, train
 from castsheet.errors import CastsheetError
 
 app = typer.Typer(
@@ -25,8 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (make.demo, make.sheet, make.lint, make.generate):
+for command in (make.demo, make.sheet, check.lint, check.split, make.generate, judge.judge):
     app.command(rich_help_panel="Sheets and clips")(command)
+app.add_typer(elements.app, name="elements", rich_help_panel="Sheets and clips")
+for command in (train.encode, train.train):
+    app.command(rich_help_panel="Training")(command)
 for command in (machine.inspect, machine.doctor, machine.download):
     app.command(rich_help_panel="Models and this machine")(command)
 

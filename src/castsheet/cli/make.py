@@ -1,8 +1,7 @@
-"""Commands that make things and check them: demo, sheet, lint, generate."""
+"""Commands that make things: demo, sheet, generate."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +42,9 @@ def sheet(
     gutter: Annotated[
         int | None, typer.Option(help="Black between panels, in sheet pixels.", show_default="to scale")
     ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Also write the sheet with its elements' names beside it.")
+    ] = None,
 ) -> None:
     """Compose a scene's reference sheet."""
     from castsheet.cli import show
@@ -50,35 +52,15 @@ def sheet(
     from castsheet.progress import stderr_console
     from castsheet.sheet.compose import compose
     from castsheet.sheet.lint import lint_sheet
+    from castsheet.sheet.preview import save_preview
 
     composed = compose(Scene.load(scene), output=read_size(output), scale=scale, grid=grid, gutter=gutter)
     png, manifest = composed.save(out)
+    made = {"sheet": png, "manifest": manifest}
+    if preview is not None:
+        made["preview"] = save_preview(composed, preview)
     show.findings(lint_sheet(composed), stderr_console(), brief=True)
-    show.paths(sheet=png, manifest=manifest)
-
-
-def lint(
-    source: Source,
-    prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt to check as well.")] = None,
-    output: Annotated[str | None, typer.Option("--output", help="Size of the clip, WIDTHxHEIGHT.")] = None,
-    grid: Annotated[int | None, typer.Option(help="Pixels a latent token spans; 16 for mini.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-) -> None:
-    """Check a sheet and a prompt. Exit code: 0 all well, 1 warnings, 2 errors."""
-    from castsheet.cli import show
-    from castsheet.cli.sources import check, load_source
-    from castsheet.progress import stdout_console
-    from castsheet.provenance import dump
-    from castsheet.sheet.findings import exit_code, worst
-
-    size = read_size(output) if output else None
-    found = check(load_source(source), prompt=prompt, output=size, grid=grid)
-    if as_json:
-        report = {"source": source, "worst": worst(found), "findings": [one.to_dict() for one in found]}
-        sys.stdout.write(dump(report))
-    else:
-        show.findings(found, stdout_console())
-    raise typer.Exit(exit_code(found))
+    show.paths(**made)
 
 
 @with_settings

@@ -112,14 +112,15 @@ def settle(request: Request, source: Scene | Sheet) -> Plan:
     """
     scene = source if isinstance(source, Scene) else None
     stated = dict(scene.settings) if scene else {}
+    stated.pop("layout", None)  # the sheet's own settings; `compose` has read them
     name, seed = stated.pop("preset", None), stated.pop("seed", 0)
     if not (name is None or isinstance(name, str)) or type(seed) is not int:
         raise SettingsError(
             f"{request.source}: settings: preset = {name!r}, seed = {seed!r}",
             remedy="give the preset's name and a whole number",
         )
-    action = request.action or (scene.action if scene else "")
-    if not action and request.prompt is None:
+    action = request.action if request.action is not None else (scene.action if scene else "")
+    if not action.strip() and request.prompt is None:
         raise PromptError(
             "nothing says what happens in the clip",
             remedy='add --action "...", or an action: line to the scene file',

@@ -57,6 +57,7 @@ SETTINGS: dict[str, Setting] = {
     "audio_guidance": Setting(float, "Guidance by the prompt for the sound."),
     "lora_strength": Setting(float, "Strength of adapters that were given none."),
     "reference_strength": Setting(float, "1 shows the sheet clean; less shows it with noise."),
+    "first_frame_crf": Setting(int, "Compression that a first frame goes through, as in training; 0: none."),
     "negative_prompt": Setting(str, "What guidance steers away from."),
     "prompt_format": Setting(str, "prose, inline or markdown."),
     "audio": Setting(bool, "Make sound too; the model must have it."),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.layers import Attention, FeedForward, add_gated, clip_segments, modulate, rms
 from castsheet.ltx.rope import Rope
@@ -47,7 +48,7 @@ class Conditions:
     context_BLD: Tensor
     rope: Rope
     segments: tuple[int, ...]
-    bias_TT: Tensor | None
+    bias_TT: Tensor | TokenBias | None
     cross: CrossConditions | None = None
 
 

@@ -8,7 +8,7 @@ Legend: B batch, T tokens, L context tokens, C or D channels, S segments, R rows
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.block import Block, Conditions, CrossConditions, new_table
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.layers import AdaLNSingle, clip_segments, modulate
@@ -37,7 +38,7 @@ class Stream:
         timesteps_BS: sigma of each segment in [0, 1]; 0 for a clean reference.
         sigma_B: sigma of the sample, which modulates text and the gates between the streams.
         cross_rope: temporal tables of the attentions between the streams.
-        bias_TT: added to the self-attention's logits.
+        bias_TT: added to the self-attention's logits: a matrix, or one strength a token.
     """
 
     tokens_BTC: Tensor
@@ -47,7 +48,7 @@ class Stream:
     timesteps_BS: Tensor
     sigma_B: Tensor
     cross_rope: Rope | None = None
-    bias_TT: Tensor | None = None
+    bias_TT: Tensor | TokenBias | None = None
 
     def __post_init__(self) -> None:
         batch, tokens = self.tokens_BTC.shape[:2]
@@ -68,6 +69,21 @@ class Output:
 
     video_BTC: Tensor
     audio_BTC: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One evaluation within a guided step; the arguments are those of `Transformer.forward`."""
+
+    video: Stream
+    audio: Stream | None = None
+    stg_blocks: Collection[int] = ()
+    stg_audio: bool = False
+    isolate: bool = False
+
+    def same_inputs(self, other: Pass) -> bool:
+        """Whether both enter the first block alike."""
+        return self.video is other.video and self.audio is other.audio and self.isolate == other.isolate
 
 
 @dataclass(frozen=True)
@@ -156,14 +172,46 @@ class Transformer(nn.Module):
         Raises:
             ValueError: as `forward`; also when `stg_blocks` is empty.
         """
-        perturbed = self._perturbed(stg_blocks)
-        if not perturbed:
+        if not stg_blocks:
             raise ValueError("forward_pair needs at least one block to perturb")
-        branch, end = min(perturbed), self.config.layers
-        shared = self._enter(video, audio, isolate, av_timesteps)
-        shared = self._run(shared, 0, branch, frozenset(), stg_audio, keep)
-        plain = self._run(shared, branch, end, frozenset(), stg_audio, keep)
-        return self._leave(plain), self._leave(self._run(shared, branch, end, perturbed, stg_audio, keep))
+        passes = (
+            Pass(video, audio, isolate=isolate),
+            Pass(video, audio, stg_blocks, stg_audio, isolate),
+        )
+        plain, perturbed = self.forward_passes(passes, av_timesteps=av_timesteps, keep=keep)
+        return plain, perturbed
+
+    def forward_passes(
+        self, passes: Sequence[Pass], *, av_timesteps: AVTimesteps = "own", keep: int | None = None
+    ) -> tuple[Output, ...]:
+        """What one call of `forward` for each pass gives, bit for bit.
+
+        All passes go through a block before the next block is asked for, so that weights which are streamed
+        in are fetched once. Passes with the same inputs share the blocks up to the first that is perturbed in
+        one of them only. They are not batched: at the trained size one sample fills the chip.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        perturbed = [self._perturbed(one.stg_blocks) for one in passes]
+        flows: list[_Flow] = []
+        shared: list[tuple[int, int]] = []  # (the pass that a pass follows, up to which block)
+        for number, one in enumerate(passes):
+            twin = next((i for i in range(number) if one.same_inputs(passes[i])), number)
+            apart = perturbed[number] ^ perturbed[twin]
+            if one.stg_audio != passes[twin].stg_audio:
+                apart = perturbed[number] | perturbed[twin]
+            shared.append((twin, 0 if twin == number else min(apart, default=self.config.layers)))
+            entered = (one.video, one.audio, one.isolate, av_timesteps)
+            flows.append(self._enter(*entered) if twin == number else flows[twin])
+        for index in range(self.config.layers):
+            for number, (twin, branch) in enumerate(shared):
+                if index < branch:
+                    flows[number] = flows[twin]
+                    continue
+                audio_too = passes[number].stg_audio
+                flows[number] = self._run(flows[number], index, index + 1, perturbed[number], audio_too, keep)
+        return tuple(self._leave(flow) for flow in flows)
 
     def _perturbed(self, stg_blocks: Collection[int]) -> frozenset[int]:
         outside = sorted(index for index in stg_blocks if not 0 <= index < self.config.layers)

@@ -14,13 +14,13 @@ from castsheet.ltx import keys
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.folder import is_diffusers_folder
 from castsheet.ltx.header import Entry, read_header, read_json
-from castsheet.ltx.lora_file import DOWNSCALE, LoRA
+from castsheet.ltx.lora_file import DOWNSCALE, TEMPORAL, LoRA
 from castsheet.ltx.vae import diffusers_settings
 
 Kind = Literal["checkpoint", "fp8", "diffusers folder", "ic-lora", "lora", "gemma folder", "unknown"]
 
 _FACTOR = re.compile(r"\.lora_(?:A|B|down|up)\.")
-_REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", "reference_temporal_scale_factor")
+_REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", TEMPORAL)
 _PART_NAMES = {
     "transformer": "denoiser",
     "connectors": "text connectors",
@@ -173,6 +173,8 @@ def _adapter(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entr
         if len(adapter.ranks) > 1:
             problems.append(f"modules of different ranks: {', '.join(map(str, adapter.ranks))}")
         _ = lora.downscale  # read for its error: a garbled factor
+        if lora.temporal != 1:
+            problems.append(f"{TEMPORAL} is {lora.temporal}; references of other rates are not supported")
     except AdapterError as error:
         problems.append(error.what)
     return _report(

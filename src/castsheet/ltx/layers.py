@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from castsheet.ltx import rope as rotary
+from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.rope import Rope
 
 
@@ -76,6 +77,7 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, query_dim)])
         self.to_gate_logits = nn.Linear(query_dim, heads)
+        self.joint: nn.Module | None = None  # all projections of one input in one product; see ltx/fast.py
 
     def forward(
         self,
@@ -83,26 +85,42 @@ class Attention(nn.Module):
         context_BLD: Tensor,
         rope: Rope | None = None,
         key_rope: Rope | None = None,
-        bias_TL: Tensor | None = None,
+        bias_TL: Tensor | TokenBias | None = None,
         values_only: bool = False,
     ) -> Tensor:
-        v_BLC = self.to_v(context_BLD)
         if values_only:
-            out_BTHD = v_BLC[:, : x_BTC.shape[1]].unflatten(-1, (self.heads, -1))
+            v_BTC = self.to_v(context_BLD[:, : x_BTC.shape[1]])
+            out_BTHD = v_BTC.unflatten(-1, (self.heads, -1))
         else:
+            q_BTC, k_BLC, v_BLC = self._project(x_BTC, context_BLD)
             v_BHLD = self._split(v_BLC)
-            q_BHTD = self._split(self.q_norm(self.to_q(x_BTC)))
-            k_BHLD = self._split(self.k_norm(self.to_k(context_BLD)))
+            q_BHTD = self._split(self.q_norm(q_BTC))
+            k_BHLD = self._split(self.k_norm(k_BLC))
             if rope is not None:
                 q_BHTD = rotary.apply(q_BHTD, rope)
                 k_BHLD = rotary.apply(k_BHLD, key_rope or rope)
-            bias = None if bias_TL is None else bias_TL.to(v_BHLD.dtype)
-            out_BTHD = F.scaled_dot_product_attention(q_BHTD, k_BHLD, v_BHLD, attn_mask=bias).transpose(1, 2)
+            out_BTHD = _attend(q_BHTD, k_BHLD, v_BHLD, bias_TL).transpose(1, 2)
         gate_BTH = 2.0 * torch.sigmoid(self.to_gate_logits(x_BTC))
         return self.to_out[0]((out_BTHD * gate_BTH[..., None]).flatten(2))
 
+    def _project(self, x_BTC: Tensor, context_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, before norm and RoPE."""
+        if self.joint is None:
+            return self.to_q(x_BTC), self.to_k(context_BLD), self.to_v(context_BLD)
+        if x_BTC is context_BLD:
+            return self.joint(x_BTC).chunk(3, dim=-1)
+        k_BLC, v_BLC = self.joint(context_BLD, queries=False).chunk(2, dim=-1)
+        return self.to_q(x_BTC), k_BLC, v_BLC
+
     def _split(self, x_BTC: Tensor) -> Tensor:
         return x_BTC.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _attend(q_BHTD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, bias_TL: Tensor | TokenBias | None) -> Tensor:
+    if isinstance(bias_TL, TokenBias):
+        return bias_TL.attend(q_BHTD, k_BHLD, v_BHLD)
+    bias = None if bias_TL is None else bias_TL.to(v_BHLD.dtype)
+    return F.scaled_dot_product_attention(q_BHTD, k_BHLD, v_BHLD, attn_mask=bias)
 
 
 class GELUProjection(nn.Module):

@@ -24,6 +24,7 @@ from castsheet.errors import AdapterError
 from castsheet.files import write_atomic
 
 DOWNSCALE = "reference_downscale_factor"
+TEMPORAL = "reference_temporal_scale_factor"
 
 FAMILY = "ltx-2.3"
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
@@ -128,14 +129,26 @@ class LoRA:
         Raises:
             AdapterError: the metadata's value is not a whole number from 1 to 64.
         """
-        text = self.metadata.get(DOWNSCALE, "1")
+        return self._factor(DOWNSCALE)
+
+    @property
+    def temporal(self) -> int:
+        """How many target frames one frame of the reference spans; 1 when the file does not say.
+
+        Raises:
+            AdapterError: the metadata's value is not a whole number from 1 to 64.
+        """
+        return self._factor(TEMPORAL)
+
+    def _factor(self, key: str) -> int:
+        text = self.metadata.get(key, "1")
         try:
             value = float(text)
         except ValueError:
             value = math.nan
         if not (1 <= value <= 64 and value == int(value)):
             raise AdapterError(
-                f"{self.path}: {DOWNSCALE} is {text!r}, not a whole number of at least 1",
+                f"{self.path}: {key} is {text!r}, not a whole number of at least 1",
                 remedy="correct the file's metadata, or ask its author for the factor it was trained with",
             )
         return int(value)

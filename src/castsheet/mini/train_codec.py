@@ -43,7 +43,7 @@ def start_near_linear(vae: VideoVAE) -> None:
 
 
 def train_codec(
-    corpus: Corpus, budget: Budget, *, batch: int, device: str, log: Log, rate: float = 7e-4, seed: int = 42
+    corpus: Corpus, budget: Budget, *, batch: int, device: str, log: Log, rate: float = 4e-4, seed: int = 42
 ) -> VideoVAE:
     """Train from scratch on whatever samples the corpus holds so far, then set the latent statistics."""
     torch.manual_seed(seed)

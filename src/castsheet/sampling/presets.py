@@ -34,6 +34,8 @@ class Preset:
         stg_blocks: blocks whose self-attention the STG pass replaces by its values.
         lora_strength: for adapters that were loaded without a strength of their own.
         reference_strength: 1 keeps the sheet clean; s < 1 shows it at noise level (1 - s) * sigma.
+        first_frame_crf: H.264 rate factor at which a given first frame is compressed once, as the official
+            LTX-2.3 pipeline does; 0 leaves it as it is.
         negative_prompt: what guidance steers away from; unused at guidance 1.
         prompt_format: layout of the two-part prompt; see prompt.py.
         audio: sample sound jointly (the checkpoint must have audio).
@@ -55,6 +57,7 @@ class Preset:
     audio_guidance: float = 7.0
     lora_strength: float = 1.4
     reference_strength: float = 1.0
+    first_frame_crf: int = 33
     negative_prompt: str = NEGATIVE_PROMPT
     prompt_format: PromptFormat = "prose"
     audio: bool = False
@@ -95,6 +98,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "audio_guidance": (-50.0, 50.0),
     "lora_strength": (-10.0, 10.0),
     "reference_strength": (0.0, 1.0),
+    "first_frame_crf": (0, 51),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(ScheduleKind),

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from castsheet.elements import Scene
-from castsheet.sheet.layout import Layout, plan, wishes
+from castsheet.elements import Element, Scene
+from castsheet.sheet.layout import Layout, canvas_size, plan, wishes
 from castsheet.sheet.manifest import Box, ElementNote, Panel, PanelView, Sheet, Side, Source
-from castsheet.sheet.sources import Artwork, Piece, artworks
+from castsheet.sheet.pins import read_pins
+from castsheet.sheet.sources import Artwork, Picture, Piece, artworks, open_picture, shown_paths, unused_paths
 
 # Pillow first shrinks by whole factors while more than this remains to be filtered; the error is invisible.
 _REDUCING_GAP = 3.0
+# Pictures keep so many px of their long side for each px of the sheet's. A place may fill the sheet; a figure
+# without a picture of its face lends the close-up its upper quarter; no other panel gets so large.
+REACH, NEAR_REACH = 0.85, 1.25
 
 
 def compose(
@@ -23,41 +31,68 @@ def compose(
     scale: int = 2,
     grid: int = 32,
     gutter: int | None = None,
+    cache: Path | None = None,
 ) -> Sheet:
     """Plan and render the reference sheet of a scene, on black and without text.
+
+    `scene.settings["layout"]` may pin panels (see `pins.read_pins`).
 
     Args:
         output: conditioning width and height in px, multiples of `grid`.
         scale: sheet px per conditioning px; composing at twice the size keeps edges clean.
         grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
         gutter: px on the sheet; by default 16 px per 896 px of the short side.
+        cache: folder where large pictures are kept at the size that is needed; None keeps nothing.
 
     Raises:
         ImageError: a picture cannot be read, or shows nothing.
-        LayoutError: the panels do not fit.
+        LayoutError: the sizes are not usable, or the panels do not fit.
+        OutputError: the cache cannot be written.
     """
-    art: dict[tuple[str, PanelView], Artwork] = {}
-    unused: list[str] = []
+    canvas = canvas_size(output, scale, grid)  # an impossible size is told before any picture is read
+    pins = read_pins(scene.settings.get("layout"), canvas)
+    art: dict[tuple[str, PanelView], tuple[Artwork, ...]] = {}
+    pictures = _opened(scene, max(canvas), cache)
     for element in scene.elements:
-        found, left_out = artworks(element)
-        art.update({(element.id, view): work for view, work in found.items()})
-        unused.extend(path.as_posix() for path in left_out)
-    wanted = wishes(scene, {key: (work.width, work.height) for key, work in art.items()})
-    layout = plan(wanted, output=output, scale=scale, grid=grid, gutter=gutter)
+        found = artworks(element, pictures[element.id])
+        art.update({(element.id, view): works for view, works in found.items()})
+    wanted = wishes(scene, {key: [work.shape for work in works] for key, works in art.items()})
+    layout = plan(wanted, output=output, scale=scale, grid=grid, gutter=gutter, pins=pins)
     image = Image.new("RGB", layout.canvas)
     panels = []
-    for wish, box in zip(wanted, layout.boxes, strict=True):
+    for wish, box, variant in zip(wanted, layout.boxes, layout.variants, strict=True):
         may_crop = wish.min_aspect < wish.max_aspect
-        sources = _render(image, art[wish.element, wish.view], box, crop=may_crop)
+        sources = _render(image, art[wish.element, wish.view][variant], box, crop=may_crop)
         panels.append(Panel(wish.element, wish.kind, wish.view, box, sources))
     notes = tuple(ElementNote(e.id, e.kind, e.description, e.importance) for e in scene.elements)
-    settings = _settings(layout, scale, grid) | {"unused": unused}
+    unused = [path.as_posix() for element in scene.elements for path in unused_paths(element)]
+    settings = _settings(layout, scale, grid) | {"pinned": sorted(pins), "unused": unused}
     return Sheet(image, tuple(panels), notes, output, settings)
+
+
+def _opened(scene: Scene, side: int, cache: Path | None) -> dict[str, dict[Path, Picture]]:
+    """The pictures that panels show, by element; read in threads, as Pillow decodes without the lock."""
+    wanted = [(element, path) for element in scene.elements for path in dict.fromkeys(shown_paths(element))]
+
+    def read(one: tuple[Element, Path]) -> Picture:
+        element, path = one
+        near = element.kind == "location" or (element.kind == "character" and "face" not in element.images)
+        reach = round((NEAR_REACH if near else REACH) * side)
+        return open_picture(path, free=element.kind != "location", reach=reach, cache=cache)
+
+    found: dict[str, dict[Path, Picture]] = {element.id: {} for element in scene.elements}
+    # Each thread holds one decoded picture; more than four of 178 million pixels would exhaust a machine.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        for (element, path), picture in zip(wanted, pool.map(read, wanted), strict=True):
+            found[element.id][path] = picture
+    return found
 
 
 def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:
     """The planner's settings and result, JSON values only; `cells` are in the order of the panels."""
     score = dataclasses.asdict(layout.score)
+    if not math.isfinite(layout.score.enlarged):
+        score["enlarged"] = None  # without limit, which JSON cannot say as a number
     return {
         "scale": scale,
         "grid": grid,
@@ -92,7 +127,7 @@ def _draw(image: Image.Image, piece: Piece, place: Box, *, crop: bool) -> Source
     return Source(
         path=picture.path.as_posix(),
         sha256=picture.sha256,
-        scale=round(place.h / h, 6),
+        scale=round(place.h / (h * picture.reduced), 6),
         crop=round(1 - w * h / picture.figure.area, 6),
         clipped=tuple(side for side in picture.clipped if side in _reached(part, picture.figure)),
     )

@@ -11,12 +11,23 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from statistics import median
 
-from castsheet.sheet import lint_image
+from castsheet.sheet import lint_content, lint_image
 from castsheet.sheet.findings import RULES, Fault, Finding, Rule, Severity, exit_code, family, rule, worst
-from castsheet.sheet.lint_image import Subject
+from castsheet.sheet.lint_image import Readers, Subject
 from castsheet.sheet.manifest import Box, Sheet
 
-__all__ = ["RULES", "Finding", "Rule", "Severity", "exit_code", "lint_image", "lint_sheet", "worst"]
+__all__ = [
+    "RULES",
+    "Finding",
+    "Readers",
+    "Rule",
+    "Severity",
+    "exit_code",
+    "lint_content",
+    "lint_image",
+    "lint_sheet",
+    "worst",
+]
 
 GUTTER = (0.008, 0.02)  # of the short side
 MIN_PANEL_AREA = 0.04
@@ -27,7 +38,11 @@ DEFAULT_GRID = 32  # pixels a latent token of the full-size model
 
 
 def lint_sheet(
-    sheet: Sheet, *, output: tuple[int, int] | None = None, grid: int | None = None
+    sheet: Sheet,
+    *,
+    output: tuple[int, int] | None = None,
+    grid: int | None = None,
+    readers: Readers | None = None,
 ) -> list[Finding]:
     """Run every sheet rule.
 
@@ -35,12 +50,13 @@ def lint_sheet(
         sheet: what to check; a bare image has no panels and is checked by its pixels only.
         output: width and height of the video; default: the size that the sheet was composed for.
         grid: pixels a latent token at that size; default: the one that the sheet was laid out for, or 32.
+        readers: models that read text and find faces; None leaves out what needs one. `Readers()` says so.
     """
     # A bare picture was composed for nothing that is known, so it is held against the full-size model.
     output = output or (sheet.output if sheet.panels else DEFAULT_OUTPUT)
     told = sheet.layout.get("grid")
     known = told if type(told) is int and told > 0 else DEFAULT_GRID
-    subject = Subject(sheet, output, grid or known)
+    subject = Subject(sheet, output, grid or known, readers)
     return [finding for check in family("S") for finding in check(subject)]
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from castsheet.sheet.faces import Face, FaceDetector
 from castsheet.sheet.findings import Fault, rule
-from castsheet.sheet.manifest import Box, Sheet
+from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.ocr import TextLine, TextReader
 from castsheet.sheet.regions import (
     MAX_SEPARATOR,
     colour_distance,
@@ -23,27 +25,62 @@ from castsheet.sheet.regions import (
 )
 
 BLACK = 8  # luma, of 255
+SURE_TEXT = 0.8  # the reader's score; folds and twigs that look like letters get less
 LIGHT = 64  # no camera noise explains a background as light as this
 SAME_HASH = 4  # bits of 64
 SAME_COLOUR = 12.0  # of 255: two people in one pose hash alike, but their clothes part them
 
 
 @dataclass(frozen=True)
+class Readers:
+    """The models that content rules look with; None for one that is not installed."""
+
+    text: TextReader | None = None
+    faces: FaceDetector | None = None
+
+
+@dataclass(frozen=True)
 class Subject:
-    """A sheet under test, at the size (width, height) and latent grid (pixels a token) it will condition."""
+    """A sheet under test, at the size (width, height) and latent grid (pixels a token) it will condition.
+
+    `readers` is None when content is not to be looked at by models; rules that need one are then silent.
+    """
 
     sheet: Sheet
     output: tuple[int, int]
     grid: int
+    readers: Readers | None = None
 
     @cached_property
     def luma(self) -> NDArray[np.uint8]:
         """Luma (H, W) of the sheet."""
         return luma(self.sheet.image)
 
+    @cached_property
+    def lines(self) -> list[TextLine]:
+        """Lines of text that are surely some; none without a reader."""
+        reader = self.readers.text if self.readers else None
+        found = reader.read(self.sheet.image) if reader else []
+        return [line for line in found if line.score >= SURE_TEXT and _letters(line.text) >= 2]
+
+    @cached_property
+    def faces(self) -> dict[Panel, tuple[Face, ...]]:
+        """Faces in each panel that shows a person or a place, the largest first, in px of the panel."""
+        detector = self.readers.faces if self.readers else None
+        panels = [panel for panel in self.sheet.panels if detector and panel.kind != "prop"]
+        return {panel: detector.find(self.crop(panel.box)) for panel in panels if detector}
+
+    def crop(self, box: Box) -> Image.Image:
+        """A part of the sheet."""
+        return self.sheet.image.crop((box.x, box.y, box.right, box.bottom))
+
     @property
     def size(self) -> tuple[int, int]:
         return self.sheet.image.size
+
+
+def _letters(text: str) -> int:
+    return sum(character.isalnum() for character in text)
 
 
 def _background_luma(subject: Subject) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Exact search over guillotine partitions: the planner's inner loop.
 
-A guillotine partition parts a rectangle by one straight cut from side to side, and parts both halves again, as
-deep as there are items. For a value that is a sum over items of a function of the item's room, the best
+A guillotine partition parts a rectangle by one straight cut from side to side, and parts both halves again,
+as deep as there are items. For a value that is a sum over items of a function of the item's room, the best
 partition follows by dynamic programming over subsets of items and room sizes,
 
     best[S, x, y] = max over A + B = S of max_k best[A, k, y] + best[B, x - k, y]   and the same along y,
@@ -221,9 +221,7 @@ def replaced(tree: Tree, subtrees: Sequence[Tree]) -> Tree:
     """The tree with item i's leaf replaced by `subtrees[i]`."""
     if isinstance(tree, Leaf):
         return subtrees[tree.item]
-    return Cut(
-        tree.axis, tree.at, tree.size, replaced(tree.first, subtrees), replaced(tree.second, subtrees)
-    )
+    return Cut(tree.axis, tree.at, tree.size, replaced(tree.first, subtrees), replaced(tree.second, subtrees))
 
 
 def leaves(tree: Tree) -> list[int]:

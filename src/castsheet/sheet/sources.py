@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from castsheet.elements import VIEWS, Element, View, load_image
+from castsheet.elements import VIEWS, Element, View
 from castsheet.errors import ImageError
-from castsheet.files import sha256
 from castsheet.sheet.manifest import Box, PanelView, Side
+from castsheet.sheet.small import load_small
+from castsheet.sheet.worth import Shape
 
 # Head and shoulders are the top quarter of a standing figure: an adult's head is 1/7 to 1/8 of the height.
 HEAD_SHARE = 0.25
 # Space between two figures of a row, as a share of the row's height.
 FIGURE_GAP = 0.03
 MAX_FIGURES = 4
+# Sheet px per source px, beyond which a picture is blown up (lint rule S16).
+MAX_ENLARGED = 1.5
 TURNAROUND: tuple[View, ...] = ("front", "three-quarter", "side", "back")
 # Of 255: up to the first, pixels are dust of a cut-out or noise on black; above the second they are solid.
 _VISIBLE = 16
@@ -35,8 +38,9 @@ class Picture:
     """One source picture.
 
     Args:
-        rgb: composited on black.
-        figure: bounding box of what is visible; the whole picture when its background belongs to it.
+        rgb: composited on black, reduced `reduced` times in both directions.
+        figure: bounding box of what is visible, in pixels of `rgb`; the whole picture when its background
+            belongs to it.
         cut_out: whether the figure stands free, on transparency or on black.
         clipped: sides on which a free figure touches the picture's border. Empty when it touches all four:
             such a picture was trimmed to its figure, and the border says nothing.
@@ -48,6 +52,7 @@ class Picture:
     figure: Box
     cut_out: bool
     clipped: tuple[Side, ...]
+    reduced: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,63 +69,80 @@ class Piece:
 
 @dataclass(frozen=True)
 class Artwork:
-    """What a panel shows, in units of its own; only `width / height` matters to the planner."""
+    """What a panel shows, in units of its own."""
 
     width: float
     height: float
     pieces: tuple[Piece, ...]
 
+    @property
+    def shape(self) -> Shape:
+        """What the planner needs to know: the shape, and how large it may be before a source is blown up."""
+        finest = min(piece.part.h * piece.picture.reduced / piece.h for piece in self.pieces)
+        return Shape(self.width / self.height, MAX_ENLARGED * finest * self.height)
 
-def artworks(element: Element) -> tuple[dict[PanelView, Artwork], tuple[Path, ...]]:
-    """The artwork of each panel that the element's pictures allow, and the pictures that no panel uses.
+
+def shown_paths(element: Element) -> tuple[Path, ...]:
+    """The pictures that the panels show: one a view of a character, four of a prop, one of a place."""
+    images = element.images
+    every = [path for view in VIEWS for path in images.get(view, ())]
+    if element.kind == "character":
+        return tuple(images[view][0] for view in ("face", *TURNAROUND) if view in images)
+    return tuple(every[:1] if element.kind == "location" else every[:MAX_FIGURES])
+
+
+def unused_paths(element: Element) -> tuple[Path, ...]:
+    """The pictures that no panel shows."""
+    shown = set(shown_paths(element))
+    return tuple(path for view in VIEWS for path in element.images.get(view, ()) if path not in shown)
+
+
+def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelView, tuple[Artwork, ...]]:
+    """The artwork of each panel that the element's pictures allow, in every arrangement, the usual one first.
 
     A character's close-up is its `face` picture, else the top of its front or three-quarter figure when that
     stands free (on a background of its own, nobody knows where the head is). Its turnaround shows front,
     three-quarter, side and back side by side. A prop's pictures stand side by side, four at most. A location
     shows its first picture.
 
-    Raises:
-        ImageError: a picture cannot be read, or shows nothing.
+    Args:
+        pictures: those of `shown_paths`.
     """
-    images, used = element.images, dict[Path, Picture]()
-
-    def picture(path: Path) -> Picture:
-        return used.setdefault(path, open_picture(path, free=element.kind != "location"))
-
-    found: dict[PanelView, Artwork] = {}
-    every = [path for view in VIEWS for path in images.get(view, ())]
+    images = element.images
+    shown = [pictures[path] for path in shown_paths(element)]
+    found: dict[PanelView, tuple[Artwork, ...]] = {}
     if element.kind == "location":
-        found["place"] = in_row([picture(every[0])])
+        found["place"] = (in_rows(shown, 1),)
     elif element.kind == "prop":
-        found["product"] = in_row([picture(path) for path in every[:MAX_FIGURES]])
+        found["product"] = arrangements(shown)
     else:
-        figures = {view: picture(images[view][0]) for view in TURNAROUND if view in images}
+        figures = {view: pictures[images[view][0]] for view in TURNAROUND if view in images}
         heads = [figures[view] for view in TURNAROUND[:2] if view in figures and figures[view].cut_out]
         if "face" in images:
-            found["face"] = in_row([picture(images["face"][0])])
+            found["face"] = (in_rows([pictures[images["face"][0]]], 1),)
         elif heads:
-            found["face"] = head_of(heads[0])
+            found["face"] = (head_of(heads[0]),)
         if figures:
-            found["turnaround"] = in_row(list(figures.values()))
-    return found, tuple(path for path in every if path not in used)
+            found["turnaround"] = arrangements(list(figures.values()))
+    return found
 
 
-def open_picture(path: Path, *, free: bool) -> Picture:
+def open_picture(path: Path, *, free: bool, reach: int | None = None, cache: Path | None = None) -> Picture:
     """Read a picture and find what is visible in it.
 
     Args:
         free: whether to look for a free-standing figure; a location is its whole picture.
+        reach: px that the long side must keep; larger pictures are reduced by a whole factor.
+        cache: folder of reduced pictures.
 
     Raises:
         ImageError: it cannot be read, or is fully transparent or black.
     """
-    rgba = load_image(path)
-    rgb = Image.new("RGB", rgba.size)
-    rgb.paste(rgba, mask=rgba.getchannel("A"))
-    strength = _silhouette(rgba, rgb) if free else None
-    whole = Box(0, 0, rgb.width, rgb.height)
+    small = load_small(path, reach=reach, cache=cache)
+    strength = _silhouette(small.alpha, small.rgb) if free else None
+    whole = Box(0, 0, small.rgb.width, small.rgb.height)
     if strength is None:
-        return Picture(path, sha256(path), rgb, whole, False, ())
+        return Picture(path, small.sha256, small.rgb, whole, False, (), small.reduced)
     figure = _bounds(strength > _VISIBLE)
     if figure is None:
         raise ImageError(f"{path} is empty: fully transparent or black", remedy="use another picture")
@@ -131,16 +153,17 @@ def open_picture(path: Path, *, free: bool) -> Picture:
         "right": bool(solid[:, -1].any()),
         "bottom": bool(solid[-1].any()),
     }
-    clipped = tuple(side for side, touches in touched.items() if touches)
-    return Picture(path, sha256(path), rgb, figure, True, clipped if len(clipped) < len(touched) else ())
+    sides = tuple(side for side, touches in touched.items() if touches)
+    clipped = sides if len(sides) < len(touched) else ()
+    return Picture(path, small.sha256, small.rgb, figure, True, clipped, small.reduced)
 
 
-def _silhouette(rgba: Image.Image, rgb: Image.Image) -> NDArray[np.uint8] | None:
+def _silhouette(opacity: Image.Image, rgb: Image.Image) -> NDArray[np.uint8] | None:
     """How visible each pixel is (0..255, H x W), or None when the figure does not stand free.
 
     On the black sheet, a black background is as good as a transparent one.
     """
-    alpha = np.asarray(rgba.getchannel("A"))
+    alpha = np.asarray(opacity)
     if alpha.min() < 255 - _VISIBLE:
         return alpha
     brightest = np.asarray(_brightest(rgb))
@@ -161,22 +184,41 @@ def _bounds(mask: Mask) -> Box | None:
     return Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
 
 
-def in_row(pictures: Sequence[Picture]) -> Artwork:
-    """Figures side by side on one baseline, trimmed and whole, at one common scale.
+def arrangements(pictures: Sequence[Picture]) -> tuple[Artwork, ...]:
+    """One row, then two equally long rows: a turnaround of four as two and two.
+
+    Three or four figures are not piled up in one column: nobody reads that as one person turning.
+    """
+    count = len(pictures)
+    rows = (count, count // 2) if count % 2 == 0 else (count,)
+    return tuple(in_rows(pictures, columns) for columns in rows)
+
+
+def in_rows(pictures: Sequence[Picture], columns: int) -> Artwork:
+    """Figures in rows on a common baseline, trimmed and whole, all at one scale.
 
     Pictures of equal height (one camera, one canvas) keep their sizes relative to each other; otherwise all
     figures get the same height, which for one person standing is the same thing.
     """
-    same_canvas = len({picture.rgb.height for picture in pictures}) == 1
-    tallest = max(picture.figure.h for picture in pictures)
-    scales = [1.0 if same_canvas else tallest / picture.figure.h for picture in pictures]
+    heights = {picture.rgb.height * picture.reduced for picture in pictures}
+    tallest = max(picture.figure.h * picture.reduced for picture in pictures)
+    scales = [
+        float(picture.reduced) if len(heights) == 1 else tallest / picture.figure.h for picture in pictures
+    ]
     gap = FIGURE_GAP * tallest
-    x, pieces = 0.0, []
-    for picture, scale in zip(pictures, scales, strict=True):
-        w, h = picture.figure.w * scale, picture.figure.h * scale
-        pieces.append(Piece(picture, picture.figure, x, tallest - h, w, h))
-        x += w + gap
-    return Artwork(x - gap, float(tallest), tuple(pieces))
+    sizes = [(p.figure.w * scale, p.figure.h * scale) for p, scale in zip(pictures, scales, strict=True)]
+    starts = range(0, len(pictures), columns)
+    widths = [sum(w + gap for w, _ in sizes[start : start + columns]) - gap for start in starts]
+    pieces, y = [], 0.0
+    for start, width in zip(starts, widths, strict=True):
+        row = range(start, start + columns)
+        x, height = (max(widths) - width) / 2, max(sizes[i][1] for i in row)
+        for i in row:
+            w, h = sizes[i]
+            pieces.append(Piece(pictures[i], pictures[i].figure, x, y + height - h, w, h))
+            x += w + gap
+        y += height + gap
+    return Artwork(max(widths), y - gap, tuple(pieces))
 
 
 def head_of(picture: Picture) -> Artwork:
@@ -187,5 +229,5 @@ def head_of(picture: Picture) -> Artwork:
     # Black hair or clothes within the trimmed width do no harm: only the outermost visible columns count.
     seen = _bounds(np.asarray(_brightest(top)) > _VISIBLE) or Box(0, 0, figure.w, height)
     part = Box(figure.x + seen.x, figure.y, seen.w, height)
-    w, h = float(part.w), float(part.h)
+    w, h = float(part.w * picture.reduced), float(part.h * picture.reduced)
     return Artwork(w, h, (Piece(picture, part, 0.0, 0.0, w, h),))

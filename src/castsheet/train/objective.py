@@ -51,6 +51,8 @@ def flow_losses(
     *,
     reference_BRC: Tensor | None = None,
     first_frame_tokens: int = 0,
+    given_B: Tensor | None = None,
+    mask_BN: Tensor | None = None,
 ) -> Tensor:
     """Mean squared velocity error of every sample, (B,) fp32.
 
@@ -61,15 +63,25 @@ def flow_losses(
         noise_BNC: standard normal, one draw a sample.
         reference_BRC: clean reference tokens, appended at timestep 0.
         first_frame_tokens: how many leading target tokens are given clean, at timestep 0, outside the loss.
+        given_B: the samples that are given them, all when None. All samples keep one shape either way.
+        mask_BN: weight of each target token in the loss, 0 or more; all alike when None.
+
+    Raises:
+        ValueError: a sample has no token left in the loss.
     """
     tokens = target_BNC.shape[1]
     sigma_B11 = sigma_B.float()[:, None, None]
     clean, noise = target_BNC.float(), noise_BNC.float()
     noisy = (1 - sigma_B11) * clean + sigma_B11 * noise
-    if first_frame_tokens:
-        noisy = torch.cat([clean[:, :first_frame_tokens], noisy[:, first_frame_tokens:]], dim=1)
     zero_B = torch.zeros_like(sigma_B)
-    segments = [(first_frame_tokens, zero_B), (tokens - first_frame_tokens, sigma_B)]
+    if given_B is None:
+        given_B = torch.ones_like(sigma_B, dtype=torch.bool)
+    given_BN1 = (torch.arange(tokens, device=noisy.device) < first_frame_tokens)[None, :, None]
+    given_BN1 = given_BN1 & given_B[:, None, None]
+    if first_frame_tokens:
+        noisy = torch.where(given_BN1, clean, noisy)
+    first_B = torch.where(given_B, zero_B, sigma_B)
+    segments = [(first_frame_tokens, first_B), (tokens - first_frame_tokens, sigma_B)]
     sequence = noisy.to(target_BNC.dtype)
     if reference_BRC is not None:
         segments.append((reference_BRC.shape[1], zero_B))
@@ -84,5 +96,15 @@ def flow_losses(
         sigma_B=sigma_B,
     )
     velocity = transformer(stream, keep=tokens).video_BTC.float()
-    error = (velocity - (noise - clean)).square()[:, first_frame_tokens:]
-    return error.mean(dim=(1, 2))
+    error_BN = (velocity - (noise - clean)).square().mean(dim=2)
+    if mask_BN is None and not first_frame_tokens:
+        return error_BN.mean(dim=1)
+    weight_BN = (~given_BN1[..., 0]).float()
+    return _weighted(error_BN, weight_BN if mask_BN is None else weight_BN * mask_BN.float())
+
+
+def _weighted(error_BN: Tensor, weight_BN: Tensor) -> Tensor:
+    total_B = weight_BN.sum(dim=1)
+    if not total_B.all():
+        raise ValueError("a sample's mask leaves no token for the loss")
+    return (error_BN * weight_BN).sum(dim=1) / total_B

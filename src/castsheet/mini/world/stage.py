@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from castsheet.elements import Character, Location, Prop, Scene
 from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
 from castsheet.mini.world.body import Part, Pose, model
 from castsheet.mini.world.mesh import Actor, build_actor
 from castsheet.mini.world.motion import ACTIONS, clip_poses
 from castsheet.mini.world.place import paint
 from castsheet.mini.world.render import PERSON_PARTS, PROP_PARTS, Renderer, View
-from castsheet.sheet.layout import PanelWish, plan
+from castsheet.sheet.compose import compose
 
 VIEW_YAW = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
 TURNAROUNDS = (
@@ -75,47 +79,30 @@ def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0)
     return Pictures(views, Image.fromarray(prop, "RGBA"), Image.fromarray(place, "RGB"))
 
 
+def write_pictures(parts: Pictures, folder: Path, views: Sequence[str]) -> Scene:
+    """Store a seed's pictures as PNG files and describe them as a scene, as a user would."""
+    files = {name: folder / f"{name}.png" for name in (*views, "prop", "place")}
+    for name, path in files.items():
+        picture = parts.prop if name == "prop" else parts.place if name == "place" else parts.views[name]
+        picture.save(path, compress_level=1)
+    hero = Character(id="hero", description="a person", images={name: (files[name],) for name in views})  # type: ignore[misc]
+    prop = Prop(id="thing", description="a thing", images={"front": (files["prop"],)})
+    place = Location(id="place", description="a place", images={"front": (files["place"],)})
+    return Scene(elements=(hero, prop, place))
+
+
 def training_sheet(parts: Pictures, random: np.random.Generator) -> Image.Image:
-    """A reference sheet by the product's own planner, with drawn choices of views and importance."""
-    views = TURNAROUNDS[int(random.integers(len(TURNAROUNDS)))]
-    bodies = [parts.views[name].crop(parts.views[name].getbbox()) for name in views]
-    height = max(body.height for body in bodies)
-    turnaround = Image.new("RGBA", (sum(body.width for body in bodies) + 12 * (len(bodies) - 1), height))
-    x = 0
-    for body in bodies:
-        turnaround.paste(body, (x, height - body.height))
-        x += body.width + 12
-    face, prop = parts.views["face"], parts.prop.crop(parts.prop.getbbox())
-    weights = np.exp(random.normal(0, 0.25, 4)) * (0.8, 1.2, 0.5, 1.0)
-    chosen = [
-        ("hero", "character", "face", face),
-        ("hero", "character", "turnaround", turnaround),
-        ("thing", "prop", "product", prop),
-        ("place", "location", "place", parts.place),
-    ]
-    wishes = []
-    for (element, kind, view, picture), weight in zip(chosen, weights, strict=True):
-        aspect = picture.width / picture.height
-        slack = 0.8 if kind == "location" else 1.0
-        wishes.append(PanelWish(element, kind, view, aspect, aspect * slack, aspect / slack, float(weight)))  # type: ignore[arg-type]
-    layout = plan(wishes, output=(WIDTH, HEIGHT), grid=16)
-    sheet = Image.new("RGB", layout.canvas)
-    for (_, kind, _, picture), box in zip(chosen, layout.boxes, strict=True):
-        if kind == "location":
-            picture = _cover(picture, box.w / box.h)
-        small = picture.resize((box.w, box.h), Image.Resampling.LANCZOS)
-        sheet.paste(small, (box.x, box.y), small if small.mode == "RGBA" else None)
-    return sheet.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-
-
-def _cover(picture: Image.Image, aspect: float) -> Image.Image:
-    """The centre crop of a picture that has the given width / height."""
-    width, height = picture.size
-    if width / height > aspect:
-        keep = round(height * aspect)
-        return picture.crop(((width - keep) // 2, 0, (width - keep) // 2 + keep, height))
-    keep = round(width / aspect)
-    return picture.crop((0, (height - keep) // 2, width, (height - keep) // 2 + keep))
+    """A reference sheet at conditioning size, composed by the product, with drawn views and importances."""
+    views = ("face", *TURNAROUNDS[int(random.integers(len(TURNAROUNDS)))])
+    with tempfile.TemporaryDirectory() as folder:
+        scene = write_pictures(parts, Path(folder), views)
+        drawn = np.exp(random.normal(0, 0.25, len(scene.elements)))
+        elements = tuple(
+            element.model_copy(update={"importance": float(weight)})
+            for element, weight in zip(scene.elements, drawn, strict=True)
+        )
+        sheet = compose(scene.model_copy(update={"elements": elements}), output=(WIDTH, HEIGHT), grid=16)
+    return sheet.conditioning_image(WIDTH, HEIGHT)
 
 
 def sample(renderer: Renderer, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:

@@ -1,0 +1,280 @@
+"""What all benchmarks share: random full-size models made on the device, inputs, timing, and the result file.
+
+Times are medians of repeated runs between device events after warm-up. Weights are random with the size that
+trained ones have (a matrix keeps its input's size), because zeros and constants run faster than real data.
+
+Legend: B batch (1), T tokens, C channels, L context tokens, D context channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from castsheet.ltx.config import TransformerConfig
+from castsheet.ltx.dit import Stream, Transformer
+from castsheet.ltx.precision import ScaledLinear, is_scaled, quantise_rows, swap_layers
+from castsheet.ltx.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
+
+ROOT = Path(__file__).resolve().parent
+PACKAGES = ("torch", "triton", "diffusers", "transformers", "castsheet")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and a clip to measure. `frames`, `rows`, `columns` are latent cells; 24 frames a second."""
+
+    name: str
+    config: TransformerConfig
+    frames: int
+    rows: int
+    columns: int
+    context: int
+    audio_frames: int
+    stg_block: int
+    steps: int
+    repeats: int
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.rows * self.columns
+
+
+def _config(layers: int, heads: int, head_dim: int, channels: int) -> TransformerConfig:
+    width = heads * head_dim
+    return TransformerConfig(
+        layers=layers,
+        heads=heads,
+        head_dim=head_dim,
+        in_channels=channels,
+        out_channels=channels,
+        context_dim=width,
+        audio=True,
+        audio_heads=heads,
+        audio_head_dim=head_dim // 2,
+        audio_in_channels=channels,
+        audio_out_channels=channels,
+        audio_context_dim=width // 2,
+    )
+
+
+# 768x448, 121 frames; the release's own STG block; audio of the same five seconds.
+FULL = Size("768x448x121, 22B", _config(48, 32, 128, 128), 16, 14, 24, 1024, 126, 28, 30, 7)
+TINY = Size("tiny", _config(4, 2, 32, 16), 3, 2, 4, 8, 5, 2, 3, 2)
+
+
+@dataclass
+class Bench:
+    """One benchmark's run: where, at which size, and what has been measured so far."""
+
+    name: str
+    device: torch.device
+    size: Size
+    output: Path
+    commit: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+    def add(self, row: str, **values: Any) -> None:
+        """Note and print one row; the file is written each time, so that a run cut short keeps its rows."""
+        self.rows.append({"row": row, **values})
+        shown = ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+        print(f"[{time.strftime('%H:%M:%S')}] {row}: {shown}", flush=True)
+        self.write()
+
+    def write(self) -> Path:
+        """Write the results so far."""
+        cuda = self.device.type == "cuda"
+        record = {
+            "benchmark": self.name,
+            "size": self.size.name,
+            "commit": self.commit,
+            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
+            "date": time.strftime("%Y-%m-%d"),
+            "versions": {name: _version(name) for name in PACKAGES}
+            | {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version() if cuda else None},
+            "rows": self.rows,
+        }
+        self.output.mkdir(parents=True, exist_ok=True)
+        suffix = "-tiny" if self.size is TINY else ""
+        path = self.output / f"{self.name}{suffix}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        return path
+
+
+def start(name: str, *options: tuple[str, dict[str, Any]]) -> tuple[Bench, argparse.Namespace]:
+    """Read the command line that all benchmarks understand."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tiny", action="store_true", help="a toy size, to try the program on a CPU")
+    parser.add_argument("--output", type=Path, default=ROOT / "results")
+    parser.add_argument("--commit", default=None, help="where the copy has no .git")
+    for flag, settings in options:
+        parser.add_argument(flag, **settings)
+    given = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() and not given.tiny else "cpu")
+    torch.manual_seed(0)
+    bench = Bench(name, device, TINY if given.tiny else FULL, given.output, given.commit or _commit())
+    return bench, given
+
+
+def random_transformer(
+    config: TransformerConfig, device: torch.device, dtype: torch.dtype, *, fp8: bool = False
+) -> Transformer:
+    """A model of random weights made on the device, tensor by tensor; the same ones in either precision."""
+    with torch.device("meta"):
+        model = Transformer(config)
+        if fp8:
+            swap_layers(
+                model, is_scaled, lambda layer: ScaledLinear(layer.in_features, layer.out_features, True)
+            )
+    for name, parameter in list(model.named_parameters()):
+        if name.endswith("weight_scale"):
+            continue  # made with its weight
+        path, _, leaf = name.rpartition(".")
+        holder = model.get_submodule(path)
+        value = _random(name, tuple(parameter.shape), device, dtype)
+        if isinstance(holder, ScaledLinear) and leaf == "weight":
+            value, scale = quantise_rows(value)
+            holder.weight_scale = nn.Parameter(scale, requires_grad=False)
+        setattr(holder, leaf, nn.Parameter(value, requires_grad=False))
+    return model.eval()
+
+
+def _random(name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
+    if "scale_shift_table" in name:
+        return torch.randn(shape, generator=generator, device=device) / math.sqrt(shape[1])
+    value = torch.empty(shape, device=device, dtype=dtype).normal_(generator=generator)
+    if "norm" in name:
+        return value * 0.1 + 1
+    return value * (0.02 if len(shape) == 1 else 1 / math.sqrt(shape[1]))
+
+
+def video_stream(
+    bench: Bench, config: TransformerConfig, sigma: float, *, reference: int | None = None, seed: int = 0
+) -> Stream:
+    """[target | clean reference]; `reference` counts latent frames, None is the clip's length."""
+    size, device = bench.size, bench.device
+    frames = size.frames if reference is None else reference
+    bounds = video_bounds(size.frames, size.rows, size.columns, 24.0)
+    if frames:
+        bounds = torch.cat([bounds, video_bounds(frames, size.rows, size.columns, 24.0)], dim=1)
+    tokens = bounds.shape[1]
+    segments = (size.tokens, tokens - size.tokens) if frames else (size.tokens,)
+    generator = torch.Generator(device).manual_seed(seed)
+    normal = {"generator": generator, "device": device}
+    return Stream(
+        tokens_BTC=torch.randn(1, tokens, config.in_channels, **normal).to(bench.dtype),
+        context_BLD=torch.randn(1, size.context, config.context_dim, **normal).to(bench.dtype),
+        rope=video_tables(config, bounds, bench.dtype).to(device),
+        segments=segments,
+        timesteps_BS=torch.tensor([[sigma, 0.0]], device=device)[:, : len(segments)],
+        sigma_B=torch.tensor([sigma], device=device),
+        cross_rope=cross_tables(config, bounds, bench.dtype).to(device) if config.audio else None,
+    )
+
+
+def audio_stream(bench: Bench, config: TransformerConfig, sigma: float, *, seed: int = 1) -> Stream:
+    """The audio stream beside `video_stream`."""
+    frames, device = bench.size.audio_frames, bench.device
+    normal = {"generator": torch.Generator(device).manual_seed(seed), "device": device}
+    bounds = audio_bounds(frames)
+    return Stream(
+        tokens_BTC=torch.randn(1, frames, config.audio_in_channels, **normal).to(bench.dtype),
+        context_BLD=torch.randn(1, bench.size.context, config.audio_context_dim, **normal).to(bench.dtype),
+        rope=audio_tables(config, bounds, bench.dtype).to(device),
+        segments=(frames,),
+        timesteps_BS=torch.tensor([[sigma]], device=device),
+        sigma_B=torch.tensor([sigma], device=device),
+        cross_rope=cross_tables(config, bounds, bench.dtype).to(device),
+    )
+
+
+def timed(
+    bench: Bench, run: Callable[[], Any], *, warm: int = 2, repeats: int | None = None
+) -> dict[str, float]:
+    """Median, fastest and slowest milliseconds of `run`, and the first call's seconds (with compiling)."""
+    begun = time.perf_counter()
+    run()
+    _wait(bench.device)
+    first = time.perf_counter() - begun
+    for _ in range(warm - 1):
+        run()
+    times = [_once(bench.device, run) for _ in range(repeats or bench.size.repeats)]
+    return {"ms": statistics.median(times), "min": min(times), "max": max(times), "first_s": first}
+
+
+def _once(device: torch.device, run: Callable[[], Any]) -> float:
+    if device.type != "cuda":
+        begun = time.perf_counter()
+        run()
+        return (time.perf_counter() - begun) * 1e3
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before.record()
+    run()
+    after.record()
+    torch.cuda.synchronize(device)
+    return before.elapsed_time(after)
+
+
+@contextmanager
+def peak(device: torch.device) -> Iterator[dict[str, float]]:
+    """Inside, watch device memory; afterwards the dictionary holds the highest GiB allocated and reserved."""
+    found: dict[str, float] = {}
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    yield found
+    _wait(device)
+    if device.type == "cuda":
+        found["peak_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        found["reserved_gib"] = torch.cuda.max_memory_reserved(device) / 2**30
+
+
+def relative(got: Tensor, wanted: Tensor) -> float:
+    """Norm of the difference over the norm; NaN stays NaN."""
+    return float((got.float() - wanted.float()).norm() / wanted.float().norm())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    if shutil.which("git") is None:
+        return "unknown"
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,113 @@
+"""How long a sheet of 8 elements from 16 pictures of 12 MP takes: cold, and with the pictures cached.
+
+    python benchmarks/sheet_speed.py             writes benchmarks/results/sheet_speed.json
+
+The pictures are drawn (a figure on black, with camera noise, JPEG quality 92) before the clock starts. Each
+measure is a process of its own, so that its peak memory is its own; imports are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from castsheet.elements import Character, Element, Location, Prop, Scene
+from castsheet.files import write_atomic
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = {"figure": (3000, 4000), "wide": (4000, 3000)}
+VIEWS = ("face", "front", "side", "back")
+
+
+def picture(folder: Path, number: int, shape: str) -> Path:
+    """One 12-MP JPEG; its noise makes it as hard to decode as a photo."""
+    width, height = SIZES[shape]
+    noise = np.random.default_rng(number).integers(0, 12, (height // 2, width // 2, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(image)
+    hue = f"hsl({number * 47 % 360}, 60%, 55%)"
+    if shape == "figure":
+        draw.ellipse((width * 0.38, height * 0.05, width * 0.62, height * 0.25), fill="#d0a080")
+        draw.rounded_rectangle((width * 0.25, height * 0.24, width * 0.75, height * 0.95), 300, fill=hue)
+    else:
+        draw.rectangle((0, 0, width, height), fill=hue)
+    path = folder / f"{number}.jpg"
+    image.save(path, quality=92)
+    return path
+
+
+def scene(folder: Path) -> Scene:
+    """8 elements, 16 pictures: two characters of four views, one of three, three props, two locations."""
+    numbers = iter(range(16))
+    elements: list[Element] = []
+    for name in "abc":
+        views = VIEWS if name != "c" else VIEWS[:3]
+        images = {view: [picture(folder, next(numbers), "figure")] for view in views}
+        elements.append(Character(id=name, description="", images=images))
+    for name in ("hat", "kite", "lamp"):
+        elements.append(Prop(id=name, description="", images=[picture(folder, next(numbers), "figure")]))
+    for name in ("beach", "street"):
+        elements.append(Location(id=name, description="", images=[picture(folder, next(numbers), "wide")]))
+    return Scene(elements=tuple(elements))
+
+
+def timed(file: Path, cache: Path) -> None:
+    """Compose once and print what it took."""
+    started = time.perf_counter()
+    from castsheet.sheet.compose import compose
+
+    sheet = compose(Scene.load(file), cache=cache)
+    wall = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    found = {"wall_s": wall, "cpu_s": time.process_time(), "peak_gib": peak, "sha256": sheet.sha256}
+    sys.stdout.write(json.dumps(found))
+
+
+def measure(file: Path, cache: Path) -> dict:
+    """`timed` in a process of its own."""
+    command = [sys.executable, __file__, str(file), str(cache)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> int:
+    """Exit code 1 when the cached sheet differs from the cold one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = scene(folder).save(folder / "scene.yaml")
+        cold, cached = measure(file, folder / "cache"), measure(file, folder / "cache")
+        kept = sum(entry.stat().st_size for entry in (folder / "cache").iterdir()) / (1 << 20)
+    same = cold.pop("sha256") == cached.pop("sha256")
+    found = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load_average": round(os.getloadavg()[0], 1),
+        "pictures": "16 JPEG of 12 MP, 8 elements, sheet 1536x896, no matting",
+        "cold": {key: round(value, 2) for key, value in cold.items()},
+        "cached": {key: round(value, 2) for key, value in cached.items()},
+        "cache_mib": round(kept, 1),
+        "same_pixels": same,
+    }
+    text = json.dumps(found, indent=1) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomic(RESULTS / "sheet_speed.json", write)
+    sys.stdout.write(text)
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        timed(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,146 @@
+"""Commands that look at ready sheets: lint (with --fix and --report) and split."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from castsheet.cli.settings import size as read_size
+from castsheet.errors import DependencyError, OutputError
+
+if TYPE_CHECKING:
+    from castsheet.sheet.lint_image import Readers
+
+Checked = Annotated[
+    Path, typer.Argument(help="A scene (YAML), a sheet, any picture used as one, or a ComfyUI workflow.")
+]
+Look = Annotated[
+    bool, typer.Option("--look/--no-look", help="Read text and find faces with the models installed.")
+]
+
+
+def lint(
+    source: Checked,
+    prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt to check as well.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Size of the clip, WIDTHxHEIGHT.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Pixels a latent token spans; 16 for mini.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    fixed: Annotated[
+        Path | None,
+        typer.Option("--fix", help="Write a mended sheet to this new PNG; says what it did."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write the findings on the sheet, as HTML."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --fix replace an existing file.")] = False,
+    look: Look = True,
+) -> None:
+    """Check a sheet and a prompt. Exit code: 0 all well, 1 warnings, 2 errors (with --fix: left)."""
+    from castsheet.cli import show
+    from castsheet.cli.sources import check, load_source, sheet_of
+    from castsheet.progress import stderr_console, stdout_console
+    from castsheet.provenance import dump
+    from castsheet.sheet.findings import exit_code, worst
+    from castsheet.sheet.fix import fix
+    from castsheet.sheet.lint_report import save_report
+    from castsheet.video_lint import lint_workflow
+
+    done: tuple[str, ...] = ()
+    written: dict[str, Path] = {}
+    if (workflow := _workflow(source)) is not None:
+        found = lint_workflow(workflow)
+    else:
+        if fixed is not None:
+            _refuse_existing(fixed, force)
+        size = read_size(output) if output else None
+        readers = installed_readers() if look else None
+        loaded = load_source(source)
+        sheet = sheet_of(loaded, size, grid)
+        found = check(loaded, prompt=prompt, output=size, grid=grid, readers=readers, sheet=sheet)
+        if fixed is not None:
+            of_sheet = [one for one in found if one.rule.startswith("S")]
+            mended = fix(sheet, output=size, grid=grid, readers=readers, found=of_sheet)
+            sheet, done = mended.sheet, mended.done
+            found = [*mended.findings, *(one for one in found if not one.rule.startswith("S"))]
+            written["sheet"], written["manifest"] = sheet.save(fixed)
+        if report is not None:
+            title = (fixed or source).name
+            written["report"] = save_report(report, sheet, found, title=title, done=done)
+    if as_json:
+        told = [one.to_dict() for one in found]
+        sys.stdout.write(
+            dump({"source": source, "worst": worst(found), "findings": told, "fixed": list(done)})
+        )
+    else:
+        for step in done:
+            stderr_console().print(f"mended  {step}", markup=False)
+        show.findings(found, stdout_console())
+        if written:
+            show.paths(**written)
+    raise typer.Exit(exit_code(found))
+
+
+def split(
+    picture: Annotated[Path, typer.Argument(help="A ready-made sheet of views, with or without labels.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the views.")],
+    look: Look = True,
+) -> None:
+    """Take a ready-made sheet apart: one picture a view, named by its label, freed of text."""
+    from castsheet.cli import show
+    from castsheet.elements import load_image
+    from castsheet.progress import stderr_console
+    from castsheet.sheet.findings import Finding
+    from castsheet.sheet.lint_image import Readers
+    from castsheet.sheet.split import split as take_apart
+
+    readers = installed_readers() if look else Readers()
+    console = stderr_console()
+    if readers.text is None:
+        console.print('labels are not read: pip install "castsheet[ocr]"', style="yellow", markup=False)
+    parts = take_apart(load_image(picture), reader=readers.text, faces=readers.faces)
+    views = parts.save(out)
+    doubts = [Finding("label", d.severity or "warning", d.message, d.remedy, d.where) for d in parts.doubts]
+    console.print(f"{len(parts.parts)} pictures, {sum(len(paths) for paths in views.values())} of them named")
+    show.findings(doubts, console)
+    for view, paths in views.items():
+        for path in paths:
+            show.paths(**{view: path})
+
+
+def installed_readers() -> Readers:
+    """The models of the optional extras, as far as they are installed."""
+    from castsheet.sheet import ocr
+    from castsheet.sheet.faces import CenterFace
+    from castsheet.sheet.lint_image import Readers
+
+    try:
+        faces = CenterFace()
+    except DependencyError:
+        faces = None
+    return Readers(text=ocr.RapidReader() if ocr.installed() else None, faces=faces)
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    taken = [one for one in (path, path.with_suffix(".json")) if one.exists()]
+    if taken and not force:
+        raise OutputError(f"{taken[0]} exists already", remedy="name another file for --fix, or add --force")
+
+
+def _workflow(path: Path) -> dict[str, Any] | None:
+    """A ComfyUI workflow, if the file is one: a JSON of nodes, unlike a sheet's manifest."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return None
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None  # the sheet's loader says what is wrong with it
+    if not isinstance(raw, dict):
+        return None
+    nodes = raw.get("nodes")
+    is_api = any(isinstance(node, dict) and "class_type" in node for node in raw.values())
+    return raw if isinstance(nodes, list) or is_api else None

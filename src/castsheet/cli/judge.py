@@ -1,0 +1,59 @@
+"""The `judge` command: did the cast of a sheet carry over into clips?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Clips = Annotated[list[Path], typer.Argument(help="Video files made from the sheet.")]
+
+
+def judge(
+    clips: Clips,
+    sheet: Annotated[
+        Path, typer.Option("--sheet", help="The sheet (PNG or its JSON), or any picture used as one.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with timelines and worst frames.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything measured as JSON.")] = False,
+    order: Annotated[
+        str | None,
+        typer.Option(help="Characters from left to right, e.g. mara,tom; a clip that differs fails."),
+    ] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Compare faces as well (castsheet[identity]).")
+    ] = False,
+    read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
+) -> None:
+    """Judge clips against their sheet. Exit code: 0 all pass, 1 some fail, 2 error."""
+    from castsheet.clip import Clip, read_video
+    from castsheet.judge import report
+    from castsheet.judge.judge import Judge, Options
+    from castsheet.judge.models import installed_faces, installed_reader
+    from castsheet.provenance import dump
+    from castsheet.sheet.manifest import Sheet
+
+    options = Options(
+        order=tuple(name.strip() for name in order.split(",")) if order else (),
+        faces=installed_faces() if faces else None,
+        reader=installed_reader() if read_text else None,
+    )
+    loaded = Sheet.load(sheet)
+    ask = Judge(loaded, options)
+    judged = []
+    for path in clips:
+        clip = Clip(*read_video(path))
+        judged.append((clip, ask(clip, path.name)))
+    if html is not None:
+        report.write(html, loaded, judged)
+    told = [one for _, one in judged]
+    if as_json:
+        sys.stdout.write(dump({"version": 1, "sheet": sheet, "sha256": loaded.sha256, "clips": told}))
+    else:
+        for path, one in zip(clips, told, strict=True):
+            sys.stdout.write(f"{path}: {one.verdict}\n")
+    raise typer.Exit(0 if all(one.passed for one in told) else 1)

@@ -1,0 +1,209 @@
+"""What the judge knows of a sheet: its elements, their figures cut free of the black, and where the gutters
+are.
+
+Legend: F frames, H height, W width, C colour channel. Pixels are uint8 RGB at the working size
+(`working_size`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.errors import SheetError
+from castsheet.sheet.manifest import Box, Kind, Panel, PanelView, Sheet
+from castsheet.sheet.regions import luma, regions
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+LONG_SIDE = 192  # px: frames are judged at this size; what a viewer sees at a glance is all there
+LIT = 20  # of 255: a brighter pixel belongs to a picture, not to the sheet's black
+MIN_FIGURE = 0.04  # of the panel's width: narrower lit stretches are no figures
+DARK_SHARE = 0.2  # a picture with this much black around it is a cut-out; less is a photograph of a place
+MIN_PANEL_SIDE = 8
+FIGURE_ASPECT = 0.4  # width over height of a standing person, arms a little away from the body
+WIDEST = 0.75  # wider stretches are several people
+
+
+@dataclass(frozen=True)
+class Look:
+    """One figure on the sheet: one view of a character, a prop, or a place.
+
+    Attributes:
+        view: the panel's view.
+        box: the panel's box, sheet pixels. Several looks share it when a turnaround was split.
+        picture_HWC: the figure at the size at which it stands on the conditioning image.
+        mask_HW: True on the figure itself.
+    """
+
+    view: PanelView
+    box: Box
+    picture_HWC: Pixels
+    mask_HW: Mask
+
+
+@dataclass(frozen=True)
+class Member:
+    """An element of the sheet."""
+
+    id: str
+    kind: Kind
+    description: str
+    looks: tuple[Look, ...]
+
+    @property
+    def body(self) -> tuple[Look, ...]:
+        """The looks by which the element is found in a frame: whole figures where there are any, else
+        faces."""
+        whole = tuple(look for look in self.looks if look.view != "face")
+        return whole or self.looks
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A sheet, ready to be compared with frames of one size.
+
+    Attributes:
+        members: elements in the sheet's order.
+        sheet_HWC: the conditioning image.
+        gutter_HW: True where the sheet is black between or around its panels.
+        known: whether the panels come from a manifest; False when they were found in a bare picture.
+    """
+
+    members: tuple[Member, ...]
+    sheet_HWC: Pixels
+    gutter_HW: Mask
+    known: bool
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """The size (width, height) at which clips of this size are judged: long side 192 px, never enlarged."""
+    scale = min(1.0, LONG_SIDE / max(width, height))
+    return max(8, round(width * scale)), max(8, round(height * scale))
+
+
+def working_frames(frames_FHWC: Pixels) -> Pixels:
+    """Frames averaged down to the working size; the same array when they have it already."""
+    height, width = frames_FHWC.shape[1:3]
+    size = working_size(width, height)
+    if size == (width, height):
+        return frames_FHWC
+    box = Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, box)) for frame in frames_FHWC])
+
+
+def read_cast(sheet: Sheet, width: int, height: int) -> Cast:
+    """Cut a sheet into its elements.
+
+    With a manifest the panels are known. Without, black lines part them and every panel becomes an element of
+    its own, `panel-1`, `panel-2`, ...; a panel with black around its figure counts as a character, because
+    a prop and a person cannot be told apart without a model, and one that fills its box as a location.
+
+    Args:
+        sheet: with or without panels.
+        width, height: the working size of the clip.
+
+    Raises:
+        SheetError: the sheet is so small at this size that no panel is left.
+    """
+    image = np.asarray(sheet.conditioning_image(width, height))
+    panels = sheet.panels or _found(sheet)
+    notes = {note.id: note for note in sheet.elements}
+    members: dict[str, Member] = {}
+    gutter = np.ones((height, width), np.bool_)
+    for panel in panels:
+        top, bottom, left, right = _place(panel.box, sheet.image.size, (width, height))
+        gutter[top:bottom, left:right] = False
+        crop = image[top:bottom, left:right]
+        if min(crop.shape[:2]) < MIN_PANEL_SIDE:
+            continue
+        before = members.get(panel.element)
+        looks = (*(before.looks if before else ()), *_looks(panel, crop))
+        description = notes[panel.element].description if panel.element in notes else ""
+        members[panel.element] = Member(panel.element, panel.kind, description, looks)
+    if not members:
+        raise SheetError(
+            f"no panel of the sheet is {MIN_PANEL_SIDE} px or more at {width}x{height}",
+            remedy="use larger panels, or check that this is the clip's sheet",
+        )
+    return Cast(tuple(members.values()), image, gutter, known=bool(sheet.panels))
+
+
+def _found(sheet: Sheet) -> tuple[Panel, ...]:
+    """Panels of a bare picture, in reading order; what is black all over is no panel."""
+    grey = luma(sheet.image)
+    found: list[Panel] = []
+    for box in regions(grey):
+        part = grey[box.y : box.bottom, box.x : box.right]
+        lit = part > LIT
+        if min(box.w, box.h) < 0.05 * min(sheet.image.size) or lit.mean() < 0.02:
+            continue
+        kind: Kind = "character" if lit.mean() < 1 - DARK_SHARE else "location"
+        view: PanelView = "turnaround" if kind == "character" else "place"
+        found.append(Panel(f"panel-{len(found) + 1}", kind, view, box))
+    return tuple(found)
+
+
+def _place(box: Box, sheet: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Rows and columns (top, bottom, left, right) of a sheet box on the conditioning image."""
+    (sheet_w, sheet_h), (width, height) = sheet, size
+    scale = max(width / sheet_w, height / sheet_h)
+    dx, dy = (sheet_w * scale - width) / 2, (sheet_h * scale - height) / 2
+    columns = np.clip([round(box.x * scale - dx), round(box.right * scale - dx)], 0, width)
+    rows = np.clip([round(box.y * scale - dy), round(box.bottom * scale - dy)], 0, height)
+    return int(rows[0]), int(rows[1]), int(columns[0]), int(columns[1])
+
+
+def _looks(panel: Panel, crop_HWC: Pixels) -> list[Look]:
+    """The panel's figures: one, or for a turnaround as many as stand apart from each other."""
+    if panel.view in ("face", "place"):
+        mask = np.ones(crop_HWC.shape[:2], np.bool_) if panel.view == "place" else figure_mask(crop_HWC)
+        return [Look(panel.view, panel.box, crop_HWC, mask)]
+    lit = crop_HWC.max(axis=-1) > LIT
+    found: list[Look] = []
+    for left, right in _stretches(lit.any(axis=0)):
+        if right - left < max(3, MIN_FIGURE * crop_HWC.shape[1]):
+            continue
+        for start, stop in _figures(lit[:, left:right]) if panel.kind == "character" else [(0, right - left)]:
+            here = slice(left + start, left + stop)
+            rows = np.flatnonzero(lit[:, here].any(axis=1))
+            part = crop_HWC[rows[0] : rows[-1] + 1, here]
+            found.append(Look(panel.view, panel.box, part, figure_mask(part)))
+    return found or [Look(panel.view, panel.box, crop_HWC, np.ones(crop_HWC.shape[:2], np.bool_))]
+
+
+def _figures(lit_HW: Mask) -> list[tuple[int, int]]:
+    """Columns of the people in a stretch in which some touch: cut where they are thinnest, near equal
+    parts."""
+    height, width = lit_HW.shape
+    count = max(1, round(width / (height * FIGURE_ASPECT))) if width > WIDEST * height else 1
+    thick = lit_HW.sum(axis=0)
+    cuts = [0]
+    for number in range(1, count):
+        middle, reach = round(width * number / count), max(1, round(0.25 * width / count))
+        low = max(middle - reach, cuts[-1] + 3)
+        cuts.append(low + int(np.argmin(thick[low : middle + reach + 1])))
+    return list(pairwise([*cuts, width]))
+
+
+def _stretches(flags_N: Mask) -> list[tuple[int, int]]:
+    """Maximal runs [start, stop) of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags_N, [False]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def figure_mask(picture_HWC: Pixels) -> Mask:
+    """The figure on black: lit pixels, and dark ones (hair, shoes) with lit ones on all four sides."""
+    lit = picture_HWC.max(axis=-1) > LIT
+
+    def between(axis: int) -> Mask:
+        ahead = np.logical_or.accumulate(lit, axis=axis)
+        behind = np.flip(np.logical_or.accumulate(np.flip(lit, axis), axis=axis), axis)
+        return ahead & behind
+
+    return lit | (between(0) & between(1))

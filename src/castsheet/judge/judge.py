@@ -1,0 +1,230 @@
+"""The judge: a clip and its sheet in, everything measured and one verdict out. Reads top to bottom.
+
+Legend: F frames, H height, W width, C colour channel, S sampled frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.clip import Clip
+from castsheet.errors import SettingsError
+from castsheet.judge import leak, motion, paste, typography
+from castsheet.judge.assign import order, swaps
+from castsheet.judge.cast import Cast, Member, Pixels, read_cast, working_frames, working_size
+from castsheet.judge.colour import Finder, Sighting
+from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
+from castsheet.judge.protocols import Detector, Embedder, TextReader, crop
+from castsheet.judge.published import FaceSim, face_sim
+from castsheet.judge.verdict import conclude, leaked, present
+from castsheet.sheet.manifest import Box, Sheet
+
+STRIDE = 4  # elements are looked for in every fourth frame, 31 of a 121-frame clip
+SAMPLES = 61  # longer clips are looked at in this many frames at most
+PASTE_SAMPLES = 3  # a pasted panel stays; a few frames tell
+REACH = 0.2  # of the frame's width: the farthest that a figure moves between two samples
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to use beyond the model-free measures, and what the user expects.
+
+    Attributes:
+        order: ids of characters from left to right, when the prompt fixes who stands where: the only way to
+        notice
+            people who are exchanged from the first frame to the last.
+        faces: a face detector and an embedder, for FaceSim.
+        reader: reads stray text.
+    """
+
+    order: tuple[str, ...] = ()
+    faces: tuple[Detector, Embedder] | None = None
+    reader: TextReader | None = None
+
+
+class Judge:
+    """Judges clips against one sheet.
+
+    Args:
+        sheet: with a manifest, panels are known; a bare picture's are found.
+
+    Raises:
+        SettingsError: `options.order` names what is not a character of the sheet.
+    """
+
+    def __init__(self, sheet: Sheet, options: Options | None = None) -> None:
+        self.sheet, self.options = sheet, options or Options()
+        self._ready: dict[tuple[int, int], tuple[Cast, Finder]] = {}
+        people = {note.id for note in sheet.elements if note.kind == "character"}
+        unknown = [name for name in self.options.order if name not in people]
+        if unknown and sheet.panels:
+            known = ", ".join(sorted(people)) or "none"
+            raise SettingsError(
+                f"order names {unknown[0]!r}, no character of the sheet", remedy=f"characters: {known}"
+            )
+
+    def cast(self, width: int, height: int) -> tuple[Cast, Finder]:
+        """The sheet, prepared for clips of this size; prepared once."""
+        size = working_size(width, height)
+        if size not in self._ready:
+            cast = read_cast(self.sheet, *size)
+            self._ready[size] = cast, Finder(cast)
+        return self._ready[size]
+
+    def __call__(self, clip: Clip, name: str = "clip") -> Judgement:
+        """Measure everything and conclude."""
+        count, (height, width) = len(clip.frames), clip.frames.shape[1:3]
+        cast, finder = self.cast(width, height)
+        small = working_frames(clip.frames)
+        scale = width / small.shape[2]
+        leaks = _leak(small, cast, clip.fps)
+
+        sampled = list(range(0, count, max(STRIDE, -(-count // SAMPLES))))
+        sights = [finder.find(small[at]) for at in sampled]
+        whole = [not leaks.leaked[at] for at in sampled]
+        elements = [_element(member, small, sampled, sights, whole, scale) for member in cast.members]
+        people = [member.id for member in cast.members if member.kind == "character"]
+        places = _places(elements, sights, people, whole)
+        moved = motion.measure(leak.luma_of(small))
+        text = _text(small, clip.frames, self.options.reader)
+        faces = self._faces(clip.frames)
+        exchanged = swaps(places, reach=REACH * small.shape[2])
+        problems, score, verdict = conclude(
+            leaks, elements, exchanged, moved, text, _disorder(self.options.order, order(places)), cast.known
+        )
+        return Judgement(
+            name=name,
+            width=width,
+            height=height,
+            frames=count,
+            fps=clip.fps,
+            manifest=cast.known,
+            sampled=sampled,
+            leak=leaks,
+            elements=elements,
+            swaps=exchanged,
+            motion=MotionReport(_rounded(moved.amount), moved.mean, moved.still, moved.smoothness),
+            text=text,
+            faces=faces,
+            models=self._models(),
+            problems=problems,
+            passed=not any(problem.grave for problem in problems),
+            score=score,
+            verdict=verdict,
+        )
+
+    def _faces(self, frames_FHWC: Pixels) -> FaceSim | None:
+        """FaceSim at the clip's own size, for characters whose face panel has a face."""
+        if self.options.faces is None or not self.sheet.panels:
+            return None
+        detector, embedder = self.options.faces
+        whole = np.asarray(self.sheet.image.convert("RGB"))
+        found = {}
+        for panel in self.sheet.panels:
+            if panel.view == "face":
+                picture = crop(whole, panel.box)
+                faces = detector.detect(picture)
+                if faces:
+                    found[panel.element] = crop(picture, faces[0].box)
+        return face_sim(frames_FHWC, found, detector, embedder) if found else None
+
+    def _models(self) -> list[str]:
+        used = [*(self.options.faces or ()), *([self.options.reader] if self.options.reader else [])]
+        return [model.name for model in used]
+
+
+def _leak(frames_FHWC: Pixels, cast: Cast, fps: float) -> LeakReport:
+    found = leak.measure(frames_FHWC, cast)
+    flags = leaked(found)
+    return LeakReport(
+        likeness=_rounded(found.likeness),
+        grid=_rounded(found.grid),
+        lines=found.lines.tolist(),
+        leaked=flags.tolist(),
+        seconds=float(flags.sum() / fps),
+        bars=float(np.median(found.bars)),
+    )
+
+
+def _element(
+    member: Member,
+    frames_FHWC: Pixels,
+    sampled: Sequence[int],
+    sights: Sequence[dict[str, Sighting]],
+    whole: Sequence[bool],
+    scale: float,
+) -> ElementReport:
+    """One element's report. Leaked frames hold the panels themselves, so they say nothing of identity."""
+    mine = [sight[member.id] for sight in sights]
+    values = np.array([one.similarity for one in mine])
+    # A clip that leaked from end to end has no frame left to look at; then nobody is present.
+    counted = values[np.array(whole, np.bool_)] if any(whole) else np.zeros(1)
+    margins = [
+        one.similarity - max(one.others.values())
+        for one, good in zip(mine, whole, strict=True)
+        if one.others and good
+    ]
+    third = max(1, len(counted) // 3)
+    few = [
+        sampled[i]
+        for i in np.linspace(0, len(sampled) - 1, min(PASTE_SAMPLES, len(sampled))).round().astype(int)
+    ]
+    person = member.kind == "character"
+    copied = float(np.median(paste.pasted(frames_FHWC[few], member))) if person else None
+    return ElementReport(
+        id=member.id,
+        kind=member.kind,
+        description=member.description,
+        similarity=_rounded(values),
+        present=[
+            present(member.kind, float(value)) and good for value, good in zip(values, whole, strict=True)
+        ],
+        boxes=[_scaled(one.box, scale) for one in mine],
+        coverage=float(np.mean([present(member.kind, float(value)) for value in counted])),
+        identity=float(np.median(counted)),
+        margin=float(np.median(margins)) if margins else None,
+        drift=float(np.median(counted[-third:]) - np.median(counted[:third])),
+        pasted=copied,
+        worst=sampled[int(np.argmin(np.where(whole, values, np.inf) if any(whole) else values))],
+    )
+
+
+def _places(
+    elements: Sequence[ElementReport],
+    sights: Sequence[dict[str, Sighting]],
+    people: Sequence[str],
+    whole: Sequence[bool],
+) -> list[dict[str, Box]]:
+    """Where each character stands in every sampled frame in which it is present."""
+    there = {one.id: one.present for one in elements}
+    return [
+        {who: sight[who].box for who in people if there[who][s]} if whole[s] else {}
+        for s, sight in enumerate(sights)
+    ]
+
+
+def _text(small_FHWC: Pixels, frames_FHWC: Pixels, reader: TextReader | None) -> TextReport:
+    lines = None
+    if reader is not None:
+        ends = sorted({0, len(frames_FHWC) // 2, len(frames_FHWC) - 1})
+        lines = sorted({line for at in ends for line in reader.read(frames_FHWC[at])})
+    return TextReport(typography.strokes(leak.luma_of(small_FHWC)), lines)
+
+
+def _disorder(wanted: Sequence[str], seen: Sequence[str]) -> tuple[str, ...]:
+    """The order seen, where it contradicts the one wanted; else nothing."""
+    both = [name for name in seen if name in wanted]
+    return () if both == [name for name in wanted if name in both] else tuple(both)
+
+
+def _scaled(box: Box, scale: float) -> tuple[int, int, int, int]:
+    return round(box.x * scale), round(box.y * scale), round(box.w * scale), round(box.h * scale)
+
+
+def _rounded(values: NDArray[np.floating]) -> list[float]:
+    # Four places: what comes after is noise, and a page of many clips stays small.
+    return [round(float(value), 4) for value in values]

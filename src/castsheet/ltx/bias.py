@@ -1,0 +1,143 @@
+"""Strength a token: a logarithm added to the attention between a reference token and the clip's tokens.
+
+As the official attention mask does it, with s_i the strength of reference token i: its logits against every
+token of the clip, as key and as query, grow by log s_i; references among themselves, and the clip by itself,
+are untouched. With one number w a token (log s for references, 0 for the clip) that is
+
+    bias(q, k) = w_q + w_k   where exactly one of the two belongs to the clip, else 0.
+
+Legend: B batch, H heads, T tokens, Q queries (the first of the T tokens), D channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Method = Literal["auto", "dense", "groups", "flex"]
+
+
+@dataclass(frozen=True)
+class TokenBias:
+    """Strengths of a sequence [clip | references].
+
+    Attributes:
+        weights_T: log strength a token; zeros for the clip.
+        clip: how many leading tokens are the clip's.
+        neutral: tokens of weight 0. levels: the other weights, each with the tokens that have it.
+        queries: how many leading tokens ask; None for all.
+        method: "dense" builds the (Q, T) matrix; "flex" computes it inside FlexAttention; "groups" runs plain
+            attention over the keys of one level at a time and merges by their log-sum-exp, which is the
+            same sum in another order and keeps the fastest kernel.
+    """
+
+    weights_T: Tensor
+    clip: int
+    neutral: Tensor
+    levels: tuple[tuple[float, Tensor], ...]
+    queries: int | None = None
+    method: Method = "auto"
+
+    @classmethod
+    def of(cls, strengths_T: Tensor, clip: int, method: Method = "auto") -> TokenBias | None:
+        """The bias for strengths (T,), or None where they are all 1, so that nothing is paid for them.
+
+        Raises:
+            ValueError: a strength is not positive and finite, or a token of the clip has one other than 1.
+        """
+        strengths_T = strengths_T.float()
+        if not (torch.isfinite(strengths_T).all() and (strengths_T > 0).all()):
+            raise ValueError("strengths must be finite numbers above 0")
+        if not (strengths_T[:clip] == 1).all():
+            raise ValueError("only reference tokens have a strength of their own")
+        weights_T = strengths_T.log()
+        if not weights_T.any():
+            return None
+        values = sorted(set(weights_T.tolist()) - {0.0})
+        levels = tuple((value, (weights_T == value).nonzero()[:, 0]) for value in values)
+        return cls(weights_T, clip, (weights_T == 0).nonzero()[:, 0], levels, method=method)
+
+    def __getitem__(self, rows: slice) -> TokenBias:
+        """The bias of the first queries only; `rows` is a slice from the start, as of a matrix."""
+        if rows.start not in (None, 0) or rows.step not in (None, 1):
+            raise ValueError("only the first queries can be kept")
+        return replace(self, queries=rows.stop)
+
+    def to(self, device: torch.device | str) -> TokenBias:
+        """The same on another device."""
+        levels = tuple((value, index.to(device)) for value, index in self.levels)
+        weights_T, neutral = self.weights_T.to(device), self.neutral.to(device)
+        return replace(self, weights_T=weights_T, neutral=neutral, levels=levels)
+
+    def dense(self) -> Tensor:
+        """The matrix (Q, T), fp32."""
+        tokens = self.weights_T.shape[0]
+        inside_T = torch.arange(tokens, device=self.weights_T.device) < self.clip
+        queries = tokens if self.queries is None else self.queries
+        apart_QT = inside_T[:queries, None] != inside_T[None, :]
+        return (self.weights_T[:queries, None] + self.weights_T[None, :]) * apart_QT
+
+    def attend(self, q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
+        """Attention with the bias: (B,H,Q,D)."""
+        method = self.method
+        if method == "auto":
+            method = "groups" if q_BHQD.device.type == "cuda" else "dense"
+        if method == "dense":
+            bias_QT = self.dense().to(q_BHQD.dtype)
+            return F.scaled_dot_product_attention(q_BHQD, k_BHTD, v_BHTD, attn_mask=bias_QT)
+        if method == "flex":
+            return _flex(q_BHQD.device.type)(q_BHQD, k_BHTD, v_BHTD, score_mod=self._score)
+        return self._by_groups(q_BHQD, k_BHTD, v_BHTD)
+
+    def _score(self, score: Tensor, _b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        apart = (q < self.clip) != (k < self.clip)
+        return score + torch.where(apart, self.weights_T[q] + self.weights_T[k], 0.0)
+
+    def _by_groups(self, q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
+        """Every pair of query and key is computed once, as in plain attention."""
+        parts = []
+        for weight, index in ((0.0, self.neutral), *self.levels):
+            out, lse = _with_lse(q_BHQD[:, :, : self.clip], k_BHTD[:, :, index], v_BHTD[:, :, index])
+            parts.append((out, lse + weight))
+        clip = _merge(parts)
+        asking = q_BHQD[:, :, self.clip :]
+        if not asking.shape[2]:
+            return clip
+        weights_Q = self.weights_T[self.clip : self.clip + asking.shape[2]]
+        out, lse = _with_lse(asking, k_BHTD[:, :, : self.clip], v_BHTD[:, :, : self.clip])
+        among = _with_lse(asking, k_BHTD[:, :, self.clip :], v_BHTD[:, :, self.clip :])
+        return torch.cat([clip, _merge([(out, lse + weights_Q), among])], dim=2)
+
+
+def _with_lse(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention and the natural logarithm of each query's sum of exponentials (B,H,Q) fp32."""
+    aten = torch.ops.aten
+    if q_BHQD.device.type == "cuda":
+        found = aten._scaled_dot_product_cudnn_attention(q_BHQD, k_BHTD, v_BHTD, None, True)
+    else:
+        found = aten._scaled_dot_product_flash_attention_for_cpu(q_BHQD, k_BHTD, v_BHTD)
+    return found[0], found[1].reshape(q_BHQD.shape[:3]).float()
+
+
+def _merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Attention over all keys from attention over parts of them: weights are softmax over log-sum-exp."""
+    share_PBHQ = torch.stack([lse for _, lse in parts]).softmax(dim=0)
+    total = parts[0][0] * share_PBHQ[0, ..., None]
+    for (out, _), share_BHQ in zip(parts[1:], share_PBHQ[1:], strict=True):
+        total = total + out * share_BHQ[..., None]
+    return total.to(parts[0][0].dtype)
+
+
+@cache
+def _flex(kind: str) -> Callable[..., Any]:
+    """FlexAttention; compiled on a GPU, where the plain form would build the whole matrix."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    plain: Callable[..., Any] = flex_attention
+    return torch.compile(plain, dynamic=False) if kind == "cuda" else plain

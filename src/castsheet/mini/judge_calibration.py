@@ -1,0 +1,159 @@
+"""Calibrate the judge on rendered clips: `python -m castsheet.mini.judge_calibration --out table.md`.
+
+The first identities choose the thresholds, those after them give the figures; none is in both parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from castsheet.clip import Clip
+from castsheet.files import write_atomic
+from castsheet.judge.calibrate import Calibration, calibrate
+from castsheet.judge.judge import Judge
+from castsheet.judge.judgement import Judgement
+from castsheet.mini.judge_cases import Case, cases
+from castsheet.mini.world.render import Renderer
+
+Record = dict[str, object]
+
+# Which measure answers for which fault. Larger values mean a worse clip.
+FAULTS: dict[str, str] = {
+    "leak": "likeness",
+    "leak at 0.6": "likeness",
+    "leak at 0.35": "likeness",
+    "leak, zoomed": "lines",
+    "letterbox": "bars",
+    "wrong person": "unlike",
+    "wrong colours": "unlike",
+    "person missing": "unlike",
+    "prop missing": "prop unlike",
+    "wrong place": "place unlike",
+    "swap": "swaps",
+    "panel pasted": "pasted",
+    "frozen": "still",
+    "jitter": "shaking",
+    "text": "strokes",
+}
+
+
+def values(judged: Judgement) -> dict[str, float]:
+    """Every measure of a clip as one number that grows with the fault."""
+    by_kind: dict[str, list[float]] = {}
+    for one in judged.elements:
+        by_kind.setdefault(one.kind, []).append(1 - one.identity)
+    smoothness = judged.motion.smoothness
+    return {
+        "likeness": max(judged.leak.likeness),
+        "grid": max(judged.leak.grid),
+        "lines": float(max(judged.leak.lines)),
+        "bars": judged.leak.bars,
+        "unlike": max(by_kind["character"]),
+        "prop unlike": max(by_kind["prop"]),
+        "place unlike": max(by_kind["location"]),
+        "swaps": float(len(judged.swaps)),
+        "pasted": max(one.pasted for one in judged.elements if one.pasted is not None),
+        "still": judged.motion.still,
+        "shaking": 1 - smoothness if smoothness is not None else 0.0,
+        "strokes": judged.text.strokes,
+    }
+
+
+def record(number: int, case: Case, judged: Judgement) -> Record:
+    """One clip's line: truth, values, verdict, and how many frames were called leaked rightly and wrongly."""
+    truth = case.faulty_F if case.fault.startswith("leak") else case.faulty_F & False
+    told = judged.leak.leaked
+    return {
+        "number": number,
+        "fault": case.fault,
+        "values": values(judged),
+        "passed": judged.passed,
+        "verdict": judged.verdict,
+        "leaked": [int(truth.sum()), sum(bool(a and b) for a, b in zip(told, truth, strict=True))],
+        "unleaked": [int((~truth).sum()), sum(bool(a and not b) for a, b in zip(told, truth, strict=True))],
+    }
+
+
+def judged(numbers: Iterable[int], make: Callable[[int, bool], Iterable[Case]]) -> list[Record]:
+    """Judge every case of every number, with one person and with two."""
+    found = []
+    for number in numbers:
+        for duo in (False, True):
+            judge: Judge | None = None
+            for case in make(number, duo):
+                judge = judge or Judge(case.sheet)
+                found.append(record(number, case, judge(Clip(case.frames, 24.0))))
+    return found
+
+
+def table(chosen: Sequence[Record], held_out: Sequence[Record]) -> dict[str, Calibration]:
+    """Calibration of every fault's measure: thresholds from `chosen`, figures from `held_out`."""
+    found = {}
+    for fault, measure in FAULTS.items():
+        first, second = (
+            ([_value(one, measure) for one in half if one["fault"] == fault] for half in (chosen, held_out)),
+            (
+                [_value(one, measure) for one in half if one["fault"] == "clean"]
+                for half in (chosen, held_out)
+            ),
+        )
+        faulty, clean = tuple(first), tuple(second)
+        found[fault] = calibrate((faulty[0], faulty[1]), (clean[0], clean[1]))
+    return found
+
+
+def _value(one: Record, measure: str) -> float:
+    held = one["values"]
+    assert isinstance(held, dict)
+    return float(held[measure])
+
+
+def markdown(found: dict[str, Calibration], held_out: Sequence[Record]) -> str:
+    """The table of the docs. The last column counts verdicts at the thresholds that the package ships."""
+    lines = [
+        "| fault | measure | AUC | threshold | detected | false alarms | verdict fails |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for fault, one in found.items():
+        rates = f"{one.detected:.0%} of {one.faulty} | {one.false_alarms:.0%} of {one.clean}"
+        measure = f"{FAULTS[fault]} | {one.auc:.3f} | {one.threshold:.3f}"
+        lines.append(f"| {fault} | {measure} | {rates} | {_failing(held_out, fault)} |")
+    lines.append(f"| none (clean) | all | | | | | {_failing(held_out, 'clean')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _failing(records: Sequence[Record], fault: str) -> str:
+    verdicts = [not one["passed"] for one in records if one["fault"] == fault]
+    return f"{sum(verdicts)}/{len(verdicts)}"
+
+
+def main() -> None:
+    """Render, judge, write the table and, beside it, every clip's values as JSON."""
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--pairs", type=int, default=16, help="numbers that choose thresholds")
+    parser.add_argument("--held-out", type=int, default=8, help="numbers after those, for the figures")
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    renderer = Renderer()
+
+    def make(number: int, duo: bool) -> Iterable[Case]:
+        return cases(renderer, number, duo=duo)
+
+    chosen = judged(range(asked.pairs), make)
+    held_out = judged(range(asked.pairs, asked.pairs + asked.held_out), make)
+    text = json.dumps([*chosen, *held_out], indent=0) + "\n"
+    write_atomic(asked.out.with_suffix(".json"), lambda path: _write(path, text))
+    told = markdown(table(chosen, held_out), held_out)
+    write_atomic(asked.out, lambda path: _write(path, told))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Put a trained recipe's files together as the bundle that ships: `python -m castsheet.mini.package
+RECIPE_FOLDER`.
+
+The bundle has exactly the official layout, so that mini and the 22B files take the same path:
+`mini.safetensors` (`model.diffusion_model.*`, `vae.*`, `text_embedding_projection.*`, `config` and
+`model_version` in the header; bf16, AdaLN tables and latent statistics fp32), `gemma/` (a Gemma-3 text
+folder), `mini-ic-lora.safetensors`, `bundle.json`, and MODEL_CARD.md with its pictures. It is made in a
+folder beside its place and moved there as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import Gemma3TextModel
+
+from castsheet.bundle import BUNDLE_FILE, MINI, AdapterFile, Bucket, Bundle, Files
+from castsheet.errors import CastsheetError, CheckpointError, OutputError
+from castsheet.files import write_atomic
+from castsheet.ltx import keys as official
+from castsheet.ltx.checkpoint import official_keys, write_checkpoint
+from castsheet.ltx.header import save_tensors
+from castsheet.ltx.lora_file import DOWNSCALE, FAMILY
+from castsheet.ltx.lora_file import write as write_adapter
+from castsheet.mini.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
+from castsheet.mini.model_card import write_card
+from castsheet.mini.train_flow import gemma_config
+
+VERSION = "2.3.0"
+CHECKPOINT, GEMMA, ADAPTER = "mini.safetensors", "gemma", "mini-ic-lora.safetensors"
+LIMIT_MB = 80.0
+_REMEDY = "train with python -m castsheet.mini.recipe --out FOLDER until it says done"
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How the bundle likes to be run."""
+
+    steps: int = 16
+    guidance: float = 2.5
+    stg_scale: float = 0.0
+    stg_blocks: tuple[int, ...] = (5,)
+    lora_strength: float = 1.0
+    rescale: float = 0.0
+
+    def bundle(self) -> Bundle:
+        """The content of bundle.json."""
+        return Bundle(
+            name="mini",
+            files=Files(checkpoint=CHECKPOINT, text_encoder=GEMMA, adapters=(AdapterFile(path=ADAPTER),)),
+            bucket=Bucket(width=WIDTH, height=HEIGHT, frames=FRAMES, fps=FPS, stg_blocks=self.stg_blocks),
+            preset={
+                "steps": self.steps,
+                "guidance": self.guidance,
+                "stg_scale": self.stg_scale,
+                "lora_strength": self.lora_strength,
+                "rescale": self.rescale,
+            },
+        )
+
+
+def package(
+    recipe: Path,
+    out: Path,
+    *,
+    defaults: Defaults | None = None,
+    adapter: str = "adapter-1",
+    limit_mb: float = LIMIT_MB,
+) -> int:
+    """Assemble the bundle, whole or not at all; what was at `out` stays until then.
+
+    Args:
+        recipe: folder of the recipe, with codec.safetensors, base.safetensors, the adapter and tokenizer/.
+        adapter: stem of the adapter's file.
+
+    Returns:
+        The bundle's size in bytes.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or does not fit mini's architecture.
+        AdapterError: the adapter does not.
+        SettingsError: a default is out of range.
+        OutputError: the disk refused, or the bundle is above `limit_mb` (10^6 bytes).
+    """
+    defaults = defaults or Defaults()
+    defaults.bundle().settings(None)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mini-", dir=out.parent) as scratch:
+        folder = Path(scratch) / "bundle"
+        folder.mkdir(mode=0o755)
+        _write_checkpoint(recipe, folder)
+        _write_gemma(recipe, folder / GEMMA)
+        state = {name: tensor.bfloat16() for name, tensor in _read(recipe / f"{adapter}.safetensors").items()}
+        notes = {DOWNSCALE: "1", "base_model": FAMILY, "model": "castsheet mini", "license": "Apache-2.0"}
+        write_adapter(folder / ADAPTER, state, notes)
+        content = defaults.bundle().model_dump_json(indent=1, exclude_none=False)
+        (folder / BUNDLE_FILE).write_text(content + "\n", encoding="utf-8")
+        write_card(recipe, folder, adapter)
+        Bundle.load(folder)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if size > limit_mb * 1e6:
+            raise OutputError(
+                f"the bundle has {size / 1e6:.1f} MB, more than {limit_mb:g}",
+                remedy="ship smaller pictures, a narrower model, or raise --limit-mb",
+            )
+        _swap(folder, out, Path(scratch) / "before")
+    return size
+
+
+def _swap(folder: Path, out: Path, aside: Path) -> None:
+    """Rename the new folder into place; the old one goes with the scratch folder."""
+    try:
+        if out.exists():
+            os.replace(out, aside)
+        os.replace(folder, out)
+    except OSError as error:
+        if aside.exists() and not out.exists():
+            os.replace(aside, out)
+        raise OutputError(
+            f"cannot write {out}: {error.strerror}", remedy="make the folder writable"
+        ) from error
+
+
+def _write_checkpoint(recipe: Path, folder: Path) -> None:
+    base = _read(recipe / "base.safetensors")
+    tensors = {official.DIT + name: one for name, one in _part(base, "transformer").items()}
+    tensors |= {
+        official.connectors_from_diffusers(name): one for name, one in _part(base, "connectors").items()
+    }
+    tensors |= _read(recipe / "codec.safetensors")
+    wanted = official_keys(config(), states=TEXT_LAYERS + 1)
+    _refuse_differences(recipe, {name: tuple(one.shape) for name, one in tensors.items()}, wanted)
+    kept = {name: one.to(_dtype(name)) for name, one in tensors.items()}
+    write_checkpoint(folder / CHECKPOINT, kept, config(), VERSION)
+
+
+def _dtype(name: str) -> torch.dtype:
+    """As official files have it: AdaLN tables and latent statistics fp32, the rest bf16."""
+    return torch.float32 if "scale_shift_table" in name or "statistics" in name else torch.bfloat16
+
+
+def _refuse_differences(
+    recipe: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    wrong = sorted(name for name in {**found, **wanted} if found.get(name) != wanted.get(name))
+    if wrong:
+        first = ", ".join(f"{n} {found.get(n, 'missing')}, wanted {wanted.get(n, 'none')}" for n in wrong[:5])
+        raise CheckpointError(f"{recipe}: {len(wrong)} tensors are not mini's: {first}", remedy=_REMEDY)
+
+
+def _write_gemma(recipe: Path, folder: Path) -> None:
+    state = _part(_read(recipe / "base.safetensors"), "gemma")
+    with torch.device("meta"):
+        model = Gemma3TextModel(gemma_config())
+    found = {name: tuple(one.shape) for name, one in state.items()}
+    _refuse_differences(recipe, found, {name: tuple(one.shape) for name, one in model.state_dict().items()})
+    settings = model.config
+    settings.architectures, settings.dtype = [type(model).__name__], torch.bfloat16
+    settings.save_pretrained(folder)
+    stored = {name: one.bfloat16().contiguous() for name, one in state.items()}
+    weights = folder / "model.safetensors"
+    write_atomic(weights, lambda temporary: save_tensors(stored, temporary, {"format": "pt"}))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        source = recipe / "tokenizer" / name
+        if not source.is_file():
+            raise CheckpointError(f"{source} is missing", remedy=_REMEDY)
+        shutil.copyfile(source, folder / name)
+
+
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): one for key, one in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}", remedy=_REMEDY) from error
+
+
+def main() -> None:
+    usual = Defaults()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="the folder that the recipe wrote")
+    parser.add_argument("--out", type=Path, default=MINI)
+    parser.add_argument("--adapter", default="adapter-1", help="stem of the adapter's file")
+    parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--guidance", type=float, default=usual.guidance)
+    parser.add_argument("--stg-scale", type=float, default=usual.stg_scale)
+    parser.add_argument("--stg-blocks", type=int, nargs="*", default=list(usual.stg_blocks))
+    parser.add_argument("--lora-strength", type=float, default=usual.lora_strength)
+    parser.add_argument("--rescale", type=float, default=usual.rescale)
+    parser.add_argument("--limit-mb", type=float, default=LIMIT_MB)
+    options = parser.parse_args()
+    defaults = Defaults(
+        options.steps,
+        options.guidance,
+        options.stg_scale,
+        tuple(options.stg_blocks),
+        options.lora_strength,
+        options.rescale,
+    )
+    try:
+        size = package(
+            options.recipe, options.out, defaults=defaults, adapter=options.adapter, limit_mb=options.limit_mb
+        )
+    except CastsheetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    print(f"{options.out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

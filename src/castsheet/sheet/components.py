@@ -1,0 +1,76 @@
+"""Connected things in a mask, by runs and union-find: enough for sheets, and no image library is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.sheet.manifest import Box
+
+Mask = NDArray[np.bool_]
+
+
+def boxes_of(mask_HW: Mask, reach: int = 1) -> list[tuple[Box, int]]:
+    """Bounding box and pixel count of each connected thing (8-neighbours), largest box first.
+
+    Args:
+        reach: pixels across which parts still belong together; the boxes are not widened by it.
+    """
+    grown = _dilated(mask_HW, reach)
+    starts, ends, rows = _runs(grown)
+    parent = list(range(len(starts)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first_of_row = np.searchsorted(rows, np.arange(mask_HW.shape[0] + 1))
+    for y in range(1, mask_HW.shape[0]):
+        above, stop_above = int(first_of_row[y - 1]), int(first_of_row[y])
+        here, stop_here = stop_above, int(first_of_row[y + 1])
+        while above < stop_above and here < stop_here:
+            if starts[above] <= ends[here] and starts[here] <= ends[above]:
+                parent[root(here)] = root(above)
+            if ends[above] < ends[here]:
+                above += 1
+            else:
+                here += 1
+    return _bounds(mask_HW, starts, ends, rows, [root(i) for i in range(len(starts))])
+
+
+def _dilated(mask_HW: Mask, reach: int) -> Mask:
+    grown = mask_HW.copy()
+    for axis in (0, 1):
+        padded = np.pad(grown, [(reach, reach) if axis == a else (0, 0) for a in (0, 1)])
+        count = grown.shape[axis]
+        grown = np.zeros_like(grown)
+        for shift in range(2 * reach + 1):
+            grown |= padded.take(range(shift, shift + count), axis=axis)
+    return grown
+
+
+def _runs(mask_HW: Mask) -> tuple[list[int], list[int], NDArray[np.int64]]:
+    """Starts, ends (exclusive) and rows of all runs of set pixels, row by row."""
+    step = np.diff(np.pad(mask_HW.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    rows, starts = np.nonzero(step == 1)
+    ends = np.nonzero(step == -1)[1]
+    return starts.tolist(), ends.tolist(), rows
+
+
+def _bounds(
+    mask_HW: Mask, starts: list[int], ends: list[int], rows: NDArray[np.int64], roots: list[int]
+) -> list[tuple[Box, int]]:
+    """The tight box of each thing's own pixels, without what dilation added."""
+    spans: dict[int, list[tuple[int, int, int, int]]] = {}
+    for y, start, end, key in zip(rows.tolist(), starts, ends, roots, strict=True):
+        own = np.flatnonzero(mask_HW[y, start:end])
+        if own.size:
+            spans.setdefault(key, []).append((y, start + int(own[0]), start + int(own[-1]) + 1, own.size))
+    found = []
+    for runs in spans.values():
+        x, right = min(r[1] for r in runs), max(r[2] for r in runs)
+        y, bottom = runs[0][0], runs[-1][0] + 1
+        found.append((Box(x, y, right - x, bottom - y), sum(r[3] for r in runs)))
+    return sorted(found, key=lambda one: -one[0].area)

@@ -1,0 +1,226 @@
+"""The edge of a cut-out: plain backgrounds, refinement of a coarse mask, the subject's own colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+# Filters are solved at this long side and applied at the picture's own size.
+_WORK = 768
+# Of 255: how far border pixels may lie from the fitted backdrop, at the 90th percentile.
+_PLAIN, _EXACT = 14.0, 4.0
+# Share of the border that must belong to the backdrop; the rest may be feet or a cropped body.
+_BORDER = 0.6
+# Colour distance (of 255) that is certainly background, and certainly not, above the backdrop's own noise.
+_NEAR, _FAR = 6.0, 26.0
+# Radius as a share of the long side, and smoothness, of the guided filter.
+_RADIUS, _SMOOTH = 1 / 110, 1e-4
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """A plain background: a colour that changes smoothly over the picture.
+
+    Args:
+        terms: (6, 3) coefficients of 1, x, y, x^2, xy, y^2 with x, y in -1..1.
+        noise: how far its pixels lie from that, of 255.
+        exact: flat enough that any other colour is not background.
+    """
+
+    terms: Array
+    noise: float
+    exact: bool
+
+    def colours(self, width: int, height: int) -> Array:
+        """(height, width, 3) of 255."""
+        grid_y, grid_x = np.meshgrid(
+            np.linspace(-1, 1, height, dtype=np.float32),
+            np.linspace(-1, 1, width, dtype=np.float32),
+            indexing="ij",
+        )
+        return _basis(grid_x, grid_y) @ self.terms
+
+
+def _basis(x: Array, y: Array) -> Array:
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+
+
+def estimate_backdrop(rgb: Image.Image) -> Backdrop | None:
+    """The backdrop of a picture whose border is one smooth colour: white, black, green, studio grey.
+
+    A robust fit to the border: twice, pixels far from the last fit (feet, a cropped shoulder) are left out.
+    """
+    pixels = np.asarray(_small(rgb, 256), dtype=np.float32)
+    h, w = pixels.shape[:2]
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, h, dtype=np.float32), np.linspace(-1, 1, w, dtype=np.float32), indexing="ij"
+    )
+    rim = np.zeros((h, w), bool)
+    depth = max(1, min(h, w) // 40)
+    rim[:depth] = rim[-depth:] = rim[:, :depth] = rim[:, -depth:] = True
+    basis, colours = _basis(x[rim], y[rim]), pixels[rim]
+    kept = np.abs(colours - np.median(colours, axis=0)).max(axis=1) < 48
+    for _ in range(3):
+        if kept.mean() < _BORDER:
+            return None
+        terms = np.linalg.lstsq(basis[kept], colours[kept], rcond=None)[0].astype(np.float32)
+        far = np.abs(colours - basis @ terms).max(axis=1)
+        kept = far < max(3 * float(np.median(far[kept])), 4.0)
+    noise = float(np.quantile(far[kept], 0.9))
+    # A landscape's sky passes on one side; a backdrop has to hold on three.
+    sides = (y[rim] < -0.95, y[rim] > 0.95, x[rim] < -0.95, x[rim] > 0.95)
+    held = sorted(float(kept[side].mean()) for side in sides)
+    if noise > _PLAIN or held[1] < 0.75 or kept.mean() < _BORDER:
+        return None
+    flat = float(np.abs(terms[1:]).sum(axis=0).max()) < 8
+    return Backdrop(terms, noise, noise < _EXACT and flat)
+
+
+def key(rgb: Image.Image, backdrop: Backdrop) -> Array:
+    """Alpha (H, W) 0..1 by distance from the backdrop's colour; holes inside the subject are filled."""
+    small = _small(rgb, _WORK)
+    pixels = np.asarray(small, dtype=np.float32)
+    distance = np.abs(pixels - backdrop.colours(*small.size)).max(axis=2)
+    near = _NEAR + 1.5 * backdrop.noise
+    alpha = np.clip((distance - near) / (_FAR - _NEAR), 0, 1).astype(np.float32)
+    # Only what is joined to the border is background: a white shirt on white stays, if its outline shows.
+    alpha = np.where(_from_border(alpha < 0.5), alpha, 1.0).astype(np.float32)
+    wide = Image.fromarray(alpha).resize(rgb.size, Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(wide), 0, 1)
+
+
+def _from_border(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The free pixels, and their neighbours, that can be reached from the border through free pixels."""
+    reached = np.zeros_like(free)
+    reached[0], reached[-1], reached[:, 0], reached[:, -1] = free[0], free[-1], free[:, 0], free[:, -1]
+    count = -1
+    while (now := int(reached.sum())) != count:
+        count = now
+        for backwards in (False, True):
+            for axis in (0, 1):
+                reached = _swept(reached, free, axis, backwards=backwards)
+    grown = Image.fromarray(reached.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
+    return np.asarray(grown) > 0
+
+
+def _swept(
+    reached: NDArray[np.bool_], free: NDArray[np.bool_], axis: int, *, backwards: bool
+) -> NDArray[np.bool_]:
+    """Flood along one direction: a free pixel is reached when one before it in its free run is."""
+    turn = (lambda a: np.flip(a, axis)) if backwards else (lambda a: a)
+    seeds, runs = turn(reached), turn(free)
+    index = np.arange(free.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
+    last_seed = np.maximum.accumulate(np.where(seeds, index, -1), axis=axis)
+    last_wall = np.maximum.accumulate(np.where(~runs, index, -1), axis=axis)
+    return turn((last_seed > last_wall) & runs)
+
+
+def refine(rgb: Image.Image, alpha: Array) -> Array:
+    """A coarse mask drawn to the picture's own edges.
+
+    The guided filter with a colour guide (He, Sun, Tang, PAMI 2013, eq. 14-16), solved small and applied at
+    full size (He, Sun, arXiv:1505.00996). Where the mask is sure, it stays as it is.
+    """
+    small = _small(rgb, _WORK)
+    guide = np.asarray(small, dtype=np.float32) / np.float32(255)
+    coarse = np.asarray(Image.fromarray(alpha).resize(small.size, Image.Resampling.BOX))
+    radius = max(2, round(_RADIUS * max(small.size)))
+    slope, offset = _guided(guide, coarse, radius)
+    # Only the rim is solved anew: inside and outside, pixels that look alike must not drag each other along.
+    unsure = _box(((coarse > 0.02) & (coarse < 0.98)).astype(np.float32), radius) > 0
+    if not unsure.any():
+        return alpha
+    at_full = np.asarray(Image.fromarray(unsure).convert("L").resize(rgb.size, Image.Resampling.NEAREST)) > 0
+    full = np.asarray(rgb, dtype=np.uint8)[at_full].astype(np.float32) / 255
+    fine = _resized(offset, rgb.size)[at_full]
+    for channel in range(3):
+        fine += _resized(slope[..., channel], rgb.size)[at_full] * full[:, channel]
+    result = alpha.copy()
+    # The filter leaves a faint veil where colours are alike; a little contrast lifts it.
+    result[at_full] = np.clip((fine - 0.08) / 0.84, 0, 1)
+    return result
+
+
+def _guided(guide: Array, target: Array, radius: int) -> tuple[Array, Array]:
+    """Slope (H, W, 3) and offset (H, W) of target ~ slope . guide + offset in each window, averaged."""
+    mean = np.stack([_box(guide[..., c], radius) for c in range(3)], axis=-1)
+    mean_target = _box(target, radius)
+    both = np.stack([_box(guide[..., c] * target, radius) for c in range(3)], axis=-1)
+    covariance = both - mean * mean_target[..., None]
+    spread = np.empty((*target.shape, 3, 3), np.float32)
+    for i in range(3):
+        for j in range(i, 3):
+            product = _box(guide[..., i] * guide[..., j], radius) - mean[..., i] * mean[..., j]
+            spread[..., i, j] = spread[..., j, i] = product
+    spread += _SMOOTH * np.eye(3, dtype=np.float32)
+    slope: Array = np.linalg.solve(spread, covariance[..., None])[..., 0].astype(np.float32)
+    offset = mean_target - (slope * mean).sum(axis=-1)
+    return np.stack([_box(slope[..., c], radius) for c in range(3)], axis=-1), _box(offset, radius)
+
+
+def own_colours(rgb: Image.Image, alpha: Array) -> Image.Image:
+    """The subject's colours without what shines through from behind, for use with `alpha` on any ground.
+
+    Blurred estimates of both sides, corrected by what they fail to explain (Forte, "Approximate fast
+    foreground colour estimation", ICIP 2021, one pass). Solid pixels keep their colour; free ones turn black.
+    """
+    small = _small(rgb, _WORK)
+    pixels = np.asarray(small, dtype=np.float32)
+    share = np.asarray(Image.fromarray(alpha).resize(small.size, Image.Resampling.BOX))
+    radius = max(3, round(max(small.size) / 60))
+    inside, outside = _average(pixels, share, radius), _average(pixels, 1 - share, radius)
+    result = np.where(alpha[..., None] > 0, np.asarray(rgb), 0).astype(np.uint8)
+    rim = (alpha > 0) & (alpha < 0.995)
+    own, behind = (_spread(colour, rgb.size)[rim] for colour in (inside, outside))
+    part = alpha[rim][:, None]
+    seen = np.asarray(rgb)[rim].astype(np.float32)
+    result[rim] = np.clip(np.rint(own + part * (seen - part * own - (1 - part) * behind)), 0, 255).astype(
+        np.uint8
+    )
+    return Image.fromarray(result)
+
+
+def _average(pixels: Array, weight: Array, radius: int) -> Array:
+    # Only near-certain pixels speak for their side, as far as there are any.
+    weight = np.float32(1e-6) + weight * weight * weight * weight
+    total = _box(weight, radius)
+    return np.stack([_box(pixels[..., c] * weight, radius) / total for c in range(3)], axis=-1)
+
+
+def _spread(colour: Array, size: tuple[int, int]) -> Array:
+    image = Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def _small(rgb: Image.Image, long_side: int) -> Image.Image:
+    scale = min(1.0, long_side / max(rgb.size))
+    size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
+    return rgb.resize(size, Image.Resampling.BOX, reducing_gap=2) if scale < 1 else rgb
+
+
+def _resized(values: Array, size: tuple[int, int]) -> Array:
+    image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR)).copy()
+
+
+def _box(values: Array, radius: int) -> Array:
+    """Mean over (2 radius + 1)^2 windows, fewer at the border, by running sums in double precision."""
+    for axis in (0, 1):
+        length = values.shape[axis]
+        sums = np.concatenate(
+            [
+                np.zeros_like(np.take(values, [0], axis), dtype=np.float64),
+                np.cumsum(values, axis, np.float64),
+            ],
+            axis,
+        )
+        high = np.minimum(np.arange(length) + radius + 1, length)
+        low = np.maximum(np.arange(length) - radius, 0)
+        count = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        values = ((sums.take(high, axis) - sums.take(low, axis)) / count).astype(np.float32)
+    return values

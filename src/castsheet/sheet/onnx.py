@@ -1,0 +1,48 @@
+"""Small networks that installed packages carry, run by onnxruntime; no package's own code is imported."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from castsheet.errors import DependencyError
+from castsheet.files import require
+
+
+def packaged(distribution: str, name: str, install: str) -> Path:
+    """The file of an installed distribution whose path ends in `name`.
+
+    Args:
+        install: what follows `pip install` to get it.
+
+    Raises:
+        DependencyError: the distribution is not installed, or its file is gone.
+    """
+    try:
+        files = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError as error:
+        raise DependencyError(
+            f"this needs the package {distribution!r}, which is not installed",
+            remedy=f"pip install {install}",
+        ) from error
+    for file in files:
+        path = Path(str(file.locate()))
+        if file.as_posix().endswith(name) and path.is_file():
+            return path
+    raise DependencyError(
+        f"the package {distribution!r} lacks its file {name}",
+        remedy=f"pip install --force-reinstall {install}",
+    )
+
+
+def session(model: bytes, extra: str) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU, quiet about the exporter's habits.
+
+    Raises:
+        DependencyError: onnxruntime is not installed.
+    """
+    runtime = require("onnxruntime", extra)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,269 @@
+"""What a training run is: one YAML file, checked whole before anything is loaded.
+
+The defaults below ARE the published recipe of the reference-sheet adapter, so that `preset: card-recipe` has
+nothing to add; any other preset lists its differences from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from castsheet.errors import SettingsError
+from castsheet.ltx.lora import IC_TARGETS
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AdapterConfig(_Part):
+    """The adapter that is trained; `start` is an adapter file of the same shape to go on from."""
+
+    rank: Count = 128
+    alpha: Positive = 128.0
+    dropout: Literal[0] = 0  # the published value, stated so that the recipe reads whole
+    targets: tuple[str, ...] = IC_TARGETS
+    start: Path | None = None
+
+
+class Ramp(_Part):
+    """Learning rate: linear from `start` to `end`, from where the piece before ends until step `until`."""
+
+    until: Count
+    start: Annotated[float, Field(ge=0)]
+    end: Annotated[float, Field(ge=0)]
+
+
+class OptimiserConfig(_Part):
+    """AdamW; `adamw8bit` keeps its moments in 8 bits (extra `train`)."""
+
+    name: Literal["adamw8bit", "adamw"] = "adamw8bit"
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_gradient_norm: Positive = 1.0
+    rate: tuple[Ramp, ...] = (
+        Ramp(until=6_000, start=1.3e-4, end=1.3e-5),
+        Ramp(until=12_000, start=1.3e-5, end=1.3e-5),
+    )
+
+
+class ObjectiveConfig(_Part):
+    """What a sample is asked.
+
+    `reference`: "looped" shows the sheet as a still video of the clip's length, as published; "still" as ONE
+    latent frame at the first frame's positions, a sixteenth of the tokens.
+    """
+
+    first_frame_probability: Share = 0.0
+    reference: Literal["looped", "still"] = "looped"
+    reference_downscale_factor: Annotated[int, Field(ge=1, le=64)] = 1
+    reference_dropout: Share = 0.0
+
+
+class BaseConfig(_Part):
+    """How the frozen model is held and run.
+
+    `recompute`: how many blocks are recomputed in the backward pass instead of stored; "auto" as few as
+    `activation_gib` allows.
+    """
+
+    weights: Literal["bf16", "fp8", "fp32"] = "bf16"
+    recompute: Annotated[int, Field(ge=0)] | Literal["all", "none", "auto"] = "all"
+    activation_gib: Positive = 8.0
+    compile: bool = False
+    shard: bool = False
+
+
+class SampleConfig(_Part):
+    """A sheet and an action, or a whole prompt, sampled at intervals."""
+
+    sheet: Path
+    action: str = ""
+    prompt: str | None = None
+    seed: int = 0
+    settings: dict[str, Any] = {}
+
+
+class WatchConfig(_Part):
+    """What is shown, and after how many steps; 0 switches a thing off."""
+
+    log_every: Annotated[int, Field(ge=0)] = 10
+    page_every: Annotated[int, Field(ge=0)] = 100
+    held_out_every: Annotated[int, Field(ge=0)] = 250
+    sample_every: Annotated[int, Field(ge=0)] = 500
+    samples: tuple[SampleConfig, ...] = ()
+    tensorboard: bool = False
+
+
+class Config(_Part):
+    """A training run. Relative paths are relative to the file.
+
+    Attributes:
+        model: a checkpoint file, a diffusers folder, a bundle's folder, or "mini".
+        text_encoder: a Gemma-3 folder; needed for sample pictures only.
+        data, held_out: datasets in either layout; see `castsheet.train.dataset`.
+        output: the run's folder.
+        batch: samples a process takes at once; a step sees batch * accumulation * processes samples.
+    """
+
+    preset: str = "card-recipe"
+    model: str
+    data: Path
+    output: Path
+    held_out: Path | None = None
+    text_encoder: Path | None = None
+    device: str = "auto"
+    steps: Count = 12_000
+    batch: Count = 1
+    accumulation: Count = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    save_every: Count = 250
+    keep: Count = 3
+    adapter: AdapterConfig = AdapterConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    base: BaseConfig = BaseConfig()
+    watch: WatchConfig = WatchConfig()
+
+    @model_validator(mode="after")
+    def _schedule_covers(self) -> Config:
+        ends = [ramp.until for ramp in self.optimiser.rate]
+        if not ends or ends != sorted(set(ends)):
+            raise ValueError("optimiser.rate: each `until` must lie after the one before")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the loss curve depends on; watching, saving and the number of steps may change."""
+        values = self.model_dump(mode="json", include={"seed", "objective", "optimiser", "adapter"})
+        values["adapter"].pop("start")
+        values |= {"model": Path(self.model).name, "weights": self.base.weights}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "card-recipe": {},
+    "quick": {
+        "steps": 2_000,
+        "adapter": {"rank": 32, "alpha": 32.0},
+        "optimiser": {"rate": [{"until": 2_000, "start": 2e-4, "end": 2e-5}]},
+        "base": {"weights": "fp8", "compile": True},
+    },
+}
+
+
+def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a run's YAML file.
+
+    Args:
+        overrides: nested values that win over the file's.
+
+    Raises:
+        SettingsError: the file is not readable YAML, or a field is unknown or out of range; the nearest
+            field's name is given.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", remedy="give a YAML file") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path} holds no settings", remedy="write fields such as `model: ...`")
+    return make_config(join(raw, overrides or {}), where=str(path), folder=path.parent)
+
+
+def make_config(values: Mapping[str, Any], *, where: str = "config", folder: Path = Path()) -> Config:
+    """The preset named in `values`, with `values` over it; relative paths start at `folder`.
+
+    Raises:
+        SettingsError: see `load_config`.
+    """
+    name = values.get("preset", "card-recipe")
+    if name not in PRESETS:
+        raise SettingsError(f"{where}: unknown preset {name!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    try:
+        config = Config.model_validate(join(PRESETS[name], values))
+    except ValidationError as error:
+        raise _explain(error, where) from error
+    return _absolute(config, folder)
+
+
+def join(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, mapping by mapping; lists are replaced whole."""
+    joined = dict(below)
+    for key, value in above.items():
+        under = joined.get(key)
+        joined[key] = join(under, value) if isinstance(under, dict) and isinstance(value, Mapping) else value
+    return joined
+
+
+def read_override(text: str) -> dict[str, Any]:
+    """`optimiser.name=adamw` as the nested mapping {"optimiser": {"name": "adamw"}}.
+
+    Raises:
+        SettingsError: not of the form FIELD=VALUE.
+    """
+    field, equals, value = text.partition("=")
+    if not (field and equals):
+        raise SettingsError(f"{text!r} is not FIELD=VALUE", remedy="write it as steps=2000")
+    nested: Any = yaml.safe_load(value)
+    for name in reversed(field.split(".")):
+        nested = {name: nested}
+    return nested
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    samples = tuple(one.model_copy(update={"sheet": folder / one.sheet}) for one in config.watch.samples)
+    named = ("data", "output", "held_out", "text_encoder")
+    paths = {name: folder / getattr(config, name) for name in named if getattr(config, name) is not None}
+    start = config.adapter.start
+    model = config.model if config.model == "mini" else str(folder / config.model)
+    return config.model_copy(
+        update={
+            **paths,
+            "model": model,
+            "adapter": config.adapter.model_copy(update={"start": start and folder / start}),
+            "watch": config.watch.model_copy(update={"samples": samples}),
+        }
+    )
+
+
+def _explain(error: ValidationError, where: str) -> SettingsError:
+    # A misspelt name is why another one is missing, so it is told first.
+    first = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
+    names = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        field = ".".join(names) or "the file"
+        return SettingsError(f"{where}: {field}: {first['msg']}", remedy="correct the value")
+    fields = _fields(Config, names[:-1])
+    near = difflib.get_close_matches(names[-1], fields, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else f"fields here are {', '.join(fields)}"
+    return SettingsError(f"{where}: unknown field {'.'.join(names)}", remedy=remedy)
+
+
+def _fields(part: type[BaseModel], names: list[str]) -> list[str]:
+    """Field names of the model that lies at the path `names` below `part`."""
+    if not names:
+        return list(part.model_fields)
+    if names[0].isdigit():
+        return _fields(part, names[1:])
+    annotation = part.model_fields[names[0]].annotation
+    inner = next(
+        one
+        for one in (annotation, *get_args(annotation))
+        if isinstance(one, type) and issubclass(one, BaseModel)
+    )
+    return _fields(inner, names[1:])

@@ -1,0 +1,134 @@
+"""Any number of processes as one: who we are, sums over all, and a base shared out between cards.
+
+Only gradients and one small vector of losses travel. The sum of gradients starts layer by layer while the
+backward pass still runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from castsheet.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def world(device: torch.device) -> Iterator[World]:
+    """The processes that `torchrun` started, or this one alone.
+
+    Raises:
+        SettingsError: torchrun's variables are incomplete.
+    """
+    if "RANK" not in os.environ:
+        yield World(0, 1, device)
+        return
+    try:
+        rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    except (KeyError, ValueError) as error:
+        raise SettingsError(
+            f"RANK is set, but {error}", remedy="start several processes with torchrun"
+        ) from error
+    if device.type == "cuda":
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    # Others wait while one process draws sample pictures.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=1))
+    try:
+        yield World(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def terminated() -> Iterator[Callable[[], bool]]:
+    """SIGTERM is noted instead of obeyed: the step in hand ends, then a checkpoint is written."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: noted.set())
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class GradientSum:
+    """Sums gradients over processes during the backward pass.
+
+    Switch `on` before the last backward pass of a step; `finish` waits until every gradient is the sum.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], size: int) -> None:
+        self.on = False
+        self._pending: list[dist.Work] = []
+        if size > 1:
+            for parameter in parameters:
+                parameter.register_post_accumulate_grad_hook(self._start)
+
+    def _start(self, parameter: Tensor) -> None:
+        if self.on and parameter.grad is not None:
+            work = dist.all_reduce(parameter.grad, async_op=True)
+            self._pending.append(work)
+
+    def finish(self) -> None:
+        """Wait for the sums that are under way."""
+        for work in self._pending:
+            work.wait()
+        self._pending.clear()
+        self.on = False
+
+
+def same_start(parameters: Sequence[nn.Parameter], size: int) -> None:
+    """Give every process the first one's values."""
+    if size > 1:
+        for parameter in parameters:
+            dist.broadcast(parameter.data, 0)
+
+
+def shard(transformer: nn.Module, trained: Sequence[nn.Parameter], where: World) -> None:
+    """Share the frozen blocks out over the processes (FSDP2); what is trained stays whole on each.
+
+    A block is gathered when it runs and let go afterwards. Adapters are small and their gradients are summed
+    by `GradientSum`, as without sharding.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(where.device.type, (where.size,))
+    for block in transformer.get_submodule("transformer_blocks").children():
+        fully_shard(block, mesh=mesh, ignored_params=set(trained))

@@ -1,0 +1,74 @@
+"""A run's record: one JSON object a line, cut back to the checkpoint when the run resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from castsheet.errors import OutputError
+from castsheet.files import require, write_atomic
+
+LOG = "log.jsonl"
+
+
+class Log:
+    """Appends to `OUTPUT/log.jsonl`. A line is written at once, so that a killed run keeps its record.
+
+    Args:
+        folder: the run's folder.
+        step: steps done; later lines are dropped, for those steps will be made again.
+        tensorboard: write the scalars for TensorBoard too (extra `train`).
+
+    Raises:
+        OutputError: the folder cannot be written.
+        DependencyError: TensorBoard was asked for and is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
+        self.path = folder / LOG
+        kept = [json.dumps(line) + "\n" for line in read_log(folder) if line["step"] <= step]
+        write_atomic(self.path, lambda temporary: _write(temporary, "".join(kept)))
+        self._board: Any = None
+        if tensorboard:
+            require("tensorboard", "train")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def __call__(self, kind: str, step: int, **values: Any) -> None:
+        """Add a line.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}", remedy="free disk space, then run again"
+            ) from error
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Let TensorBoard's files go."""
+        if self._board is not None:
+            self._board.close()
+
+
+def read_log(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The record's lines; a last line that was cut off in the middle is left out."""
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    for line in lines:
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

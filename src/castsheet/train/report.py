@@ -1,0 +1,160 @@
+"""The run's page: one HTML file without scripts or links, with curves as SVG and sample pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from castsheet.files import write_atomic
+from castsheet.train.log import read_log
+
+PAGE = "report.html"
+LEVELS = 5
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 220, 56, 22
+_COLOURS = ("#60a5fa", "#be123c", "#0d9488", "#ca8a04", "#7c3aed")
+_STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1400px;padding:0 1rem;color:#1c1c1c}
+h1{font-size:1.4rem}h2{font-size:1.05rem;margin:0 0 .3rem}.grid{display:flex;flex-wrap:wrap;gap:1.6rem}
+svg{background:#fafafa;border:1px solid #ddd}svg text{font-size:11px;fill:#555}img{max-width:100%}
+.key span{margin-right:1em}figure{margin:1rem 0}figcaption{color:#555}
+"""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line."""
+
+    name: str
+    points: Sequence[Point]
+
+
+def write_page(folder: Path, title: str, steps: int) -> Path:
+    """Draw `OUTPUT/report.html` from the record and the pictures under `OUTPUT/samples`.
+
+    Raises:
+        OutputError: the disk refused.
+    """
+    lines = list(read_log(folder))
+    train = [line for line in lines if line["kind"] == "train"]
+    charts = [
+        chart(
+            "Loss",
+            [
+                Curve("each step", thin(series(train, "loss"))),
+                Curve("smoothed", thin(smooth(series(train, "loss")))),
+            ],
+        ),
+        chart(
+            "Held-out loss",
+            [Curve("held out", series([one for one in lines if one["kind"] == "held_out"], "loss"))],
+        ),
+        chart("Loss by noise level (smoothed)", by_level(train)),
+        chart("Gradient norm", [Curve("before clipping", thin(series(train, "gradient_norm")))]),
+        chart("Learning rate", [Curve("rate", thin(series(train, "rate")))]),
+        chart("Seconds a step", [Curve("seconds", thin(smooth(series(train, "seconds"))))]),
+    ]
+    done = train[-1]["step"] if train else 0
+    body = "".join(charts) + "</div>" + "".join(_picture(path) for path in _pictures(folder))
+    state = f"{html.escape(title)}: step {done:,} of {steps:,}"
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+        f"<style>{_STYLE}</style><h1>{state}</h1><div class=grid>{body}</html>\n"
+    )
+    return write_atomic(folder / PAGE, lambda temporary: _write(temporary, page))
+
+
+def series(lines: Sequence[Mapping[str, Any]], field: str) -> list[Point]:
+    """(step, value) of the lines that have the field."""
+    return [(line["step"], line[field]) for line in lines if field in line]
+
+
+def by_level(train: Sequence[Mapping[str, Any]]) -> list[Curve]:
+    """Smoothed loss of each fifth of the noise levels: what is learned at low noise is hidden in the mean."""
+    levels: list[list[Point]] = [[] for _ in range(LEVELS)]
+    for line in train:
+        for sigma, loss in line["samples"]:
+            levels[min(int(sigma * LEVELS), LEVELS - 1)].append((line["step"], loss))
+    names = [f"{i / LEVELS:.1f} to {(i + 1) / LEVELS:.1f}" for i in range(LEVELS)]
+    return [Curve(name, thin(smooth(points))) for name, points in zip(names, levels, strict=True)]
+
+
+def smooth(points: Sequence[Point], memory: float = 0.95) -> list[Point]:
+    """Exponential mean, corrected for its start."""
+    smoothed, mean, weight = [], 0.0, 0.0
+    for step, value in points:
+        mean = memory * mean + (1 - memory) * value
+        weight = memory * weight + (1 - memory)
+        smoothed.append((step, mean / weight))
+    return smoothed
+
+
+def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
+    """Every n-th point, so that a page of a long run stays small; the last one always."""
+    every = math.ceil(len(points) / most) or 1
+    return [*points[:-1:every], *points[-1:]]
+
+
+def chart(title: str, curves: Sequence[Curve]) -> str:
+    """Lines over steps as inline SVG; a scale by powers of ten where values span more than two of them."""
+    curves = [curve for curve in curves if curve.points]
+    if not curves:
+        return f"<section><h2>{html.escape(title)}</h2><p>nothing yet</p></section>"
+    steps, values = zip(*(point for curve in curves for point in curve.points), strict=True)
+    first, last, low, high = min(steps), max(steps), min(values), max(values)
+    height = math.log10 if low > 0 and high / low > 100 else float
+    across, up = (last - first) or 1, (height(high) - height(low)) or 1
+
+    def place(point: Point) -> str:
+        x = _LEFT + (point[0] - first) / across * (_WIDTH - _LEFT - 8)
+        y = 8 + (height(high) - height(point[1])) / up * (_HEIGHT - _BOTTOM - 16)
+        return f"{x:.1f},{y:.1f}"
+
+    lines, key = "", ""
+    for curve, colour in zip(curves, cycle(_COLOURS), strict=False):
+        points = " ".join(map(place, curve.points))
+        lines += f'<polyline fill="none" stroke="{colour}" stroke-width="1.6" points="{points}"/>'
+        now = f"{html.escape(curve.name)} {curve.points[-1][1]:.4g}"
+        key += f'<span style="color:{colour}">{now}</span>'
+    labels = (
+        f'<text x="4" y="16">{high:.4g}</text><text x="4" y="{_HEIGHT - _BOTTOM - 2}">{low:.4g}</text>'
+        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">step {first:,.0f}</text>'
+        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 6}" text-anchor="end">{last:,.0f}</text>'
+    )
+    return (
+        f'<section><h2>{html.escape(title)}</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}">'
+        f"{lines}{labels}</svg><div class=key>{key}</div></section>"
+    )
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Of every sample the newest four pictures and its first."""
+    found = sorted((folder / "samples").glob("*.png"))
+    samples: dict[str, list[Path]] = {}
+    for path in found:
+        samples.setdefault(path.stem.partition("_")[2], []).append(path)
+    return [path for paths in samples.values() for path in dict.fromkeys([*paths[-4:][::-1], paths[0]])]
+
+
+def _picture(path: Path) -> str:
+    with Image.open(path) as image:
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    name = html.escape(path.stem)
+    picture = f'<img alt="{name}" src="data:image/jpeg;base64,{data}">'
+    return f"<figure>{picture}<figcaption>step {name}</figcaption></figure>"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

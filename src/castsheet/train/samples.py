@@ -1,0 +1,86 @@
+"""Sample pictures while training: the product's own pipeline around the model that is being trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from castsheet.clip import Clip
+from castsheet.errors import SettingsError
+from castsheet.files import write_atomic
+from castsheet.ltx.dit import Transformer
+from castsheet.models import Models, Source
+from castsheet.pipeline import Castsheet, read_prompt
+from castsheet.sampling.presets import Preset
+from castsheet.sheet.manifest import Sheet
+from castsheet.train.config import ObjectiveConfig, SampleConfig
+
+
+class _InTraining(Models):
+    """Models whose denoiser is the one in training, with its adapter attached instead of merged."""
+
+    trained: Transformer
+
+    def transformer(self, settings: Preset) -> Transformer:  # noqa: ARG002 - the strength is the training's
+        return self.trained
+
+
+class Gallery:
+    """Draws the same samples again and again.
+
+    Text contexts are made here once, before training needs the memory.
+
+    Raises:
+        SettingsError, PromptError, SheetError, TextEncoderError: a sample cannot be drawn.
+    """
+
+    def __init__(
+        self,
+        wanted: tuple[SampleConfig, ...],
+        source: Source,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.wanted = wanted
+        self.models = _InTraining(replace(source, adapters=()), device, dtype, None)
+        self.castsheet = Castsheet(self.models)
+        self.sheets = [Sheet.load(one.sheet) for one in wanted]
+        texts = []
+        for one, sheet in zip(wanted, self.sheets, strict=True):
+            settings = self.castsheet.settings(None, **one.settings)
+            words = read_prompt(sheet, one.action, one.prompt, settings)
+            texts += [words.text, settings.negative_prompt]
+        self.models.contexts(texts, audio=False)
+
+    @staticmethod
+    def refuse_others(objective: ObjectiveConfig) -> None:
+        """Refuse what the pipeline would show otherwise than training does.
+
+        Raises:
+            SettingsError: the reference is not looped at full size.
+        """
+        if objective.reference != "looped" or objective.reference_downscale_factor != 1:
+            raise SettingsError(
+                "watch.samples are drawn with a looped, full-size sheet only",
+                remedy="leave watch.samples out and watch the held-out loss",
+            )
+
+    def draw(self, transformer: Transformer, folder: Path, step: int, *, write: bool = True) -> None:
+        """Sample every picture: the sheet beside frames of the clip, as `samples/STEP_NUMBER.png`.
+
+        Args:
+            transformer: with its adapter attached.
+            write: every process of a shared-out model must take part, one writes.
+
+        Raises:
+            OutputError: the disk refused. NumericsError: the sampling ran away.
+        """
+        self.models.trained = transformer
+        for number, (one, sheet) in enumerate(zip(self.wanted, self.sheets, strict=True)):
+            clip: Clip = self.castsheet(sheet, one.action, prompt=one.prompt, seed=one.seed, **one.settings)
+            clip.provenance["notes"] = {"step": f"{step:,}", **clip.provenance["notes"]}
+            if write:
+                picture = clip.contact()
+                write_atomic(folder / "samples" / f"{step:06d}_{number}.png", picture.save)
