@@ -6,6 +6,7 @@ that `castsheet --help` and `castsheet sheet` start at once.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -70,4 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
+        _flush()
         signal.signal(signal.SIGTERM, before)
+
+
+def _flush() -> None:
+    """Write out what is buffered; when the reader has gone (`| head -1`), drop it without a word."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends; from here on that goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
