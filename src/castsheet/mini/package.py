@@ -59,7 +59,14 @@ class Defaults:
         return Bundle(
             name="mini",
             files=Files(checkpoint=CHECKPOINT, text_encoder=GEMMA, adapters=(AdapterFile(path=ADAPTER),)),
-            bucket=Bucket(width=WIDTH, height=HEIGHT, frames=FRAMES, fps=FPS, stg_blocks=self.stg_blocks),
+            bucket=Bucket(
+                width=WIDTH,
+                height=HEIGHT,
+                frames=FRAMES,
+                fps=FPS,
+                stg_blocks=self.stg_blocks,
+                first_frame_crf=0,
+            ),
             preset={
                 "steps": self.steps,
                 "guidance": self.guidance,

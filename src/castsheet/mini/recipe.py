@@ -259,9 +259,12 @@ def load_models(models: Models, path: Path) -> None:
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """bf16, as the package ships them; latent statistics stay fp32."""
+    """bf16, as the package ships them; statistics and modulation tables stay fp32, as in official files."""
     stored = {
-        key: (tensor if "statistics" in key else tensor.bfloat16()).detach().cpu().contiguous()
+        key: (tensor.float() if "statistics" in key or "scale_shift_table" in key else tensor.bfloat16())
+        .detach()
+        .cpu()
+        .contiguous()
         for key, tensor in tensors.items()
     }
     temporary = path.with_suffix(".part")
