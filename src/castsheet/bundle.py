@@ -77,6 +77,11 @@ class Bundle(_Part):
         try:
             bundle = cls.model_validate_json(path.read_bytes())
         except OSError as error:
+            if folder == MINI:
+                raise CheckpointError(
+                    "the embedded model's weights are not in this installation",
+                    remedy="install a release that carries them, or train them: python -m castsheet.mini.recipe",
+                ) from error
             raise CheckpointError(
                 f"{path} cannot be read: {error.strerror}", remedy=f"name a folder that holds {BUNDLE_FILE}"
             ) from error
