@@ -80,7 +80,7 @@ class Bundle(_Part):
             if folder == MINI:
                 raise CheckpointError(
                     "the embedded model's weights are not in this installation",
-                    remedy="install a release that carries them, or train them: python -m castsheet.mini.recipe",
+                    remedy="install a release that has them, or train them: python -m castsheet.mini.recipe",
                 ) from error
             raise CheckpointError(
                 f"{path} cannot be read: {error.strerror}", remedy=f"name a folder that holds {BUNDLE_FILE}"
