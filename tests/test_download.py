@@ -55,90 +55,88 @@ def _blob(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_args):
-            pass
+    def log_message(self, *_args):
+        pass
 
-        def do_HEAD(self):
-            self.answer("HEAD")
+    def do_HEAD(self):
+        self.answer("HEAD")
 
-        def do_GET(self):
-            self.answer("GET")
+    def do_GET(self):
+        self.answer("GET")
 
-        def answer(self, method):
-            path = urlsplit(self.path).path
-            host = self.headers["Host"].split(":")[0]
-            hub.asked.append((method, path, self.headers["Range"], self.headers["Authorization"], host))
-            if path.startswith("/api/models/"):
-                return self.listing(path.removeprefix("/api/models/").removesuffix("/tree/main"))
-            if path.startswith("/cdn/"):
-                return self.content(path.removeprefix("/cdn/"), method)
-            repo, _, name = path.strip("/").partition("/resolve/main/")
-            if repo in hub.gated:
-                return self.plain(403, {"X-Error-Code": "GatedRepo"})
-            if repo not in hub.files:
-                return self.plain(401, {"X-Error-Code": "RepoNotFound"})
-            if name not in hub.files[repo]:
-                return self.plain(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-            return self.resolve(repo, name, method)
+    def answer(self, method):
+        path = urlsplit(self.path).path
+        host = self.headers["Host"].split(":")[0]
+        self.hub.asked.append((method, path, self.headers["Range"], self.headers["Authorization"], host))
+        if path.startswith("/api/models/"):
+            return self.listing(path.removeprefix("/api/models/").removesuffix("/tree/main"))
+        if path.startswith("/cdn/"):
+            return self.content(path.removeprefix("/cdn/"), method)
+        repo, _, name = path.strip("/").partition("/resolve/main/")
+        if repo in self.hub.gated:
+            return self.plain(403, {"X-Error-Code": "GatedRepo"})
+        if repo not in self.hub.files:
+            return self.plain(401, {"X-Error-Code": "RepoNotFound"})
+        if name not in self.hub.files[repo]:
+            return self.plain(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+        return self.resolve(repo, name, method)
 
-        def resolve(self, repo, name, method):
-            data = hub.files[repo][name]
-            if name.endswith(".json"):
-                return self.send(data, method, {"ETag": f'"{_blob(data)}"', "X-Repo-Commit": COMMIT})
-            # Large files live on another host, which must never see the user's token.
-            return self.plain(
-                302,
-                {
-                    "Location": f"http://localhost:{hub.port}/cdn/{repo}/{name}",
-                    "X-Repo-Commit": COMMIT,
-                    "X-Linked-Size": str(len(data)),
-                    "X-Linked-Etag": f'"{_sha(data)}"',
-                },
-            )
+    def resolve(self, repo, name, method):
+        data = self.hub.files[repo][name]
+        if name.endswith(".json"):
+            return self.send(data, method, {"ETag": f'"{_blob(data)}"', "X-Repo-Commit": COMMIT})
+        # Large files live on another host, which must never see the user's token.
+        return self.plain(
+            302,
+            {
+                "Location": f"http://localhost:{self.hub.port}/cdn/{repo}/{name}",
+                "X-Repo-Commit": COMMIT,
+                "X-Linked-Size": str(len(data)),
+                "X-Linked-Etag": f'"{_sha(data)}"',
+            },
+        )
 
-        def content(self, path, method):
-            repo = next(repo for repo in hub.files if path.startswith(f"{repo}/"))
-            data = hub.files[repo][path.removeprefix(f"{repo}/")]
-            return self.send(bytes(len(data)) if hub.damaged else data, method, {})
+    def content(self, path, method):
+        repo = next(repo for repo in self.hub.files if path.startswith(f"{repo}/"))
+        data = self.hub.files[repo][path.removeprefix(f"{repo}/")]
+        return self.send(bytes(len(data)) if self.hub.damaged else data, method, {})
 
-        def listing(self, repo):
-            entries = [
-                {"type": "file", "path": name, "size": len(data), "oid": _blob(data)}
-                for name, data in hub.files[repo].items()
-            ]
-            entries.append({"type": "directory", "path": "figures", "oid": COMMIT})
-            self.send(json.dumps(entries).encode(), "GET", {"Content-Type": "application/json"})
+    def listing(self, repo):
+        entries = [
+            {"type": "file", "path": name, "size": len(data), "oid": _blob(data)}
+            for name, data in self.hub.files[repo].items()
+        ]
+        entries.append({"type": "directory", "path": "figures", "oid": COMMIT})
+        self.send(json.dumps(entries).encode(), "GET", {"Content-Type": "application/json"})
 
-        def plain(self, status, headers):
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": "0"}.items():
-                self.send_header(name, value)
-            self.end_headers()
+    def plain(self, status, headers):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
-        def send(self, data, method, headers):
-            start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-            self.send_response(206 if self.headers["Range"] else 200)
-            if self.headers["Range"]:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            for name, value in {**headers, "Content-Length": str(len(data) - start)}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if method == "HEAD":
-                return
-            if hub.stop_after is not None and len(data) > hub.stop_after:
-                self.wfile.write(data[start : hub.stop_after])
-                hub.stop_after = None
-                if hub.stall:
-                    hub.stall.wait(30)
-                self.close_connection = True
-                return
-            self.wfile.write(data[start:])
-
-    return Handler
+    def send(self, data, method, headers):
+        start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if self.headers["Range"] else 200)
+        if self.headers["Range"]:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        for name, value in {**headers, "Content-Length": str(len(data) - start)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if method == "HEAD":
+            return
+        if self.hub.stop_after is not None and len(data) > self.hub.stop_after:
+            self.wfile.write(data[start : self.hub.stop_after])
+            self.hub.stop_after = None
+            if self.hub.stall:
+                self.hub.stall.wait(30)
+            self.close_connection = True
+            return
+        self.wfile.write(data[start:])
 
 
 @pytest.fixture
@@ -157,7 +155,7 @@ def hub():
             ENCODER.repo: encoder,
         }
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": state}))
     server.daemon_threads = True
     state.port = server.server_port
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

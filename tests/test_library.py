@@ -98,10 +98,10 @@ def test_a_scene_names_its_library(tmp_path: Path) -> None:
     """Red: several films cannot share one library."""
     picture = tmp_path / "lamp.png"
     thing().save(picture)
-    Library(tmp_path / "shared").add("lamp", [picture], sorter(), kind="prop", description="a lamp")
+    Library(tmp_path / "props").add("lamp", [picture], sorter(), kind="prop", description="a lamp")
     folder = tmp_path / "film"
     folder.mkdir()
-    (folder / "scene.yaml").write_text("library: ../shared\nelements: [{use: lamp}]\n")
+    (folder / "scene.yaml").write_text("library: ../props\nelements: [{use: lamp}]\n")
     assert Scene.load(folder / "scene.yaml").elements[0].kind == "prop"
 
 

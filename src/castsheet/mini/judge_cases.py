@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +99,7 @@ def scene_sheet(renderer: Renderer, hero: int, rival: int | None) -> Sheet:
             for view, picture in parts.views.items():
                 path = Path(folder) / f"{name}-{view}.png"
                 picture.save(path)
-                images[cast(View, view)] = (path,)
+                images[view] = (path,)
             elements.append(Character(id=name, description=name, images=images))
             if name == "hero":
                 parts.prop.save(Path(folder) / "prop.png")

@@ -27,7 +27,7 @@ from castsheet.errors import CheckpointError
 from castsheet.files import write_atomic
 from castsheet.mini import deeds
 from castsheet.mini.architecture import HEIGHT, WIDTH
-from castsheet.mini.demo_scene import scene_of
+from castsheet.mini.demo_scene import demo_scene
 from castsheet.mini.parts import REGIONS, Floats, Pixels, eroded, mean_colours, region_map
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.body import Part
@@ -194,7 +194,7 @@ def _sheet(renderer: Renderer, index: int) -> Sheet:
     """
     seed = seed_of(index)
     with tempfile.TemporaryDirectory() as folder:
-        scene = scene_of(pictures(renderer, build_actor(seed), seed), Path(folder), action_of(index))
+        scene = demo_scene(pictures(renderer, build_actor(seed), seed), Path(folder), action_of(index))
         sheet = compose(scene, output=SIZE, grid=16)
     return Sheet(sheet.conditioning_image(*SIZE), elements=sheet.elements, output=SIZE)
 

@@ -95,7 +95,7 @@ PERSON_PARTS = tuple(part for part in Part if part not in (*PROP_PARTS, Part.SHA
 
 
 @dataclass(frozen=True)
-class View:
+class Camera:
     """An orthographic view along +y: centre (x, z) and height, metres."""
 
     x: float
@@ -103,7 +103,7 @@ class View:
     height: float
 
 
-CLIP_VIEW = View(0.0, 1.04, 2.4)  # a grown-up fills three quarters of the frame, a jump still fits
+CLIP_VIEW = Camera(0.0, 1.04, 2.4)  # a grown-up fills three quarters of the frame, a jump still fits
 
 
 class Renderer:
@@ -173,7 +173,7 @@ class Renderer:
         self,
         poses: Sequence[Pose],
         size: tuple[int, int],
-        view: View = CLIP_VIEW,
+        view: Camera = CLIP_VIEW,
         *,
         hide: tuple[Part, ...] = (),
         masks: bool = False,

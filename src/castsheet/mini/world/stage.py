@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.elements import Character, Location, Prop, Scene
+from castsheet.elements import VIEWS, Character, Location, Prop, Scene, View
+from castsheet.files import write_atomic
 from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
 from castsheet.mini.world.body import Part, Pose, model
 from castsheet.mini.world.mesh import Actor, build_actor
 from castsheet.mini.world.motion import ACTIONS, clip_poses
 from castsheet.mini.world.place import paint
-from castsheet.mini.world.render import PERSON_PARTS, PROP_PARTS, Renderer, View
+from castsheet.mini.world.render import PERSON_PARTS, PROP_PARTS, Camera, Renderer
 from castsheet.sheet.compose import compose
 
-VIEW_YAW = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
-TURNAROUNDS = (
+VIEW_YAW: dict[View, float] = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
+TURNAROUNDS: tuple[tuple[View, ...], ...] = (
     ("front", "side", "back"),
     ("front", "side", "back"),
     ("front", "three-quarter", "side", "back"),
@@ -33,7 +34,7 @@ TURNAROUNDS = (
 class Pictures:
     """The element pictures of one seed: RGBA by view, the prop RGBA, the place RGB."""
 
-    views: dict[str, Image.Image]
+    views: dict[View, Image.Image]
     prop: Image.Image
     place: Image.Image
 
@@ -66,36 +67,55 @@ def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0)
     body_size = round(160 * scale), round(288 * scale)
     # At rest arms hang a little away from the body, as turnarounds are drawn.
     poses = [Pose(ACTIONS["turn round"](0).rotations, yaw=yaw) for yaw in VIEW_YAW.values()]
-    bodies = renderer.frames(poses, body_size, View(0, 1.06, 2.3), hide=hide)
+    bodies = renderer.frames(poses, body_size, Camera(0, 1.06, 2.3), hide=hide)
     chin = float(actor.heads[model().bone("head"), 2])
     face_size = round(200 * scale), round(200 * scale)
-    face = renderer.frames([poses[0]], face_size, View(0, chin + 0.10, 0.78), hide=hide)[0]
+    face = renderer.frames([poses[0]], face_size, Camera(0, chin + 0.10, 0.78), hide=hide)[0]
     views = {name: Image.fromarray(body, "RGBA") for name, body in zip(VIEW_YAW, bodies, strict=True)}
     views["face"] = Image.fromarray(face, "RGBA")
     prop_pose = Pose({}, prop=np.zeros(3, np.float32))
     prop_size = round(160 * scale), round(160 * scale)
-    prop = renderer.frames([prop_pose], prop_size, View(0, 0.32, 0.8), hide=(*PERSON_PARTS, Part.SHADOW))[0]
+    prop = renderer.frames([prop_pose], prop_size, Camera(0, 0.32, 0.8), hide=(*PERSON_PARTS, Part.SHADOW))[0]
     place = paint(seed, round(384 * scale), round(224 * scale))
     return Pictures(views, Image.fromarray(prop, "RGBA"), Image.fromarray(place, "RGB"))
 
 
-def write_pictures(parts: Pictures, folder: Path, views: Sequence[str]) -> Scene:
-    """Store a seed's pictures as PNG files and describe them as a scene, as a user would."""
-    files = {name: folder / f"{name}.png" for name in (*views, "prop", "place")}
-    for name, path in files.items():
-        picture = parts.prop if name == "prop" else parts.place if name == "place" else parts.views[name]
-        picture.save(path, compress_level=1)
-    hero = Character(id="hero", description="a person", images={name: (files[name],) for name in views})  # type: ignore[misc]
-    prop = Prop(id="thing", description="a thing", images={"front": (files["prop"],)})
-    place = Location(id="place", description="a place", images={"front": (files["place"],)})
-    return Scene(elements=(hero, prop, place))
+def scene_of(
+    parts: Pictures, folder: Path, views: Sequence[View] | None = None, *, draft: bool = False
+) -> Scene:
+    """Store a seed's pictures as PNG files and describe them as a scene, as a user would.
+
+    Descriptions carry no word of appearance: mini reads looks from the sheet alone.
+
+    Args:
+        views: which of the person's pictures to store; by default all.
+        draft: write fast instead of small.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def stored(picture: Image.Image, name: str) -> tuple[Path, ...]:
+        options = {"compress_level": 1} if draft else {"optimize": True}
+        path = folder / f"{name}.png"
+        return (write_atomic(path, lambda temporary: picture.save(temporary, format="PNG", **options)),)
+
+    shown = [view for view in VIEWS if view in (parts.views if views is None else views)]
+    hero = {view: stored(parts.views[view], f"hero-{view}") for view in shown}
+    return Scene(
+        elements=(
+            Character(id="hero", description="a person", images=hero),
+            Prop(id="prop", description="the prop", images={"front": stored(parts.prop, "prop")}),
+            Location(id="place", description="the place", images={"front": stored(parts.place, "place")}),
+        )
+    )
 
 
 def training_sheet(parts: Pictures, random: np.random.Generator) -> Image.Image:
     """A reference sheet at conditioning size, composed by the product, with drawn views and importances."""
-    views = ("face", *TURNAROUNDS[int(random.integers(len(TURNAROUNDS)))])
+    views: tuple[View, ...] = ("face", *TURNAROUNDS[int(random.integers(len(TURNAROUNDS)))])
     with tempfile.TemporaryDirectory() as folder:
-        scene = write_pictures(parts, Path(folder), views)
+        scene = scene_of(parts, Path(folder), views, draft=True)
         drawn = np.exp(random.normal(0, 0.25, len(scene.elements)))
         elements = tuple(
             element.model_copy(update={"importance": float(weight)})
