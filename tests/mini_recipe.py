@@ -22,8 +22,8 @@ LOG = """\
    15.0 s  codec: unseen clips at 31.20 dB PSNR
    20.0 s  base step 100 loss 0.9000
    21.0 s  base step 200 loss 0.3000
-   30.0 s  adapter, 2 frames, step 100 loss 0.0800
-   31.0 s  adapter, 2 frames, done after 150 steps
+   30.0 s  adapter sparse step 100 loss 0.0800
+   31.0 s  adapter sparse done after 150 steps
 """
 
 
@@ -40,7 +40,8 @@ def build_recipe(folder: Path, *, seed: int = 0) -> Path:
     save(models_state(models), folder / "base.safetensors")
     for parameter in lora.attach(models.transformer, rank=ADAPTER_RANK):
         parameter.data = 0.02 * torch.randn(parameter.shape)
-    save(lora.attached_state(models.transformer), folder / "looped.safetensors")
+    for name in ("looped", "still"):
+        save(lora.attached_state(models.transformer), folder / f"{name}.safetensors")
     (folder / "log.txt").write_text(LOG)
     Image.new("RGB", (64, 32), "teal").save(folder / "looped.png")
     return folder

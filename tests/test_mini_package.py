@@ -114,10 +114,10 @@ def test_bundle_makes_a_clip(bundle: Path, tmp_path: Path) -> None:
 def test_card_tells_what_the_log_says(bundle: Path) -> None:
     """Red: the model card loses the losses, the facts, the licence or the pictures of the recipe."""
     card = (bundle / "MODEL_CARD.md").read_text()
-    for words in ("Apache-2.0", "CC0", "31.20 dB PSNR", "| codec | 2 | 0.4000 | 0.2000 |", "adapter.jpg"):
+    for words in ("Apache-2.0", "CC0", "31.20 dB PSNR", "| codec | 2 | 0.4000 | 0.2000 |", "looped.jpg"):
         assert words in card
     assert (bundle / "loss.png").is_file()
-    assert (bundle / "adapter.jpg").is_file()
+    assert (bundle / "looped.jpg").is_file()
     assert "codec.jpg" not in card  # the recipe made none
 
 
@@ -125,7 +125,7 @@ def test_losses_are_read_by_stage() -> None:
     """Red: the curves mix stages or drop points, and the card shows another training than took place."""
     curves = read_losses(LOG)
     assert curves["base"] == [(100, 0.9), (200, 0.3)]
-    assert list(curves) == ["codec", "base", "adapter, 2 frames"]
+    assert list(curves) == ["codec", "base", "adapter sparse"]
     assert plot(curves).getcolors(1 << 20) is not None
     assert plot({}).size == plot(curves).size
 
@@ -149,7 +149,7 @@ def test_an_old_bundle_stays_until_the_new_one_is_whole(recipe: Path, tmp_path: 
     with pytest.raises(OutputError, match="more than 1"):
         package(recipe, out, limit_mb=1)
     with pytest.raises(CheckpointError, match="cannot read"):
-        package(recipe, out, adapter="missing")
+        package(tmp_path / "elsewhere", out)
     with pytest.raises(SettingsError, match="steps"):
         package(recipe, out, defaults=Defaults(steps=0))
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]

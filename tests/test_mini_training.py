@@ -18,6 +18,9 @@ from castsheet.mini.optimise import Budget, optimise
 from castsheet.mini.train_codec import reconstruction_loss, start_near_linear
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.prompt import is_two_part, parse
+from castsheet.train.distributed import World
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 def test_orthogonalised_updates_have_singular_values_near_one() -> None:
@@ -46,16 +49,16 @@ def test_the_shared_loop_learns_and_stores_the_average() -> None:
         return (layer.weight - goal).square().mean()
 
     before, lines = loss_of(0).item(), list[str]()
-    optimise([layer], loss_of, Budget(300), rate=0.05, log=lines.append, name="toy", muon=True)
+    optimise([layer], loss_of, Budget(300), rate=0.05, log=lines.append, name="toy", muon=True, where=ALONE)
     assert loss_of(0).item() < 0.1 * before
     assert lines[-1] == "toy done after 300 steps"
 
 
 def test_a_budget_ends_by_steps_or_by_time() -> None:
     """Red: a stage ignores one of its two limits."""
-    assert Budget(10).progress(5, None) == 0.5
+    assert Budget(10).progress(5, 0.0) == 0.5
     assert Budget(10, seconds=math.inf).progress(10, 0.0) == 1
-    assert Budget(10**9, seconds=1e-9).progress(0, 0.0) == 1
+    assert Budget(10**9, seconds=1e-9).progress(0, 1.0) == 1
 
 
 def test_captions_are_prompts_of_the_product() -> None:

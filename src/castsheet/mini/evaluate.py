@@ -26,6 +26,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def open_set(count: int, work: Path) -> ValidationSet:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The whole command: scores, table on stdout, JSON and pictures where they are asked for."""
     castsheet = Castsheet.load(options.bundle, device=options.device, dtype=options.dtype)
-    takes = Takes(castsheet, open_set(options.count, options.work), options.work)
+    takes = Takes(castsheet, open_set(options.count, options.work), options.work, dict(options.set))
     results = evaluate(takes, options.modes, options.count)
     report = {
         "version": 1,
@@ -150,8 +151,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "model": castsheet.models.source.record(takes.settings),
         "device": castsheet.models.device.type,
         "dtype": str(castsheet.models.dtype).removeprefix("torch."),
-        "steps": takes.settings.steps,
-        "guidance": takes.settings.guidance,
+        "settings": asdict(takes.settings),
         "modes": results,
     }
     print(table(results))
@@ -182,6 +182,14 @@ def _modes(text: str) -> tuple[Mode, ...]:
     return chosen
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value  # a word, such as still
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="mini", help="a folder with bundle.json; by default mini")
@@ -191,6 +199,14 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="write a contact sheet a mode into this folder")
     parser.add_argument(
         "--work", type=Path, default=Path("out/evaluate"), help="where finished clips are kept"
+    )
+    parser.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting than the bundle's, such as guidance=4 or reference=still",
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")

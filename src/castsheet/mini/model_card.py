@@ -31,6 +31,7 @@ teaching.
 | `mini.safetensors` | denoiser ({blocks} blocks, width {dim}), text connectors, VAE; official names |
 | `gemma/` | Gemma-3 architecture, 3 layers of width 128, own tokenizer; nobody else's weights |
 | `mini-ic-lora.safetensors` | the reference-sheet adapter, rank {rank}; `reference_downscale_factor` 1 |
+| `mini-ic-lora-still.safetensors` | the same with the sheet in one latent frame; `reference_mode` still |
 | `bundle.json` | size, steps, guidance, STG block, adapter strength |
 
 ## Licence and data
@@ -63,11 +64,12 @@ photographs are outside of what it was trained on. It must not be taken for what
 _PICTURES = {
     "codec": "Unseen clips and sheets through the VAE: truth and reconstruction in turn.",
     "base": "Without a reference: sheet, truth and frames that nothing but the caption guides.",
-    "adapter": "With the sheet, unseen identities: sheet, a frame of the truth, five of the sample.",
+    "looped": "With the sheet, unseen identities: sheet, a frame of the truth, five of the sample.",
+    "still": "The same with the sheet held in one latent frame.",
 }
 
 
-def write_card(recipe: Path, folder: Path, adapter: str) -> None:
+def write_card(recipe: Path, folder: Path) -> None:
     """Write MODEL_CARD.md, loss.png and the recipe's sample pictures into a bundle's folder.
 
     A recipe without a log gives a card that says so.
@@ -78,7 +80,7 @@ def write_card(recipe: Path, folder: Path, adapter: str) -> None:
     plot(curves).save(folder / "loss.png", format="PNG", optimize=True)
     shown = []
     for name, caption in _PICTURES.items():
-        source = recipe / f"{adapter if name == 'adapter' else name}.png"
+        source = recipe / f"{name}.png"
         if source.is_file():
             with Image.open(source) as picture:
                 # As PNG, samples would take megabytes of the bundle's budget.

@@ -4,8 +4,8 @@ RECIPE_FOLDER`.
 The bundle has exactly the official layout, so that mini and the 22B files take the same path:
 `mini.safetensors` (`model.diffusion_model.*`, `vae.*`, `text_embedding_projection.*`, `config` and
 `model_version` in the header; bf16, AdaLN tables and latent statistics fp32), `gemma/` (a Gemma-3 text
-folder), `mini-ic-lora.safetensors`, `bundle.json`, and MODEL_CARD.md with its pictures. It is made in a
-folder beside its place and moved there as a whole.
+folder), the adapters `mini-ic-lora.safetensors` and `mini-ic-lora-still.safetensors`, `bundle.json`, and
+MODEL_CARD.md with its pictures. It is made in a folder beside its place and moved there as a whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +31,18 @@ from castsheet.files import write_atomic
 from castsheet.ltx import keys as official
 from castsheet.ltx.checkpoint import official_keys, write_checkpoint
 from castsheet.ltx.header import save_tensors
-from castsheet.ltx.lora_file import DOWNSCALE, FAMILY
+from castsheet.ltx.lora_file import DOWNSCALE, FAMILY, MODE, ReferenceMode
 from castsheet.ltx.lora_file import write as write_adapter
 from castsheet.mini.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
 from castsheet.mini.model_card import write_card
 from castsheet.mini.train_flow import gemma_config
 
 VERSION = "2.3.0"
-CHECKPOINT, GEMMA, ADAPTER = "mini.safetensors", "gemma", "mini-ic-lora.safetensors"
+CHECKPOINT, GEMMA = "mini.safetensors", "gemma"
+ADAPTERS: dict[ReferenceMode, str] = {
+    "looped": "mini-ic-lora.safetensors",
+    "still": "mini-ic-lora-still.safetensors",
+}
 LIMIT_MB = 80.0
 _REMEDY = "train with python -m castsheet.mini.recipe --out FOLDER until it says done"
 
@@ -54,11 +58,15 @@ class Defaults:
     lora_strength: float = 1.0
     rescale: float = 0.0
 
-    def bundle(self) -> Bundle:
-        """The content of bundle.json."""
+    def bundle(self, modes: Sequence[ReferenceMode] = ("looped", "still")) -> Bundle:
+        """The content of bundle.json, with an adapter for each of the modes."""
         return Bundle(
             name="mini",
-            files=Files(checkpoint=CHECKPOINT, text_encoder=GEMMA, adapters=(AdapterFile(path=ADAPTER),)),
+            files=Files(
+                checkpoint=CHECKPOINT,
+                text_encoder=GEMMA,
+                adapters=tuple(AdapterFile(path=ADAPTERS[mode], reference=mode) for mode in modes),
+            ),
             bucket=Bucket(
                 width=WIDTH,
                 height=HEIGHT,
@@ -82,21 +90,20 @@ def package(
     out: Path,
     *,
     defaults: Defaults | None = None,
-    adapter: str = "looped",
     limit_mb: float = LIMIT_MB,
 ) -> int:
     """Assemble the bundle, whole or not at all; what was at `out` stays until then.
 
     Args:
-        recipe: folder of the recipe, with codec.safetensors, base.safetensors, the adapter and tokenizer/.
-        adapter: stem of the adapter's file.
+        recipe: folder of the recipe, with codec.safetensors, base.safetensors, looped.safetensors,
+            perhaps still.safetensors, and tokenizer/.
 
     Returns:
         The bundle's size in bytes.
 
     Raises:
         CheckpointError: a file is missing or damaged, or does not fit mini's architecture.
-        AdapterError: the adapter does not.
+        AdapterError: an adapter does not.
         SettingsError: a default is out of range.
         OutputError: the disk refused, or the bundle is above `limit_mb` (10^6 bytes).
     """
@@ -108,12 +115,17 @@ def package(
         folder.mkdir(mode=0o755)
         _write_checkpoint(recipe, folder)
         _write_gemma(recipe, folder / GEMMA)
-        state = {name: tensor.bfloat16() for name, tensor in _read(recipe / f"{adapter}.safetensors").items()}
-        notes = {DOWNSCALE: "1", "base_model": FAMILY, "model": "castsheet mini", "license": "Apache-2.0"}
-        write_adapter(folder / ADAPTER, state, notes)
-        content = defaults.bundle().model_dump_json(indent=1, exclude_none=False)
+        # The still-reference adapter is trained last; a recipe that was ended before has none.
+        modes = [mode for mode in ADAPTERS if mode == "looped" or (recipe / f"{mode}.safetensors").exists()]
+        for mode in modes:
+            state = {key: tensor.bfloat16() for key, tensor in _read(recipe / f"{mode}.safetensors").items()}
+            notes = {DOWNSCALE: "1", MODE: mode, "base_model": FAMILY}
+            write_adapter(
+                folder / ADAPTERS[mode], state, notes | {"model": "castsheet mini", "license": "Apache-2.0"}
+            )
+        content = defaults.bundle(modes).model_dump_json(indent=1, exclude_none=False)
         (folder / BUNDLE_FILE).write_text(content + "\n", encoding="utf-8")
-        write_card(recipe, folder, adapter)
+        write_card(recipe, folder)
         Bundle.load(folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         if size > limit_mb * 1e6:
@@ -201,7 +213,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", type=Path, help="the folder that the recipe wrote")
     parser.add_argument("--out", type=Path, default=MINI)
-    parser.add_argument("--adapter", default="looped", help="stem of the adapter's file")
     parser.add_argument("--steps", type=int, default=usual.steps)
     parser.add_argument("--guidance", type=float, default=usual.guidance)
     parser.add_argument("--stg-scale", type=float, default=usual.stg_scale)
@@ -219,9 +230,7 @@ def main() -> None:
         options.rescale,
     )
     try:
-        size = package(
-            options.recipe, options.out, defaults=defaults, adapter=options.adapter, limit_mb=options.limit_mb
-        )
+        size = package(options.recipe, options.out, defaults=defaults, limit_mb=options.limit_mb)
     except CastsheetError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from castsheet.models import Models
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
 from castsheet.reference import to_frames
+from castsheet.sampling.presets import override
 from castsheet.sheet.manifest import Sheet
 
 Mode = Literal["sheet", "swapped", "blank", "no-adapter", "truth", "codec"]
@@ -43,14 +45,22 @@ class Takes:
 
     Args:
         castsheet: the model. truths: the validation set. work: folder of the takes.
+        overrides: settings other than the model's own, by name.
 
     Raises:
-        SettingsError: the model does not make clips of the size that the masks have.
+        SettingsError: a setting is unknown or out of range, or the model does not make clips of the size
+            that the masks have.
     """
 
-    def __init__(self, castsheet: Castsheet, truths: ValidationSet, work: Path) -> None:
+    def __init__(
+        self,
+        castsheet: Castsheet,
+        truths: ValidationSet,
+        work: Path,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
         self.castsheet, self.truths, self.work = castsheet, truths, work
-        self.settings = castsheet.settings()
+        self.settings = override(castsheet.settings(), overrides or {})
         made = (self.settings.width, self.settings.height, self.settings.frames)
         if made != (WIDTH, HEIGHT, FRAMES):
             raise SettingsError(
@@ -81,9 +91,10 @@ class Takes:
         return replace(own, image=Image.new("RGB", own.image.size)) if mode == "blank" else own
 
     def _generated(self, mode: Mode, index: int) -> Pixels:
-        model = self._bare if mode == "no-adapter" else self.castsheet
+        bare = mode == "no-adapter"
+        model = self._bare if bare else self.castsheet
         words = action_words(action_of(index))
-        clip = model(self.sheet(mode, index), words, seed=noise_seed(index))
+        clip = model(self.sheet(mode, index), words, preset=self.settings, seed=noise_seed(index), force=bare)
         return np.ascontiguousarray(clip.frames[list(deeds.INDICES)])
 
     @torch.no_grad()

@@ -113,11 +113,11 @@ class GradientSum:
         self.on = False
 
 
-def same_start(parameters: Sequence[nn.Parameter], size: int) -> None:
+def same_start(tensors: Sequence[Tensor], size: int) -> None:
     """Give every process the first one's values."""
     if size > 1:
-        for parameter in parameters:
-            dist.broadcast(parameter.data, 0)
+        for tensor in tensors:
+            dist.broadcast(tensor.data, 0)
 
 
 def shard(transformer: nn.Module, trained: Sequence[nn.Parameter], where: World) -> None:
