@@ -206,6 +206,7 @@ def test_run_on_random_weights(
         work=tmp_path / "work",
         device="cpu",
         dtype="fp32",
+        set=[],
     )
     report = run(options)
     assert json.loads(options.json.read_text()) == report

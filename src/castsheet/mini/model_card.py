@@ -64,7 +64,7 @@ photographs are outside of what it was trained on. It must not be taken for what
 _PICTURES = {
     "codec": "Unseen clips and sheets through the VAE: truth and reconstruction in turn.",
     "base": "Without a reference: sheet, truth and frames that nothing but the caption guides.",
-    "looped": "With the sheet, unseen identities: sheet, a frame of the truth, five of the sample.",
+    "looped": "With the sheet, unseen identities: sheet, a frame of the truth, frames of the sample.",
     "still": "The same with the sheet held in one latent frame.",
 }
 
