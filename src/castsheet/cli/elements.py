@@ -42,13 +42,13 @@ def add(
     from castsheet.elements import VIEWS
     from castsheet.progress import stderr_console
     from castsheet.sheet.library import Library, Sorter
-    from castsheet.sheet.matting import default_cache
+    from castsheet.sheet.tools import default_cache
 
     kind = _one_of("kind", kind, KINDS)
     view = _one_of("view", view, VIEWS)
     _one_of("quality", quality, ("u2netp", "u2net", "plain"))
     console = stderr_console()
-    sorter = Sorter.installed(quality=quality, cache=default_cache())  # type: ignore[arg-type]
+    sorter = Sorter.installed(quality=quality, cache=default_cache() / "cutouts")  # type: ignore[arg-type]
     if sorter.detector is None and kind in (None, "character"):
         console.print('no face detector: views are guessed by shape and name; pip install "castsheet[faces]"')
     added = Library(library).add(

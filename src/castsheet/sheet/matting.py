@@ -7,7 +7,6 @@ In this order, the first that applies: a mask made by hand, the alpha that the p
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,12 +19,12 @@ from PIL.PngImagePlugin import PngInfo
 from castsheet.elements import load_image
 from castsheet.errors import DependencyError, ImageError
 from castsheet.files import write_atomic
-from castsheet.sheet.edges import Backdrop, estimate_backdrop, key, own_colours, refine
+from castsheet.sheet.edges import Backdrop, estimate_backdrop, key, own_colours, refine, without_specks
 from castsheet.sheet.onnx import packaged, session
 
 EXTRA = "cutout"
 # Part of every cache key: raise it when results change.
-VERSION = 1
+VERSION = 2
 # A sheet is at most about 1800 px wide; more than this serves no panel, not even a close-up.
 LIMIT = 2560
 # Results with less, or more, of the picture as subject than this are called unsure.
@@ -143,6 +142,7 @@ def cut_out(
     matter: Matter | None = None,
     mask: Path | None = None,
     cache: Path | None = None,
+    picture: Image.Image | None = None,
 ) -> CutOut:
     """The subject of a picture, cut out. Not for locations.
 
@@ -151,6 +151,7 @@ def cut_out(
         matter: in place of the network that `quality` names.
         mask: white where the subject is; by default the file `mask_beside` the picture, if there is one.
         cache: folder of earlier results; None computes anew.
+        picture: what `load_image` read from the path, where the caller has it already.
 
     Raises:
         ImageError: the picture or its mask cannot be read, they do not fit, or nothing stands out.
@@ -159,26 +160,20 @@ def cut_out(
     path = Path(path)
     mask = mask or mask_beside(path)
     if cache is None:
-        return _cut(path, quality, matter, mask)
+        return _cut(path, picture, quality, matter, mask)
     entry = cache / f"{_key(path, mask, matter.name if matter else quality)}.png"
     kept = _read(entry)
     if kept is None:
-        kept = _cut(path, quality, matter, mask)
-        if not kept.note:  # a doubtful one, or one that lacked the network, is tried anew
+        kept = _cut(path, picture, quality, matter, mask)
+        if kept.method != "plain" or quality == "plain":  # one that lacked the network is tried anew
             _write(entry, kept)
     return kept
 
 
-def default_cache() -> Path:
-    """Where cut-outs are kept between runs: CASTSHEET_CACHE, else the user's cache folder."""
-    base = os.environ.get("CASTSHEET_CACHE")
-    if base:
-        return Path(base) / "cutouts"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "castsheet" / "cutouts"
-
-
-def _cut(path: Path, quality: Quality, matter: Matter | None, mask: Path | None) -> CutOut:
-    picture = load_image(path)
+def _cut(
+    path: Path, picture: Image.Image | None, quality: Quality, matter: Matter | None, mask: Path | None
+) -> CutOut:
+    picture = picture or load_image(path)
     reduced = max(1, -(-max(picture.size) // LIMIT))
     if reduced > 1:
         # Rows and columns beyond the last whole step are dropped, fewer than `reduced`.
@@ -191,7 +186,7 @@ def _cut(path: Path, quality: Quality, matter: Matter | None, mask: Path | None)
         return _checked(path, CutOut(picture, reduced, "alpha"))
     backdrop = estimate_backdrop(rgb)
     alpha, method, note = _found(path, rgb, backdrop, quality, matter)
-    return _checked(path, CutOut(_joined(rgb, alpha), reduced, method, note))
+    return _checked(path, CutOut(_joined(rgb, without_specks(alpha)), reduced, method, note))
 
 
 def _found(
@@ -293,16 +288,16 @@ def _read(entry: Path) -> CutOut | None:
     try:
         with Image.open(entry) as opened:
             opened.load()
-            reduced, method = int(opened.info["reduced"]), opened.info["method"]
-            return CutOut(opened.convert("RGBA"), reduced, method)
+            reduced, method, note = (opened.info[name] for name in ("reduced", "method", "note"))
+            return CutOut(opened.convert("RGBA"), int(reduced), method, str(note))
     except (OSError, ValueError, KeyError, SyntaxError):
         return None
 
 
 def _write(entry: Path, cut: CutOut) -> None:
     info = PngInfo()
-    info.add_text("reduced", str(cut.reduced))
-    info.add_text("method", cut.method)
+    for name, value in (("reduced", str(cut.reduced)), ("method", cut.method), ("note", cut.note)):
+        info.add_itxt(name, value)
 
     def save(temporary: Path) -> None:
         cut.image.save(temporary, format="PNG", pnginfo=info, compress_level=1)
