@@ -323,7 +323,7 @@ def test_photos_are_cut_out_and_places_are_not(tmp_path: Path) -> None:
     assert compose(scene_, output=(384, 224), tools=tools) == sheet
     assert network.asked == 1
     plain = compose(scene_, output=(384, 224))
-    assert (pixels(plain, panel(plain, "ann", "turnaround").box).max(axis=2) > 8).all()
+    assert (pixels(plain, panel(plain, "ann", "turnaround").box).max(axis=2) > 8).mean() > 0.99
 
 
 def test_a_mask_made_by_hand_cuts_without_any_network(tmp_path: Path) -> None:
