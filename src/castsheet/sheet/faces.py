@@ -228,7 +228,8 @@ def subject(faces: Sequence[Face], where: str, *, pick: int | None = None) -> Fa
                 places += ", ..."
             raise ImageError(
                 f"{where} shows {len(ordered)} faces ({places})",
-                remedy="crop it to one person, or pick a face by its number, counted from the left",
+                remedy="crop it to one person; or castsheet elements add NAME PICTURE with --face and its "
+                "number, counted from the left; or with --sheet, if it is a ready-made sheet of one person",
             )
     return largest[0] if largest else None
 
