@@ -48,12 +48,12 @@ SIDES = ("front", "left", "back", "right")
 WANTED = {f"{extent}-{facing}" for extent in ("head", "body") for facing in SIDES}
 # Seconds into the film.
 STILLS = {
-    "meadow": 227.0,
-    "forest": 304.5,
-    "bunny-face": 472.0,
-    "bunny-front": 157.0,
-    "squirrel-front": 401.0,
-    "bird-front": 18.0,
+    "meadow": 225.0,
+    "wood": 301.0,
+    "bunny-face": 478.0,
+    "bunny-front": 86.0,
+    "squirrel-front": 400.0,
+    "bird-front": 16.0,
 }
 SHOWN = ("P001", "bunny", "squirrel")
 
@@ -150,10 +150,10 @@ def film_scenes(found: dict[str, Path]) -> dict[str, Scene]:
     )
     bird = Character(id="bird", description="a fat purple bird", images={"front": [found["bird-front"]]})
     meadow = Location(id="meadow", description="a meadow", images=[found["meadow"]])
-    forest = Location(id="forest", description="a forest floor", images=[found["forest"]])
+    wood = Location(id="wood", description="the edge of a wood", images=[found["wood"]])
     return {
         "bunny": Scene(elements=(bunny, meadow)),
-        "squirrel": Scene(elements=(squirrel, bird, forest)),
+        "squirrel": Scene(elements=(squirrel, bird, wood)),
     }
 
 

@@ -19,7 +19,15 @@ from PIL.PngImagePlugin import PngInfo
 from castsheet.elements import load_image
 from castsheet.errors import DependencyError, ImageError
 from castsheet.files import write_atomic
-from castsheet.sheet.edges import Backdrop, estimate_backdrop, key, own_colours, refine, without_specks
+from castsheet.sheet.edges import (
+    Backdrop,
+    closed,
+    estimate_backdrop,
+    key,
+    own_colours,
+    refine,
+    without_specks,
+)
 from castsheet.sheet.onnx import packaged, session
 
 EXTRA = "cutout"
@@ -215,6 +223,9 @@ def _found(
         alpha = np.maximum(alpha, key(rgb, backdrop))
     method: Method = "u2net" if network.name == "u2net" else "u2netp"
     sure = float(((seen > 0.1) & (seen < 0.9)).mean()) < 0.5 * max(float((seen > 0.5).mean()), 1e-3)
+    if backdrop is not None and not sure:
+        # White clothes on a light studio wall: the network lets go of them, their colour does not.
+        alpha = np.maximum(alpha, key(rgb, backdrop) * closed(alpha))
     return refine(rgb, alpha), method, "" if sure else "the network was unsure; look at it"
 
 

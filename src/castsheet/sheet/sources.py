@@ -20,6 +20,8 @@ from castsheet.sheet.worth import Shape
 
 # Head and shoulders are the top quarter of a standing figure: an adult's head is 1/7 to 1/8 of the height.
 HEAD_SHARE = 0.25
+# Such a figure is this many times as high as wide; a cartoon's rabbit, all head and belly, is not.
+SLENDER = 2.0
 # Space between two figures of a row, as a share of the row's height.
 FIGURE_GAP = 0.03
 MAX_FIGURES = 4
@@ -42,7 +44,7 @@ class Picture:
             belongs to it.
         cut_out: whether the figure stands free, on transparency or on black.
         clipped: sides on which a free figure touches the picture's border. Empty when it touches all four:
-            such a picture was trimmed to its figure, and the border says nothing.
+            such a picture was trimmed to its figure, and the border says nothing (a photo's border does).
         reduced: source px per px of `rgb`, in both directions.
         close_up: the part that a close-up shows, where a face was found; px of `rgb`.
         cut: what cut it out of its background (see `small.Small`); empty when nothing had to.
@@ -107,10 +109,10 @@ def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelVi
     """The artwork of each panel that the element's pictures allow, in every arrangement, the usual one first.
 
     A character's close-up is its `face` picture, cropped to head and shoulders where the face was found; else
-    that part of its front or three-quarter figure, or the figure's top quarter when that stands free (on a
-    background of its own, nobody knows where the head is). Its turnaround shows front, three-quarter, side
-    and back side by side. A prop's pictures stand side by side, four at most. A location shows its first
-    picture.
+    that part of its front or three-quarter figure, or the figure's top quarter when it stands free and is as
+    slender as a person is (else nobody knows where the head is, and there is no close-up). Its turnaround
+    shows front, three-quarter, side and back side by side. A prop's pictures stand side by side, four at
+    most. A location shows its first picture.
 
     Args:
         pictures: those of `shown_paths`.
@@ -125,7 +127,7 @@ def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelVi
     else:
         figures = {view: pictures[images[view][0]] for view in TURNAROUND if view in images}
         fronts = [figures[view] for view in TURNAROUND[:2] if view in figures]
-        heads = [p for p in fronts if p.close_up is not None or p.cut_out]
+        heads = [p for p in fronts if p.close_up is not None or _slender(p)]
         if "face" in images:
             face = pictures[images["face"][0]]
             found["face"] = (in_rows([face], 1) if face.close_up is None else part_of(face, face.close_up),)
@@ -158,7 +160,7 @@ def open_picture(
     clipped: tuple[Side, ...] = ()
     if strength is not None:
         figure = _bounds(strength > VISIBLE)
-        clipped = _clipped(strength > _SOLID)
+        clipped = _clipped(strength > _SOLID, trimmed=not small.cut)
     if figure is None:
         raise ImageError(f"{path} is empty: fully transparent or black", remedy="use another picture")
     return Picture(
@@ -184,8 +186,13 @@ def _close_up(path: Path, small: Small, tools: Tools) -> Box | None:
     return None if crop is None else crop.box
 
 
-def _clipped(solid: Mask) -> tuple[Side, ...]:
-    """The sides on which a figure touches its picture's border; none when it touches all."""
+def _clipped(solid: Mask, *, trimmed: bool) -> tuple[Side, ...]:
+    """The sides on which a figure touches its picture's border.
+
+    Args:
+        trimmed: whether a picture may have been trimmed to its figure; one that touches all sides then tells
+            nothing.
+    """
     touched: dict[Side, bool] = {
         "left": bool(solid[:, 0].any()),
         "top": bool(solid[0].any()),
@@ -193,7 +200,7 @@ def _clipped(solid: Mask) -> tuple[Side, ...]:
         "bottom": bool(solid[-1].any()),
     }
     sides = tuple(side for side, touches in touched.items() if touches)
-    return sides if len(sides) < len(touched) else ()
+    return () if trimmed and len(sides) == len(touched) else sides
 
 
 def _bounds(mask: Mask) -> Box | None:
@@ -239,6 +246,11 @@ def in_rows(pictures: Sequence[Picture], columns: int) -> Artwork:
             x += w + gap
         y += height + gap
     return Artwork(max(widths), y - gap, tuple(pieces))
+
+
+def _slender(picture: Picture) -> bool:
+    """Whether a free figure is one whose head the top quarter holds: no creature, nobody sitting."""
+    return picture.cut_out and picture.figure.h >= SLENDER * picture.figure.w
 
 
 def part_of(picture: Picture, part: Box) -> Artwork:
