@@ -63,7 +63,7 @@ def compose(
     canvas = canvas_size(output, scale, grid)  # an impossible size is told before any picture is read
     pins = read_pins(scene.settings.get("layout"), canvas)
     art: dict[tuple[str, PanelView], tuple[Artwork, ...]] = {}
-    pictures = _opened(scene, max(canvas), tools or Tools())
+    pictures = _opened(scene, canvas, tools or Tools())
     for element in scene.elements:
         found = artworks(element, pictures[element.id])
         art.update({(element.id, view): works for view, works in found.items()})
@@ -83,7 +83,7 @@ def compose(
     return Sheet(image, tuple(panels), notes, output, settings)
 
 
-def _opened(scene: Scene, side: int, tools: Tools) -> dict[str, dict[Path, Picture]]:
+def _opened(scene: Scene, canvas: tuple[int, int], tools: Tools) -> dict[str, dict[Path, Picture]]:
     """The pictures that panels show, by element; read in threads, as Pillow decodes without the lock."""
     wanted = [(element, path) for element in scene.elements for path in dict.fromkeys(shown_paths(element))]
 
@@ -91,9 +91,15 @@ def _opened(scene: Scene, side: int, tools: Tools) -> dict[str, dict[Path, Pictu
         element, path = one
         faces = _close_up_path(element)
         near = element.kind == "location" or (path == faces and "face" not in element.images)
-        reach = round((NEAR_REACH if near else REACH) * side)
+        reach = round((NEAR_REACH if near else REACH) * max(canvas))
+        height = None if near else canvas[1]
         return open_picture(
-            path, free=element.kind != "location", reach=reach, tools=tools, face=path == faces
+            path,
+            free=element.kind != "location",
+            reach=reach,
+            height=height,
+            tools=tools,
+            face=path == faces,
         )
 
     found: dict[str, dict[Path, Picture]] = {element.id: {} for element in scene.elements}

@@ -50,7 +50,9 @@ class Small:
     doubt: str = ""
 
 
-def load_small(path: Path, *, reach: int | None = None, tools: Tools | None = None) -> Small:
+def load_small(
+    path: Path, *, reach: int | None = None, height: int | None = None, tools: Tools | None = None
+) -> Small:
     """Read a picture, reduced by the largest whole factor that leaves `reach` px of its long side.
 
     A picture that does not stand free (neither transparent nor on black), or has a mask beside it, is cut out
@@ -58,6 +60,7 @@ def load_small(path: Path, *, reach: int | None = None, tools: Tools | None = No
     A damaged entry is made anew, and so is what a missing network would have cut better.
 
     Args:
+        height: px of height that are enough for what was cut out: a standing figure is shown no higher.
         tools: None takes the picture as it is; so does one whose `cut` is "none".
 
     Raises:
@@ -66,12 +69,12 @@ def load_small(path: Path, *, reach: int | None = None, tools: Tools | None = No
     """
     tools = tools or Tools()
     if tools.pictures is None or reach is None or not path.is_file():
-        return _prepared(path, reach, tools, None)
+        return _prepared(path, reach, height, tools, None)
     digest = sha256(path)
-    entry = tools.pictures / f"{_key(path, digest, reach, tools)}.png"
+    entry = tools.pictures / f"{_key(path, digest, (reach, height), tools)}.png"
     kept = _read(entry, digest)
     if kept is None:
-        kept = _prepared(path, reach, tools, digest)
+        kept = _prepared(path, reach, height, tools, digest)
         if _lasting(kept, tools):
             _write(entry, kept)
     return kept
@@ -98,7 +101,7 @@ def brightest(rgb: Image.Image) -> Image.Image:
     return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
-def _prepared(path: Path, reach: int | None, tools: Tools, digest: str | None) -> Small:
+def _prepared(path: Path, reach: int | None, height: int | None, tools: Tools, digest: str | None) -> Small:
     rgba = load_image(path)
     before, method, doubt = 1, "", ""
     wanted = tools.cut != "none"
@@ -111,6 +114,8 @@ def _prepared(path: Path, reach: int | None, tools: Tools, digest: str | None) -
     rgb = Image.new("RGB", rgba.size)
     rgb.paste(rgba, mask=alpha)
     factor = max(1, max(rgba.size) // reach) if reach else 1
+    if method and reach and height:
+        factor = max(1, rgba.width // reach, rgba.height // height)
     factor = min(factor, max(1, min(rgba.size) // 16))
     if factor > 1:
         # The last row and column of a side that does not divide evenly are dropped, at most factor - 1 px.
@@ -135,7 +140,7 @@ def _trimmed(rgba: Image.Image) -> Image.Image:
     return rgba.crop((left, top, min(rgba.width, box[2] + _MARGIN), min(rgba.height, box[3] + _MARGIN)))
 
 
-def _key(path: Path, digest: str, reach: int, tools: Tools) -> str:
+def _key(path: Path, digest: str, reach: tuple[int, int | None], tools: Tools) -> str:
     mask = mask_beside(path) if tools.cut != "none" else None
     parts = (digest, sha256(mask) if mask else "", tools.name, str(reach), str(_VERSION))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()

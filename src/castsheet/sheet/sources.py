@@ -140,13 +140,20 @@ def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelVi
 
 
 def open_picture(
-    path: Path, *, free: bool, reach: int | None = None, tools: Tools | None = None, face: bool = False
+    path: Path,
+    *,
+    free: bool,
+    reach: int | None = None,
+    height: int | None = None,
+    tools: Tools | None = None,
+    face: bool = False,
 ) -> Picture:
     """Read a picture and find what is visible in it.
 
     Args:
         free: whether to look for a free-standing figure; a location is its whole picture.
         reach: px that the long side must keep; larger pictures are reduced by a whole factor.
+        height: px of height that are enough for a figure that is cut out.
         tools: cut the figure out, find its face, and keep both.
         face: whether to look for the face that a close-up shows.
 
@@ -154,7 +161,8 @@ def open_picture(
         ImageError: it cannot be read, is fully transparent or black, or shows several faces.
     """
     tools = tools or Tools()
-    small = load_small(path, reach=reach, tools=tools if free else replace(tools, cut="none"))
+    used = tools if free else replace(tools, cut="none")
+    small = load_small(path, reach=reach, height=height, tools=used)
     strength = silhouette(small.alpha, small.rgb) if free else None
     figure: Box | None = Box(0, 0, small.rgb.width, small.rgb.height)
     clipped: tuple[Side, ...] = ()

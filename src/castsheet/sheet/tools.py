@@ -67,9 +67,11 @@ class Tools:
         if self.cut == "none":
             return None, ""
         quality: Quality = self.cut
-        kept = self._folder("cutouts")
+        kept = self._folder("cutouts")  # from `elements add`; what a sheet needs of it is kept smaller
         try:
-            cut = cut_out(path, quality=quality, matter=self.matter, mask=mask, cache=kept, picture=picture)
+            cut = cut_out(
+                path, quality=quality, matter=self.matter, mask=mask, cache=kept, picture=picture, keep=False
+            )
         except (DependencyError, ImageError) as error:
             if mask is not None:
                 raise
