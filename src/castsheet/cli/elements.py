@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from castsheet.sheet.library import Added, Kept
+    from castsheet.sheet.lint_image import Readers
 
 app = typer.Typer(
     help="Keep a library of characters, props and locations, their pictures sorted into views.",
@@ -50,6 +51,7 @@ def add(
     quality: Annotated[str, typer.Option(help="Cut-outs by u2netp, u2net or plain.")] = "u2netp",
 ) -> None:
     """Sort pictures into views and keep them under a name."""
+    from castsheet.cli.check import installed_readers
     from castsheet.elements import VIEWS
     from castsheet.progress import stderr_console
     from castsheet.sheet.library import Library, Sorter
@@ -77,7 +79,7 @@ def add(
             origin=origin,
         )
 
-    added = _apart(pictures, put, console) if ready else [put(pictures, view)]
+    added = apart(pictures, put, installed_readers(), console) if ready else [put(pictures, view)]
     for one in added:
         for path in one.known:
             console.print(f"{path} is there already", style="dim", markup=False)
@@ -87,13 +89,19 @@ def add(
         console.print("unsure of some: correct `view` and `images` in that file, or add them with --view")
 
 
-def _apart(pictures: list[Path], put: Callable[..., Added], console: Console) -> list[Added]:
-    """Add the views of ready-made sheets, each under the view that its label tells."""
-    from castsheet.cli.check import installed_readers
+def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, console: Console) -> list[Added]:
+    """Add the views of ready-made sheets, each under the view that its label tells.
+
+    Args:
+        put: adds pictures (paths, view, origin).
+
+    Raises:
+        SettingsError: no label told a view.
+    """
     from castsheet.elements import load_image
     from castsheet.sheet.split import split
 
-    readers, added = installed_readers(), []
+    added: list[Added] = []
     for picture in pictures:
         parts = split(load_image(picture), reader=readers.text, faces=readers.faces)
         for doubt in parts.doubts:
