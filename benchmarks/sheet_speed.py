@@ -95,7 +95,10 @@ def main() -> int:
         every = [entry for entry in (folder / "cache").rglob("*") if entry.is_file()]
         kept = sum(entry.stat().st_size for entry in every) / (1 << 20)
     same = cold.pop("sha256") == cached.pop("sha256")
+    asked = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(asked, cwd=RESULTS, capture_output=True, text=True, check=False).stdout.strip()
     found = {
+        "commit": commit or "unknown",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load_average": round(os.getloadavg()[0], 1),
         "pictures": "16 JPEG of 12 MP, 8 elements, sheet 1536x896, u2netp, faces looked for",

@@ -75,7 +75,8 @@ class Tools:
         except (DependencyError, ImageError) as error:
             if mask is not None:
                 raise
-            return None, f"{path} keeps its background: {error.what}; {error.remedy}"
+            why = error.what.removeprefix(f"{path}: ")
+            return None, f"{path} keeps its background: {why}; {error.remedy}"
         return cut, f"{path}: {cut.note}" if cut.note else ""
 
     def _folder(self, name: str) -> Path | None:
