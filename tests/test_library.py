@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 from drawn import face, figure, place, thing
 from PIL import Image
+from rich.console import Console
 from test_faces import Finds, a_face
 
 from castsheet.cli import main
+from castsheet.cli.elements import apart
 from castsheet.elements import Scene
-from castsheet.errors import ImageError, SceneError
+from castsheet.errors import ImageError, SceneError, SettingsError
 from castsheet.sheet.compose import compose
-from castsheet.sheet.library import Library, Sorter
+from castsheet.sheet.library import Added, Library, Sorter
+from castsheet.sheet.lint_image import Readers
 from castsheet.sheet.manifest import Box
+from castsheet.sheet.ocr import TextLine
 
 
 class FindsBySize:
@@ -57,6 +61,57 @@ def test_pictures_are_sorted_copied_and_remembered(tmp_path: Path, shots: Path) 
     assert entry.element.description == "a tall man"
     assert entry.element.images["front"][0].read_bytes() == (shots / "IMG_2.png").read_bytes()
     assert library.names() == {"hero": ("default",)}
+
+
+def test_a_folder_stands_for_its_pictures(tmp_path: Path, shots: Path) -> None:
+    """Red: a folder per character, as people keep them, has to be typed out picture by picture."""
+    (shots / "notes.txt").write_text("not a picture")
+    (shots / "IMG_1.mask.png").write_bytes((shots / "IMG_1.png").read_bytes())
+    added = Library(tmp_path / "library").add("hero", [shots], sorter())
+    assert len(added.new) == 3
+
+
+def test_a_scene_is_written_from_names(
+    tmp_path: Path, shots: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red: a newcomer has to write YAML by hand, or a name that is not in the library is found out late."""
+    Library(tmp_path / "library").add("hero", [shots], sorter(), description="a tall man")
+    command = ["elements", "scene", str(tmp_path / "out" / "s.yaml"), "--library", str(tmp_path / "library")]
+    for names, code in ((["hero"], 0), (["hero"], 2), (["nobody", "--force"], 2)):
+        with pytest.raises(SystemExit) as caught:
+            main([*command, *names, "--action", "hero waves"])
+        assert caught.value.code == code
+    told = capsys.readouterr().err
+    assert "exists already" in told
+    assert "no nobody in the library" in told
+    scene = Scene.load(tmp_path / "out" / "s.yaml")
+    assert (scene.elements[0].description, scene.action) == ("a tall man", "hero waves")
+
+
+def test_a_ready_made_sheet_is_taken_apart(tmp_path: Path) -> None:
+    """Red: a labelled sheet of eight views goes into the library as one picture, or its origin is lost."""
+    page, lines = Image.new("RGB", (800, 460), "#d8d8d8"), []
+    for i, view in enumerate(("front", "back")):
+        person = figure(view)
+        page.paste(person.resize((190, 380)), (60 + 400 * i, 20), person.resize((190, 380)))
+        lines.append(TextLine(f"Full Body {view}", 0.99, Box(60 + 400 * i, 420, 190, 20)))
+    page.save(tmp_path / "page.png")
+
+    class Reads:
+        def read(self, _image: Image.Image) -> list[TextLine]:
+            return lines
+
+    def put(paths: list[Path], view: str, origin: str) -> Added:
+        return Library(tmp_path / "l").add("hero", paths, sorter(), view=view, origin=origin)
+
+    console = Console(quiet=True)
+    added = apart([tmp_path / "page.png"], put, Readers(text=Reads()), console)
+    assert len(added) == 2
+    entry = Library(tmp_path / "l").load("hero")
+    assert set(entry.element.images) == {"front", "back"}
+    assert {Path(kept.origin).name for kept in entry.pictures} == {"page.png"}
+    with pytest.raises(SettingsError, match="no view of the sheet"):
+        apart([tmp_path / "page.png"], put, Readers(), console)
 
 
 def test_adding_again_adds_nothing(tmp_path: Path, shots: Path) -> None:

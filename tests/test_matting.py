@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from castsheet.errors import DependencyError, ImageError
 from castsheet.sheet.edges import estimate_backdrop, key, own_colours, refine
+from castsheet.sheet.manifest import Box
 from castsheet.sheet.matting import CutOut, U2Net, cut_out, mask_beside
 from castsheet.sheet.onnx import packaged
 
@@ -37,9 +38,16 @@ def on(ground: Image.Image | str, person: Image.Image) -> Image.Image:
     return back
 
 
+def whole(cut: CutOut, size: tuple[int, int]) -> Image.Image:
+    """A cut-out's alpha where it lies in its picture."""
+    alpha, box = Image.new("L", size), cut.window or Box(0, 0, *size)
+    alpha.paste(cut.image.getchannel("A").resize((box.w, box.h)), (box.x, box.y))
+    return alpha
+
+
 def overlap(cut: CutOut, truth: Image.Image) -> float:
     """Intersection over union with the drawn silhouette."""
-    found = np.asarray(cut.image.getchannel("A").resize(truth.size)) > 127
+    found = np.asarray(whole(cut, truth.size)) > 127
     real = np.asarray(truth.getchannel("A")) > 127
     return float((found & real).sum() / (found | real).sum())
 
@@ -141,7 +149,7 @@ def test_a_coarse_network_is_drawn_to_the_edges(tmp_path: Path) -> None:
     coarse = Image.fromarray(network.mask(picture)).resize(picture.size, Image.Resampling.BICUBIC)
     truth = np.asarray(person.getchannel("A"), np.float32) / 255
     cut = cut_out(path, matter=network)
-    fine = np.asarray(cut.image.getchannel("A"), np.float32) / 255
+    fine = np.asarray(whole(cut, picture.size), np.float32) / 255
     assert np.abs(fine - truth).mean() < 0.6 * np.abs(np.asarray(coarse) - truth).mean()
 
 

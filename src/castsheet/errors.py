@@ -78,3 +78,7 @@ class DownloadError(CastsheetError):
 
 class NumericsError(CastsheetError):
     """NaN or infinity where finite numbers are needed."""
+
+
+class EndpointError(CastsheetError):
+    """A model's endpoint cannot be reached, refuses, or answers what cannot be used."""

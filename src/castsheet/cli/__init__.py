@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from castsheet import __version__
-from castsheet.cli import check, elements, judge, machine, make, train
+from castsheet.cli import check, describe, elements, judge, machine, make, train, views
 from castsheet.errors import CastsheetError
 
 app = typer.Typer(
@@ -26,8 +26,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (make.demo, make.sheet, check.lint, check.split, make.generate, judge.judge):
+sheets = (make.demo, make.sheet, describe.describe, check.lint, check.split)
+for command in (*sheets, make.generate, judge.judge):
     app.command(rich_help_panel="Sheets and clips")(command)
+elements.app.command()(views.fill)
 app.add_typer(elements.app, name="elements", rich_help_panel="Sheets and clips")
 for command in (train.encode, train.train):
     app.command(rich_help_panel="Training")(command)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from castsheet.errors import SettingsError
+from castsheet.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from castsheet.sheet.library import Kept
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from castsheet.sheet.library import Added, Kept
+    from castsheet.sheet.lint_image import Readers
 
 app = typer.Typer(
     help="Keep a library of characters, props and locations, their pictures sorted into views.",
@@ -26,7 +33,9 @@ KINDS = ("character", "prop", "location")
 @app.command()
 def add(
     name: Name,
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures of it; *.mask.png beside them are masks.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="Pictures of it, or folders; *.mask.png beside them are masks.")
+    ],
     kind: Annotated[
         str | None, typer.Option(help="character, prop or location.", show_default="character")
     ] = None,
@@ -36,38 +45,103 @@ def add(
     importance: Annotated[float | None, typer.Option(help="2 gets about twice the area.")] = None,
     view: Annotated[str | None, typer.Option(help="What all these pictures show, if you know.")] = None,
     face: Annotated[int | None, typer.Option(help="Which face, counted from the left.", min=1)] = None,
+    ready: Annotated[
+        bool, typer.Option("--sheet", help="The pictures are ready-made sheets: take them apart.")
+    ] = False,
     quality: Annotated[str, typer.Option(help="Cut-outs by u2netp, u2net or plain.")] = "u2netp",
 ) -> None:
     """Sort pictures into views and keep them under a name."""
+    from castsheet.cli.check import installed_readers
     from castsheet.elements import VIEWS
     from castsheet.progress import stderr_console
     from castsheet.sheet.library import Library, Sorter
-    from castsheet.sheet.matting import default_cache
+    from castsheet.sheet.tools import default_cache
 
-    kind = _one_of("kind", kind, KINDS)
-    view = _one_of("view", view, VIEWS)
-    _one_of("quality", quality, ("u2netp", "u2net", "plain"))
+    kind = one_of("kind", kind, KINDS)
+    view = one_of("view", view, VIEWS)
+    one_of("quality", quality, ("u2netp", "u2net", "plain"))
     console = stderr_console()
-    sorter = Sorter.installed(quality=quality, cache=default_cache())  # type: ignore[arg-type]
+    sorter = Sorter.installed(quality=quality, cache=default_cache() / "cutouts")  # type: ignore[arg-type]
     if sorter.detector is None and kind in (None, "character"):
         console.print('no face detector: views are guessed by shape and name; pip install "castsheet[faces]"')
-    added = Library(library).add(
-        name,
-        pictures,
-        sorter,
-        kind=kind,  # type: ignore[arg-type]
-        look=look,
-        description=description,
-        importance=importance,
-        view=view,  # type: ignore[arg-type]
-        pick=face,
-    )
-    for path in added.known:
-        console.print(f"{path} is there already", style="dim", markup=False)
-    _tell(added.new)
-    typer.echo(f"{added.entry.folder / 'element.yaml'}")
-    if any(kept.unsure for kept in added.new):
+
+    def put(paths: list[Path], view: str | None, origin: str | None = None) -> Added:
+        return Library(library).add(
+            name,
+            paths,
+            sorter,
+            kind=kind,  # type: ignore[arg-type]
+            look=look,
+            description=description,
+            importance=importance,
+            view=view,  # type: ignore[arg-type]
+            pick=face,
+            origin=origin,
+        )
+
+    added = apart(pictures, put, installed_readers(), console) if ready else [put(pictures, view)]
+    for one in added:
+        for path in one.known:
+            console.print(f"{path} is there already", style="dim", markup=False)
+        tell(one.new)
+    typer.echo(f"{added[-1].entry.folder / 'element.yaml'}")
+    if any(kept.unsure for one in added for kept in one.new):
         console.print("unsure of some: correct `view` and `images` in that file, or add them with --view")
+
+
+def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, console: Console) -> list[Added]:
+    """Add the views of ready-made sheets, each under the view that its label tells.
+
+    Args:
+        put: adds pictures (paths, view, origin).
+
+    Raises:
+        SettingsError: no label told a view.
+    """
+    from castsheet.elements import load_image
+    from castsheet.sheet.split import split
+
+    added: list[Added] = []
+    for picture in pictures:
+        parts = split(load_image(picture), reader=readers.text, faces=readers.faces)
+        for doubt in parts.doubts:
+            console.print(f"{picture}: {doubt.message}", style="yellow", markup=False)
+        with tempfile.TemporaryDirectory() as folder:
+            # Faces and figures first: details alone are no element yet.
+            views = sorted(parts.save(folder).items(), key=lambda one: one[0] == "detail")
+            added += [put(list(paths), view, picture.as_posix()) for view, paths in views]
+    if not added:
+        raise SettingsError(
+            "no view of the sheet could be told", remedy='pip install "castsheet[ocr]", or castsheet split'
+        )
+    return added
+
+
+@app.command()
+def scene(
+    out: Annotated[Path, typer.Argument(help="The scene file to write, .yaml.")],
+    names: Annotated[list[str], typer.Argument(help="Elements of the library: hero, or hero@act-2.")],
+    action: Annotated[str, typer.Option(help="What happens in the clip.")] = "",
+    library: Folder = LIBRARY,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a scene file that uses elements of the library."""
+    import yaml
+
+    from castsheet.elements import Scene
+    from castsheet.files import write_atomic
+
+    if out.exists() and not force:
+        raise OutputError(f"{out} exists already", remedy="name another file, or add --force")
+    beside = Path(os.path.relpath(library, out.parent)).as_posix()
+    used = {"library": beside, "elements": [{"use": name} for name in names], "action": action}
+    text = yaml.safe_dump(used, sort_keys=False, allow_unicode=True, width=100)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        Scene.load(temporary)  # an element that is not there is told before the file is
+
+    typer.echo(write_atomic(out, write))
 
 
 @app.command("list")
@@ -92,7 +166,7 @@ def show(name: Name, library: Folder = LIBRARY, look: str = "default") -> None:
     element = entry.element
     typer.echo(f"{element.kind} {name}@{entry.look}, importance {element.importance:g}")
     typer.echo(f"description: {element.description or '(none yet)'}")
-    _tell(entry.pictures)
+    tell(entry.pictures)
 
 
 @app.command()
@@ -108,13 +182,13 @@ def remove(
         typer.echo(f"removed {folder}")
 
 
-def _tell(pictures: tuple[Kept, ...]) -> None:
+def tell(pictures: tuple[Kept, ...]) -> None:
     for kept in pictures:
         doubt = "unsure" if kept.unsure else f"{kept.confidence:.0%}"
         typer.echo(f"{kept.view:<13} {doubt:<7} {kept.file}  ({kept.origin}: {kept.reason})")
 
 
-def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> str | None:
+def one_of(option: str, value: str | None, choices: tuple[str, ...]) -> str | None:
     if value is not None and value not in choices:
         raise SettingsError(f"--{option} {value} is not known", remedy=f"use one of {', '.join(choices)}")
     return value

@@ -42,24 +42,33 @@ def sheet(
     gutter: Annotated[
         int | None, typer.Option(help="Black between panels, in sheet pixels.", show_default="to scale")
     ] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(help="Cut people and things out: u2netp, u2net, plain, none.", show_default="u2netp"),
+    ] = None,
     preview: Annotated[
         Path | None, typer.Option(help="Also write the sheet with its elements' names beside it.")
     ] = None,
 ) -> None:
     """Compose a scene's reference sheet."""
     from castsheet.cli import show
+    from castsheet.cli.sources import tools_for
     from castsheet.elements import Scene
-    from castsheet.progress import stderr_console
+    from castsheet.progress import progress, stderr_console
     from castsheet.sheet.compose import compose
     from castsheet.sheet.lint import lint_sheet
     from castsheet.sheet.preview import save_preview
 
-    composed = compose(Scene.load(scene), output=read_size(output), scale=scale, grid=grid, gutter=gutter)
+    loaded, size, console = Scene.load(scene), read_size(output), stderr_console()
+    tools = tools_for(loaded, cut)
+    with progress("composing", console=console):
+        composed = compose(loaded, output=size, scale=scale, grid=grid, gutter=gutter, tools=tools)
     png, manifest = composed.save(out)
     made = {"sheet": png, "manifest": manifest}
     if preview is not None:
         made["preview"] = save_preview(composed, preview)
-    show.findings(lint_sheet(composed), stderr_console(), brief=True)
+    show.doubts(composed, console)
+    show.findings(lint_sheet(composed), console, brief=True)
     show.paths(**made)
 
 

@@ -77,6 +77,7 @@ def run(request: Request, console: Console) -> dict[str, Path]:
     sheet = sheet_of(source, (settings.width, settings.height), grid)
     words = read_prompt(sheet, plan.action, request.prompt, settings)
 
+    show.doubts(sheet, console)
     found = castsheet.findings(sheet, words, settings, baseline=plan.preset)
     show.findings(found, console, brief=True)
     if worst(found) == "error" and not request.force:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from castsheet.doctor import Diagnosis
     from castsheet.ltx.inspect import Report
     from castsheet.sheet.findings import Finding, Severity
+    from castsheet.sheet.manifest import Sheet
 
 GIB = 1 << 30
 COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
@@ -41,6 +42,12 @@ def findings(found: Sequence[Finding], console: Console, *, brief: bool = False)
     plural = {level: level if counts[level] == 1 else f"{level}s" for level in order}
     told = ", ".join(f"{counts[level]} {plural[level]}" for level in order if counts[level])
     console.print(f"checks: {told or 'all passed'}", style="dim")
+
+
+def doubts(sheet: Sheet, console: Console) -> None:
+    """Print what to look at in the pictures that a sheet was composed of."""
+    for doubt in sheet.layout.get("doubts", ()):
+        console.print(f"look at {doubt}", style="yellow", markup=False)
 
 
 def report(found: Report, console: Console) -> None:

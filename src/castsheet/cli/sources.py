@@ -6,11 +6,13 @@ from pathlib import Path
 
 from castsheet import prompt as prompts
 from castsheet.elements import Scene
+from castsheet.errors import SettingsError
 from castsheet.prompt_lint import lint_prompt
 from castsheet.sheet.compose import compose
 from castsheet.sheet.findings import Finding
 from castsheet.sheet.lint import Readers, lint_sheet
 from castsheet.sheet.manifest import Sheet
+from castsheet.sheet.tools import CUTS, Tools
 
 FULL_SIZE = (768, 448)
 FULL_GRID = 32
@@ -25,15 +27,36 @@ def load_source(path: Path) -> Scene | Sheet:
     return Scene.load(path) if path.suffix.lower() in (".yaml", ".yml") else Sheet.load(path)
 
 
-def sheet_of(source: Scene | Sheet, output: tuple[int, int] | None, grid: int | None) -> Sheet:
-    """The sheet itself, or the scene's, composed for clips of this size."""
+def sheet_of(
+    source: Scene | Sheet, output: tuple[int, int] | None, grid: int | None, *, cut: str | None = None
+) -> Sheet:
+    """The sheet itself, or the scene's, composed for clips of this size.
+
+    Args:
+        cut: how pictures are cut out; by default as the scene's `settings.layout.cut` says, else by u2netp.
+    """
     if isinstance(source, Sheet):
         return source
     return compose(
         source,
         output=FULL_SIZE if output is None else output,
         grid=FULL_GRID if grid is None else grid,
+        tools=tools_for(source, cut),
     )
+
+
+def tools_for(scene: Scene, cut: str | None = None) -> Tools:
+    """What is installed here, cutting as the command line says, or the scene, or by default.
+
+    Raises:
+        SettingsError: there is no such way to cut.
+    """
+    layout = scene.settings.get("layout")
+    chosen = cut or (layout.get("cut") if isinstance(layout, dict) else None) or CUTS[0]
+    for known in CUTS:
+        if chosen == known:
+            return Tools.installed(cut=known)
+    raise SettingsError(f"pictures cannot be cut out by {chosen!r}", remedy=f"use one of {', '.join(CUTS)}")
 
 
 def check(

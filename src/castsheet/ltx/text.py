@@ -261,15 +261,25 @@ def _beside(folder: Path) -> Path:
     return other if (other / "tokenizer.json").is_file() else folder
 
 
-def _text_config(folder: Path) -> Gemma3TextConfig:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, which must be a Gemma-3's: "gemma3" (image and text) or "gemma3_text".
+
+    Raises:
+        TextEncoderError: it is missing, damaged, or another model's.
+    """
     raw = _json(folder / "config.json")
     kind = raw.get("model_type")
     if kind not in ("gemma3", "gemma3_text"):
         raise TextEncoderError(
             f"{folder} holds a model of type {kind!r}, not a Gemma-3", remedy=_GEMMA_REMEDY
         )
+    return raw
+
+
+def _text_config(folder: Path) -> Gemma3TextConfig:
+    raw = read_config(folder)
     try:
-        return Gemma3TextConfig.from_dict(raw["text_config"] if kind == "gemma3" else raw)
+        return Gemma3TextConfig.from_dict(raw["text_config"] if raw["model_type"] == "gemma3" else raw)
     except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise TextEncoderError(
             f"{folder}/config.json is not usable: {error}", remedy=_GEMMA_REMEDY

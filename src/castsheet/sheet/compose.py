@@ -15,7 +15,17 @@ from castsheet.elements import Element, Scene
 from castsheet.sheet.layout import Layout, canvas_size, plan, wishes
 from castsheet.sheet.manifest import Box, ElementNote, Panel, PanelView, Sheet, Side, Source
 from castsheet.sheet.pins import read_pins
-from castsheet.sheet.sources import Artwork, Picture, Piece, artworks, open_picture, shown_paths, unused_paths
+from castsheet.sheet.sources import (
+    TURNAROUND,
+    Artwork,
+    Picture,
+    Piece,
+    artworks,
+    open_picture,
+    shown_paths,
+    unused_paths,
+)
+from castsheet.sheet.tools import Tools
 
 # Pillow first shrinks by whole factors while more than this remains to be filtered; the error is invisible.
 _REDUCING_GAP = 3.0
@@ -31,7 +41,7 @@ def compose(
     scale: int = 2,
     grid: int = 32,
     gutter: int | None = None,
-    cache: Path | None = None,
+    tools: Tools | None = None,
 ) -> Sheet:
     """Plan and render the reference sheet of a scene, on black and without text.
 
@@ -42,17 +52,18 @@ def compose(
         scale: sheet px per conditioning px; composing at twice the size keeps edges clean.
         grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
         gutter: px on the sheet; by default 16 px per 896 px of the short side.
-        cache: folder where large pictures are kept at the size that is needed; None keeps nothing.
+        tools: what cuts people and things out and finds faces (`Tools.installed()`); None takes the pictures
+            as they are.
 
     Raises:
-        ImageError: a picture cannot be read, or shows nothing.
+        ImageError: a picture cannot be read, shows nothing, or is a close-up of several people.
         LayoutError: the sizes are not usable, or the panels do not fit.
         OutputError: the cache cannot be written.
     """
     canvas = canvas_size(output, scale, grid)  # an impossible size is told before any picture is read
     pins = read_pins(scene.settings.get("layout"), canvas)
     art: dict[tuple[str, PanelView], tuple[Artwork, ...]] = {}
-    pictures = _opened(scene, max(canvas), cache)
+    pictures = _opened(scene, canvas, tools or Tools())
     for element in scene.elements:
         found = artworks(element, pictures[element.id])
         art.update({(element.id, view): works for view, works in found.items()})
@@ -66,19 +77,30 @@ def compose(
         panels.append(Panel(wish.element, wish.kind, wish.view, box, sources))
     notes = tuple(ElementNote(e.id, e.kind, e.description, e.importance) for e in scene.elements)
     unused = [path.as_posix() for element in scene.elements for path in unused_paths(element)]
-    settings = _settings(layout, scale, grid) | {"pinned": sorted(pins), "unused": unused}
+    settings = (
+        _settings(layout, scale, grid) | {"pinned": sorted(pins), "unused": unused} | _prepared(pictures)
+    )
     return Sheet(image, tuple(panels), notes, output, settings)
 
 
-def _opened(scene: Scene, side: int, cache: Path | None) -> dict[str, dict[Path, Picture]]:
+def _opened(scene: Scene, canvas: tuple[int, int], tools: Tools) -> dict[str, dict[Path, Picture]]:
     """The pictures that panels show, by element; read in threads, as Pillow decodes without the lock."""
     wanted = [(element, path) for element in scene.elements for path in dict.fromkeys(shown_paths(element))]
 
     def read(one: tuple[Element, Path]) -> Picture:
         element, path = one
-        near = element.kind == "location" or (element.kind == "character" and "face" not in element.images)
-        reach = round((NEAR_REACH if near else REACH) * side)
-        return open_picture(path, free=element.kind != "location", reach=reach, cache=cache)
+        faces = _close_up_path(element)
+        near = element.kind == "location" or (path == faces and "face" not in element.images)
+        reach = round((NEAR_REACH if near else REACH) * max(canvas))
+        height = None if near else canvas[1]
+        return open_picture(
+            path,
+            free=element.kind != "location",
+            reach=reach,
+            height=height,
+            tools=tools,
+            face=path == faces,
+        )
 
     found: dict[str, dict[Path, Picture]] = {element.id: {} for element in scene.elements}
     # Each thread holds one decoded picture; more than four of 178 million pixels would exhaust a machine.
@@ -86,6 +108,24 @@ def _opened(scene: Scene, side: int, cache: Path | None) -> dict[str, dict[Path,
         for (element, path), picture in zip(wanted, pool.map(read, wanted), strict=True):
             found[element.id][path] = picture
     return found
+
+
+def _close_up_path(element: Element) -> Path | None:
+    """The picture that lends a character its close-up."""
+    if element.kind != "character":
+        return None
+    return next(
+        (element.images[view][0] for view in ("face", *TURNAROUND[:2]) if view in element.images), None
+    )
+
+
+def _prepared(pictures: dict[str, dict[Path, Picture]]) -> dict[str, Any]:
+    """What was done to the pictures before they were laid out, and what to look at."""
+    every = [picture for shown in pictures.values() for picture in shown.values()]
+    return {
+        "cut": {picture.path.as_posix(): picture.cut for picture in every if picture.cut},
+        "doubts": list(dict.fromkeys(picture.doubt for picture in every if picture.doubt)),
+    }
 
 
 def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:

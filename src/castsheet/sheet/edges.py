@@ -16,6 +16,10 @@ _PLAIN, _EXACT = 14.0, 4.0
 _BORDER = 0.6
 # Colour distance (of 255) that is certainly background, and certainly not, above the backdrop's own noise.
 _NEAR, _FAR = 6.0, 26.0
+# Long side at which loose specks are looked for; five of its pixels are the least that stays.
+_SPECKS = 384
+# Long side at which gaps in a mask are closed.
+_CLOSED = 192
 # Radius as a share of the long side, and smoothness, of the guided filter.
 _RADIUS, _SMOOTH = 1 / 110, 1e-4
 
@@ -96,16 +100,68 @@ def key(rgb: Image.Image, backdrop: Backdrop) -> Array:
 
 def _from_border(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The free pixels, and their neighbours, that can be reached from the border through free pixels."""
-    reached = np.zeros_like(free)
-    reached[0], reached[-1], reached[:, 0], reached[:, -1] = free[0], free[-1], free[:, 0], free[:, -1]
+    border = np.zeros_like(free)
+    border[0], border[-1], border[:, 0], border[:, -1] = free[0], free[-1], free[:, 0], free[:, -1]
+    return _grown(_flooded(border, free))
+
+
+def without_specks(alpha: Array) -> Array:
+    """Alpha without loose specks, thinner than a hundredth of the picture: they would widen the figure's box.
+
+    Opening by reconstruction (Vincent, 1993): what survives an erosion is kept with all that is joined to it.
+    """
+    small = Image.fromarray(alpha)
+    scale = min(1.0, _SPECKS / max(small.size))
+    size = max(1, round(small.width * scale)), max(1, round(small.height * scale))
+    seen = np.asarray(small.resize(size, Image.Resampling.BOX)) > 0.1
+    core = np.asarray(_binary(seen).filter(ImageFilter.MinFilter(5))) > 0
+    if not core.any():
+        return alpha
+    kept = _binary(_grown(_flooded(core, seen))).resize(small.size, Image.Resampling.NEAREST)
+    return np.where(np.asarray(kept) > 0, alpha, np.float32(0))
+
+
+def closed(alpha: Array) -> Array:
+    """Where a subject with gaps in its mask may reach: what is faintly in it, closed over a tenth of it.
+
+    A morphological closing: it fills what lies between parts (clothes between head, arm and legs), and adds
+    nothing around them (a floor's shadow).
+    """
+    seen = Image.fromarray(alpha)
+    scale = min(1.0, _CLOSED / max(seen.size))
+    size = max(1, round(seen.width * scale)), max(1, round(seen.height * scale))
+    faint = np.asarray(seen.resize(size, Image.Resampling.BOX)) > 0.05
+    rows = np.flatnonzero(faint.any(axis=1))
+    if not rows.size:
+        return np.zeros_like(alpha)
+    steps = max(1, round(0.1 * (int(rows[-1]) - int(rows[0])) / 2))
+    # Room around, so that the picture's border does not count as subject.
+    mask = _binary(np.pad(faint, 2 * steps))
+    for kind in (ImageFilter.MaxFilter, ImageFilter.MinFilter):
+        for _ in range(steps):
+            mask = mask.filter(kind(5))
+    inside = mask.crop((2 * steps, 2 * steps, 2 * steps + size[0], 2 * steps + size[1]))
+    wide = np.asarray(inside.resize(seen.size, Image.Resampling.BILINEAR), np.float32)
+    return wide / np.float32(255)
+
+
+def _binary(mask: NDArray[np.bool_]) -> Image.Image:
+    return Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(_binary(mask).filter(ImageFilter.MaxFilter(5))) > 0
+
+
+def _flooded(reached: NDArray[np.bool_], free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What can be reached through free pixels."""
     count = -1
     while (now := int(reached.sum())) != count:
         count = now
         for backwards in (False, True):
             for axis in (0, 1):
                 reached = _swept(reached, free, axis, backwards=backwards)
-    grown = Image.fromarray(reached.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
-    return np.asarray(grown) > 0
+    return reached
 
 
 def _swept(

