@@ -35,6 +35,7 @@ class Request:
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    memory: str = "auto"
     cache_dir: Path | None = None
     force: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +71,7 @@ def run(request: Request, console: Console) -> dict[str, Path]:
             adapters=request.adapters,
             device=request.device,
             dtype=request.dtype,
+            memory=request.memory,
             cache_dir=request.cache_dir,
         )
         grid = castsheet.models.vae().spatial
@@ -83,6 +85,9 @@ def run(request: Request, console: Console) -> dict[str, Path]:
         raise LintRefused(
             "the checks above found errors", remedy="follow their advice, or add --force to go on regardless"
         )
+    placed = castsheet.models.settle(settings)
+    if placed is not None:
+        console.print(f"memory: {placed.describe()}")
     written: dict[str, Path] = {}
     if isinstance(source, Scene):
         written["sheet"], _ = sheet.save(request.out.with_suffix(".sheet.png"))

@@ -33,6 +33,7 @@ from castsheet.ltx.vae import fill
 Precision = Literal["plain", "fp8"]
 
 E4M3 = torch.float8_e4m3fn
+E4M3_NAME = "F8_E4M3"  # in safetensors headers
 LARGEST = 448.0  # of e4m3
 _TINY = 1e-12
 _AGAIN = "download the file again"
@@ -165,13 +166,20 @@ def load_transformer(
     audio: bool = False,
     adapters: Sequence[tuple[LoRA, float]] = (),
     precision: Precision = "fp8",
-) -> Transformer:
+    home: torch.device | str | None = None,
+) -> tuple[Transformer, tuple[str, ...]]:
     """The denoiser with adapters merged and the large layers in fp8, read tensor by tensor.
 
     At no time is more than one tensor in a wider format than it ends up in. Adapters are added in fp32 before
     the one rounding. Weights that a file stores in e4m3 stay as they are; those with an adapter, or with
     scales of another kind, are quantised anew. Blocks that such a file leaves in bf16 stay in bf16 when
     `precision` is "plain", which therefore reads fp8 files as their makers meant them.
+
+    Args:
+        device: where tensors are read to, merged and quantised. home: where they stay; None means there too.
+
+    Returns:
+        The model, and the adapters' layers that were left out because a model without audio has none such.
 
     Raises:
         CheckpointError, FamilyError: as `Checkpoint.load_transformer`.
@@ -189,7 +197,7 @@ def load_transformer(
         swap_layers(
             model,
             lambda name: (
-                is_scaled(name) and (precision == "fp8" or stored.get(f"{name}.weight") == "F8_E4M3")
+                is_scaled(name) and (precision == "fp8" or stored.get(f"{name}.weight") == E4M3_NAME)
             ),
             lambda layer: ScaledLinear(layer.in_features, layer.out_features, layer.bias is not None),
         )
@@ -197,9 +205,10 @@ def load_transformer(
     deltas = _Deltas(model, adapters)
     state: dict[str, Tensor] = {}
     for name, tensor, scale in read(checkpoint, names, device):
-        state |= _place(name, tensor, scale, scaled, deltas, dtype)
+        placed = _place(name, tensor, scale, scaled, deltas, dtype)
+        state |= {key: one if home is None else one.to(home) for key, one in placed.items()}
     fill(model, state)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), deltas.left_out
 
 
 def _place(
@@ -289,6 +298,7 @@ class _Deltas:
             if isinstance(module, nn.Linear | ScaledLinear)
         }
         self.terms: list[tuple[Mapping[str, tuple[Tensor, Tensor]], float]] = []
+        left_out: dict[str, None] = {}
         for lora, strength in adapters:
             if lora.family not in (FAMILY, "unknown"):
                 raise FamilyError(
@@ -306,7 +316,9 @@ class _Deltas:
                     f"{lora.path} does not fit the model: {len(wrong)} layers, such as {some(wrong)}",
                     remedy="use an adapter made for this model's family and size",
                 )
+            left_out |= dict.fromkeys(name for name in lora.pairs if name in audio)
             self.terms.append((lora.factors(), strength))
+        self.left_out = tuple(left_out)
 
     def __contains__(self, layer: str) -> bool:
         return any(layer in factors for factors, _ in self.terms)
