@@ -1,8 +1,5 @@
 """The machine's ceilings, and whether its kernels compute what they should.
 
-    python benchmarks/ceilings.py            about 1.5 minutes on a GPU
-    python benchmarks/ceilings.py --tiny     seconds on a CPU
-
 Numbers, and what is expected at compute capability 9.0 with 4.8 TB/s of memory:
     copy within the device                       4.3 TB/s (bytes read and written)
     copy from pinned host memory                 25 to 55 GB/s; a block of fp8 weights is 0.27 GB
@@ -21,41 +18,35 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Bench, relative, start, timed
 from torch import Tensor
 
+from benchmarks.common import Bench, relative, timed
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.fast import attention_kernels, attention_order
 from castsheet.ltx.precision import quantise_rows, reference_linear, scaled_linear
 
 
-def main() -> None:
-    bench, _ = start("ceilings")
-    with torch.no_grad():
-        copies(bench)
-        products(bench)
-        gelu(bench)
-        attention(bench)
-        strengths(bench)
+def ceilings(bench: Bench) -> None:
+    """All of them, each guarded."""
+    for part in (copies, products, gelu, attention, strengths):
+        with bench.attempt(part.__name__):
+            part(bench)
 
 
 def rate(bench: Bench, row: str, work: float, unit: str, run: Callable[[], Any]) -> None:
     """One row: time, and `work` divided by it (1e12 a second, or 1e9 for bytes from the host)."""
-    try:
+    with bench.attempt(row):
         found = timed(bench, run)
-    except RuntimeError as error:  # a kernel that this machine lacks is a finding
-        bench.add(row, failed=str(error).splitlines()[0][:160])
-        return
-    bench.add(row, **found, rate=work / found["ms"] * 1e3, unit=unit)
+        bench.add(row, **found, rate=work / found["ms"] * 1e3, unit=unit)
 
 
 def copies(bench: Bench) -> None:
-    count = 2**32 if bench.device.type == "cuda" else 2**20
+    count = 2**32 if bench.on_gpu else 2**20
     source = torch.empty(count, dtype=torch.uint8, device=bench.device).random_()
     target = torch.empty_like(source)
     rate(bench, "copy within the device", 2 * count / 1e12, "TB/s", lambda: target.copy_(source))
     count //= 16
-    host = torch.empty(count, dtype=torch.uint8, pin_memory=bench.device.type == "cuda").random_()
+    host = torch.empty(count, dtype=torch.uint8, pin_memory=bench.on_gpu).random_()
     room = target[:count]
     rate(bench, "copy from pinned host", count / 1e9, "GB/s", lambda: room.copy_(host, non_blocking=True))
 
@@ -73,10 +64,10 @@ def products(bench: Bench) -> None:
         work = 2 * tokens * inputs * outputs / 1e12
         rate(bench, f"bf16 {name}", work, "TFLOP/s", lambda x=x, w=w, b=bias: F.linear(x, w, b))
         numbers, scale = quantise_rows(w)
-        run = torch.compile(scaled_linear, dynamic=False) if bench.device.type == "cuda" else scaled_linear
+        run = torch.compile(scaled_linear, dynamic=False) if bench.on_gpu else scaled_linear
         arguments = (x, numbers, scale, bias)
         rate(bench, f"fp8 {name}, quantising x", work, "TFLOP/s", lambda a=arguments, run=run: run(*a))
-        if bench.device.type == "cuda":
+        if bench.on_gpu:
             x8, x_scale = quantise_rows(x)
             rate(
                 bench,
@@ -87,11 +78,9 @@ def products(bench: Bench) -> None:
                     a, b.t(), s, t.t(), bias=c, out_dtype=torch.bfloat16, use_fast_accum=True
                 ),
             )
-        try:
+        with bench.attempt(f"check fp8 {name}"):
             error = relative(scaled_linear(*arguments), reference_linear(*arguments))
             bench.add(f"check fp8 {name}", error=error)
-        except RuntimeError as problem:
-            bench.add(f"check fp8 {name}", failed=str(problem).splitlines()[0][:160])
 
 
 def gelu(bench: Bench) -> None:
@@ -122,7 +111,7 @@ def attention(bench: Bench) -> None:
     def run() -> Tensor:
         return F.scaled_dot_product_attention(q, k, v)
 
-    if bench.device.type != "cuda":
+    if not bench.on_gpu:
         rate(bench, "attention", work, "TFLOP/s", run)
         return
     # The last of the order materialises the matrix; it is no candidate.
@@ -152,15 +141,9 @@ def strengths(bench: Bench) -> None:
         if method == "dense":
             expected = run()
         elif expected is not None:
-            try:
+            with bench.attempt(f"check strengths, {method}"):
                 bench.add(f"check strengths, {method}", error=relative(run(), expected))
-            except RuntimeError as problem:
-                bench.add(f"check strengths, {method}", failed=str(problem).splitlines()[0][:160])
 
 
 def _normal(bench: Bench, *shape: int) -> Tensor:
     return torch.randn(*shape, device=bench.device).to(bench.dtype)
-
-
-if __name__ == "__main__":
-    main()
