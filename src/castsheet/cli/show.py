@@ -23,7 +23,7 @@ STATES = {"present": "green", "partial": "yellow", "absent": "red"}
 
 def paths(**named: Path) -> None:
     """Print one line a file on stdout: its role, and where it is."""
-    width = max(len(name) for name in named)
+    width = max((len(name) for name in named), default=0)
     for name, path in named.items():
         sys.stdout.write(f"{name:<{width}}  {path}\n")
 
