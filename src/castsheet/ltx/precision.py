@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx import keys
@@ -155,6 +156,34 @@ def quantise(transformer: Transformer) -> Transformer:
     """Turn a loaded model's large layers to fp8 in place; each bf16 weight is let go before the next."""
     swap_layers(transformer, is_scaled, ScaledLinear.of)
     return transformer
+
+
+class _Expand(nn.Module):
+    """An fp8 weight as its layer sees it: in the layer's own dtype, each row by its own scale."""
+
+    scale_O1: Tensor
+
+    def __init__(self, scale_O1: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale_O1", scale_O1, persistent=False)
+
+    def forward(self, stored_OI: Tensor) -> Tensor:
+        return stored_OI.to(self.scale_O1.dtype) * self.scale_O1
+
+
+@torch.no_grad()
+def store_quantised(transformer: Transformer) -> None:
+    """Hold the large layers' weights in fp8 and expand them when they are used: half the memory of bf16.
+
+    For training, whose backward pass needs products that fp8 units do not give. Adapters attached before stay
+    as they are. Where blocks are recomputed, only one block's expanded weights exist at a time.
+    """
+    for name, layer in transformer.named_modules():
+        if isinstance(layer, nn.Linear) and is_scaled(name) and not parametrize.is_parametrized(layer):
+            dtype = layer.weight.dtype
+            numbers_OI, scale_O1 = quantise_rows(layer.weight.detach())
+            layer.weight = nn.Parameter(numbers_OI, requires_grad=False)
+            parametrize.register_parametrization(layer, "weight", _Expand(scale_O1.to(dtype)), unsafe=True)
 
 
 @torch.no_grad()
