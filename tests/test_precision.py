@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx.checkpoint import Checkpoint, write_checkpoint
+from castsheet.ltx.inspect import inspect_file
 from castsheet.ltx.lora import merge
 from castsheet.ltx.precision import (
     E4M3,
@@ -206,6 +207,8 @@ def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> 
     kept = model.transformer_blocks[0].attn1.to_q
     assert isinstance(kept, nn.Linear)
     assert kept.weight.dtype == torch.bfloat16
+    scales = "a scale a tensor and of activations" if scale else "no scales"
+    assert inspect_file(path).quantisation == f"{scales}, whole file, blocks 0 not quantised"
     everywhere, _ = load_transformer(Checkpoint.open(path), precision="fp8")
     assert isinstance(everywhere.transformer_blocks[0].attn1.to_q, ScaledLinear)
 

@@ -52,6 +52,8 @@ def report(found: Report, console: Console) -> None:
     scaled = f"; {found.scaled} weights with a scale" if found.scaled else ""
     precision = ", ".join(f"{count:,} {dtype}" for dtype, count in found.precision.items())
     console.print(f"precision  {precision}{scaled}")
+    if found.quantisation:
+        console.print(f"fp8        {found.quantisation}")
     for part, count in found.parts.items():
         console.print(f"part       {part}: {count:,} parameters")
     if found.config:
