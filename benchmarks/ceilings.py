@@ -147,3 +147,64 @@ def strengths(bench: Bench) -> None:
 
 def _normal(bench: Bench, *shape: int) -> Tensor:
     return torch.randn(*shape, device=bench.device).to(bench.dtype)
+
+
+def attention_fp8(bench: Bench) -> None:
+    """Attention with queries, keys, values and weights in e4m3, through cuDNN's own frontend.
+
+    One scale a tensor. What it would be worth, and what it costs in accuracy, before anything uses it; needs
+    the package nvidia-cudnn-frontend.
+    """
+    config, tokens = bench.size.config, 2 * bench.size.tokens
+    q, k, v = (_normal(bench, 1, config.heads, tokens, config.head_dim) for _ in range(3))
+    work = 4 * tokens * tokens * config.dim / 1e12
+    if not bench.on_gpu:
+        bench.add("attention, fp8: a GPU is needed")
+        return
+    with bench.attempt("attention, fp8, cuDNN frontend"):
+        run, result = cudnn_fp8(q, k, v)
+        rate(bench, "attention, fp8, cuDNN frontend", work, "TFLOP/s", run)
+        with attention_kernels(bench.device):
+            exact = F.scaled_dot_product_attention(q, k, v)
+        run()
+        bench.add("error of fp8 attention", error=relative(result(), exact))
+
+
+def cudnn_fp8(q: Tensor, k: Tensor, v: Tensor) -> tuple[Callable[[], Any], Callable[[], Tensor]]:
+    """(run, its last result) of fp8 attention over (B,H,T,D) tensors, which are quantised here."""
+    import cudnn
+
+    device, fp8, fp32 = q.device, cudnn.data_type.FP8_E4M3, cudnn.data_type.FLOAT
+    scales = [t.float().abs().max() / 448 for t in (q, k, v)]
+    small = [(t.float() / s).to(torch.float8_e4m3fn) for t, s in zip((q, k, v), scales, strict=True)]
+    # An average of values is no larger than the largest of them, so that its scale serves the output too.
+    numbers = [*scales, torch.tensor(1 / 256), torch.tensor(256.0), 1 / scales[2]]
+    ones = [number.to(device).float().reshape(1, 1, 1, 1) for number in numbers]
+    out = torch.empty_like(small[0])
+    handle = cudnn.create_handle()
+    graph = cudnn.pygraph(
+        io_data_type=fp8, intermediate_data_type=fp32, compute_data_type=fp32, handle=handle
+    )
+    large = [graph.tensor(dim=list(t.shape), stride=list(t.stride()), data_type=fp8) for t in small]
+    single = [graph.tensor(dim=[1] * 4, stride=[1] * 4, data_type=fp32) for _ in ones]
+    names = ("descale_q", "descale_k", "descale_v", "descale_s", "scale_s", "scale_o")
+    o, _, *amax = graph.sdpa_fp8(
+        q=large[0],
+        k=large[1],
+        v=large[2],
+        **dict(zip(names, single, strict=True)),
+        is_inference=True,
+        attn_scale=q.shape[-1] ** -0.5,
+    )
+    o.set_output(True).set_dim(list(out.shape)).set_stride(list(out.stride())).set_data_type(fp8)
+    rooms = [torch.empty(1, 1, 1, 1, device=device) for _ in amax]
+    for one in amax:
+        one.set_output(True).set_dim([1] * 4).set_stride([1] * 4).set_data_type(fp32)
+    graph.validate()
+    graph.build_operation_graph()
+    graph.create_execution_plans([cudnn.heur_mode.A])
+    graph.check_support()
+    graph.build_plans()
+    workspace = torch.empty(max(1, graph.get_workspace_size()), dtype=torch.uint8, device=device)
+    pack = dict(zip((*large, *single, o, *amax), (*small, *ones, out, *rooms), strict=True))
+    return lambda: graph.execute(pack, workspace, handle=handle), lambda: out.float() * scales[2]

@@ -19,7 +19,7 @@ from castsheet.ltx.precision import ScaledLinear
 from castsheet.ltx.streaming import StreamedBlocks, move, stream_blocks
 from castsheet.models import Models, Source
 from castsheet.pipeline import Castsheet
-from castsheet.placement import Form, Placement, is_fp8, parts_of
+from castsheet.placement import Form, Placement, enough_memory, is_fp8, parts_of
 
 ACTION = "hero walks left past the barn"
 CPU = torch.device("cpu")
@@ -163,3 +163,10 @@ def test_moving_keeps_what_is_shared() -> None:
     move(streamed, torch.device("meta"))
     assert [p.device for p in streamed.transformer_blocks.rooms.parameters()] == rooms
     assert streamed.patchify_proj.weight.device.type == "meta"
+
+
+def test_memory_that_runs_out_is_told() -> None:
+    """Red: a card that other programs fill up meanwhile ends in a traceback."""
+    with pytest.raises(SettingsError, match="ran out") as caught, enough_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    assert "--memory" in caught.value.remedy

@@ -26,7 +26,7 @@ from castsheet.errors import LintRefused, NumericsError
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.fast import attention_kernels, tabulated
 from castsheet.models import Models, Source, check_fits
-from castsheet.placement import Placement
+from castsheet.placement import Placement, enough_memory
 from castsheet.prompt import Prompt, build, parse
 from castsheet.prompt_lint import lint_prompt
 from castsheet.reference import (
@@ -176,11 +176,12 @@ class Castsheet:
             refuse_errors(findings)
             self.models.source.check_reference(settings)
         stages = Stages(self.models.device)
-        inputs = self._inputs(settings, sheet, words, first_frame, stages)
-        video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
-        with stages("decode"):
-            frames = decode(self.models.vae(), video)
-            sound = None if audio is None else self._decode_audio(audio, settings)
+        with enough_memory():
+            inputs = self._inputs(settings, sheet, words, first_frame, stages)
+            video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
+            with stages("decode"):
+                frames = decode(self.models.vae(), video)
+                sound = None if audio is None else self._decode_audio(audio, settings)
         record = {
             **self._record(settings, inputs, sheet, words),
             "seed": seed if noise is None else None,

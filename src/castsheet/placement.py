@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -106,6 +107,22 @@ class Placement:
             move(part, self.device)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Inside, running out of GPU memory is an error that says what to do.
+
+    Raises:
+        SettingsError: it ran out.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise SettingsError(
+            f"the GPU's memory ran out: {str(error).splitlines()[0]}",
+            remedy="give --memory fewer GiB, so that more is streamed, or make a smaller or shorter clip",
+        ) from error
 
 
 def is_fp8(checkpoint: Checkpoint) -> bool:
