@@ -139,7 +139,7 @@ def text_stage(raw: dict[str, Any]) -> Callable[[], Tensor]:
     return lambda: connectors(encoder.hidden_states(ids, mask), mask, CONTEXT)[0]
 
 
-def clocked(run: Callable[[], Any], repeats: int = 2) -> float:
+def clocked(run: Callable[[], Any], repeats: int = 5) -> float:
     """Seconds: the fastest of a few runs, for other programs only ever add to it."""
     times = []
     for _ in range(repeats):
