@@ -57,7 +57,7 @@ class GradientSum:
         self.on = False
 
 
-def same_start(parameters: Sequence[nn.Parameter], size: int) -> None:
+def same_start(parameters: Sequence[Tensor], size: int) -> None:
     """Give every process the first one's values."""
     if size > 1:
         for parameter in parameters:
