@@ -58,7 +58,9 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return f"{value:{'+' if key == 'over' else ''}.1%}"
     if key == "times":
         return f"{value:.2f}"
-    return f"{value:.1e}" if key == "error" else f"{value:,.4g}"
+    if key == "error":
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.4g}"
 
 
 def fill(text: str, results: Path = RESULTS) -> str:
