@@ -1,8 +1,5 @@
 """The machine's ceilings, and whether its kernels compute what they should.
 
-    python benchmarks/ceilings.py            about 1.5 minutes on a GPU
-    python benchmarks/ceilings.py --tiny     seconds on a CPU
-
 Numbers, and what is expected at compute capability 9.0 with 4.8 TB/s of memory:
     copy within the device                       4.3 TB/s (bytes read and written)
     copy from pinned host memory                 25 to 55 GB/s; a block of fp8 weights is 0.27 GB
@@ -21,41 +18,35 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Bench, relative, start, timed
 from torch import Tensor
 
+from benchmarks.common import Bench, relative, timed
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.fast import attention_kernels, attention_order
 from castsheet.ltx.precision import quantise_rows, reference_linear, scaled_linear
 
 
-def main() -> None:
-    bench, _ = start("ceilings")
-    with torch.no_grad():
-        copies(bench)
-        products(bench)
-        gelu(bench)
-        attention(bench)
-        strengths(bench)
+def ceilings(bench: Bench) -> None:
+    """All of them, each guarded."""
+    for part in (copies, products, gelu, attention, strengths):
+        with bench.attempt(part.__name__):
+            part(bench)
 
 
 def rate(bench: Bench, row: str, work: float, unit: str, run: Callable[[], Any]) -> None:
     """One row: time, and `work` divided by it (1e12 a second, or 1e9 for bytes from the host)."""
-    try:
+    with bench.attempt(row):
         found = timed(bench, run)
-    except RuntimeError as error:  # a kernel that this machine lacks is a finding
-        bench.add(row, failed=str(error).splitlines()[0][:160])
-        return
-    bench.add(row, **found, rate=work / found["ms"] * 1e3, unit=unit)
+        bench.add(row, **found, rate=work / found["ms"] * 1e3, unit=unit)
 
 
 def copies(bench: Bench) -> None:
-    count = 2**32 if bench.device.type == "cuda" else 2**20
+    count = 2**32 if bench.on_gpu else 2**20
     source = torch.empty(count, dtype=torch.uint8, device=bench.device).random_()
     target = torch.empty_like(source)
     rate(bench, "copy within the device", 2 * count / 1e12, "TB/s", lambda: target.copy_(source))
     count //= 16
-    host = torch.empty(count, dtype=torch.uint8, pin_memory=bench.device.type == "cuda").random_()
+    host = torch.empty(count, dtype=torch.uint8, pin_memory=bench.on_gpu).random_()
     room = target[:count]
     rate(bench, "copy from pinned host", count / 1e9, "GB/s", lambda: room.copy_(host, non_blocking=True))
 
@@ -73,10 +64,10 @@ def products(bench: Bench) -> None:
         work = 2 * tokens * inputs * outputs / 1e12
         rate(bench, f"bf16 {name}", work, "TFLOP/s", lambda x=x, w=w, b=bias: F.linear(x, w, b))
         numbers, scale = quantise_rows(w)
-        run = torch.compile(scaled_linear, dynamic=False) if bench.device.type == "cuda" else scaled_linear
+        run = torch.compile(scaled_linear, dynamic=False) if bench.on_gpu else scaled_linear
         arguments = (x, numbers, scale, bias)
         rate(bench, f"fp8 {name}, quantising x", work, "TFLOP/s", lambda a=arguments, run=run: run(*a))
-        if bench.device.type == "cuda":
+        if bench.on_gpu:
             x8, x_scale = quantise_rows(x)
             rate(
                 bench,
@@ -87,11 +78,9 @@ def products(bench: Bench) -> None:
                     a, b.t(), s, t.t(), bias=c, out_dtype=torch.bfloat16, use_fast_accum=True
                 ),
             )
-        try:
+        with bench.attempt(f"check fp8 {name}"):
             error = relative(scaled_linear(*arguments), reference_linear(*arguments))
             bench.add(f"check fp8 {name}", error=error)
-        except RuntimeError as problem:
-            bench.add(f"check fp8 {name}", failed=str(problem).splitlines()[0][:160])
 
 
 def gelu(bench: Bench) -> None:
@@ -122,7 +111,7 @@ def attention(bench: Bench) -> None:
     def run() -> Tensor:
         return F.scaled_dot_product_attention(q, k, v)
 
-    if bench.device.type != "cuda":
+    if not bench.on_gpu:
         rate(bench, "attention", work, "TFLOP/s", run)
         return
     # The last of the order materialises the matrix; it is no candidate.
@@ -152,15 +141,70 @@ def strengths(bench: Bench) -> None:
         if method == "dense":
             expected = run()
         elif expected is not None:
-            try:
+            with bench.attempt(f"check strengths, {method}"):
                 bench.add(f"check strengths, {method}", error=relative(run(), expected))
-            except RuntimeError as problem:
-                bench.add(f"check strengths, {method}", failed=str(problem).splitlines()[0][:160])
 
 
 def _normal(bench: Bench, *shape: int) -> Tensor:
     return torch.randn(*shape, device=bench.device).to(bench.dtype)
 
 
-if __name__ == "__main__":
-    main()
+def attention_fp8(bench: Bench) -> None:
+    """Attention with queries, keys, values and weights in e4m3, through cuDNN's own frontend.
+
+    One scale a tensor. What it would be worth, and what it costs in accuracy, before anything uses it; needs
+    the package nvidia-cudnn-frontend.
+    """
+    config, tokens = bench.size.config, 2 * bench.size.tokens
+    q, k, v = (_normal(bench, 1, config.heads, tokens, config.head_dim) for _ in range(3))
+    work = 4 * tokens * tokens * config.dim / 1e12
+    if not bench.on_gpu:
+        bench.add("attention, fp8: a GPU is needed")
+        return
+    with bench.attempt("attention, fp8, cuDNN frontend"):
+        run, result = cudnn_fp8(q, k, v)
+        rate(bench, "attention, fp8, cuDNN frontend", work, "TFLOP/s", run)
+        with attention_kernels(bench.device):
+            exact = F.scaled_dot_product_attention(q, k, v)
+        run()
+        bench.add("error of fp8 attention", error=relative(result(), exact))
+
+
+def cudnn_fp8(q: Tensor, k: Tensor, v: Tensor) -> tuple[Callable[[], Any], Callable[[], Tensor]]:
+    """(run, its last result) of fp8 attention over (B,H,T,D) tensors, which are quantised here."""
+    import cudnn
+
+    device, fp8, fp32 = q.device, cudnn.data_type.FP8_E4M3, cudnn.data_type.FLOAT
+    scales = [t.float().abs().max() / 448 for t in (q, k, v)]
+    small = [(t.float() / s).to(torch.float8_e4m3fn) for t, s in zip((q, k, v), scales, strict=True)]
+    # An average of values is no larger than the largest of them, so that its scale serves the output too.
+    numbers = [*scales, torch.tensor(1 / 256), torch.tensor(256.0), 1 / scales[2]]
+    ones = [number.to(device).float().reshape(1, 1, 1, 1) for number in numbers]
+    out = torch.empty_like(small[0])
+    handle = cudnn.create_handle()
+    graph = cudnn.pygraph(
+        io_data_type=fp8, intermediate_data_type=fp32, compute_data_type=fp32, handle=handle
+    )
+    large = [graph.tensor(dim=list(t.shape), stride=list(t.stride()), data_type=fp8) for t in small]
+    single = [graph.tensor(dim=[1] * 4, stride=[1] * 4, data_type=fp32) for _ in ones]
+    names = ("descale_q", "descale_k", "descale_v", "descale_s", "scale_s", "scale_o")
+    o, _, *amax = graph.sdpa_fp8(
+        q=large[0],
+        k=large[1],
+        v=large[2],
+        **dict(zip(names, single, strict=True)),
+        is_inference=True,
+        attn_scale=q.shape[-1] ** -0.5,
+    )
+    o.set_output(True).set_dim(list(out.shape)).set_stride(list(out.stride())).set_data_type(fp8)
+    rooms = [torch.empty(1, 1, 1, 1, device=device) for _ in amax]
+    for one in amax:
+        one.set_output(True).set_dim([1] * 4).set_stride([1] * 4).set_data_type(fp32)
+    graph.validate()
+    graph.build_operation_graph()
+    graph.create_execution_plans([cudnn.heur_mode.A])
+    graph.check_support()
+    graph.build_plans()
+    workspace = torch.empty(max(1, graph.get_workspace_size()), dtype=torch.uint8, device=device)
+    pack = dict(zip((*large, *single, o, *amax), (*small, *ones, out, *rooms), strict=True))
+    return lambda: graph.execute(pack, workspace, handle=handle), lambda: out.float() * scales[2]

@@ -1,13 +1,8 @@
 """A whole guided clip at the trained bucket, stage by stage: text, sheet, denoising, decoding; peak memory.
 
-    python benchmarks/clip.py                       fp8: about 2 minutes on a GPU
-    python benchmarks/clip.py --precision bf16      about 2.5 minutes
-    python benchmarks/clip.py --text                also a Gemma-3-12B of random weights: 1 minute more
-    python benchmarks/clip.py --tiny                seconds on a CPU
-
-Denoising runs the real sampler and guided denoiser (`card`: 30 steps, CFG and STG). Expected: 2.41 passes a
-step, so 33 s in fp8 and 42 s in bf16, beyond: 27 s; the sheet's encode under 0.1 s (one frame), decoding 1 to
-4 s. Decoding's peak, whole and in tiles, is what `castsheet.ltx.memory.FULL` estimates.
+Denoising runs the real sampler and guided denoiser (`card`: 30 steps, CFG and STG). Expected on an H100: 2.41
+passes a step, so 33 s in fp8 and 42 s in bf16, beyond: 27 s; the sheet's encode under 0.1 s (one frame),
+decoding 1 to 4 s. Decoding's peak, whole and in tiles, is what `castsheet.ltx.memory` estimates.
 """
 
 from __future__ import annotations
@@ -19,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Bench, peak, random_transformer, start, timed
 from torch import Tensor
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
+from benchmarks.common import Bench, peak, random_transformer, relative, timed
+from castsheet.ltx.dit import Transformer
 from castsheet.ltx.fast import attention_kernels, prepare, tabulated
 from castsheet.ltx.memory import tile_decoding
 from castsheet.ltx.vae import VideoVAE
 from castsheet.reference import Grid, Reference, encode_still, patchify
-from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, clip_latents, draw, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, Track, clip_latents, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.sampler import euler
 from castsheet.sampling.schedule import sigmas
@@ -35,86 +31,150 @@ from castsheet.sampling.schedule import sigmas
 OFFICIAL = Path(__file__).resolve().parent.parent / "tests" / "data" / "ltx-2.3-config.json"
 
 
-def main() -> None:
-    bench, given = start(
-        "clip",
-        ("--precision", {"choices": ("bf16", "fp8"), "default": "fp8"}),
-        ("--text", {"action": "store_true"}),
-    )
-    bench.name = f"clip-{given.precision}"
-    with torch.no_grad(), attention_kernels(bench.device):
-        if given.text:
-            text(bench)
+def clip(bench: Bench) -> None:
+    """In fp8: denoising with peak, then the sheet's encoding and the decoding."""
+    latents = None
+    with bench.attempt("denoising, fp8"):
+        latents = denoise(bench, "fp8")
+    with bench.attempt("VAE"):
         vae = make_vae(bench)
-        latents = sheet(bench, vae)
-        clip = denoise(bench, latents, given.precision)
-        decode(bench, vae, clip)
+        sheet(bench, vae)
+        if latents is not None:
+            decode(bench, vae, latents)
+
+
+def clip_bf16(bench: Bench) -> None:
+    """Denoising in bf16."""
+    denoise(bench, "bf16")
+
+
+def caching(bench: Bench) -> None:
+    """The reference's rows kept over steps: time a step beside the x0 error that it makes.
+
+    Every step starts from where the exact run was. The weights are random: how much a trained model's clip
+    changes is for mini to say (benchmarks/cpu.py).
+    """
+    model, track, contexts = make_run(bench, "fp8")
+    levels = sigmas(bench.size.steps)
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    exact = denoiser_of(bench, model, track, contexts)
+
+    def watched(x: Tensor, sigma: Tensor) -> Tensor:
+        x0 = exact(x, sigma)
+        seen.append((x, sigma, x0))
+        return x0
+
+    steps = 12 if bench.on_gpu else bench.size.steps
+    with tabulated(model, levels), attention_kernels(bench.device):
+        x = draw(exact, grid_of(bench), 0, None, 1.0).to(bench.device)
+        exact(x, levels[0].to(bench.device))  # compiles
+        seen.clear()
+        seconds = clocked(bench, lambda: euler(watched, x, levels[: steps + 1]))
+        bench.add("every step exact, fp8", ms=seconds * 1e3 / steps)
+        for every in (2, 3, 4):
+            name = f"reference rows every {every} steps, fp8"
+            with bench.attempt(name):
+                kept = denoiser_of(bench, model, track, contexts, reference_every=every)
+                for _ in range(2):
+                    kept(*seen[0][:2])  # compiles
+                kept.kept.step = 0
+                outputs: list[Tensor] = []
+
+                def again(kept: Denoiser = kept, outputs: list[Tensor] = outputs) -> None:
+                    outputs.extend(kept(*one[:2]) for one in seen)
+
+                ms = clocked(bench, again) * 1e3 / steps
+                errors = [relative(got, one[2]) for got, one in zip(outputs, seen, strict=True)]
+                found = {"error": sum(errors) / len(errors), "largest": max(errors)}
+                bench.add(name, ms=ms, over=ms / bench.ms("every step exact, fp8") - 1, **found)
+
+
+def clocked(bench: Bench, run: Any) -> float:
+    """Seconds of one run."""
+    begun = time.perf_counter()
+    run()
+    if bench.on_gpu:
+        torch.cuda.synchronize(bench.device)
+    return time.perf_counter() - begun
 
 
 def make_vae(bench: Bench) -> VideoVAE:
     """The official VAE's layers with random weights; at toy size with 16 latent channels."""
     config: dict[str, Any] = copy.deepcopy(json.loads(OFFICIAL.read_text(encoding="utf-8"))["config"]["vae"])
-    if bench.device.type != "cuda":
+    if not bench.on_gpu:
         config |= {"latent_channels": bench.size.config.in_channels, "decoder_base_channels": 2}
     with torch.device(bench.device):
         vae = VideoVAE(config)
     return vae.to(bench.dtype).eval()
 
 
-def sheet(bench: Bench, vae: VideoVAE) -> Tensor:
-    """The sheet's latent frame, repeated; encoding it is what is timed."""
+def sheet(bench: Bench, vae: VideoVAE) -> None:
+    """Encoding the sheet's one frame."""
     size = bench.size
     image = torch.rand(1, 3, size.rows * vae.spatial, size.columns * vae.spatial, device=bench.device) * 2 - 1
     image = image.to(bench.dtype)
     with peak(bench.device) as memory:
         found = timed(bench, lambda: encode_still(vae, image, 1))
     bench.add("sheet encoded", **found, **memory)
-    # An untrained VAE has no scale of its own; the denoiser expects unit latents.
-    still = encode_still(vae, image, 1).float()
-    return ((still - still.mean()) / still.std().clamp(min=1e-6)).expand(-1, -1, size.frames, -1, -1)
 
 
-def denoise(bench: Bench, latents: Tensor, precision: str) -> Tensor:
-    """All steps, once with compiling and once without; returns the clip's latents."""
+def grid_of(bench: Bench) -> Grid:
+    return Grid(bench.size.frames, bench.size.rows, bench.size.columns, 24.0, (8, 32, 32))
+
+
+def make_run(bench: Bench, precision: str) -> tuple[Transformer, Track, list[Contexts]]:
+    """A prepared model, a clip with a full-length reference, and two prompts' contexts."""
     size, config, device = bench.size, bench.size.config.video_only(), bench.device
     model = prepare(random_transformer(config, device, bench.dtype, fp8=precision == "fp8"))
-    grid = Grid(size.frames, size.rows, size.columns, 24.0, (8, 32, 32))
-    reference = Reference(patchify(latents).float(), grid.bounds(), 1.0)
-    track = video_track(config, grid, reference, device=device, dtype=bench.dtype)
+    still = torch.randn(1, config.in_channels, 1, size.rows, size.columns)
+    latents = still.expand(-1, -1, size.frames, -1, -1)
+    reference = Reference(patchify(latents).float(), grid_of(bench).bounds(), 1.0)
+    track = video_track(config, grid_of(bench), reference, device=device, dtype=bench.dtype)
     contexts = [
         Contexts(torch.randn(1, size.context, config.context_dim, device=device).to(bench.dtype))
         for _ in range(2)
     ]
-    guide = Guide(Weights(4.0, 1.0, 1.0, 0.0), None, (size.stg_block,))
-    denoiser = Denoiser(model, track, None, contexts[0], contexts[1], guide)
+    return model, track, contexts
+
+
+def denoiser_of(
+    bench: Bench, model: Transformer, track: Track, contexts: list[Contexts], reference_every: int = 1
+) -> Denoiser:
+    guide = Guide(Weights(4.0, 1.0, 1.0, 0.0), None, (bench.size.stg_block,))
+    return Denoiser(model, track, None, contexts[0], contexts[1], guide, reference_every=reference_every)
+
+
+def denoise(bench: Bench, precision: str) -> Tensor:
+    """All steps, after one that compiles; returns the clip's latents."""
+    size, device, grid = bench.size, bench.device, grid_of(bench)
+    model, track, contexts = make_run(bench, precision)
+    denoiser = denoiser_of(bench, model, track, contexts)
     levels = sigmas(size.steps)
-    with tabulated(model, levels):
-        begun = time.perf_counter()
-        denoiser(draw(denoiser, grid, 0, None, 1.0).to(device), levels[0].to(device))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        bench.add("first step, compiling included", ms=(time.perf_counter() - begun) * 1e3)
+    with tabulated(model, levels), attention_kernels(device):
+        start = draw(denoiser, grid, 0, None, 1.0).to(device)
+        seconds = clocked(bench, lambda: denoiser(start, levels[0].to(device)))
+        bench.add(f"first guided step, compiling included, {precision}", ms=seconds * 1e3)
+        latents: list[Tensor] = []
         with peak(device) as memory:
-            begun = time.perf_counter()
-            x = euler(denoiser, draw(denoiser, grid, 0, None, 1.0).to(device), levels)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            took = (time.perf_counter() - begun) * 1e3
-    bench.add(f"denoising, {size.steps} guided steps", ms=took, a_step=took / size.steps, **memory)
-    return clip_latents(denoiser, grid, x)
+            seconds = clocked(bench, lambda: latents.append(euler(denoiser, start, levels)))
+    name = f"denoising, {size.steps} guided steps, {precision}"
+    bench.add(name, ms=seconds * 1e3, a_step=seconds * 1e3 / size.steps, **memory)
+    return clip_latents(denoiser, grid, latents[0])
 
 
 def decode(bench: Bench, vae: VideoVAE, latents: Tensor) -> None:
+    latents = latents.to(bench.dtype)
     for name, tiling in (("whole", False), ("in tiles", True)):
-        tile_decoding(vae, tiling)
-        with peak(bench.device) as memory:
-            found = timed(bench, lambda: vae.decode(latents), warm=1, repeats=3)
-        bench.add(f"decoding, {name}", **found, **memory)
+        with bench.attempt(f"decoding, {name}"):
+            tile_decoding(vae, tiling)
+            with peak(bench.device) as memory:
+                found = timed(bench, lambda: vae.decode(latents), warm=1, repeats=2)
+            bench.add(f"decoding, {name}", **found, **memory)
 
 
 def text(bench: Bench) -> None:
     """One prompt of 300 tokens through a Gemma-3-12B of random weights."""
-    full = bench.device.type == "cuda"
+    full = bench.on_gpu
     config = Gemma3TextConfig(
         vocab_size=262208 if full else 64,
         hidden_size=3840 if full else 32,
@@ -133,7 +193,3 @@ def text(bench: Bench) -> None:
     with peak(bench.device) as memory:
         found = timed(bench, lambda: model(input_ids=ids, output_hidden_states=True, use_cache=False))
     bench.add("text encoder, one prompt", **found, **memory)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,13 +2,14 @@
 
 Times are medians of repeated runs between device events after warm-up. Weights are random with the size that
 trained ones have (a matrix keeps its input's size), because zeros and constants run faster than real data.
+A row that fails says why and the next one runs; the file is written after each row.
 
 Legend: B batch (1), T tokens, C channels, L context tokens, D context channels.
 """
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
 import math
 import platform
@@ -75,13 +76,26 @@ def _config(layers: int, heads: int, head_dim: int, channels: int) -> Transforme
 
 
 # 768x448, 121 frames; the release's own STG block; audio of the same five seconds.
-FULL = Size("768x448x121, 22B", _config(48, 32, 128, 128), 16, 14, 24, 1024, 126, 28, 30, 7)
+FULL = Size("768x448x121, 22B", _config(48, 32, 128, 128), 16, 14, 24, 1024, 126, 28, 30, 5)
 TINY = Size("tiny", _config(4, 2, 32, 16), 3, 2, 4, 8, 5, 2, 3, 2)
+
+
+# What a row may end with: kernels that the machine lacks, compilers, memory, libraries of another version.
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    AssertionError,
+    OSError,
+)
 
 
 @dataclass
 class Bench:
-    """One benchmark's run: where, at which size, and what has been measured so far."""
+    """One section's run: where, at which size, and what has been measured so far."""
 
     name: str
     device: torch.device
@@ -94,46 +108,56 @@ class Bench:
     def dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
     def add(self, row: str, **values: Any) -> None:
         """Note and print one row; the file is written each time, so that a run cut short keeps its rows."""
         self.rows.append({"row": row, **values})
         shown = ", ".join(f"{key} {_short(value)}" for key, value in values.items())
-        print(f"[{time.strftime('%H:%M:%S')}] {row}: {shown}", flush=True)
+        print(f"[{time.strftime('%H:%M:%S')}] {self.name}: {row}: {shown}", flush=True)
         self.write()
+
+    @contextmanager
+    def attempt(self, row: str) -> Iterator[None]:
+        """Inside, a failure becomes a row that says so; memory is given back either way."""
+        try:
+            yield
+        except FAILURES as error:
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            self.add(row, failed=f"{type(error).__name__}: {reason}")
+        gc.collect()
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+
+    def ms(self, row: str) -> float:
+        """The median of a row measured before; NaN where it failed."""
+        return next((one["ms"] for one in self.rows if one["row"] == row and "ms" in one), math.nan)
 
     def write(self) -> Path:
         """Write the results so far."""
-        cuda = self.device.type == "cuda"
         record = {
             "benchmark": self.name,
             "size": self.size.name,
             "commit": self.commit,
-            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
+            "device": torch.cuda.get_device_name(self.device) if self.on_gpu else _processor(),
             "date": time.strftime("%Y-%m-%d"),
             "versions": {name: _version(name) for name in PACKAGES}
-            | {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version() if cuda else None},
+            | {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version() if self.on_gpu else None},
             "rows": self.rows,
         }
         self.output.mkdir(parents=True, exist_ok=True)
-        suffix = "-tiny" if self.size is TINY else ""
-        path = self.output / f"{self.name}{suffix}.json"
+        path = self.output / f"{self.name}{'-tiny' if self.size is TINY else ''}.json"
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return path
 
 
-def start(name: str, *options: tuple[str, dict[str, Any]]) -> tuple[Bench, argparse.Namespace]:
-    """Read the command line that all benchmarks understand."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--tiny", action="store_true", help="a toy size, to try the program on a CPU")
-    parser.add_argument("--output", type=Path, default=ROOT / "results")
-    parser.add_argument("--commit", default=None, help="where the copy has no .git")
-    for flag, settings in options:
-        parser.add_argument(flag, **settings)
-    given = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() and not given.tiny else "cpu")
+def open_bench(name: str, output: Path, *, tiny: bool, commit: str | None = None) -> Bench:
+    """A section's bench: on the GPU where there is one, else on the CPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() and not tiny else "cpu")
     torch.manual_seed(0)
-    bench = Bench(name, device, TINY if given.tiny else FULL, given.output, given.commit or _commit())
-    return bench, given
+    return Bench(name, device, TINY if tiny else FULL, output, commit or current_commit())
 
 
 def random_transformer(
@@ -264,6 +288,14 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _processor() -> str:
+    """The processor's own name."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name or platform.processor() or 'CPU'}, {torch.get_num_threads()} threads"
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -271,7 +303,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str:
+def current_commit() -> str:
+    """The commit that is checked out; "unknown" in a copy without .git."""
     if shutil.which("git") is None:
         return "unknown"
     found = subprocess.run(

@@ -18,7 +18,17 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MARKER = re.compile(r"(<!-- table (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-UNITS = {"ms": "ms", "peak_gib": "peak GiB", "rate": "rate", "error": "relative error", "over": "over"}
+UNITS = {
+    "ms": "ms",
+    "a_step": "ms a step",
+    "first_s": "first call, s",
+    "times": "x diffusers",
+    "over": "over",
+    "share": "share",
+    "peak_gib": "peak GiB",
+    "rate": "rate",
+    "error": "relative error",
+}
 
 
 def render(record: dict[str, Any]) -> str:
@@ -42,9 +52,15 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return ""
     if key == "rate":
         return f"{value:,.4g} {row['unit']}"
-    if key == "over":
-        return f"{value:+.1%}"
-    return f"{value:.1e}" if key == "error" else f"{value:,.4g}"
+    if value != value:
+        return "not known"  # what it is compared with did not run
+    if key in ("over", "share"):
+        return f"{value:{'+' if key == 'over' else ''}.1%}"
+    if key == "times":
+        return f"{value:.2f}"
+    if key == "error":
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.4g}"
 
 
 def fill(text: str, results: Path = RESULTS) -> str:

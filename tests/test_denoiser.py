@@ -25,14 +25,14 @@ class Counting(Transformer):
         super().__init__(config)
         self.calls: list[str] = []
 
-    def forward(self, *streams, isolate=False, **options):
-        self.calls.append("isolated" if isolate else "plain")
-        self.seen = streams[0], super().forward(*streams, isolate=isolate, **options)
-        return self.seen[1]
-
-    def forward_pair(self, *streams, **options):
-        self.calls.append("pair")
-        return super().forward_pair(*streams, **options)
+    def forward_passes(self, passes, **options):
+        self.calls = [
+            "isolated" if one.isolate else "stg" if one.stg_blocks else "cond" if number == 0 else "uncond"
+            for number, one in enumerate(passes)
+        ]
+        outputs = super().forward_passes(passes, **options)
+        self.seen = passes[0].video, outputs[0]
+        return outputs
 
 
 def model(*, audio: bool = False) -> Counting:
@@ -41,7 +41,7 @@ def model(*, audio: bool = False) -> Counting:
     return transformer.requires_grad_(False)
 
 
-def denoiser(guide: Guide, *, strength: float = 1.0, audio: bool = False) -> Denoiser:
+def denoiser(guide: Guide, *, strength: float = 1.0, audio: bool = False, **options) -> Denoiser:
     transformer = model(audio=audio)
     config = transformer.config
     reference = Reference(randn(1, GRID.tokens, config.in_channels, seed=1), GRID.bounds(), strength)
@@ -54,18 +54,18 @@ def denoiser(guide: Guide, *, strength: float = 1.0, audio: bool = False) -> Den
         )
         for seed in (2, 3)
     ]
-    return Denoiser(transformer, video, sound, *contexts, guide)
+    return Denoiser(transformer, video, sound, *contexts, guide, **options)
 
 
 @pytest.mark.parametrize(
     ("guide", "audio", "expected"),
     [
-        (Guide(Weights()), False, ["plain"]),
-        (Guide(Weights(guidance=4.0)), False, ["plain", "plain"]),
-        (Guide(Weights(stg_scale=1.0), stg_blocks=(1,)), False, ["pair"]),
-        (Guide(Weights(4.0, 1.0), stg_blocks=(2,)), False, ["pair", "plain"]),
-        (Guide(Weights(), Weights(guidance=7.0)), True, ["plain", "plain"]),
-        (Guide(Weights(4, 1, 3), Weights(7, 1, 3), (1,)), True, ["pair", "plain", "isolated"]),
+        (Guide(Weights()), False, ["cond"]),
+        (Guide(Weights(guidance=4.0)), False, ["cond", "uncond"]),
+        (Guide(Weights(stg_scale=1.0), stg_blocks=(1,)), False, ["cond", "stg"]),
+        (Guide(Weights(4.0, 1.0), stg_blocks=(2,)), False, ["cond", "uncond", "stg"]),
+        (Guide(Weights(), Weights(guidance=7.0)), True, ["cond", "uncond"]),
+        (Guide(Weights(4, 1, 3), Weights(7, 1, 3), (1,)), True, ["cond", "uncond", "stg", "isolated"]),
     ],
 )
 def test_only_passes_that_count_are_run(guide, audio, expected):
@@ -158,3 +158,28 @@ def test_streams_and_weights_go_together():
     subject = denoiser(Guide(Weights()))
     with pytest.raises(ValueError, match="negative"):
         Denoiser(subject.transformer, subject.video, None, subject.positive, None, Guide(Weights(4.0)))
+
+
+def test_kept_reference_rows():
+    """Red: caching the reference's rows is on by default, inexact where it recomputes, or does nothing."""
+    guide = Guide(Weights(4.0, 1.0), stg_blocks=(1,))
+    exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
+    x = draw(exact, GRID, 0, None, 1.0)
+    for step, sigma in enumerate((0.9, 0.8, 0.7, 0.6)):
+        wanted, got = (subject(x, torch.tensor(sigma)) for subject in (exact, cached))
+        if step % 2 == 0:
+            assert torch.equal(got, wanted)
+        else:
+            error = float((got - wanted).norm() / wanted.norm())
+            assert 1e-6 < error < 0.1
+        x = x * 0.9
+
+
+def test_kept_rows_that_did_not_change_are_exact():
+    """Red: a step that reuses the reference's rows computes anything else otherwise."""
+    guide = Guide(Weights(4.0, 1.0), stg_blocks=(2,))
+    exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
+    x = draw(exact, GRID, 0, None, 1.0)
+    sigma = torch.tensor(0.8)
+    cached(x, sigma)
+    torch.testing.assert_close(cached(x, sigma), exact(x, sigma), rtol=1e-5, atol=1e-5)

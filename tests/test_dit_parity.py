@@ -24,40 +24,13 @@ from ltx_tiny import (
 )
 from torch import Tensor
 
+from benchmarks.peers import peer_of
 from castsheet.ltx.dit import Output, Stream, Transformer
 from castsheet.ltx.keys import transformer_to_diffusers
 from castsheet.ltx.rope import audio_bounds, video_bounds
 
 REFERENCE = 2
 TOLERANCE = 1e-5
-
-
-def peer_of(model: Transformer) -> LTX2VideoTransformer3DModel:
-    """diffusers' model with the same weights."""
-    c = model.config
-    peer = LTX2VideoTransformer3DModel(
-        in_channels=c.in_channels,
-        out_channels=c.out_channels,
-        num_attention_heads=c.heads,
-        attention_head_dim=c.head_dim,
-        cross_attention_dim=c.context_dim,
-        gated_attn=True,
-        cross_attn_mod=True,
-        audio_in_channels=c.audio_in_channels,
-        audio_out_channels=c.audio_out_channels,
-        audio_num_attention_heads=c.audio_heads,
-        audio_attention_head_dim=c.audio_head_dim,
-        audio_cross_attention_dim=c.audio_context_dim,
-        audio_gated_attn=True,
-        audio_cross_attn_mod=True,
-        num_layers=c.layers,
-        cross_attn_timestep_scale_multiplier=c.cross_timestep_scale,
-        rope_type="split",
-        use_prompt_embeddings=False,
-        perturbed_attn=True,
-    )
-    peer.load_state_dict({transformer_to_diffusers(k): v for k, v in model.state_dict().items()}, strict=True)
-    return peer.eval()
 
 
 def per_token(stream: Stream) -> Tensor:

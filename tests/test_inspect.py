@@ -84,7 +84,14 @@ def test_fp8_checkpoint(tmp_path: Path):
     assert report.kind == "fp8"
     assert report.parameters == count
     assert report.scaled == 2
+    assert report.quantisation == "a scale a tensor and of activations, whole file"
     assert report.precision["F8_E4M3"] == 2 * 32 * 32
+    alone = {name: tensor for name, tensor in tensors.items() if "transformer_blocks.1." in name}
+    write_checkpoint(tmp_path / "alone.safetensors", alone, toy_config(), "2.3.0")
+    assert (
+        inspect_file(tmp_path / "alone.safetensors").quantisation
+        == "a scale a tensor and of activations, denoiser only"
+    )
 
 
 def test_ic_lora(tmp_path: Path):

@@ -17,8 +17,8 @@ from castsheet.mini.muon import orthogonalise, split
 from castsheet.mini.optimise import Budget, optimise
 from castsheet.mini.train_codec import reconstruction_loss, start_near_linear
 from castsheet.mini.world.motion import ACTIONS
+from castsheet.processes import World
 from castsheet.prompt import is_two_part, parse
-from castsheet.train.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 

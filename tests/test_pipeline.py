@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from castsheet.errors import (
     NumericsError,
     PromptError,
     SettingsError,
+    SheetError,
     TextEncoderError,
 )
 from castsheet.ltx.checkpoint import write_checkpoint
@@ -43,6 +45,7 @@ from castsheet.ltx.lora import write
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import Prompt
 from castsheet.reference import Grid, encode_still, read_picture, to_pixels
+from castsheet.sheet.manifest import Box, Panel
 
 ACTION = "hero walks left past the barn"
 
@@ -130,12 +133,31 @@ def test_same_seed_same_bytes(castsheet, bundle, tmp_path):
         {"sigmas": [1.0, 0.5, 0.0]},
         {"negative_prompt": "red barn"},
         {"prompt_format": "markdown"},
+        {"reference_every": 2},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_setting_reaches_the_sampler(castsheet, change):
     """Red: an override is accepted and then has no effect."""
     assert not torch.equal(last_latents(castsheet, **change), last_latents(castsheet))
+
+
+def test_strength_of_an_element(castsheet):
+    """Red: --strength is read and then changes nothing, or 1 everywhere costs something."""
+    sheet = replace(tiny_sheet(), panels=(Panel("hero", "character", "face", Box(0, 0, WIDTH, 2 * HEIGHT)),))
+
+    def latents(**options) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+        castsheet(sheet, ACTION, on_step=lambda *step: seen.append(step[2]), **options)
+        return seen[-1]
+
+    usual = latents()
+    assert torch.equal(latents(strength={"hero": 1.0}), usual)
+    strong = latents(strength={"hero": 3})
+    assert not torch.allclose(strong, usual, atol=1e-3)
+    assert not torch.allclose(latents(strength={"hero": 0.3}), strong, atol=1e-3)
+    with pytest.raises(SettingsError, match="nobody"):
+        latents(strength={"nobody": 2.0})
 
 
 def test_sheet_and_action_matter(castsheet):
@@ -258,13 +280,16 @@ def test_presets_keep_the_bucket(castsheet):
         ({"stg_blocks": [BLOCKS]}, f"0 to {BLOCKS - 1}"),
         ({"audio": True}, "without audio"),
         ({"seed": -1}, "whole number"),
-        ({"strength": 1}, "settings are width"),
+        ({"strengths": 1}, "settings are width"),
+        ({"strength": 1}, "hero: 1.2"),
+        ({"strength": {"hero": 0}}, "above 0"),
+        ({"strength": {"hero": 1.2}}, "keep its JSON beside it"),
         ({"frames": 1, "first_frame": tiny_sheet().image}, "9 frames"),
     ],
 )
 def test_unusable_settings(castsheet, options, word):
     """Red: a wrong setting fails late or without saying what would be right."""
-    with pytest.raises(SettingsError) as raised:
+    with pytest.raises((SettingsError, SheetError)) as raised:
         castsheet(tiny_sheet(), ACTION, **options)
     assert word in raised.value.remedy
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx.checkpoint import Checkpoint, write_checkpoint
+from castsheet.ltx.inspect import inspect_file
 from castsheet.ltx.lora import merge
 from castsheet.ltx.precision import (
     E4M3,
@@ -123,7 +124,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_loading_in_fp8_is_loading_then_quantising(tmp_path: Path, audio: bool) -> None:
     """Red: quantising tensor by tensor gives another model than quantising a loaded one."""
     checkpoint = Checkpoint.open(write_toy(tmp_path / "toy.safetensors", audio=audio))
-    direct = load_transformer(checkpoint, audio=audio)
+    direct, _ = load_transformer(checkpoint, audio=audio)
     later = quantise(checkpoint.load_transformer(audio=audio))
     assert list(direct.state_dict()) == list(later.state_dict())
     for name, tensor in direct.state_dict().items():
@@ -136,7 +137,7 @@ def test_loading_in_fp8_is_loading_then_quantising(tmp_path: Path, audio: bool) 
 def test_plain_precision_is_the_plain_loader(toy: Path) -> None:
     """Red: the loader for adapters and fp8 changes an ordinary file's weights."""
     checkpoint = Checkpoint.open(toy)
-    ours, plain = load_transformer(checkpoint, precision="plain"), checkpoint.load_transformer()
+    (ours, _), plain = load_transformer(checkpoint, precision="plain"), checkpoint.load_transformer()
     assert all(torch.equal(ours.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
 
 
@@ -145,7 +146,7 @@ def test_adapters_are_added_before_the_one_rounding(toy: Path, tmp_path: Path, p
     """Red: an adapter is lost in an fp8 model, or rounded twice."""
     lora = saved(tmp_path / "lora.safetensors", one_layer(NAME))
     checkpoint = Checkpoint.open(toy)
-    got = load_transformer(checkpoint, adapters=[(lora, 1.4)], precision=precision).get_submodule(NAME)
+    got = load_transformer(checkpoint, adapters=[(lora, 1.4)], precision=precision)[0].get_submodule(NAME)
     wide = checkpoint.load_transformer(dtype=torch.float32)
     merge(wide, [(lora, 1.4)])
     weight = wide.get_submodule(NAME).weight
@@ -196,7 +197,7 @@ def published(path: Path, *, scale: bool = True, spoil: bool = False) -> tuple[P
 def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> None:
     """Red: a published fp8 file is expanded, rounded a second time, or its scales are lost."""
     path, tensors = published(tmp_path / "fp8.safetensors", scale=scale)
-    model = load_transformer(Checkpoint.open(path), precision="plain")
+    model, _ = load_transformer(Checkpoint.open(path), precision="plain")
     layer = model.transformer_blocks[1].attn1.to_q
     stored = tensors[f"{PREFIX}transformer_blocks.1.attn1.to_q.weight"]
     assert isinstance(layer, ScaledLinear)
@@ -206,7 +207,9 @@ def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> 
     kept = model.transformer_blocks[0].attn1.to_q
     assert isinstance(kept, nn.Linear)
     assert kept.weight.dtype == torch.bfloat16
-    everywhere = load_transformer(Checkpoint.open(path), precision="fp8")
+    scales = "a scale a tensor and of activations" if scale else "no scales"
+    assert inspect_file(path).quantisation == f"{scales}, whole file, blocks 0 not quantised"
+    everywhere, _ = load_transformer(Checkpoint.open(path), precision="fp8")
     assert isinstance(everywhere.transformer_blocks[0].attn1.to_q, ScaledLinear)
 
 
@@ -214,7 +217,7 @@ def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> 
 def test_published_fp8_file_computes_what_its_expansion_does(tmp_path: Path) -> None:
     """Red: fp8 kept as it is gives another picture than the same file expanded."""
     checkpoint = Checkpoint.open(published(tmp_path / "fp8.safetensors")[0])
-    kept = load_transformer(checkpoint, precision="plain", dtype=torch.float32)
+    kept, _ = load_transformer(checkpoint, precision="plain", dtype=torch.float32)
     wide = checkpoint.load_transformer(dtype=torch.float32)
     video = tiny_video(kept.config, reference=1)
     assert error(kept(video).video_BTC, wide(video).video_BTC) < 0.06
@@ -225,9 +228,9 @@ def test_an_adapter_on_published_fp8_weights(tmp_path: Path) -> None:
     path, tensors = published(tmp_path / "fp8.safetensors")
     name = "transformer_blocks.1.attn1.to_q"
     lora = saved(tmp_path / "lora.safetensors", one_layer(name))
-    layer = load_transformer(Checkpoint.open(path), adapters=[(lora, 1.0)], precision="plain").get_submodule(
-        name
-    )
+    layer = load_transformer(Checkpoint.open(path), adapters=[(lora, 1.0)], precision="plain")[
+        0
+    ].get_submodule(name)
     wide = tensors[f"{PREFIX}{name}.weight"].float() * tensors[f"{PREFIX}{name}.weight_scale"]
     down, up = lora.factors()[name]
     assert error(dequantise(layer.weight, layer.weight_scale), wide + up @ down) < 0.04

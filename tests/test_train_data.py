@@ -19,13 +19,13 @@ from castsheet.clip import encode as encode_video
 from castsheet.errors import SettingsError
 from castsheet.ltx.text import GemmaEncoder, TextEncoder
 from castsheet.models import Source
+from castsheet.processes import World
 from castsheet.reference import encode_still, to_pixels
 from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
 from castsheet.train.augment import Augment, variant
 from castsheet.train.batches import generator, make_batch
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.dataset import Dataset, DatasetError
-from castsheet.train.distributed import World
 from castsheet.train.encode import Bucket, Encoding, encode, read_shard, read_table
 from castsheet.train.official import convert, open_data, read_pt
 

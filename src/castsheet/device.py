@@ -6,7 +6,8 @@ import torch
 
 from castsheet.errors import SettingsError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# fp8 is for the denoiser's large layers (ltx/precision.py); the rest is bf16 then.
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -43,7 +44,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         native = device.type == "cuda" or cpu_has_bf16()
         return torch.bfloat16 if native else torch.float32
     if name not in DTYPES:
-        raise SettingsError(f"unknown precision {name!r}", remedy=f"choose auto, {' or '.join(DTYPES)}")
+        raise SettingsError(f"unknown precision {name!r}", remedy=f"choose auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 

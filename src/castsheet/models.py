@@ -17,11 +17,16 @@ from castsheet.errors import AdapterError, FamilyError, OutputError, SettingsErr
 from castsheet.ltx.audio import AudioVAE, Vocoder
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.dit import Transformer
+from castsheet.ltx.fast import join_projections, prepare
 from castsheet.ltx.lora import LoRA, merge
 from castsheet.ltx.lora_file import MODE, TEMPORAL, ReferenceMode
+from castsheet.ltx.memory import SLOTS, Plan, tile_decoding
+from castsheet.ltx.precision import load_transformer
+from castsheet.ltx.streaming import stream_blocks
 from castsheet.ltx.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
 from castsheet.ltx.vae import VideoVAE
-from castsheet.sampling.denoiser import Contexts
+from castsheet.placement import Form, Placement
+from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.sampling.presets import Preset
 
 
@@ -170,17 +175,29 @@ class Source:
 class Models:
     """The parts of a `Source` in memory. Each is loaded once, when it is first asked for.
 
+    Where they do not fit the GPU together they take turns: asking for one brings it there and sends the
+    others to host memory, so ask anew for each stage of a run.
+
     Attributes:
         source: the files.
-        device, dtype: where the parts live, in which precision; AdaLN tables and the vocoder stay fp32.
+        device, dtype: where the parts work, in which precision; AdaLN tables and the vocoder stay fp32.
+        placement: what is on the GPU when; decided anew for each size of clip.
+        run: how a step's passes are run.
         left_out: layers of the adapters that the denoiser at hand lacks, for it was opened without audio.
     """
 
     def __init__(
-        self, source: Source, device: torch.device, dtype: torch.dtype, cache_dir: Path | None
+        self,
+        source: Source,
+        device: torch.device,
+        dtype: torch.dtype,
+        cache_dir: Path | None,
+        placement: Placement | None = None,
     ) -> None:
         self.source, self.device, self.dtype = source, device, dtype
         self.cache_dir = cache_dir or default_cache()
+        self.placement = placement or Placement(device)
+        self.run: RunPasses = run_alone
         self._vae: VideoVAE | None = None
         self._audio: tuple[AudioVAE, Vocoder] | None = None
         self._transformer: Transformer | None = None
@@ -191,10 +208,13 @@ class Models:
         """The video VAE."""
         if self._vae is None:
             self._vae = self.source.checkpoint.load_video_vae(device=self.device, dtype=self.dtype)
+        self.placement.turn(self._vae, [self._transformer])
+        if self.placement.plan is not None:
+            tile_decoding(self._vae, self.placement.plan.tiling)
         return self._vae
 
     def audio(self) -> tuple[AudioVAE, Vocoder]:
-        """The audio VAE and the vocoder.
+        """The audio VAE and the vocoder; small enough to stay.
 
         Raises:
             CheckpointError: the checkpoint has none.
@@ -203,8 +223,16 @@ class Models:
             self._audio = self.source.checkpoint.load_audio(device=self.device, dtype=self.dtype)
         return self._audio
 
+    def settle(self, settings: Preset) -> Plan | None:
+        """Decide what is on the GPU when; None where there is nothing to decide.
+
+        Raises:
+            SettingsError: the clip does not fit the memory.
+        """
+        return self.placement.settle(self.source.checkpoint, self.source.text_encoder, settings)
+
     def transformer(self, settings: Preset) -> Transformer:
-        """The denoiser with the adapters merged at the settings' strengths.
+        """The denoiser with the adapters merged at the settings' strengths, made fast.
 
         Other strengths than last time load the weights anew: what was rounded into bf16 cannot be taken out.
 
@@ -213,21 +241,41 @@ class Models:
         """
         adapters = self.source.adapters_in(settings)
         strengths = [(adapter.lora, adapter.strength_in(settings)) for adapter in adapters]
-        wanted = (settings.audio, *((lora.path, strength) for lora, strength in strengths))
+        form = self.placement.form(self.source.checkpoint)
+        wanted = (settings.audio, form, *((lora.path, strength) for lora, strength in strengths))
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
-            model = self.source.checkpoint.load_transformer(
-                device=self.device, dtype=self.dtype, audio=settings.audio
-            )
-            self.left_out = merge(model, strengths)
-            if self.left_out:
-                warnings.warn(
-                    f"{len(self.left_out)} adapter layers belong to the audio half and are left out, such as"
-                    f" {self.left_out[0]}; run with audio to use them",
-                    stacklevel=2,
-                )
-            self._transformer, self._merged = model, wanted
+            self.placement.turn(None, [self._vae])
+            self._transformer = self._load(form, strengths, audio=settings.audio)
+            self._merged = wanted
+        self.placement.turn(self._transformer, [self._vae])
         return self._transformer
+
+    def _load(self, form: Form, adapters: list[tuple[LoRA, float]], *, audio: bool) -> Transformer:
+        home = torch.device("cpu") if form.streams else self.device
+        if form.precision is None:
+            model = self.source.checkpoint.load_transformer(device=home, dtype=self.dtype, audio=audio)
+            self.left_out = merge(model, adapters)
+        else:
+            model, self.left_out = load_transformer(
+                self.source.checkpoint,
+                device=self.device,
+                home=home,
+                dtype=self.dtype,
+                audio=audio,
+                adapters=adapters,
+                precision=form.precision,
+            )
+        if self.left_out:
+            warnings.warn(
+                f"{len(self.left_out)} adapter layers belong to the audio half and are left out, such as"
+                f" {self.left_out[0]}; run with audio to use them",
+                stacklevel=4,
+            )
+        join_projections(model)
+        if form.streams:
+            stream_blocks(model, self.device, resident=form.resident, slots=SLOTS)
+        return prepare(model)
 
     def contexts(self, prompts: Sequence[str], *, audio: bool) -> list[Contexts]:
         """The text contexts of prompts, from the cache where they are there.
@@ -255,10 +303,11 @@ class Models:
         ]
 
     def _text_encoder(self, audio: bool) -> TextEncoder:
-        folder = self._text_folder()
-        gemma = GemmaEncoder.load(folder, device=self.device, dtype=self._text_dtype)
+        folder, device = self._text_folder(), self.placement.text_device
+        self.placement.turn(None, [self._vae, self._transformer])
+        gemma = GemmaEncoder.load(folder, device=device, dtype=self._text_dtype)
         connectors = self.source.checkpoint.load_connectors(
-            device=self.device, dtype=self._text_dtype, audio=audio
+            device=device, dtype=self._text_dtype, audio=audio
         )
         return TextEncoder(gemma, connectors)
 

@@ -23,7 +23,10 @@ from castsheet import provenance
 from castsheet.clip import Clip
 from castsheet.device import pick_device, pick_dtype
 from castsheet.errors import LintRefused, NumericsError
+from castsheet.ltx.bias import TokenBias
+from castsheet.ltx.fast import attention_kernels, tabulated
 from castsheet.models import Models, Source, check_fits
+from castsheet.placement import Placement, enough_memory
 from castsheet.prompt import Prompt, build, parse
 from castsheet.prompt_lint import lint_prompt
 from castsheet.reference import (
@@ -54,6 +57,7 @@ from castsheet.sheet.findings import Finding
 from castsheet.sheet.lint import lint_sheet
 from castsheet.sheet.manifest import Sheet
 from castsheet.stages import Stages
+from castsheet.strength import token_bias
 from castsheet.video_lint import VideoSettings, lint_video
 
 OnStep = Callable[[int, int, Tensor], None]
@@ -66,6 +70,7 @@ class Inputs:
     Attributes:
         contexts: of the prompt, and of the negative prompt where guidance uses it.
         picture: the sheet at its conditioning size. reference: the same as tokens.
+        bias: strengths of its elements.
         opening: the given first picture at the clip's size. given: its latent frame.
         levels: the noise levels.
     """
@@ -75,6 +80,7 @@ class Inputs:
     contexts: tuple[Contexts, ...]
     picture: Image.Image
     reference: Reference
+    bias: TokenBias | None
     opening: Image.Image | None
     given: Tensor | None
     levels: Tensor
@@ -99,6 +105,7 @@ class Castsheet:
         adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
         device: str = "auto",
         dtype: str = "auto",
+        memory: str = "auto",
         cache_dir: str | Path | None = None,
     ) -> Castsheet:
         """Open a model.
@@ -107,19 +114,21 @@ class Castsheet:
             model: "mini", a bundle's folder, an official checkpoint file, or a diffusers folder.
             text_encoder: a Gemma-3 folder; a bundle brings its own.
             adapters: LoRA files, each with or without a strength; without one it follows the preset's.
-            device: "auto", "cpu", "cuda" or "cuda:N". dtype: "auto", "fp32" or "bf16".
+            device: "auto", "cpu", "cuda" or "cuda:N". dtype: "auto", "fp32", "bf16", or "fp8" for the
+                denoiser's large layers. "auto" takes fp8 where bf16 does not fit the GPU.
+            memory: GPU memory to stay under: "auto" for what is free, or GiB such as "12". What does not fit
+                takes turns, or is streamed from host memory.
             cache_dir: where text contexts are kept; by default the user's cache folder.
 
         Raises:
             CheckpointError, AdapterError, TextEncoderError: a file is missing or damaged.
             FamilyError: the files belong to different model families.
-            SettingsError: no such device or precision.
+            SettingsError: no such device or precision, or a memory limit without a GPU.
         """
         source = Source.open(model, text_encoder, adapters)
         place = pick_device(device)
-        return cls(
-            Models(source, place, pick_dtype(dtype, place), None if cache_dir is None else Path(cache_dir))
-        )
+        cache, placement = None if cache_dir is None else Path(cache_dir), Placement(place, dtype, memory)
+        return cls(Models(source, place, pick_dtype(dtype, place), cache, placement))
 
     @torch.no_grad()
     def __call__(
@@ -167,11 +176,12 @@ class Castsheet:
             refuse_errors(findings)
             self.models.source.check_reference(settings)
         stages = Stages(self.models.device)
-        inputs = self._inputs(settings, sheet, words, first_frame, stages)
-        video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
-        with stages("decode"):
-            frames = decode(self.models.vae(), video)
-            sound = None if audio is None else self._decode_audio(audio, settings)
+        with enough_memory():
+            inputs = self._inputs(settings, sheet, words, first_frame, stages)
+            video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
+            with stages("decode"):
+                frames = decode(self.models.vae(), video)
+                sound = None if audio is None else self._decode_audio(audio, settings)
         record = {
             **self._record(settings, inputs, sheet, words),
             "seed": seed if noise is None else None,
@@ -233,6 +243,7 @@ class Castsheet:
     ) -> Inputs:
         """Everything that the denoiser reads besides the noise."""
         check_fits(settings, self.models.source.checkpoint)
+        self.models.settle(settings)
         with stages("load"):
             vae = self.models.vae()
         width, height, downscale = settings.width, settings.height, self.models.source.downscale(settings)
@@ -246,6 +257,7 @@ class Castsheet:
             texts = [words.text, settings.negative_prompt] if guide.wants("uncond") else [words.text]
             contexts = self.models.contexts(texts, audio=settings.audio)
         with stages("reference"):
+            vae = self.models.vae()  # encoding the text may have sent it away
             pixels = to_pixels(picture).to(self.models.device)
             reference = make_reference(
                 vae,
@@ -255,11 +267,19 @@ class Castsheet:
                 downscale=downscale,
                 strength=settings.reference_strength,
             )
+            bias = token_bias(
+                sheet,
+                settings.strength,
+                size=picture.size,
+                cell=vae.spatial,
+                clip_tokens=grid.tokens,
+                frames=grid.frames if settings.reference == "looped" else 1,
+            )
             given = None
             if opening is not None:
                 given = encode_still(vae, to_pixels(opening).to(self.models.device), 1)
         levels = make_levels(settings, grid, reference)
-        return Inputs(grid, guide, tuple(contexts), picture, reference, opening, given, levels)
+        return Inputs(grid, guide, tuple(contexts), picture, reference, bias, opening, given, levels)
 
     def _sample(
         self,
@@ -277,13 +297,25 @@ class Castsheet:
             seconds = settings.frames / settings.fps
             sound_frames = self.models.audio()[0].latent_frames(seconds) if settings.audio else 0
         config, device, dtype = transformer.config, self.models.device, self.models.dtype
-        video = video_track(config, grid, inputs.reference, inputs.given, device=device, dtype=dtype)
+        video = video_track(
+            config, grid, inputs.reference, inputs.given, bias=inputs.bias, device=device, dtype=dtype
+        )
         sound = audio_track(config, sound_frames, device=device, dtype=dtype) if sound_frames else None
         negative = inputs.contexts[1] if len(inputs.contexts) > 1 else None
-        denoiser = Denoiser(transformer, video, sound, inputs.contexts[0], negative, inputs.guide)
+        denoiser = Denoiser(
+            transformer,
+            video,
+            sound,
+            inputs.contexts[0],
+            negative,
+            inputs.guide,
+            reference_every=settings.reference_every,
+            run=self.models.run,
+        )
         x = draw(denoiser, grid, seed, noise, float(inputs.levels[0]))
-        with stages("sampling"):
-            steps = len(inputs.levels) - 1
+        steps = len(inputs.levels) - 1
+        fast = attention_kernels(device), tabulated(transformer, inputs.levels, masks=video.masks)
+        with stages("sampling"), fast[0], fast[1]:
             x = euler(denoiser, x, inputs.levels, callback=preview(on_step, denoiser, grid, steps))
         return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
 
@@ -301,6 +333,7 @@ class Castsheet:
             "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
             "model": {**source.record(settings), "adapter_layers_left_out": list(self.models.left_out)},
             "device": str(self.models.device),
+            "memory": None if self.models.placement.plan is None else self.models.placement.plan.describe(),
             "dtype": str(self.models.dtype).removeprefix("torch."),
         }
 

@@ -16,9 +16,8 @@ import torch
 
 from castsheet.errors import SettingsError, SheetError
 from castsheet.ltx.bias import Method, TokenBias
+from castsheet.sampling.presets import LARGEST
 from castsheet.sheet.manifest import Box, Sheet
-
-LARGEST = 10.0
 
 
 def parse_strengths(items: Sequence[str]) -> dict[str, float]:

@@ -7,6 +7,7 @@ that `castsheet --help` and `castsheet sheet` start at once.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        app(arguments)
+        app(_gathered(sys.argv[1:] if arguments is None else arguments))
         sys.exit(0)
     except CastsheetError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -75,6 +76,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     finally:
         _flush()
         signal.signal(signal.SIGTERM, before)
+
+
+def _gathered(arguments: Sequence[str]) -> list[str]:
+    """`--strength hero=1.2 backpack=0.7` as one value: options of this library take one word each."""
+    gathered: list[str] = []
+    open_ = False
+    for word in arguments:
+        if open_ and re.fullmatch(r"[^-=\s][^=\s]*=[\d.eE+-]*", word):
+            if gathered[-1] == "--strength":
+                gathered.append(word)
+            else:
+                gathered[-1] += f" {word}"
+            continue
+        open_ = word == "--strength"
+        gathered.append(word)
+    return gathered
 
 
 def _flush() -> None:

@@ -88,7 +88,8 @@ def generate(
     preset: Annotated[str | None, typer.Option(help="card, comfy or space-distilled.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bf16, fp32 or fp8.")] = "auto",
+    memory: Annotated[str, typer.Option(help="GPU memory to stay under: auto, or GiB such as 12.")] = "auto",
     cache_dir: Annotated[Path | None, typer.Option(help="Where encoded prompts are kept.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if a check finds an error.")] = False,
 ) -> None:
@@ -110,6 +111,7 @@ def generate(
         seed=seed,
         device=device,
         dtype=dtype,
+        memory=memory,
         cache_dir=cache_dir,
         force=force,
         settings=settings,

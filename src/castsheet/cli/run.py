@@ -11,10 +11,13 @@ from rich.console import Console
 from castsheet.cli import show
 from castsheet.cli.sources import load_source, sheet_of
 from castsheet.clip import clip_files
+from castsheet.device import pick_device
 from castsheet.elements import Scene
 from castsheet.errors import LintRefused, PromptError, SettingsError
 from castsheet.pipeline import Castsheet, read_prompt
+from castsheet.processes import World, world
 from castsheet.progress import progress
+from castsheet.sampling.parallel import SharedPasses
 from castsheet.sheet.findings import worst
 from castsheet.sheet.manifest import Sheet
 
@@ -35,6 +38,7 @@ class Request:
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    memory: str = "auto"
     cache_dir: Path | None = None
     force: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +64,13 @@ def run(request: Request, console: Console) -> dict[str, Path]:
         LintRefused: the checks found an error and force is off.
         CastsheetError: anything else that the user can mend.
     """
+    with world(pick_device(request.device)) as where:
+        request = replace(request, device=str(where.device))
+        return _run(request, console if where.main else Console(quiet=True), where)
+
+
+def _run(request: Request, console: Console, where: World) -> dict[str, Path]:
+    """`run` in one of the processes that torchrun may have started; the first one writes."""
     clip_files(request.out)  # a wrong file name is told now, not after the sampling
     source = load_source(request.source)
     plan = settle(request, source)
@@ -70,9 +81,12 @@ def run(request: Request, console: Console) -> dict[str, Path]:
             adapters=request.adapters,
             device=request.device,
             dtype=request.dtype,
+            memory=request.memory,
             cache_dir=request.cache_dir,
         )
         grid = castsheet.models.vae().spatial
+    if where.size > 1:
+        castsheet.models.run = SharedPasses(where)
     settings = castsheet.settings(plan.preset, **plan.overrides)
     sheet = sheet_of(source, (settings.width, settings.height), grid)
     words = read_prompt(sheet, plan.action, request.prompt, settings)
@@ -84,8 +98,11 @@ def run(request: Request, console: Console) -> dict[str, Path]:
         raise LintRefused(
             "the checks above found errors", remedy="follow their advice, or add --force to go on regardless"
         )
+    placed = castsheet.models.settle(settings)
+    if placed is not None:
+        console.print(f"memory: {placed.describe()}")
     written: dict[str, Path] = {}
-    if isinstance(source, Scene):
+    if isinstance(source, Scene) and where.main:
         written["sheet"], _ = sheet.save(request.out.with_suffix(".sheet.png"))
         sheet = replace(sheet, path=written["sheet"])
     with progress("sampling", settings.steps, console=console) as advance:
@@ -100,6 +117,8 @@ def run(request: Request, console: Console) -> dict[str, Path]:
             force=request.force,
             **plan.overrides,
         )
+    if not where.main:
+        return {}
     files = clip.save(request.out)
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
 

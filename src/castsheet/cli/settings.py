@@ -33,6 +33,12 @@ def _decimals(text: str) -> tuple[float, ...]:
     return tuple(_number(part, float, text) for part in text.replace(",", " ").split())
 
 
+def _strengths(text: str) -> dict[str, float]:
+    from castsheet.strength import parse_strengths
+
+    return parse_strengths(text.replace(",", " ").split())
+
+
 def _number(part: str, kind: Callable[[str], Any], text: str) -> Any:
     try:
         return kind(part)
@@ -58,6 +64,8 @@ SETTINGS: dict[str, Setting] = {
     "lora_strength": Setting(float, "Strength of adapters that were given none."),
     "reference": Setting(str, "looped or still: the sheet in every latent frame, or in one; as trained."),
     "reference_strength": Setting(float, "1 shows the sheet clean; less shows it with noise."),
+    "reference_every": Setting(int, "Reuse the sheet's rows over so many steps; 1: exact, more: faster."),
+    "strength": Setting(str, "Of single elements: hero=1.2 backpack=0.7; 1 is usual.", _strengths),
     "first_frame_crf": Setting(int, "Compression that a first frame goes through, as in training; 0: none."),
     "negative_prompt": Setting(str, "What guidance steers away from."),
     "prompt_format": Setting(str, "prose, inline or markdown."),

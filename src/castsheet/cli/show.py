@@ -24,7 +24,7 @@ STATES = {"present": "green", "partial": "yellow", "absent": "red"}
 
 def paths(**named: Path) -> None:
     """Print one line a file on stdout: its role, and where it is."""
-    width = max(len(name) for name in named)
+    width = max((len(name) for name in named), default=0)
     for name, path in named.items():
         sys.stdout.write(f"{name:<{width}}  {path}\n")
 
@@ -59,6 +59,8 @@ def report(found: Report, console: Console) -> None:
     scaled = f"; {found.scaled} weights with a scale" if found.scaled else ""
     precision = ", ".join(f"{count:,} {dtype}" for dtype, count in found.precision.items())
     console.print(f"precision  {precision}{scaled}")
+    if found.quantisation:
+        console.print(f"fp8        {found.quantisation}")
     for part, count in found.parts.items():
         console.print(f"part       {part}: {count:,} parameters")
     if found.config:

@@ -21,6 +21,7 @@ from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.block import Block, Conditions, CrossConditions, new_table
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.layers import AdaLNSingle, clip_segments, modulate
+from castsheet.ltx.reuse import KeptRows
 from castsheet.ltx.rope import Rope
 
 AVTimesteps = Literal["own", "cross"]
@@ -152,7 +153,10 @@ class Transformer(nn.Module):
         """
         flow = self._enter(video, audio, isolate, av_timesteps)
         perturbed = self._perturbed(stg_blocks)
-        return self._leave(self._run(flow, 0, self.config.layers, perturbed, stg_audio, keep))
+        last = self.config.layers - 1
+        for index in range(self.config.layers):
+            flow = self._step(flow, index, index in perturbed, stg_audio, keep if index == last else None)
+        return self._leave(flow)
 
     def forward_pair(
         self,
@@ -182,13 +186,22 @@ class Transformer(nn.Module):
         return plain, perturbed
 
     def forward_passes(
-        self, passes: Sequence[Pass], *, av_timesteps: AVTimesteps = "own", keep: int | None = None
+        self,
+        passes: Sequence[Pass],
+        *,
+        av_timesteps: AVTimesteps = "own",
+        keep: int | None = None,
+        kept: KeptRows | None = None,
     ) -> tuple[Output, ...]:
-        """What one call of `forward` for each pass gives, bit for bit.
+        """What one call of `forward` for each pass gives, bit for bit unless `kept` skips some rows.
 
         All passes go through a block before the next block is asked for, so that weights which are streamed
         in are fetched once. Passes with the same inputs share the blocks up to the first that is perturbed in
         one of them only. They are not batched: at the trained size one sample fills the chip.
+
+        Args:
+            kept: rows behind `keep` from an earlier step; see ltx/reuse.py. The passes of all steps come in
+                one order.
 
         Raises:
             ValueError: as `forward`.
@@ -209,8 +222,12 @@ class Transformer(nn.Module):
                 if index < branch:
                     flows[number] = flows[twin]
                     continue
+                flow, alone = flows[number], False
+                if kept is not None and keep is not None:
+                    flow, alone = _with_kept(flow, kept, (number, index), keep)
                 audio_too = passes[number].stg_audio
-                flows[number] = self._run(flows[number], index, index + 1, perturbed[number], audio_too, keep)
+                rows = keep if alone or index == self.config.layers - 1 else None
+                flows[number] = self._step(flow, index, index in perturbed[number], audio_too, rows)
         return tuple(self._leave(flow) for flow in flows)
 
     def _perturbed(self, stg_blocks: Collection[int]) -> frozenset[int]:
@@ -269,28 +286,23 @@ class Transformer(nn.Module):
         gate_BSRC, _ = gate(other_B1 * self.config.cross_timestep_scale, dtype)
         return replace(conditions, cross=CrossConditions(rows_BSRC, gate_BSRC[:, :, 0], stream.cross_rope))
 
-    def _run(
-        self, flow: _Flow, start: int, end: int, perturbed: frozenset[int], stg_audio: bool, keep: int | None
-    ) -> _Flow:
-        x, a = flow.video_BTC, flow.audio_BTC
-        for index in range(start, end):
-            block = self.transformer_blocks[index]
-            last = index == self.config.layers - 1
-            skip = index in perturbed
-            arguments = (
-                x,
-                flow.video,
-                a,
-                flow.audio,
-                skip,
-                skip and stg_audio,
-                flow.isolate,
-                keep if last else None,
-            )
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x, a = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x, a = block(*arguments)
+    def _step(self, flow: _Flow, index: int, perturb: bool, stg_audio: bool, keep: int | None) -> _Flow:
+        """One block."""
+        block = self.transformer_blocks[index]
+        arguments = (
+            flow.video_BTC,
+            flow.video,
+            flow.audio_BTC,
+            flow.audio,
+            perturb,
+            perturb and stg_audio,
+            flow.isolate,
+            keep,
+        )
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            x, a = checkpoint(block, *arguments, use_reentrant=False)
+        else:
+            x, a = block(*arguments)
         return replace(flow, video_BTC=x, audio_BTC=a)
 
     def _leave(self, flow: _Flow) -> Output:
@@ -305,3 +317,13 @@ class Transformer(nn.Module):
         # The official output norm has its own epsilon, not the blocks'.
         h = F.layer_norm(x_BTC, x_BTC.shape[-1:], eps=1e-6).to(x_BTC.dtype)
         return project(modulate(h, shift, scale, clip_segments(to.segments, x_BTC.shape[1])))
+
+
+def _with_kept(flow: _Flow, kept: KeptRows, where: tuple[int, int], keep: int) -> tuple[_Flow, bool]:
+    """The flow into a block with the kept rows in place, and whether the rows before `keep` run alone."""
+    if kept.fresh:
+        if kept.keeps:
+            kept.rows_BRC[where] = flow.video_BTC[:, keep:].clone()  # not a view, which would hold all rows
+        return flow, False
+    joined = torch.cat([flow.video_BTC[:, :keep], kept.rows_BRC[where]], dim=1)
+    return replace(flow, video_BTC=joined), True

@@ -52,6 +52,7 @@ class Report:
         parts: the same a part.
         precision: parameters a stored dtype (BF16, F32, F8_E4M3, ...).
         scaled: fp8 weights that carry a scale.
+        quantisation: how an fp8 denoiser is quantised, in words; None for another.
         config: the sizes that matter, from the file's own metadata.
         missing: what else a run needs.
         problems: why this cannot be used as it is.
@@ -67,6 +68,7 @@ class Report:
     parts: dict[str, int] = field(default_factory=dict)
     precision: dict[str, int] = field(default_factory=dict)
     scaled: int = 0
+    quantisation: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     adapter: AdapterReport | None = None
     missing: tuple[str, ...] = ()
@@ -127,10 +129,29 @@ def _model(checkpoint: Checkpoint) -> Report:
         version=checkpoint.metadata.get("model_version"),
         parts={part: parts[part] for part in (*keys.PARTS, "other") if part in parts},
         scaled=len(scales),
+        quantisation=_quantisation(checkpoint),
         config=config,
         missing=(*missing, _ADAPTER),
         problems=tuple(problems),
     )
+
+
+def _quantisation(checkpoint: Checkpoint) -> str | None:
+    """The kind of fp8 file: its scales, which blocks it leaves wide, whether it is the denoiser alone."""
+    names = [name for name in checkpoint.keys if keys.part_of(name) == "transformer"]
+    narrow = [name for name in names if checkpoint.entries[name].dtype.startswith("F8")]
+    if not narrow:
+        return None
+    stems = [name.removesuffix(".weight") for name in narrow]
+    stored = [f"{stem}{end}" for stem in stems for end in (".weight_scale", ".scale_weight")]
+    counts = {checkpoint.entries[name].count for name in stored if name in checkpoint.entries}
+    scale = "no scales" if not counts else "a scale a tensor" if counts == {1} else "a scale a row"
+    whole, eighth = (set(re.findall(r"transformer_blocks\.(\d+)\.", " ".join(of))) for of in (names, narrow))
+    wide = ", ".join(sorted(whole - eighth, key=int))
+    inputs = any(f"{stem}.input_scale" in checkpoint.entries for stem in stems)
+    scale += " and of activations" if inputs else ""
+    alone = "denoiser only" if checkpoint.parts == {"transformer"} else "whole file"
+    return f"{scale}, {alone}" + (f", blocks {wide} not quantised" if wide else "")
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:

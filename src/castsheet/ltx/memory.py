@@ -27,6 +27,9 @@ from castsheet.ltx.vae import VideoVAE
 GIB = 2**30
 SLOTS = 2
 _RESERVE = 0.05  # of the free memory: the allocator's gaps, and other programs that wake up
+# Working memory of the official decoder: bytes a pixel of the clip, and of one tile, which is of fixed size.
+DECODE_BYTES = 284
+TILED_BYTES = 3 * GIB
 _PASSES = 3  # conditional, unconditional, perturbed: hidden states that are alive between blocks
 
 
@@ -52,13 +55,20 @@ class Parts:
     tiled: int = 0
 
     @classmethod
-    def of(cls, config: TransformerConfig, *, tokens: int) -> Parts:
-        """The denoiser's sizes, counted from its config without making it."""
+    def of(
+        cls, config: TransformerConfig, *, tokens: int, text: int = 0, vae: int = 0, pixels: int = 0
+    ) -> Parts:
+        """The denoiser's sizes, counted from its config without making it; the others' as they are given.
+
+        `pixels` of the whole clip, frames counted, give the VAE's working memory.
+        """
         with torch.device("meta"):
             model = Transformer(replace(config, layers=1))
         block = sum(one.numel() for one in model.transformer_blocks[0].parameters())
         total = sum(one.numel() for one in model.parameters())
-        return cls(block, config.layers, total - block, config.dim, tokens)
+        decode = pixels * DECODE_BYTES
+        sizes = {"text": text, "vae": vae, "decode": decode, "tiled": min(decode, TILED_BYTES)}
+        return cls(block, config.layers, total - block, config.dim, tokens, **sizes)
 
     def weights(self, precision: Literal["plain", "fp8"], blocks: int) -> int:
         """Bytes of the denoiser with this many blocks on the card."""
@@ -84,8 +94,8 @@ FULL = Parts(
     tokens=10752,
     text=12_187_000_000 * 2 + 2_383_000_000 * 2,
     vae=726_105_969 * 2,
-    decode=11 * GIB,
-    tiled=3 * GIB,
+    decode=768 * 448 * 121 * DECODE_BYTES,
+    tiled=TILED_BYTES,
 )
 
 
@@ -176,10 +186,13 @@ def _plan(
         peak = held + max(parts.activations, parts.decode)
         return Plan(precision, resident, parts.layers, True, "gpu", False, peak, budget)
     # Each stage has the card to itself; the text encoder goes to the CPU when even that is not enough.
-    text: Literal["gpu", "cpu"] = "gpu" if parts.text <= budget else "cpu"
-    tiling = parts.vae + parts.decode > budget
+    # The slots of streamed blocks stay there.
+    slots = parts.weights(precision, on_card - resident) - parts.weights(precision, 0)
+    text: Literal["gpu", "cpu"] = "gpu" if slots + parts.text <= budget else "cpu"
+    tiling = slots + parts.vae + parts.decode > budget
     decode = parts.vae + (parts.tiled if tiling else parts.decode)
-    stages = (denoiser + parts.activations, decode, parts.text if text == "gpu" else 0)
+    encode = parts.text if text == "gpu" else 0
+    stages = (denoiser + parts.activations, slots + decode, slots + encode)
     return Plan(precision, resident, parts.layers, False, text, tiling, max(stages), budget)
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx import keys
@@ -33,6 +34,7 @@ from castsheet.ltx.vae import fill
 Precision = Literal["plain", "fp8"]
 
 E4M3 = torch.float8_e4m3fn
+E4M3_NAME = "F8_E4M3"  # in safetensors headers
 LARGEST = 448.0  # of e4m3
 _TINY = 1e-12
 _AGAIN = "download the file again"
@@ -156,6 +158,34 @@ def quantise(transformer: Transformer) -> Transformer:
     return transformer
 
 
+class _Expand(nn.Module):
+    """An fp8 weight as its layer sees it: in the layer's own dtype, each row by its own scale."""
+
+    scale_O1: Tensor
+
+    def __init__(self, scale_O1: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale_O1", scale_O1, persistent=False)
+
+    def forward(self, stored_OI: Tensor) -> Tensor:
+        return stored_OI.to(self.scale_O1.dtype) * self.scale_O1
+
+
+@torch.no_grad()
+def store_quantised(transformer: Transformer) -> None:
+    """Hold the large layers' weights in fp8 and expand them when they are used: half the memory of bf16.
+
+    For training, whose backward pass needs products that fp8 units do not give. Adapters attached before stay
+    as they are. Where blocks are recomputed, only one block's expanded weights exist at a time.
+    """
+    for name, layer in transformer.named_modules():
+        if isinstance(layer, nn.Linear) and is_scaled(name) and not parametrize.is_parametrized(layer):
+            dtype = layer.weight.dtype
+            numbers_OI, scale_O1 = quantise_rows(layer.weight.detach())
+            layer.weight = nn.Parameter(numbers_OI, requires_grad=False)
+            parametrize.register_parametrization(layer, "weight", _Expand(scale_O1.to(dtype)), unsafe=True)
+
+
 @torch.no_grad()
 def load_transformer(
     checkpoint: Checkpoint,
@@ -165,13 +195,20 @@ def load_transformer(
     audio: bool = False,
     adapters: Sequence[tuple[LoRA, float]] = (),
     precision: Precision = "fp8",
-) -> Transformer:
+    home: torch.device | str | None = None,
+) -> tuple[Transformer, tuple[str, ...]]:
     """The denoiser with adapters merged and the large layers in fp8, read tensor by tensor.
 
     At no time is more than one tensor in a wider format than it ends up in. Adapters are added in fp32 before
     the one rounding. Weights that a file stores in e4m3 stay as they are; those with an adapter, or with
     scales of another kind, are quantised anew. Blocks that such a file leaves in bf16 stay in bf16 when
     `precision` is "plain", which therefore reads fp8 files as their makers meant them.
+
+    Args:
+        device: where tensors are read to, merged and quantised. home: where they stay; None means there too.
+
+    Returns:
+        The model, and the adapters' layers that were left out because a model without audio has none such.
 
     Raises:
         CheckpointError, FamilyError: as `Checkpoint.load_transformer`.
@@ -189,7 +226,7 @@ def load_transformer(
         swap_layers(
             model,
             lambda name: (
-                is_scaled(name) and (precision == "fp8" or stored.get(f"{name}.weight") == "F8_E4M3")
+                is_scaled(name) and (precision == "fp8" or stored.get(f"{name}.weight") == E4M3_NAME)
             ),
             lambda layer: ScaledLinear(layer.in_features, layer.out_features, layer.bias is not None),
         )
@@ -197,9 +234,10 @@ def load_transformer(
     deltas = _Deltas(model, adapters)
     state: dict[str, Tensor] = {}
     for name, tensor, scale in read(checkpoint, names, device):
-        state |= _place(name, tensor, scale, scaled, deltas, dtype)
+        placed = _place(name, tensor, scale, scaled, deltas, dtype)
+        state |= {key: one if home is None else one.to(home) for key, one in placed.items()}
     fill(model, state)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), deltas.left_out
 
 
 def _place(
@@ -289,6 +327,7 @@ class _Deltas:
             if isinstance(module, nn.Linear | ScaledLinear)
         }
         self.terms: list[tuple[Mapping[str, tuple[Tensor, Tensor]], float]] = []
+        left_out: dict[str, None] = {}
         for lora, strength in adapters:
             if lora.family not in (FAMILY, "unknown"):
                 raise FamilyError(
@@ -306,7 +345,9 @@ class _Deltas:
                     f"{lora.path} does not fit the model: {len(wrong)} layers, such as {some(wrong)}",
                     remedy="use an adapter made for this model's family and size",
                 )
+            left_out |= dict.fromkeys(name for name in lora.pairs if name in audio)
             self.terms.append((lora.factors(), strength))
+        self.left_out = tuple(left_out)
 
     def __contains__(self, layer: str) -> bool:
         return any(layer in factors for factors, _ in self.terms)

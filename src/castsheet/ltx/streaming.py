@@ -12,10 +12,9 @@ Without a GPU the same bookkeeping runs with plain copies.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -159,7 +158,8 @@ class StreamedBlocks(nn.Module):
         if slots < 1:
             raise ValueError("streaming needs room for one block at least")
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.resident = nn.ModuleDict({str(index): blocks[index].to(device) for index in sorted(stay)})
+        self.resident = nn.ModuleDict({str(index): blocks[index] for index in sorted(stay)})
+        move(self.resident, device)
         self.host: dict[int, Tensor] = {}
         self.slots: list[Slot] = []
         layout: Layout | None = None
@@ -271,13 +271,31 @@ def stream_blocks(
     return transformer
 
 
-@contextlib.contextmanager
-def on_device(module: nn.Module, device: torch.device, *, back: str = "cpu") -> Iterator[nn.Module]:
-    """A part on the device for as long as it works, so that parts which do not fit together take turns."""
-    module.to(device)
-    try:
-        yield module
-    finally:
-        module.to(back)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+@torch.no_grad()
+def move(module: nn.Module, device: torch.device) -> None:
+    """Bring a part to a device, in place, so that parts which do not fit together can take turns.
+
+    Unlike `module.to`, tensors that share memory (joined projections) go on sharing it. The slots of streamed
+    blocks stay where they are, and with them the blocks that wait in host memory.
+    """
+    streamed = [blocks for blocks in module.modules() if isinstance(blocks, StreamedBlocks)]
+    stay = {id(t) for blocks in streamed for t in (*blocks.rooms.parameters(), *blocks.rooms.buffers())}
+    moved: dict[int, Tensor] = {}
+
+    def there(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in moved:
+            whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+            moved[storage.data_ptr()] = whole.to(device)
+        place = (tensor.storage_offset(), tensor.shape, tensor.stride())
+        raw = moved[storage.data_ptr()].untyped_storage()
+        return torch.empty(0, dtype=tensor.dtype, device=device).set_(raw, *place)
+
+    for holder in module.modules():
+        for name, parameter in holder.named_parameters(recurse=False):
+            if parameter.device != device and id(parameter) not in stay:
+                kept = parameter.requires_grad
+                holder._parameters[name] = nn.Parameter(there(parameter.detach()), requires_grad=kept)
+        for name, buffer in holder.named_buffers(recurse=False):
+            if buffer.device != device and id(buffer) not in stay:
+                holder._buffers[name] = there(buffer)

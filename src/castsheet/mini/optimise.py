@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from castsheet.mini.muon import Muon
-from castsheet.train.distributed import GradientSum, World, same_start
+from castsheet.processes import World
+from castsheet.train.distributed import GradientSum, same_start
 
 AGREE_EVERY = 20  # steps between looks at the first process's clock: each one waits for the device
 

@@ -42,8 +42,8 @@ from castsheet.mini.train_flow import (
 )
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.motion import ACTIONS
+from castsheet.processes import World, world
 from castsheet.sampling.schedule import sigmas
-from castsheet.train.distributed import World, world
 
 
 class Recipe:

@@ -13,7 +13,8 @@ from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.architecture import config
 from castsheet.mini.corpus import Corpus, pixels
 from castsheet.mini.optimise import Budget, Log, optimise
-from castsheet.train.distributed import World, same_start
+from castsheet.processes import World
+from castsheet.train.distributed import same_start
 
 SEGMENT = 33  # frames of a training excerpt
 LATENT_NOISE = 0.05  # of a channel's standard deviation

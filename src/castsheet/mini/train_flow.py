@@ -35,7 +35,7 @@ from castsheet.mini.architecture import (
 from castsheet.mini.captions import NEGATIVE, caption
 from castsheet.mini.optimise import Budget, Log, optimise
 from castsheet.mini.world.motion import ACTIONS
-from castsheet.train.distributed import World
+from castsheet.processes import World
 from castsheet.train.objective import flow_losses, sample_sigmas
 
 LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 16, WIDTH // 16)

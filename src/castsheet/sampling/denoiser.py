@@ -13,20 +13,29 @@ Legend: B batch (1), T tokens, C channels, L context tokens, D context channels,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from castsheet.errors import SettingsError
+from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.dit import AVTimesteps, Output, Stream, Transformer
+from castsheet.ltx.dit import AVTimesteps, Output, Pass, Stream, Transformer
+from castsheet.ltx.reuse import KeptRows
 from castsheet.ltx.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
 from castsheet.reference import Grid, Reference, patchify, unpatchify
 from castsheet.sampling.guidance import Weights, combine
+
+RunPasses = Callable[..., tuple[Output, ...]]
+
+
+def run_alone(transformer: Transformer, passes: Sequence[Pass], **options: Any) -> tuple[Output, ...]:
+    """The passes of a step in this process: `Transformer.forward_passes`."""
+    return transformer.forward_passes(passes, **options)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Track:
         clean_BTC: fp32; the given tokens at their places, zeros for the target.
         sampled: how many leading tokens are sampled; what follows is clean throughout.
         rope, cross_rope: tables of the stream's self-attention, and of that between the streams.
+        bias: strengths of single reference tokens; None where all are 1.
     """
 
     segments: tuple[int, ...]
@@ -47,6 +57,7 @@ class Track:
     sampled: int
     rope: Rope
     cross_rope: Rope | None = None
+    bias: TokenBias | None = None
 
     @cached_property
     def mask(self) -> Tensor:
@@ -72,6 +83,7 @@ def video_track(
     reference: Reference | None = None,
     first_frame_BCFHW: Tensor | None = None,
     *,
+    bias: TokenBias | None = None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Track:
@@ -81,6 +93,7 @@ def video_track(
         grid: the clip's size; two latent frames or more if a first frame is given.
         reference: appended tokens. At strength 1 they are fixed, below it they are sampled along.
         first_frame_BCFHW: one clean latent frame.
+        bias: strengths of the tokens, the clip's grid first.
         device, dtype: of the RoPE tables; the latents are fp32.
     """
     given = 0 if first_frame_BCFHW is None else grid.frame_tokens
@@ -99,7 +112,8 @@ def video_track(
     rope = video_tables(config, bounds, dtype).to(device)
     cross_rope = cross_tables(config, bounds, dtype).to(device) if config.audio else None
     segments, masks = tuple(count for count, _ in parts), tuple(mask for _, mask in parts)
-    return Track(segments, masks, clean_BTC.to(device), sampled, rope, cross_rope)
+    bias = None if bias is None else bias.to(device)
+    return Track(segments, masks, clean_BTC.to(device), sampled, rope, cross_rope, bias)
 
 
 def audio_track(config: TransformerConfig, frames: int, *, device: torch.device, dtype: torch.dtype) -> Track:
@@ -138,8 +152,8 @@ class Guide:
 class Denoiser:
     """The guided model as `euler` wants it: (x, sigma) -> x0, with both streams in one tensor.
 
-    Passes whose weight switches them off are not run. The conditional and the perturbed pass share their
-    first blocks.
+    Passes whose weight switches them off are not run. All go through a block before the next, and the
+    conditional and the perturbed pass share their first blocks.
 
     Args:
         transformer: in eval mode, adapters merged.
@@ -147,6 +161,9 @@ class Denoiser:
         positive, negative: text contexts; negative may be None at guidance 1.
         guide: weights of the passes.
         av_timesteps: which timestep modulates the attention between the streams; see ltx/dit.py.
+        reference_every: compute a clean reference's rows every that many calls only; 1 is exact. See
+            ltx/reuse.py; calls must be the steps of one run.
+        run: how the passes are run; several processes can share them (sampling/parallel.py).
 
     Raises:
         ValueError: a stream has no weights or none to weigh, or the negative prompt is missing.
@@ -161,6 +178,9 @@ class Denoiser:
         negative: Contexts | None,
         guide: Guide,
         av_timesteps: AVTimesteps = "own",
+        *,
+        reference_every: int = 1,
+        run: RunPasses = run_alone,
     ) -> None:
         if (audio is None) != (guide.audio is None):
             raise ValueError("the audio stream and its weights go together")
@@ -172,6 +192,8 @@ class Denoiser:
         self.dtype = transformer.patchify_proj.weight.dtype
         self.fixed_BTC = video.fixed
         self.keep = None if self.fixed_BTC is None else video.sampled
+        self.kept = KeptRows(reference_every)
+        self.run = run
 
     def pack(self, video_BTC: Tensor, audio_BTC: Tensor | None) -> Tensor:
         """Both streams' sampled tokens as one (1,N) tensor."""
@@ -208,25 +230,22 @@ class Denoiser:
         """The velocities of every pass that counts."""
         guide, stg_audio = self.guide, self.guide.audio is not None and self.guide.audio.stg
         streams = self._streams(x_BTC, a_BTC, sigma, self.positive)
-        outputs: dict[str, Output] = {}
-        if guide.wants("stg"):
-            outputs["cond"], outputs["stg"] = self.transformer.forward_pair(
-                *streams,
-                stg_blocks=guide.stg_blocks,
-                stg_audio=stg_audio,
-                av_timesteps=self.av_timesteps,
-                keep=self.keep,
-            )
-        else:
-            outputs["cond"] = self.transformer(*streams, av_timesteps=self.av_timesteps, keep=self.keep)
+        passes = {"cond": Pass(*streams)}
         if guide.wants("uncond") and self.negative is not None:
-            negative = self._streams(x_BTC, a_BTC, sigma, self.negative)
-            outputs["uncond"] = self.transformer(*negative, av_timesteps=self.av_timesteps, keep=self.keep)
+            passes["uncond"] = Pass(*self._streams(x_BTC, a_BTC, sigma, self.negative))
+        if guide.wants("stg"):
+            passes["stg"] = Pass(*streams, stg_blocks=guide.stg_blocks, stg_audio=stg_audio)
         if guide.wants("isolated"):
-            outputs["isolated"] = self.transformer(
-                *streams, isolate=True, av_timesteps=self.av_timesteps, keep=self.keep
-            )
-        return outputs
+            passes["isolated"] = Pass(*streams, isolate=True)
+        outputs = self.run(
+            self.transformer,
+            tuple(passes.values()),
+            av_timesteps=self.av_timesteps,
+            keep=self.keep,
+            kept=self.kept,
+        )
+        self.kept.advance()
+        return dict(zip(passes, outputs, strict=True))
 
     def _streams(
         self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor, contexts: Contexts
@@ -246,6 +265,7 @@ class Denoiser:
             timesteps_BS=sigma * torch.tensor([track.masks], dtype=torch.float32, device=sigma.device),
             sigma_B=sigma[None],
             cross_rope=track.cross_rope,
+            bias_TT=track.bias,
         )
 
     def _combine(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn, get_args
 
 from castsheet.errors import SettingsError
@@ -37,6 +37,9 @@ class Preset:
         reference: "looped" shows the sheet as a still video of the clip's length, "still" as one latent frame
             (a sixteenth of the tokens), to adapters that were trained so.
         reference_strength: 1 keeps the sheet clean; s < 1 shows it at noise level (1 - s) * sigma.
+        reference_every: compute a clean sheet's rows in every such step only and reuse them in between; 1 is
+            exact, more is faster and approximate (ltx/reuse.py).
+        strength: of single elements of the sheet, above 0 and at most 10; 1 for those that are not named.
         first_frame_crf: H.264 rate factor at which a given first frame is compressed once, as the official
             LTX-2.3 pipeline does; 0 leaves it as it is.
         negative_prompt: what guidance steers away from; unused at guidance 1.
@@ -61,6 +64,8 @@ class Preset:
     lora_strength: float = 1.4
     reference: ReferenceMode = "looped"
     reference_strength: float = 1.0
+    reference_every: int = 1
+    strength: Mapping[str, float] = field(default_factory=dict)
     first_frame_crf: int = 33
     negative_prompt: str = NEGATIVE_PROMPT
     prompt_format: PromptFormat = "prose"
@@ -68,16 +73,17 @@ class Preset:
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value is of the wrong type or out of range."""
-        for field, (low, high) in _RANGES.items():
-            _check_number(field, getattr(self, field), low, high)
-        for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                _refuse(field, getattr(self, field), f"choose one of {', '.join(choices)}")
+        for name, (low, high) in _RANGES.items():
+            _check_number(name, getattr(self, name), low, high)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                _refuse(name, getattr(self, name), f"choose one of {', '.join(choices)}")
         if not isinstance(self.audio, bool):
             _refuse("audio", self.audio, "choose true or false")
         if not isinstance(self.negative_prompt, str):
             _refuse("negative_prompt", self.negative_prompt, "give a text; an empty one is allowed")
         _check_blocks(self.stg_blocks, self.stg_scale)
+        _check_strength(self.strength)
         if self.sigmas is not None:
             check_levels(_numbers("sigmas", self.sigmas))
             if self.steps != len(self.sigmas) - 1:
@@ -87,6 +93,8 @@ class Preset:
                     f"the {len(self.sigmas)} sigmas given make {len(self.sigmas) - 1} steps",
                 )
 
+
+LARGEST = 10.0  # strength of an element
 
 # Allowed ranges, ends included. Where both ends are int the value must be a whole number.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -102,6 +110,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "audio_guidance": (-50.0, 50.0),
     "lora_strength": (-10.0, 10.0),
     "reference_strength": (0.0, 1.0),
+    "reference_every": (1, MAX_STEPS),
     "first_frame_crf": (0, 51),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -126,6 +135,16 @@ def _check_blocks(blocks: Any, scale: float) -> None:
         _refuse("stg_blocks", blocks, "list block numbers from 0, for example 28")
     if scale != 0 and not blocks:
         _refuse("stg_scale", scale, "name at least one block in stg_blocks, or set stg_scale to 0")
+
+
+def _check_strength(strength: Any) -> None:
+    remedy = f"name elements with numbers above 0 and at most {LARGEST:g}: hero: 1.2"
+    if not isinstance(strength, Mapping):
+        _refuse("strength", strength, remedy)
+    for name, value in strength.items():
+        number = type(value) in (int, float) and 0 < value <= LARGEST
+        if not (isinstance(name, str) and name and number):
+            _refuse("strength", dict(strength), remedy)
 
 
 def _numbers(field: str, values: Any) -> tuple[float, ...]:
@@ -186,7 +205,7 @@ def override(base: Preset, overrides: Mapping[str, Any]) -> Preset:
     Raises:
         SettingsError: no such field, a wrong type or a value out of range.
     """
-    allowed = [field.name for field in fields(Preset) if field.name != "name"]
+    allowed = [one.name for one in fields(Preset) if one.name != "name"]
     unknown = sorted(set(overrides) - set(allowed))
     if unknown:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""Any number of processes as one: who we are, sums over all, and a base shared out between cards.
+"""Training in any number of processes as one: sums over all, and a base shared out between cards.
 
 Only gradients and one small vector of losses travel. The sum of gradients starts layer by layer while the
 backward pass still runs.
@@ -6,71 +6,15 @@ backward pass still runs.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from castsheet.errors import SettingsError
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among all."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def main(self) -> bool:
-        """Whether this process writes files and talks."""
-        return self.rank == 0
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
-        if self.size > 1:
-            dist.all_reduce(values)
-        return values
-
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-        if self.size > 1:
-            dist.barrier()
-
-
-@contextmanager
-def world(device: torch.device) -> Iterator[World]:
-    """The processes that `torchrun` started, or this one alone.
-
-    Raises:
-        SettingsError: torchrun's variables are incomplete.
-    """
-    if "RANK" not in os.environ:
-        yield World(0, 1, device)
-        return
-    try:
-        rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    except (KeyError, ValueError) as error:
-        raise SettingsError(
-            f"RANK is set, but {error}", remedy="start several processes with torchrun"
-        ) from error
-    if device.type == "cuda":
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    # Others wait while one process draws sample pictures.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=1))
-    try:
-        yield World(rank, size, device)
-    finally:
-        dist.destroy_process_group()
+from castsheet.processes import World
 
 
 @contextmanager

@@ -28,8 +28,8 @@ from torch import Tensor
 from castsheet.files import write_atomic
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.connectors import TextConnectors, place_registers
+from castsheet.processes import World
 from castsheet.train.dataset import Dataset, DatasetError, header_of, write_sample
-from castsheet.train.distributed import World
 
 PARTS = ("latents", "reference_latents", "conditions")
 _REMEDY = "process the data set anew with the official scripts, or encode it with `castsheet encode`"

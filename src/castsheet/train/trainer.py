@@ -30,15 +30,17 @@ from castsheet.files import write_atomic
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.lora import LoRA, attach, attached_state, load_attached, write
 from castsheet.ltx.lora_file import DOWNSCALE, MODE
+from castsheet.ltx.precision import store_quantised
 from castsheet.models import Source
+from castsheet.processes import World, world
 from castsheet.progress import progress, stderr_console
 from castsheet.train import checkpoint
-from castsheet.train.base import DTYPES, blocks_to_recompute, kept_bytes, prepare, store_fp8
+from castsheet.train.base import DTYPES, blocks_to_recompute, kept_bytes, prepare
 from castsheet.train.batches import Batch, Sampler, feed, generator, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
 from castsheet.train.dataset import Dataset, Geometry
-from castsheet.train.distributed import GradientSum, World, same_start, shard, terminated, world
+from castsheet.train.distributed import GradientSum, same_start, shard, terminated
 from castsheet.train.log import Log
 from castsheet.train.objective import flow_losses
 from castsheet.train.official import open_data
@@ -329,7 +331,7 @@ class Trainer:
         if adapter.start is not None:
             load_attached(self.transformer, LoRA.open(adapter.start))
         if self.config.base.weights == "fp8":
-            store_fp8(self.transformer)
+            store_quantised(self.transformer)
         self.transformer.to(self.where.device)
         same_start(parameters, self.where.size)
         return parameters
