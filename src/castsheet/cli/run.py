@@ -10,7 +10,8 @@ from rich.console import Console
 
 from castsheet.cli import show
 from castsheet.cli.sources import load_source, sheet_of
-from castsheet.clip import clip_files
+from castsheet.cli.takes import Keep, choose
+from castsheet.clip import Clip, clip_files
 from castsheet.elements import Scene
 from castsheet.errors import LintRefused, PromptError, SettingsError
 from castsheet.pipeline import Castsheet, read_prompt
@@ -37,6 +38,8 @@ class Request:
     dtype: str = "auto"
     cache_dir: Path | None = None
     force: bool = False
+    takes: int = 1
+    keep: Keep = "best"
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,14 +67,7 @@ def run(request: Request, console: Console) -> dict[str, Path]:
     source = load_source(request.source)
     plan = settle(request, source)
     with progress("opening the model", console=console):
-        castsheet = Castsheet.load(
-            request.model,
-            text_encoder=request.text_encoder,
-            adapters=request.adapters,
-            device=request.device,
-            dtype=request.dtype,
-            cache_dir=request.cache_dir,
-        )
+        castsheet = open_model(request)
         grid = castsheet.models.vae().spatial
     settings = castsheet.settings(plan.preset, **plan.overrides)
     sheet = sheet_of(source, (settings.width, settings.height), grid)
@@ -87,20 +83,44 @@ def run(request: Request, console: Console) -> dict[str, Path]:
     if isinstance(source, Scene):
         written["sheet"], _ = sheet.save(request.out.with_suffix(".sheet.png"))
         sheet = replace(sheet, path=written["sheet"])
-    with progress("sampling", settings.steps, console=console) as advance:
-        clip = castsheet(
-            sheet,
-            preset=plan.preset,
-            seed=plan.seed,
-            first_frame=request.first_frame,
-            prompt=words,
-            on_step=lambda step, _total, _latents: advance(step),
-            check=True,  # once more, so that the findings stand in the sidecar
-            force=request.force,
-            **plan.overrides,
-        )
+
+    def take(seed: int) -> Clip:
+        with progress("sampling", settings.steps, console=console) as advance:
+            return castsheet(
+                sheet,
+                preset=plan.preset,
+                seed=seed,
+                first_frame=request.first_frame,
+                prompt=words,
+                on_step=lambda step, _total, _latents: advance(step),
+                check=True,  # once more, so that the findings stand in the sidecar
+                force=request.force,
+                **plan.overrides,
+            )
+
+    if request.takes == 1:
+        clip = take(plan.seed)
+    else:
+        clip, more = choose(take, sheet, request.out, plan.seed, request.takes, request.keep, console)
+        written |= more
     files = clip.save(request.out)
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
+
+
+def open_model(request: Request) -> Castsheet:
+    """Open the request's model.
+
+    Raises:
+        CheckpointError, AdapterError, TextEncoderError, FamilyError, SettingsError: see `Castsheet.load`.
+    """
+    return Castsheet.load(
+        request.model,
+        text_encoder=request.text_encoder,
+        adapters=request.adapters,
+        device=request.device,
+        dtype=request.dtype,
+        cache_dir=request.cache_dir,
+    )
 
 
 def settle(request: Request, source: Scene | Sheet) -> Plan:
