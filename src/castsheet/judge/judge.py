@@ -107,7 +107,9 @@ class Judge:
             leak=leaks,
             elements=elements,
             swaps=exchanged,
-            motion=MotionReport(_rounded(moved.amount), moved.mean, moved.still, moved.smoothness),
+            motion=MotionReport(
+                _rounded(moved.amount), moved.mean, moved.still, moved.smoothness, moved.shaking
+            ),
             text=text,
             faces=faces,
             models=self._models(),

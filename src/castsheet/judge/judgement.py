@@ -77,12 +77,14 @@ class ElementReport:
 
 @dataclass(frozen=True)
 class MotionReport:
-    """`castsheet.judge.motion`: change from frame to frame, share of still pairs, smoothness."""
+    """`castsheet.judge.motion`: change from frame to frame, share of still pairs, smoothness,
+    share of the picture that shakes."""
 
     amount: list[float]
     mean: float
     still: float
     smoothness: float | None
+    shaking: float
 
 
 @dataclass(frozen=True)

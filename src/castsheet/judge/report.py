@@ -169,7 +169,8 @@ def _motion(one: Judgement) -> str:
     values = [value / top for value in one.motion.amount]
     chart = timeline(list(range(len(values))), values, one.frames, None, above_is_bad=False, flags=[])
     smooth = "not defined" if one.motion.smoothness is None else f"{one.motion.smoothness:.2f}"
-    numbers = f"smoothness {smooth}<br>still {one.motion.still:.0%}<br>full height is {top:.1f}"
+    shares = f"shaking {one.motion.shaking:.0%}<br>still {one.motion.still:.0%}"
+    numbers = f"smoothness {smooth}<br>{shares}<br>full height is {top:.1f}"
     text = f"<h3>motion</h3><p class='dim'>{numbers}</p>"
     return f'<div class="row"><div>{text}</div><div>{chart}</div></div>'
 

@@ -45,7 +45,6 @@ def values(judged: Judgement) -> dict[str, float]:
     by_kind: dict[str, list[float]] = {}
     for one in judged.elements:
         by_kind.setdefault(one.kind, []).append(1 - one.identity)
-    smoothness = judged.motion.smoothness
     return {
         "likeness": max(judged.leak.likeness),
         "grid": max(judged.leak.grid),
@@ -57,7 +56,7 @@ def values(judged: Judgement) -> dict[str, float]:
         "swaps": float(len(judged.swaps)),
         "pasted": max(one.pasted for one in judged.elements if one.pasted is not None),
         "still": judged.motion.still,
-        "shaking": 1 - smoothness if smoothness is not None else 0.0,
+        "shaking": judged.motion.shaking,
         "strokes": judged.text.strokes,
     }
 
