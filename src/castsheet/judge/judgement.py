@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from castsheet.judge.assign import Swap
-from castsheet.judge.published import FaceSim
+from castsheet.judge.published import FaceSim, Nexus
 from castsheet.sheet.manifest import Kind
 
 
@@ -122,6 +122,7 @@ class Judgement:
     motion: MotionReport
     text: TextReport
     faces: FaceSim | None
+    features: dict[str, Nexus] | None
     models: list[str]
     problems: list[Problem]
     passed: bool

@@ -185,6 +185,9 @@ def _rest(one: Judgement) -> str:
         rows += [
             (f"FaceSim corrected, {name}", f"{value:.3f}") for name, value in one.faces.corrected.items()
         ]
+    for name, nexus in (one.features or {}).items():
+        published = "unseen" if nexus.published is None else f"{nexus.published:.3f}"
+        rows.append((f"NexusScore, {name}", f"as published {published}, corrected {nexus.corrected:.3f}"))
     if one.models:
         rows.append(("models", ", ".join(one.models)))
     cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)

@@ -56,10 +56,10 @@ def separators(lines_LP: NDArray[np.uint8]) -> list[tuple[int, int]]:
 
 
 def _pieces(count: int, gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What is left of [0, count) between the gaps."""
+    """What is left of [0, count) between the gaps; two gaps of different tones may meet."""
     starts = [0, *(stop for _, stop in gaps)]
     stops = [*(start for start, _ in gaps), count]
-    return list(zip(starts, stops, strict=True))
+    return [(start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop]
 
 
 def regions(luma_HW: NDArray[np.uint8], depth: int = 4) -> list[Box]:
