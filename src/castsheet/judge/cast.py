@@ -220,13 +220,14 @@ def _figures(lit_HW: Mask) -> list[tuple[int, int]]:
 
 
 def _cuts(thick_N: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
-    """[0, N) in `count` nearly equal parts, cut where it is thinnest."""
+    """[0, N) in `count` nearly equal parts, cut where it is thinnest; of equals, nearest to equal parts."""
     length = len(thick_N)
     cuts = [0]
     for number in range(1, count):
         middle, reach = round(length * number / count), max(1, round(0.25 * length / count))
         low = max(middle - reach, cuts[-1] + 3)
-        cuts.append(low + int(np.argmin(thick_N[low : middle + reach + 1])))
+        near = np.arange(low, min(middle + reach + 1, length))
+        cuts.append(int(near[np.argmin(thick_N[near] + 0.01 * np.abs(near - middle))]))
     return list(pairwise([*cuts, length]))
 
 

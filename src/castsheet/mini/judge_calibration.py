@@ -165,7 +165,7 @@ def _failing(records: Sequence[Record], fault: str) -> str:
 
 
 def main() -> None:
-    """Render, judge, write the table and, beside it, every clip's values as JSON and the failures' picture."""
+    """Render, judge, write the table; beside it every clip's values as JSON, and the failures' picture."""
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--pairs", type=int, default=24, help="numbers that choose thresholds")
