@@ -40,7 +40,7 @@ def build_recipe(folder: Path, *, seed: int = 0) -> Path:
     save(models_state(models), folder / "base.safetensors")
     for parameter in lora.attach(models.transformer, rank=ADAPTER_RANK):
         parameter.data = 0.02 * torch.randn(parameter.shape)
-    save(lora.attached_state(models.transformer), folder / "adapter-1.safetensors")
+    save(lora.attached_state(models.transformer), folder / "looped.safetensors")
     (folder / "log.txt").write_text(LOG)
-    Image.new("RGB", (64, 32), "teal").save(folder / "adapter-1.png")
+    Image.new("RGB", (64, 32), "teal").save(folder / "looped.png")
     return folder

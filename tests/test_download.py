@@ -199,7 +199,7 @@ def test_everything_arrives_and_makes_a_bundle(hub, tmp_path):
     assert not list(models.rglob("*.part"))
     bundle = Bundle.load(models)
     assert bundle.checkpoint.name == CHECKPOINT.file
-    assert [path.name for path, _ in bundle.adapters] == [ADAPTER.file]
+    assert [path.name for path in bundle.adapters] == [ADAPTER.file]
     assert "bundle" in out
     # The hub library may ask for things of its own, without the token.
     at_hub = {entry[3] for entry in hub.asked if "/resolve/" in entry[1] or "/tree/" in entry[1]}

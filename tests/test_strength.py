@@ -1,24 +1,16 @@
-"""Strength an element: from panels to tokens. And the sheet held in one latent frame."""
+"""Strength an element: from panels to tokens."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lora_tiny import one_layer, saved
-from model_doubles import MINI_VAE
 from PIL import Image
 
-from castsheet.errors import AdapterError, SettingsError, SheetError
-from castsheet.ltx.lora import LoRA
-from castsheet.ltx.vae import VideoVAE
-from castsheet.reference import Grid, make_reference
+from castsheet.errors import SettingsError, SheetError
 from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
-from castsheet.still import METADATA, make_still, pick_kind
 from castsheet.strength import cell_strengths, parse_strengths, token_bias
 
 WHOLE = {"image": (1536, 896), "size": (768, 448), "cell": 32}
@@ -110,61 +102,3 @@ def test_a_strength_given_twice_is_refused() -> None:
     """Red: which of two strengths counts is left to chance."""
     with pytest.raises(SettingsError, match="twice"):
         parse_strengths(["hero=1", "hero=2"])
-
-
-# --- the sheet in one latent frame ---
-
-
-def adapter(folder: Path, kind: str | None) -> LoRA:
-    metadata = {} if kind is None else {METADATA: kind}
-    return saved(folder / f"{kind}.safetensors", one_layer(), **metadata)
-
-
-def test_the_adapter_decides_where_the_user_does_not(tmp_path: Path) -> None:
-    """Red: an adapter trained on one frame is shown sixteen, or a published one is shown one."""
-    assert pick_kind(None, []) == "video"
-    assert pick_kind(None, [adapter(tmp_path, None)]) == "video"
-    assert pick_kind(None, [adapter(tmp_path, "still")]) == "still"
-    assert pick_kind(None, [adapter(tmp_path, "still"), adapter(tmp_path, None)]) == "still"
-    with pytest.raises(AdapterError, match="different"):
-        pick_kind(None, [adapter(tmp_path, "still"), adapter(tmp_path, "video")])
-
-
-@pytest.mark.parametrize("trained", [None, "video"])
-def test_still_is_refused_for_an_adapter_not_trained_so(tmp_path: Path, trained: str | None) -> None:
-    """Red: a fast run without identity, and nobody says why."""
-    lora = adapter(tmp_path, trained)
-    with pytest.raises(AdapterError, match="still"):
-        pick_kind("still", [lora])
-    assert pick_kind("still", [lora], force=True) == "still"
-    assert pick_kind("video", [lora]) == "video"
-
-
-def test_video_is_refused_for_an_adapter_trained_on_stills(tmp_path: Path) -> None:
-    """Red: the slow path is taken with an adapter that never saw it."""
-    lora = adapter(tmp_path, "still")
-    assert pick_kind("still", [lora, adapter(tmp_path, None)]) == "still"
-    with pytest.raises(AdapterError, match="single frame"):
-        pick_kind("video", [lora])
-    assert pick_kind("video", [lora], force=True) == "video"
-
-
-def test_garbled_metadata_is_refused(tmp_path: Path) -> None:
-    """Red: an adapter whose training is unknown is taken for a published one."""
-    with pytest.raises(AdapterError, match="stil"):
-        pick_kind(None, [adapter(tmp_path, "stil")])
-
-
-@torch.no_grad()
-def test_a_still_is_the_first_frame_of_the_still_video() -> None:
-    """Red: the one frame differs from the video's first in content or position."""
-    torch.manual_seed(0)
-    vae = VideoVAE(MINI_VAE).eval()
-    grid = Grid.of(vae, width=2 * vae.spatial, height=vae.spatial, frames=2 * vae.temporal + 1, fps=24.0)
-    image = torch.rand(1, 3, vae.spatial, 2 * vae.spatial) * 2 - 1
-    still, video = make_still(vae, image, grid), make_reference(vae, image, grid)
-    count = grid.frame_tokens
-    assert still.tokens_BTC.shape[1] == count
-    assert torch.equal(still.tokens_BTC, video.tokens_BTC[:, :count])
-    assert torch.equal(still.bounds_AT2, video.bounds_AT2[:, :count])
-    assert float(still.bounds_AT2[0].max()) == pytest.approx(1 / 24)

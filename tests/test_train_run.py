@@ -219,7 +219,7 @@ def test_the_adapter_is_one_that_others_load(model, data, tmp_path):
 def test_a_still_reference_is_one_latent_frame(model, data, tmp_path):
     """Red: the cheap reference costs as much as the looped one, or its file does not say what it is."""
     path = train(tiny.config(model, data, tmp_path / "run", objective={"reference": "still"}))
-    assert LoRA.open(path).metadata["castsheet_reference"] == "still"
+    assert LoRA.open(path).mode == "still"
     looped = tiny.config(model, data, tmp_path / "looped")
     train(looped)
     assert tiny.losses(tmp_path / "run") != tiny.losses(tmp_path / "looped")

@@ -2,12 +2,15 @@
 
     {"version": 1, "name": "mini",
      "files": {"checkpoint": "mini.safetensors", "text_encoder": "text_encoder",
-               "adapters": [{"path": "ic-lora.safetensors", "strength": null}]},
+               "adapters": [{"path": "ic-lora.safetensors", "strength": null, "reference": "looped"},
+                            {"path": "ic-lora-still.safetensors", "reference": "still"}]},
      "bucket": {"width": 192, "height": 112, "frames": 121, "fps": 24, "stg_blocks": [5]},
      "preset": {"steps": 16, "lora_strength": 1.0}}
 
 Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset;
-`preset` changes the default preset only, so that a preset that the user names stays what it says.
+`preset` changes the default preset only, so that a preset that the user names stays what it says. An adapter
+with `reference` is used where the run's setting `reference` is the same, one without it in every run; the
+file's own metadata must agree (ltx/lora_file.py, `reference_mode`).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from castsheet.errors import CheckpointError
+from castsheet.ltx.lora_file import ReferenceMode
 from castsheet.sampling.presets import Preset, override, preset
 
 BUNDLE_FILE = "bundle.json"
@@ -29,10 +33,14 @@ class _Part(BaseModel):
 
 
 class AdapterFile(_Part):
-    """An adapter; without a strength of its own it follows the preset's `lora_strength`."""
+    """An adapter; without a strength of its own it follows the preset's `lora_strength`.
+
+    `reference` limits it to runs that hold the sheet so; without it the adapter is used in every run.
+    """
 
     path: str
     strength: float | None = None
+    reference: ReferenceMode | None = None
 
 
 class Files(_Part):
@@ -90,7 +98,7 @@ class Bundle(_Part):
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise CheckpointError(f"{path}: {where}: {first['msg']}", remedy="correct the file") from error
         bundle = bundle.model_copy(update={"folder": folder})
-        for file in (bundle.checkpoint, bundle.text_encoder, *(path for path, _ in bundle.adapters)):
+        for file in (bundle.checkpoint, bundle.text_encoder, *bundle.adapters):
             if not file.exists():
                 raise CheckpointError(
                     f"{path} names {file}, which is not there", remedy="complete the bundle's folder"
@@ -109,9 +117,9 @@ class Bundle(_Part):
         return self.folder / self.files.text_encoder
 
     @property
-    def adapters(self) -> tuple[tuple[Path, float | None], ...]:
-        """The adapters with their own strengths."""
-        return tuple((self.folder / one.path, one.strength) for one in self.files.adapters)
+    def adapters(self) -> dict[Path, AdapterFile]:
+        """The adapters' files, with what the bundle says of them."""
+        return {self.folder / one.path: one for one in self.files.adapters}
 
     def settings(self, name: str | None) -> Preset:
         """The preset `name` at this model's bucket; None means the model's own default.

@@ -18,7 +18,7 @@ from castsheet.ltx.audio import AudioVAE, Vocoder
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.lora import LoRA, merge
-from castsheet.ltx.lora_file import TEMPORAL
+from castsheet.ltx.lora_file import MODE, TEMPORAL, ReferenceMode
 from castsheet.ltx.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
 from castsheet.ltx.vae import VideoVAE
 from castsheet.sampling.denoiser import Contexts
@@ -27,10 +27,14 @@ from castsheet.sampling.presets import Preset
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter file; without a strength of its own it follows the preset's."""
+    """An adapter file; without a strength of its own it follows the preset's.
+
+    `reference` limits it to runs that hold the sheet so; None to none.
+    """
 
     lora: LoRA
     strength: float | None = None
+    reference: ReferenceMode | None = None
 
     def strength_in(self, settings: Preset) -> float:
         """The strength in a run with these settings."""
@@ -74,9 +78,12 @@ class Source:
         path = path.parent if path.name == BUNDLE_FILE else path
         bundle = Bundle.load(path) if model == "mini" or (path / BUNDLE_FILE).is_file() else None
         checkpoint = Checkpoint.open(path if bundle is None else bundle.checkpoint)
+        own = {} if bundle is None else bundle.adapters
         named = [(one, None) if isinstance(one, str | Path) else one for one in adapters]
-        files = (*(bundle.adapters if bundle is not None else ()), *named)
-        opened = tuple(Adapter(LoRA.open(file), strength) for file, strength in files)
+        opened = (
+            *(Adapter(LoRA.open(file), one.strength, one.reference) for file, one in own.items()),
+            *(Adapter(LoRA.open(file), strength) for file, strength in named),
+        )
         _refuse_other_families(checkpoint, opened)
         _refuse_slow_references(opened)
         folder = bundle.text_encoder if text_encoder is None and bundle is not None else text_encoder
@@ -89,14 +96,40 @@ class Source:
         """A short name for people."""
         return self.checkpoint.path.stem if self.bundle is None else self.bundle.name
 
-    @property
-    def downscale(self) -> int:
-        """How many times smaller than the clip the adapters read the sheet.
+    def adapters_in(self, settings: Preset) -> tuple[Adapter, ...]:
+        """The adapters of a run: all but those that are for another way of holding the reference."""
+        return tuple(one for one in self.adapters if one.reference in (None, settings.reference))
+
+    def check_reference(self, settings: Preset) -> None:
+        """Refuse adapters that were trained on references held in another way than the run's.
+
+        "looped" is what adapters that say nothing were trained on; "still" wants one that says so.
+
+        Raises:
+            AdapterError: one was trained otherwise, or none is known to have been trained so.
+        """
+        wanted = settings.reference
+        chosen = [adapter.lora for adapter in self.adapters_in(settings)]
+        for lora in chosen:
+            if lora.mode not in (None, wanted):
+                raise AdapterError(
+                    f"{lora.path} was trained on {lora.mode} references ({MODE}), the run's is {wanted}",
+                    remedy=f"choose reference {lora.mode}, use another adapter, or force it",
+                )
+        if wanted == "still" and not any(lora.mode == "still" for lora in chosen):
+            names = ", ".join(lora.path.name for lora in chosen) or "no adapter"
+            raise AdapterError(
+                f"reference still: {names} is not known to be trained on it; identity would be lost",
+                remedy=f"use an adapter whose metadata says {MODE} still, reference looped, or force it",
+            )
+
+    def downscale(self, settings: Preset) -> int:
+        """How many times smaller than the clip the run's adapters read the sheet.
 
         Raises:
             AdapterError: they disagree.
         """
-        factors = {adapter.lora.downscale for adapter in self.adapters} - {1}
+        factors = {adapter.lora.downscale for adapter in self.adapters_in(settings)} - {1}
         if len(factors) > 1:
             sizes = ", ".join(f"1/{factor}" for factor in sorted(factors))
             raise AdapterError(
@@ -114,9 +147,10 @@ class Source:
                 "strength": adapter.strength_in(settings),
                 "rank": adapter.lora.rank,
                 "downscale": adapter.lora.downscale,
+                "reference": adapter.lora.mode,
                 "family": adapter.lora.family,
             }
-            for adapter in self.adapters
+            for adapter in self.adapters_in(settings)
         ]
         return {
             "name": self.name,
@@ -177,15 +211,15 @@ class Models:
         Raises:
             AdapterError: an adapter does not fit the model.
         """
-        strengths = tuple(adapter.strength_in(settings) for adapter in self.source.adapters)
-        wanted = (settings.audio, strengths)
+        adapters = self.source.adapters_in(settings)
+        strengths = [(adapter.lora, adapter.strength_in(settings)) for adapter in adapters]
+        wanted = (settings.audio, *((lora.path, strength) for lora, strength in strengths))
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
             model = self.source.checkpoint.load_transformer(
                 device=self.device, dtype=self.dtype, audio=settings.audio
             )
-            loras = (adapter.lora for adapter in self.source.adapters)
-            self.left_out = merge(model, list(zip(loras, strengths, strict=True)))
+            self.left_out = merge(model, strengths)
             if self.left_out:
                 warnings.warn(
                     f"{len(self.left_out)} adapter layers belong to the audio half and are left out, such as"

@@ -150,6 +150,8 @@ class Castsheet:
             on_step: called after each step with its number (from 1), their count, and the present prediction
                 of the clean latents (1,C,F,H,W).
             check: run the checks first, and refuse what they call an error unless `force` is set.
+            force: go on although a check found an error, or the adapter is not known to be trained on
+                references held as the setting `reference` says.
 
         Raises:
             SettingsError, PromptError, SheetError, ImageError: an input is not usable.
@@ -163,6 +165,7 @@ class Castsheet:
         findings = self.findings(sheet, words, settings, baseline=preset) if check else []
         if not force:
             refuse_errors(findings)
+            self.models.source.check_reference(settings)
         stages = Stages(self.models.device)
         inputs = self._inputs(settings, sheet, words, first_frame, stages)
         video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
@@ -199,6 +202,7 @@ class Castsheet:
             baseline: the preset that the settings came from; its size and strength are the usual ones.
         """
         source, usual = self.models.source, self.settings(baseline)
+        adapters = source.adapters_in(settings)
         size, cell = (settings.width, settings.height), self.models.vae().spatial
         video = VideoSettings(
             width=settings.width,
@@ -206,13 +210,13 @@ class Castsheet:
             frames=settings.frames,
             fps=settings.fps,
             grid=cell,
-            lora_strength=settings.lora_strength if source.adapters else None,
+            lora_strength=settings.lora_strength if adapters else None,
             guidance=settings.guidance,
             negative_prompt=settings.negative_prompt,
             preset_lora_strength=usual.lora_strength,
             bucket=(usual.width, usual.height),
         )
-        families = tuple(adapter.lora.family for adapter in source.adapters)
+        families = tuple(adapter.lora.family for adapter in adapters)
         return [
             *lint_sheet(sheet, output=size, grid=cell),
             *lint_prompt(words, sheet),
@@ -231,7 +235,7 @@ class Castsheet:
         check_fits(settings, self.models.source.checkpoint)
         with stages("load"):
             vae = self.models.vae()
-        width, height, downscale = settings.width, settings.height, self.models.source.downscale
+        width, height, downscale = settings.width, settings.height, self.models.source.downscale(settings)
         grid = Grid.of(vae, width=width, height=height, frames=settings.frames, fps=settings.fps)
         picture = sheet.conditioning_image(*reference_size(vae, width, height, downscale))
         opening = None
@@ -244,7 +248,12 @@ class Castsheet:
         with stages("reference"):
             pixels = to_pixels(picture).to(self.models.device)
             reference = make_reference(
-                vae, pixels, grid, downscale=downscale, strength=settings.reference_strength
+                vae,
+                pixels,
+                grid,
+                mode=settings.reference,
+                downscale=downscale,
+                strength=settings.reference_strength,
             )
             given = None
             if opening is not None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from castsheet.elements import load_image
 from castsheet.errors import SettingsError
+from castsheet.ltx.lora_file import ReferenceMode
 from castsheet.ltx.rope import video_bounds
 from castsheet.ltx.vae import VideoVAE
 from castsheet.recompress import recompress
@@ -167,17 +168,25 @@ def reference_size(vae: VideoVAE, width: int, height: int, downscale: int) -> tu
 
 
 def make_reference(
-    vae: VideoVAE, image_BCHW: Tensor, grid: Grid, *, downscale: int = 1, strength: float = 1.0
+    vae: VideoVAE,
+    image_BCHW: Tensor,
+    grid: Grid,
+    *,
+    mode: ReferenceMode = "looped",
+    downscale: int = 1,
+    strength: float = 1.0,
 ) -> Reference:
-    """The sheet as a still video of the clip's length.
+    """The sheet as a still video.
 
     Args:
         image_BCHW: the sheet in [-1,1] at `reference_size`.
         grid: the clip's grid.
+        mode: "looped" is of the clip's length; "still" one latent frame at the time of the clip's first,
+            [0, 1/fps).
         downscale: how many times smaller than the clip the sheet is encoded.
         strength: see `Reference`.
     """
-    latents = encode_still(vae, image_BCHW, grid.frames)
+    latents = encode_still(vae, image_BCHW, grid.frames if mode == "looped" else 1)
     frames, height, width = latents.shape[2:]
     bounds = video_bounds(frames, height, width, grid.fps, scale=grid.scale, downscale=downscale)
     return Reference(patchify(latents).float(), bounds, strength)

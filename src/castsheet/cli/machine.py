@@ -33,7 +33,7 @@ def inspect(
     files = [file]
     if (file / BUNDLE_FILE).is_file():
         bundle = Bundle.load(file)
-        files = [bundle.checkpoint, bundle.text_encoder, *(path for path, _ in bundle.adapters)]
+        files = [bundle.checkpoint, bundle.text_encoder, *bundle.adapters]
     reports = [inspect_file(one) for one in files]
     if as_json:
         sys.stdout.write(dump(reports[0] if files == [file] else reports))

@@ -85,7 +85,7 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     cache_dir: Annotated[Path | None, typer.Option(help="Where encoded prompts are kept.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Go on even if the checks find an error.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Go on even if a check finds an error.")] = False,
     takes: Annotated[
         int, typer.Option(min=1, help="Make up to so many takes, judge each, stop when one passes.")
     ] = 1,

@@ -56,6 +56,7 @@ SETTINGS: dict[str, Setting] = {
     "modality_scale": Setting(float, "Guidance between picture and sound; 1 switches it off."),
     "audio_guidance": Setting(float, "Guidance by the prompt for the sound."),
     "lora_strength": Setting(float, "Strength of adapters that were given none."),
+    "reference": Setting(str, "looped or still: the sheet in every latent frame, or in one; as trained."),
     "reference_strength": Setting(float, "1 shows the sheet clean; less shows it with noise."),
     "first_frame_crf": Setting(int, "Compression that a first frame goes through, as in training; 0: none."),
     "negative_prompt": Setting(str, "What guidance steers away from."),

@@ -209,6 +209,7 @@ def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet:
         found = castsheet.findings(sheet, words, settings, baseline=plan.preset)
         if not request.force:
             refuse_errors(found)
+            models.source.check_reference(settings)
         takes = request.takes if shot.takes is None else shot.takes
         opening = None
         if shot.first_frame is not None:

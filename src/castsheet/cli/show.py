@@ -62,6 +62,7 @@ def report(found: Report, console: Console) -> None:
         targets = ", ".join(f"{name} x{count}" for name, count in found.adapter.targets.items())
         console.print(f"targets    {targets}")
         console.print(f"downscale  {found.adapter.downscale or 'not stated'}")
+        console.print(f"reference  {found.adapter.reference or 'not stated: looped'}")
     for problem in found.problems:
         console.print(f"[yellow]problem[/]    {escape(problem)}")
     for missing in found.missing:

@@ -14,13 +14,13 @@ from castsheet.ltx import keys
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.folder import is_diffusers_folder
 from castsheet.ltx.header import Entry, read_header, read_json
-from castsheet.ltx.lora_file import DOWNSCALE, TEMPORAL, LoRA
+from castsheet.ltx.lora_file import DOWNSCALE, MODE, TEMPORAL, LoRA
 from castsheet.ltx.vae import diffusers_settings
 
 Kind = Literal["checkpoint", "fp8", "diffusers folder", "ic-lora", "lora", "gemma folder", "unknown"]
 
 _FACTOR = re.compile(r"\.lora_(?:A|B|down|up)\.")
-_REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", TEMPORAL)
+_REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", TEMPORAL, MODE)
 _PART_NAMES = {
     "transformer": "denoiser",
     "connectors": "text connectors",
@@ -40,6 +40,7 @@ class AdapterReport:
     targets: dict[str, int]
     blocks: int
     downscale: str | None  # as stated in the header; None when nothing is stated
+    reference: str | None  # "looped" or "still", likewise
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _adapter(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entr
         adapter = _adapter_report(lora)
         if len(adapter.ranks) > 1:
             problems.append(f"modules of different ranks: {', '.join(map(str, adapter.ranks))}")
-        _ = lora.downscale  # read for its error: a garbled factor
+        _ = lora.downscale, lora.mode  # read for their errors: garbled metadata
         if lora.temporal != 1:
             problems.append(f"{TEMPORAL} is {lora.temporal}; references of other rates are not supported")
     except AdapterError as error:
@@ -199,6 +200,7 @@ def _adapter_report(lora: LoRA) -> AdapterReport:
         targets=dict(sorted(targets.items())),
         blocks=len({block for block, _ in found if block is not None}),
         downscale=lora.metadata.get(DOWNSCALE),
+        reference=lora.metadata.get(MODE),
     )
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,6 +25,11 @@ from castsheet.files import write_atomic
 
 DOWNSCALE = "reference_downscale_factor"
 TEMPORAL = "reference_temporal_scale_factor"
+# How the adapter was shown its reference: as a still video of the clip's length, as published adapters were
+# (they do not say so), or as ONE latent frame at the first frame's positions.
+MODE = "reference_mode"
+ReferenceMode = Literal["looped", "still"]
+MODES: tuple[ReferenceMode, ...] = get_args(ReferenceMode)
 
 FAMILY = "ltx-2.3"
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
@@ -139,6 +144,21 @@ class LoRA:
             AdapterError: the metadata's value is not a whole number from 1 to 64.
         """
         return self._factor(TEMPORAL)
+
+    @property
+    def mode(self) -> ReferenceMode | None:
+        """How its reference was held in training; None when the file does not say.
+
+        Raises:
+            AdapterError: the metadata's value is neither "looped" nor "still".
+        """
+        text = self.metadata.get(MODE)
+        if text is not None and text not in MODES:
+            raise AdapterError(
+                f"{self.path}: {MODE} is {text!r}, not {' or '.join(MODES)}",
+                remedy="correct the file's metadata, or use a newer castsheet",
+            )
+        return text
 
     def _factor(self, key: str) -> int:
         text = self.metadata.get(key, "1")

@@ -8,7 +8,7 @@ WIDTH, HEIGHT, FRAMES, FPS = 192, 112, 121, 24.0
 LATENT_CHANNELS = 64
 TEXT_WIDTH, TEXT_LAYERS, VOCABULARY, CONTEXT = 128, 3, 1024, 256
 BLOCKS, HEADS, HEAD_WIDTH = 8, 6, 64
-ADAPTER_RANK = 48
+ADAPTER_RANK = 32
 
 
 def config() -> dict[str, Any]:
@@ -90,9 +90,9 @@ def _vae() -> dict[str, Any]:
         "encoder_base_channels": LATENT_CHANNELS,
         "encoder_blocks": [
             residual(1),
-            step(down, "all", 2),
-            residual(2),
             step(down, "all", 1),
+            residual(2),
+            step(down, "all", 2),
             residual(1),
             step(down, "time", 1),
             residual(1),

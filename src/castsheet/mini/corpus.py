@@ -19,6 +19,7 @@ from castsheet.mini.world.motion import ACTIONS
 
 _CLIP_BYTES = FRAMES * HEIGHT * WIDTH * 3
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
 
 
 @dataclass
@@ -55,23 +56,27 @@ class Corpus:
 
 
 def start(seeds: Sequence[int], *, device: str, processes: int) -> Corpus:
-    """Begin rendering in the background and return at once. The order of samples is that of `seeds`."""
+    """Begin rendering in the background and return at once. The order of samples is that of `seeds`.
+
+    Rendered on the graphics card whose number `device` has, if it has one.
+    """
     count = len(seeds)
     corpus = Corpus(
         clips=torch.empty(count, FRAMES, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device),
         sheets=torch.empty(count, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device),
         actions=torch.empty(count, dtype=torch.long, device=device),
     )
-    threading.Thread(target=_fill, args=(corpus, list(seeds), processes), daemon=True).start()
+    card = torch.device(device).index
+    threading.Thread(target=_fill, args=(corpus, list(seeds), processes, card), daemon=True).start()
     return corpus
 
 
-def _fill(corpus: Corpus, seeds: list[int], processes: int) -> None:
+def _fill(corpus: Corpus, seeds: list[int], processes: int, card: int | None) -> None:
     shared = Path("/dev/shm")
-    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
-    os.environ.update(
-        dict.fromkeys(_THREAD_LIMITS, "1")
-    )  # inherited: one process a core, one thread a process
+    # Inherited: one process a core, one thread a process, all on one card.
+    inherited = dict.fromkeys(_THREAD_LIMITS, "1") | ({} if card is None else {_CARD: str(card)})
+    before = {name: os.environ.get(name) for name in inherited}
+    os.environ.update(inherited)
     try:
         with (
             tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,

@@ -1,4 +1,4 @@
-"""The training loop that mini's stages share."""
+"""The training loop that mini's stages share, on one process or several."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from castsheet.mini.muon import Muon
+from castsheet.train.distributed import GradientSum, World, same_start
+
+AGREE_EVERY = 20  # steps between looks at the first process's clock: each one waits for the device
 
 Log = Callable[[str], None]
 
@@ -22,9 +25,8 @@ class Budget:
     steps: int
     seconds: float = math.inf
 
-    def progress(self, step: int, begun: float | None) -> float:
+    def progress(self, step: int, elapsed: float) -> float:
         """How much of the stage is done, in [0, 1]."""
-        elapsed = 0.0 if begun is None else time.monotonic() - begun
         return min(1.0, max(step / self.steps, elapsed / self.seconds))
 
 
@@ -56,13 +58,15 @@ def optimise(
     log: Log,
     name: str,
     muon: bool,
+    where: World,
     floor: float = 0.02,
 ) -> None:
     """Train: 2.5 % warm-up, cosine decay to `floor`, gradient norm clipped at 1; leaves averaged weights.
 
     Args:
-        loss_of: the loss of a step.
+        loss_of: the loss of a step on this process's share of the batch.
         muon: Muon for matrices, else AdamW for all.
+        where: this process among all; gradients are averaged over them.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -72,13 +76,17 @@ def optimise(
     optimiser = (
         Muon(modules, rate) if muon else torch.optim.AdamW(kept, rate, betas=(0.9, 0.98), weight_decay=0.01)
     )
-    average, window, begun, step = Average(kept), list[Tensor](), None, 0
-    while (done := budget.progress(step, begun)) < 1:
+    same_start(kept, where.size)
+    summed = GradientSum(kept, where.size)
+    average, window, begun, elapsed, step = Average(kept), list[Tensor](), time.monotonic(), 0.0, 0
+    while (done := budget.progress(step, elapsed)) < 1:
         decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / max(1, budget.steps // 40)) * decay
         loss = loss_of(step)
-        loss.backward()
+        summed.on = True
+        (loss / where.size).backward()
+        summed.finish()
         torch.nn.utils.clip_grad_norm_(kept, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -87,6 +95,9 @@ def optimise(
         step += 1
         if step == 2:
             begun = time.monotonic()  # compiling is not held against the stage
+        if step % AGREE_EVERY == 0:
+            clock = torch.tensor([time.monotonic() - begun if where.main else 0.0], device=where.device)
+            elapsed = where.sum(clock).item()
         if len(window) == 100:
             mean = torch.stack(window).mean().item()
             window.clear()

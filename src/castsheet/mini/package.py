@@ -82,7 +82,7 @@ def package(
     out: Path,
     *,
     defaults: Defaults | None = None,
-    adapter: str = "adapter-1",
+    adapter: str = "looped",
     limit_mb: float = LIMIT_MB,
 ) -> int:
     """Assemble the bundle, whole or not at all; what was at `out` stays until then.
@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", type=Path, help="the folder that the recipe wrote")
     parser.add_argument("--out", type=Path, default=MINI)
-    parser.add_argument("--adapter", default="adapter-1", help="stem of the adapter's file")
+    parser.add_argument("--adapter", default="looped", help="stem of the adapter's file")
     parser.add_argument("--steps", type=int, default=usual.steps)
     parser.add_argument("--guidance", type=float, default=usual.guidance)
     parser.add_argument("--stg-scale", type=float, default=usual.stg_scale)

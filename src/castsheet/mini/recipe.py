@@ -1,7 +1,9 @@
-"""Train mini from nothing: `python -m castsheet.mini.recipe --out FOLDER` on one GPU.
+"""Train mini from nothing: `python -m castsheet.mini.recipe --out FOLDER` on one GPU, or under
+`torchrun --nproc-per-node N -m castsheet.mini.recipe --out FOLDER` on several.
 
-Codec, base and adapter in turn; each stage's result lies in the folder and is not made again. Pictures and
-the log lie beside them. Needs the `mini` extra and an EGL driver for rendering.
+Codec, base and adapters in turn; each stage's result lies in the folder and is not made again. Every process
+renders and encodes its own share of the identities and draws its batches from it; gradients are averaged.
+Pictures and the log lie beside the results. Needs the `mini` extra and an EGL driver for rendering.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import math
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,19 +43,23 @@ from castsheet.mini.train_flow import (
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.sampling.schedule import sigmas
+from castsheet.train.distributed import World, world
 
 
 class Recipe:
-    """The stages, sharing a folder, a device and a log."""
+    """The stages, sharing a folder, a device and a log. Only the first process writes and draws."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, where: World) -> None:
         self.arguments = arguments
+        self.where = where
         self.out: Path = arguments.out
-        self.device: str = arguments.device
+        self.device = str(where.device)
         self.begun = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
 
     def log(self, text: str) -> None:
+        if not self.where.main:
+            return
         line = f"{time.monotonic() - self.begun:7.1f} s  {text}"
         print(line, flush=True)
         with (self.out / "log.txt").open("a") as handle:
@@ -67,27 +74,34 @@ class Recipe:
         )
         held_out.wait_for(options.validation)
         training: Corpus | None = None
-        if not (self.out / "latents.safetensors").exists():
+        if not self.latents_file.exists():
             training = corpora.start(
-                TRAINING[: options.identities], device=self.device, processes=options.processes
+                TRAINING[: options.identities][self.where.rank :: self.where.size],
+                device=self.device,
+                processes=options.processes,
             )
-            training.wait_for(min(options.identities, options.first))
-            self.log(f"{training.ready} of {options.identities} identities rendered")
+            training.wait_for(min(len(training.actions), options.first))
+            self.log(f"{training.ready} of {len(training.actions)} identities of this process rendered")
         vae = self.codec(training)
         self.show_codec(vae, held_out)
         if options.until == "codec":
             return
         clips, sheets, actions = self.latents(vae, training)
         models = self.base(clips, actions)
-        self.show_clips(models, vae, held_out, "base.png", reference=False)
+        self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
         if options.until == "base":
             return
         self.adapter(models, vae, held_out, clips, sheets, actions)
         self.log("done")
 
+    @property
+    def latents_file(self) -> Path:
+        """What this process has encoded."""
+        return self.out / f"latents-{self.where.rank}-of-{self.where.size}.safetensors"
+
     def latents(self, vae: VideoVAE, training: Corpus | None) -> tuple[Tensor, Tensor, Tensor]:
         """Clips (S, 1344, 64), sheets (S, 84, 64) and actions (S,), encoded once."""
-        path = self.out / "latents.safetensors"
+        path = self.latents_file
         if training is None:
             stored = load_file(path, self.device)
             return stored["clips"], stored["sheets"], stored["actions"]
@@ -102,17 +116,20 @@ class Recipe:
         path = self.out / "codec.safetensors"
         if path.exists() or training is None:
             return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
+        self.where.wait()  # nobody may find what the first process is about to write
         options = self.arguments
         budget = Budget(options.codec_steps, options.codec_seconds)
-        vae = train_codec(training, budget, batch=options.codec_batch, device=self.device, log=self.log)
-        save(video_vae_to_official(vae), path)
+        vae = train_codec(training, budget, batch=options.codec_batch, where=self.where, log=self.log)
+        if self.where.main:
+            save(video_vae_to_official(vae), path)
         return vae
 
     def base(self, clips: Tensor, actions: Tensor) -> Models:
         tokenizer = self.out / "tokenizer"
-        if not (tokenizer / "tokenizer.json").exists():
+        if self.where.main and not (tokenizer / "tokenizer.json").exists():
             train_tokenizer(tokenizer)
-        torch.manual_seed(42)
+        self.where.wait()
+        torch.manual_seed(42 + self.where.rank)
         models = Models.build(tokenizer, self.device)
         path = self.out / "base.safetensors"
         options = self.arguments
@@ -121,34 +138,46 @@ class Recipe:
             compile_blocks(models.transformer, self.device)
             return models
         budget = Budget(options.base_steps, options.base_seconds)
-        train_base(models, clips, actions, budget, batch=options.base_batch, device=self.device, log=self.log)
-        save(models_state(models), path)
+        self.where.wait()
+        train_base(models, clips, actions, budget, batch=options.base_batch, where=self.where, log=self.log)
+        if self.where.main:
+            save(models_state(models), path)
         return models
 
     def adapter(
         self, models: Models, vae: VideoVAE, held_out: Corpus, clips: Tensor, sheets: Tensor, actions: Tensor
     ) -> None:
         options = self.arguments
-        sparse = Budget(options.sparse_steps, options.sparse_seconds)
-        full = Budget(options.full_steps, options.full_seconds)
-        phases = [
-            Phase(sparse, options.sparse_batch, 2, 1e-3),
-            Phase(full, options.full_batch, LATENT[0], 5e-4),
-        ]
-        done = self.out / "adapter-0.safetensors"
 
-        def keep(number: int) -> None:
-            path = self.out / f"adapter-{number}.safetensors"
-            lora.write(path, lora.attached_state(models.transformer, torch.bfloat16), {})
-            self.show_clips(models, vae, held_out, f"adapter-{number}.png", reference=True)
+        def phase(name: str, frames: int, rate: float, **more: Any) -> Phase:
+            steps, seconds, batch = (getattr(options, f"{name}_{of}") for of in ("steps", "seconds", "batch"))
+            return Phase(name, Budget(steps, seconds), batch, frames, rate, **more)
+
+        phases = [
+            phase("sparse", 2, 1e-3, floor=0.3),
+            phase("looped", LATENT[0], 5e-4),
+            phase("still", 1, 5e-4, start="sparse"),
+        ]
+        frames_of = {one.name: one.frames for one in phases}
+
+        def file(name: str) -> Path:
+            return self.out / f"{name}.safetensors"
+
+        def keep(name: str) -> None:
+            if self.where.main:
+                lora.write(file(name), lora.attached_state(models.transformer, torch.bfloat16), {})
+            held = 1 if frames_of[name] == 1 else LATENT[0]
+            self.show_clips(models, vae, held_out, f"{name}.png", reference_frames=held)
 
         train_adapter(
-            models, clips, sheets, actions, phases, device=self.device, log=self.log, after=keep, done=done
+            models, clips, sheets, actions, phases, where=self.where, log=self.log, files=file, after=keep
         )
 
     @torch.no_grad()
     def show_codec(self, vae: VideoVAE, held_out: Corpus) -> None:
         """Truth and reconstruction of unseen clips, and their sheets."""
+        if not self.where.main:
+            return
         rows, errors = [], []
         for index in range(min(6, held_out.ready)):
             with torch.autocast(self.device.split(":")[0], torch.bfloat16):
@@ -174,17 +203,20 @@ class Recipe:
 
     @torch.no_grad()
     def show_clips(
-        self, models: Models, vae: VideoVAE, held_out: Corpus, name: str, *, reference: bool
+        self, models: Models, vae: VideoVAE, held_out: Corpus, name: str, *, reference_frames: int
     ) -> None:
         """Sheet, truth and sampled frames of held-out identities."""
+        if not self.where.main:
+            return
         count = min(12, held_out.ready)
         random = np.random.default_rng(3)
         actions = [list(ACTIONS)[int(a)] for a in held_out.actions[:count]]
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+        eager = torch.compiler.set_stance("force_eager")  # compiling for one batch of pictures costs more
+        with eager, torch.autocast(self.device.split(":")[0], torch.bfloat16):
             still = vae.encode(corpora.pixels(held_out.sheets[:count, None])).flatten(2).transpose(1, 2)
             ids, mask = models.gemma.batch([caption(action, random) for action in actions] + [NEGATIVE])
             contexts = models.contexts(ids, mask)
-            given = still.repeat(1, LATENT[0], 1) if reference else None
+            given = still.repeat(1, reference_frames, 1) if reference_frames else None
             tokens = sample(models, contexts[:-1], contexts[-1:].expand(count, -1, -1), given, self.device)
             latents = tokens.transpose(1, 2).unflatten(2, LATENT)
             clips = [to_uint8(vae.decode(latents[i : i + 1])[0]) for i in range(count)]
@@ -216,8 +248,7 @@ def sample(
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(count, TOKENS, LATENT_CHANNELS, generator=generator).to(device)
     tables = rope_tables(models.transformer, device)
-    if reference is None:
-        tables = tables.first(TOKENS)
+    tables = tables.first(TOKENS + (0 if reference is None else reference.shape[1]))
     levels = sigmas(steps).tolist()
     for level, following in pairwise(levels):
         sigma = torch.full((count,), level, device=device)
@@ -276,10 +307,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--processes", type=int, default=14)
+    parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--identities", type=int, default=8000)
     parser.add_argument(
-        "--first", type=int, default=600, help="identities to wait for before the codec starts"
+        "--first", type=int, default=600, help="identities a GPU waits for before the codec starts"
     )
     parser.add_argument("--validation", type=int, default=12)
     parser.add_argument("--until", choices=("codec", "base", "adapter"), default="adapter")
@@ -287,12 +318,15 @@ def main() -> None:
         ("codec", 6000, 16),
         ("base", 3000, 128),
         ("sparse", 3000, 128),
-        ("full", 1200, 64),
+        ("looped", 3000, 64),
+        ("still", 1500, 128),
     ):
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
-        parser.add_argument(f"--{stage}-batch", type=int, default=batch)
+        parser.add_argument(f"--{stage}-batch", type=int, default=batch, help="samples a GPU")
         parser.add_argument(f"--{stage}-seconds", type=float, default=math.inf, help="end the stage earlier")
-    Recipe(parser.parse_args()).run()
+    arguments = parser.parse_args()
+    with world(torch.device(arguments.device)) as where:
+        Recipe(arguments, where).run()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.architecture import config
 from castsheet.mini.corpus import Corpus, pixels
 from castsheet.mini.optimise import Budget, Log, optimise
+from castsheet.train.distributed import World, same_start
 
 SEGMENT = 33  # frames of a training excerpt
 LATENT_NOISE = 0.05  # of a channel's standard deviation
@@ -43,10 +44,11 @@ def start_near_linear(vae: VideoVAE) -> None:
 
 
 def train_codec(
-    corpus: Corpus, budget: Budget, *, batch: int, device: str, log: Log, rate: float = 4e-4, seed: int = 42
+    corpus: Corpus, budget: Budget, *, batch: int, where: World, log: Log, rate: float = 4e-4, seed: int = 42
 ) -> VideoVAE:
     """Train from scratch on whatever samples the corpus holds so far, then set the latent statistics."""
-    torch.manual_seed(seed)
+    device = str(where.device)
+    torch.manual_seed(seed + where.rank)
     vae = VideoVAE(config()["vae"]).to(device)
     start_near_linear(vae)
 
@@ -69,8 +71,9 @@ def train_codec(
         stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, start]])
         return loss + loss_on(pixels(stills[:, None]))
 
-    optimise([vae], loss_of, budget, rate=rate, log=log, name="codec", muon=True)
+    optimise([vae], loss_of, budget, rate=rate, log=log, name="codec", muon=True, where=where)
     measure_statistics(vae, corpus, device)
+    same_start(list(vae.buffers()), where.size)
     return vae.requires_grad_(False).eval()
 
 

@@ -35,6 +35,7 @@ from castsheet.mini.architecture import (
 from castsheet.mini.captions import NEGATIVE, caption
 from castsheet.mini.optimise import Budget, Log, optimise
 from castsheet.mini.world.motion import ACTIONS
+from castsheet.train.distributed import World
 from castsheet.train.objective import flow_losses, sample_sigmas
 
 LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 16, WIDTH // 16)
@@ -142,11 +143,12 @@ def train_base(
     budget: Budget,
     *,
     batch: int,
-    device: str,
+    where: World,
     log: Log,
     rate: float = 1e-3,
 ) -> None:
     """Text to video without a reference: what the actions look like, with looks left to chance."""
+    device = str(where.device)
     bank = CaptionBank(models.gemma, device)
     compile_blocks(models.transformer, device)
     tables = rope_tables(models.transformer, device).first(TOKENS)
@@ -162,20 +164,28 @@ def train_base(
             return flow_losses(models.transformer, target, context, tables, sigma, noise).mean()
 
     parts = [models.transformer, models.gemma.model, models.connectors]
-    optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True)
+    optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True, where=where)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the adapter's training: how many of the static reference's 16 latent frames are in context.
+    """A part of the adapters' training.
 
-    Few random frames of it are a cheap sample of the whole; the last phase holds all of them.
+    Attributes:
+        name: of the phase and its adapter.
+        frames: how many of the static reference's 16 latent frames are in context, drawn at random. Few of
+            them are a cheap sample of the whole. One is always the first: the reference held still.
+        start: the earlier phase whose adapter this one goes on from; the one before when None.
+        floor: share of the rate that is left at the end.
     """
 
+    name: str
     budget: Budget
     batch: int
     frames: int
     rate: float
+    start: str | None = None
+    floor: float = 0.02
 
 
 def train_adapter(
@@ -185,33 +195,39 @@ def train_adapter(
     actions: Tensor,
     phases: Sequence[Phase],
     *,
-    device: str,
+    where: World,
     log: Log,
-    after: Callable[[int], None] = lambda _: None,
-    done: Path | None = None,
+    files: Callable[[str], Path],
+    after: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """The reference-sheet adapter; base, text encoder and connectors stay frozen.
+    """The reference-sheet adapters; base, text encoder and connectors stay frozen.
 
-    `after` is called with a phase's number when it is done. If the adapter of the first phase lies at `done`,
-    training goes on from there.
+    Args:
+        files: where a phase's adapter lies. One that is there already is not trained again.
+        after: called with a phase's name once its adapter is in the model; writes it to that place.
     """
+    device = str(where.device)
     for part in (models.transformer, models.gemma, models.connectors):
         part.requires_grad_(False)
     lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK)
     models.transformer.to(device)
     bank = CaptionBank(models.gemma, device, each=600)
     contexts, tables = _all_contexts(models, bank, device), rope_tables(models.transformer, device)
-    resumed = done is not None and done.exists()
-    if done is not None and resumed:
-        lora.load_attached(models.transformer, lora.LoRA.open(done))
-    for number, phase in enumerate(phases):
-        if resumed and number == 0:
+    before: str | None = None
+    for phase in phases:
+        where.wait()
+        start = phase.start or before
+        before = phase.name
+        if files(phase.name).exists():
             continue
+        if start is not None:
+            lora.load_attached(models.transformer, lora.LoRA.open(files(start)))
 
         def loss_of(_: int, phase: Phase = phase) -> Tensor:
             chosen = torch.randint(len(clips), (phase.batch,), device=device)
             target, still = clips[chosen], sheets[chosen]
             frames = torch.randperm(LATENT[0])[: phase.frames].sort().values
+            frames = frames if phase.frames > 1 else torch.zeros_like(frames)
             with torch.autocast(device.split(":")[0], torch.bfloat16):
                 sigma = sample_sigmas(phase.batch, TOKENS).to(device)
                 noise = torch.randn(target.shape, device=device)
@@ -233,11 +249,13 @@ def train_adapter(
             phase.budget,
             rate=phase.rate,
             log=log,
-            name=f"adapter, {phase.frames} frames,",
+            name=f"adapter {phase.name}",
             muon=False,
-            floor=0.02 if number == len(phases) - 1 else 0.3,
+            where=where,
+            floor=phase.floor,
         )
-        after(number)
+        after(phase.name)
+        where.wait()
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn, get_args
 
 from castsheet.errors import SettingsError
+from castsheet.ltx.lora_file import MODES, ReferenceMode
 from castsheet.prompt import FORMATS, PromptFormat
 from castsheet.sampling.schedule import DISTILLED, MAX_STEPS, ScheduleKind, check_levels
 
@@ -33,6 +34,8 @@ class Preset:
         audio_guidance: `guidance` of the audio stream; only with `audio`.
         stg_blocks: blocks whose self-attention the STG pass replaces by its values.
         lora_strength: for adapters that were loaded without a strength of their own.
+        reference: "looped" shows the sheet as a still video of the clip's length, "still" as one latent frame
+            (a sixteenth of the tokens), to adapters that were trained so.
         reference_strength: 1 keeps the sheet clean; s < 1 shows it at noise level (1 - s) * sigma.
         first_frame_crf: H.264 rate factor at which a given first frame is compressed once, as the official
             LTX-2.3 pipeline does; 0 leaves it as it is.
@@ -56,6 +59,7 @@ class Preset:
     modality_scale: float = 1.0
     audio_guidance: float = 7.0
     lora_strength: float = 1.4
+    reference: ReferenceMode = "looped"
     reference_strength: float = 1.0
     first_frame_crf: int = 33
     negative_prompt: str = NEGATIVE_PROMPT
@@ -102,6 +106,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(ScheduleKind),
+    "reference": MODES,
     "prompt_format": FORMATS,
 }
 

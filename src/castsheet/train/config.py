@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.lora import IC_TARGETS
+from castsheet.ltx.lora_file import ReferenceMode
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -68,7 +69,7 @@ class ObjectiveConfig(_Part):
     """
 
     first_frame_probability: Share = 0.0
-    reference: Literal["looped", "still"] = "looped"
+    reference: ReferenceMode = "looped"
     reference_downscale_factor: Annotated[int, Field(ge=1, le=64)] = 1
     reference_dropout: Share = 0.0
 

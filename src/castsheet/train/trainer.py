@@ -29,7 +29,7 @@ from castsheet.errors import NumericsError
 from castsheet.files import write_atomic
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.lora import LoRA, attach, attached_state, load_attached, write
-from castsheet.ltx.lora_file import DOWNSCALE
+from castsheet.ltx.lora_file import DOWNSCALE, MODE
 from castsheet.models import Source
 from castsheet.progress import progress, stderr_console
 from castsheet.train import checkpoint
@@ -279,7 +279,7 @@ class Trainer:
         return {
             DOWNSCALE: str(objective.reference_downscale_factor),
             "castsheet_version": __version__,
-            "castsheet_reference": objective.reference,
+            MODE: objective.reference,
             "castsheet_augment": json.dumps(augment, sort_keys=True),
             "castsheet_recipe": json.dumps(recipe, sort_keys=True),
         }

@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> list[Path]:
         processes=PROCESSES.get(kind, 0) if options.processes is None else options.processes,
     )
     blocks = castsheet.models.source.checkpoint.config.transformer.layers
-    studies = designs(truths, Scenes(options.work), blocks)
+    still = any(adapter.lora.mode == "still" for adapter in castsheet.models.source.adapters)
+    studies = designs(truths, Scenes(options.work), blocks, still=still)
     names = list(studies) if options.names == ["all"] else options.names
     chosen = {name: pick(name, studies) for name in names}  # a wrong name is told before any work
     pages = []

@@ -40,7 +40,8 @@ def latents(
     """Clean latents (B,C,F,H,W) of clips that share their settings.
 
     Args:
-        reference_frames: latent frames that hold the sheet, from the clip's first on; None fills the clip.
+        reference_frames: latent frames that hold the sheet, from the clip's first on; None leaves it to
+            the setting `reference`.
 
     Raises:
         SettingsError: settings that a batch cannot have (audio; rescale, which looks at a whole run), or
@@ -90,12 +91,15 @@ def _references(
     castsheet: Castsheet, asks: Sequence[Ask], settings: Preset, grid: Grid, held: int | None
 ) -> Reference:
     """The sheets' tokens (B,T,C). Sheets that are asked for more than once are encoded once."""
-    vae, downscale = castsheet.models.vae(), castsheet.models.source.downscale
+    vae, downscale = castsheet.models.vae(), castsheet.models.source.downscale(settings)
     size = reference_size(vae, settings.width, settings.height, downscale)
     pictures = {ask.sheet.sha256: ask.sheet for ask in asks}
     pixels_BCHW = torch.cat([to_pixels(sheet.conditioning_image(*size)) for sheet in pictures.values()])
-    long = grid if held is None else replace(grid, frames=held)
-    found = make_reference(vae, pixels_BCHW.to(castsheet.models.device), long, downscale=downscale)
+    pixels_BCHW = pixels_BCHW.to(castsheet.models.device)
+    if held is None:
+        found = make_reference(vae, pixels_BCHW, grid, mode=settings.reference, downscale=downscale)
+    else:
+        found = make_reference(vae, pixels_BCHW, replace(grid, frames=held), downscale=downscale)
     place = {name: number for number, name in enumerate(pictures)}
     return replace(found, tokens_BTC=found.tokens_BTC[[place[ask.sheet.sha256] for ask in asks]])
 

@@ -71,8 +71,14 @@ def action_words(who: str, index: int) -> str:
     return f"{who} {PHRASES[action_of(index)][0].format(prop='the prop')}"
 
 
-def designs(truths: ValidationSet, scenes: Scenes, blocks: int = BLOCKS) -> dict[str, Callable[[], Study]]:
-    """Every study by name. Sheets are made when they are asked for."""
+def designs(
+    truths: ValidationSet, scenes: Scenes, blocks: int = BLOCKS, *, still: bool = False
+) -> dict[str, Callable[[], Study]]:
+    """Every study by name. Sheets are made when they are asked for.
+
+    Args:
+        still: the model brings an adapter that was trained on still references.
+    """
     shipped = truths.sheet
 
     def over(field: str, values: Sequence[Any], **more: Any) -> tuple[Condition, ...]:
@@ -110,7 +116,7 @@ def designs(truths: ValidationSet, scenes: Scenes, blocks: int = BLOCKS) -> dict
         "panel-area": lambda: _panel_area(scenes),
         "absent": lambda: _absent(scenes),
         "two-characters": lambda: _two_characters(scenes),
-        "reference-length": lambda: _reference_length(shipped),
+        "reference-length": lambda: _reference_length(shipped, still),
         "alignment": lambda: _alignment(scenes),
         "background": lambda: Study(
             "Must the sheet's background be black?",
@@ -205,19 +211,20 @@ def _two_characters(scenes: Scenes) -> Study:
     )
 
 
-def _reference_length(sheet: SheetOf) -> Study:
+def _reference_length(sheet: SheetOf, still: bool) -> Study:
     every = (FRAMES - 1) // 8 + 1
+    own = Condition("1 frame, adapter trained so", sheet, 1, overrides={"reference": "still"})
+    counts = tuple(
+        Condition(f"{count} frame{'s' * (count > 1)}", sheet, count, reference_frames=count)
+        for count in (1, 2, 4, 8, every)
+    )
     return Study(
         "Must the sheet be looped over the whole clip, or does one still frame do?",
-        tuple(
-            Condition(
-                f"{count} frames" if count > 1 else "1 frame (still)", sheet, count, reference_frames=count
-            )
-            for count in (1, 2, 4, 8, every)
-        ),
+        (*counts, *((own,) if still else ())),
         base=f"{every} frames",
         axis="latent frames that hold the sheet",
-        note="The adapter is run as shipped; what it was trained with stands in its metadata.",
+        note="The adapter trained on looped sheets sees fewer and fewer of their frames"
+        + (", and one trained on a single frame sees that." if still else "."),
     )
 
 
