@@ -20,13 +20,13 @@ from castsheet.sheet.manifest import Kind
 LIKENESS = 0.4
 LINES = 1
 BARS = 0.03
-PRESENT: dict[Kind, float] = {"character": 0.68, "prop": 0.64, "location": 0.75}
+PRESENT: dict[Kind, float] = {"character": 0.664, "prop": 0.64, "location": 0.75}
 COVERAGE = 0.5  # an element that is there for less of the clip is missing
-PASTED = 0.755
+PASTED = 0.437
 STILL = 0.9
-SHAKING = 0.5
+SHAKING = 0.434
 STROKES = 0.31
-DRIFT = -0.12
+DRIFT = -0.078
 # One frame of leak is a flash that any viewer notices.
 LEAK_FRAMES = 1
 
