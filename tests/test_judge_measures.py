@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judge_doubles import BlobFaces, MeanColour
+from PIL import Image
 
 from castsheet.errors import SettingsError
 from castsheet.judge import calibrate, leak, motion
 from castsheet.judge.assign import assign, order, swaps
-from castsheet.judge.cast import figure_mask, working_size
+from castsheet.judge.cast import figure_mask, read_cast, working_size
 from castsheet.judge.published import evenly, face_sim, nexus_score
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.manifest import Box, Panel, Sheet, Source
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,6 +83,44 @@ def test_smoothness_tells_drift_from_shaking() -> None:
     assert motion.measure(shaking).smoothness < 0.05
     assert motion.measure(base).still == 1
     assert motion.measure(base).smoothness is None
+
+
+def test_a_waving_arm_is_no_shaking_picture() -> None:
+    """Red: a clip in which somebody waves fails as shaking, or a shaking picture passes."""
+    random = np.random.default_rng(4)
+    scene = random.uniform(40, 200, (112, 192)).astype(np.float32)
+    waving = np.repeat(scene[None], 24, axis=0)
+    for t in range(24):
+        x = 60 + round(24 * np.sin(t))  # farther than its width from frame to frame
+        waving[t, 20:40, x : x + 6] = 255
+    shaken = np.stack([np.roll(scene, int(random.integers(-2, 3)), axis=1) for _ in range(24)])
+    assert motion.measure(waving).smoothness < 0.72
+    assert motion.measure(waving).shaking < 0.1
+    assert motion.measure(shaken).shaking > 0.9
+
+
+@pytest.mark.parametrize("gap", [6, 0])
+@pytest.mark.parametrize("sources", [4, 0])
+def test_stacked_turnarounds_are_taken_apart(gap: int, sources: int) -> None:
+    """Red: views that the planner stacked count as one figure as tall as both, and a clean clip fails.
+
+    Rows that touch can only be told apart when the manifest says how many views there are.
+    """
+    width, height = 192, 112
+    picture = np.zeros((height, width, 3), np.uint8)
+    tall = (height - gap) // 2
+    for row in range(2):
+        for column in range(2):
+            y, x = row * (tall + gap), 4 + 34 * column
+            picture[y : y + tall, x : x + 22] = (200, 40, 40)
+    box = Box(4, 0, 56, 2 * tall + gap)
+    known = tuple(Source(f"{n}.png", "0" * 64, 1.0) for n in range(sources))
+    sheet = Sheet(Image.fromarray(picture), (Panel("hero", "character", "turnaround", box, known),))
+    looks = read_cast(sheet, width, height).members[0].looks
+    if gap or sources:
+        assert [look.picture_HWC.shape[:2] for look in looks] == [(tall, 22)] * 4
+    else:
+        assert len(looks) == 2
 
 
 def test_figure_mask_keeps_dark_clothes_inside() -> None:

@@ -19,6 +19,14 @@ class CastsheetError(Exception):
     def __str__(self) -> str:
         return f"{self.what}\n  fix: {self.remedy}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are pickled with their positional arguments only; workers send remedies home too.
+        return _again, (type(self), self.what, self.remedy)
+
+
+def _again(kind: type[CastsheetError], what: str, remedy: str) -> CastsheetError:
+    return kind(what, remedy=remedy)
+
 
 class SceneError(CastsheetError):
     """A scene file or an element in it is not usable."""

@@ -27,13 +27,16 @@ def judge(
     faces: Annotated[
         bool, typer.Option("--faces", help="Compare faces as well (castsheet[identity]).")
     ] = False,
+    features: Annotated[
+        str | None, typer.Option(help="NexusScore with a CLIP or DINO model: its folder, or a cached id.")
+    ] = None,
     read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
 ) -> None:
     """Judge clips against their sheet. Exit code: 0 all pass, 1 some fail, 2 error."""
     from castsheet.clip import Clip, read_video
     from castsheet.judge import report
     from castsheet.judge.judge import Judge, Options
-    from castsheet.judge.models import installed_faces, installed_reader
+    from castsheet.judge.models import hub_features, installed_faces, installed_reader
     from castsheet.provenance import dump
     from castsheet.sheet.manifest import Sheet
 
@@ -41,6 +44,7 @@ def judge(
         order=tuple(name.strip() for name in order.split(",")) if order else (),
         faces=installed_faces() if faces else None,
         reader=installed_reader() if read_text else None,
+        features=None if features is None else hub_features(features),
     )
     loaded = Sheet.load(sheet)
     ask = Judge(loaded, options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from castsheet.cli.settings import adapter as read_adapter
 from castsheet.cli.settings import size as read_size
 from castsheet.cli.settings import with_settings
+from castsheet.errors import SettingsError
 
 SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
 Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
@@ -76,7 +77,10 @@ def sheet(
 def generate(
     source: Source,
     settings: dict[str, object],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The clip, .mp4.")] = Path("clip.mp4"),
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="The clip, .mp4; or the shots' folder.", show_default="clip.mp4"),
+    ] = None,
     action: Annotated[str | None, typer.Option(help="What happens; default: the scene's own action.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt, used as it is.")] = None,
     model: Annotated[str, typer.Option(help="mini, a folder with bundle.json, or a checkpoint.")] = "mini",
@@ -92,15 +96,31 @@ def generate(
     memory: Annotated[str, typer.Option(help="GPU memory to stay under: auto, or GiB such as 12.")] = "auto",
     cache_dir: Annotated[Path | None, typer.Option(help="Where encoded prompts are kept.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if a check finds an error.")] = False,
+    takes: Annotated[
+        int, typer.Option(min=1, help="Make up to so many takes, judge each, stop when one passes.")
+    ] = 1,
+    keep: Annotated[
+        Literal["best", "all"], typer.Option(help="all: make every take and save each beside the best.")
+    ] = "best",
+    shots: Annotated[
+        Path | None,
+        typer.Option(help="A list of shots (YAML), made into a folder; goes on where it stopped."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Make shots on so many Ray workers (castsheet[ray]).")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster; by default one is started here.")
+    ] = None,
 ) -> None:
-    """Make a clip from a scene or a sheet."""
+    """Make a clip from a scene or a sheet; or several takes of it; or every shot of a list."""
     from castsheet.cli import show
     from castsheet.cli.run import Request, run
     from castsheet.progress import stderr_console
 
     request = Request(
         source=source,
-        out=out,
+        out=out or Path("clip.mp4" if shots is None else "shots"),
         action=action,
         prompt=prompt,
         model=model,
@@ -114,6 +134,17 @@ def generate(
         memory=memory,
         cache_dir=cache_dir,
         force=force,
+        takes=takes,
+        keep=keep,
         settings=settings,
     )
-    show.paths(**run(request, stderr_console()))
+    if shots is None:
+        if workers is not None or ray_address is not None:
+            raise SettingsError("Ray workers make lists of shots", remedy="give --shots FILE as well")
+        show.paths(**run(request, stderr_console()))
+        return
+    from castsheet.cli.shots import run_shots
+    from castsheet.shots.workers import cluster
+
+    ray = None if workers is None and ray_address is None else cluster(ray_address, workers or 2, device)
+    show.paths(**run_shots(request, shots, stderr_console(), ray))

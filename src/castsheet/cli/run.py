@@ -10,7 +10,8 @@ from rich.console import Console
 
 from castsheet.cli import show
 from castsheet.cli.sources import load_source, sheet_of
-from castsheet.clip import clip_files
+from castsheet.cli.takes import Keep, choose
+from castsheet.clip import Clip, clip_files
 from castsheet.device import pick_device
 from castsheet.elements import Scene
 from castsheet.errors import LintRefused, PromptError, SettingsError
@@ -41,6 +42,8 @@ class Request:
     memory: str = "auto"
     cache_dir: Path | None = None
     force: bool = False
+    takes: int = 1
+    keep: Keep = "best"
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +68,11 @@ def run(request: Request, console: Console) -> dict[str, Path]:
         CastsheetError: anything else that the user can mend.
     """
     with world(pick_device(request.device)) as where:
+        if where.size > 1 and request.takes > 1:
+            raise SettingsError(
+                f"{request.takes} takes in {where.size} processes that share one clip",
+                remedy="drop torchrun, or make the takes one by one with other seeds",
+            )
         request = replace(request, device=str(where.device))
         return _run(request, console if where.main else Console(quiet=True), where)
 
@@ -75,15 +83,7 @@ def _run(request: Request, console: Console, where: World) -> dict[str, Path]:
     source = load_source(request.source)
     plan = settle(request, source)
     with progress("opening the model", console=console):
-        castsheet = Castsheet.load(
-            request.model,
-            text_encoder=request.text_encoder,
-            adapters=request.adapters,
-            device=request.device,
-            dtype=request.dtype,
-            memory=request.memory,
-            cache_dir=request.cache_dir,
-        )
+        castsheet = open_model(request)
         grid = castsheet.models.vae().spatial
     if where.size > 1:
         castsheet.models.run = SharedPasses(where)
@@ -105,22 +105,47 @@ def _run(request: Request, console: Console, where: World) -> dict[str, Path]:
     if isinstance(source, Scene) and where.main:
         written["sheet"], _ = sheet.save(request.out.with_suffix(".sheet.png"))
         sheet = replace(sheet, path=written["sheet"])
-    with progress("sampling", settings.steps, console=console) as advance:
-        clip = castsheet(
-            sheet,
-            preset=plan.preset,
-            seed=plan.seed,
-            first_frame=request.first_frame,
-            prompt=words,
-            on_step=lambda step, _total, _latents: advance(step),
-            check=True,  # once more, so that the findings stand in the sidecar
-            force=request.force,
-            **plan.overrides,
-        )
-    if not where.main:
-        return {}
+
+    def take(seed: int) -> Clip:
+        with progress("sampling", settings.steps, console=console) as advance:
+            return castsheet(
+                sheet,
+                preset=plan.preset,
+                seed=seed,
+                first_frame=request.first_frame,
+                prompt=words,
+                on_step=lambda step, _total, _latents: advance(step),
+                check=True,  # once more, so that the findings stand in the sidecar
+                force=request.force,
+                **plan.overrides,
+            )
+
+    if request.takes == 1:
+        clip = take(plan.seed)
+        if not where.main:
+            return {}
+    else:
+        clip, more = choose(take, sheet, request.out, plan.seed, request.takes, request.keep, console)
+        written |= more
     files = clip.save(request.out)
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
+
+
+def open_model(request: Request) -> Castsheet:
+    """Open the request's model.
+
+    Raises:
+        CheckpointError, AdapterError, TextEncoderError, FamilyError, SettingsError: see `Castsheet.load`.
+    """
+    return Castsheet.load(
+        request.model,
+        text_encoder=request.text_encoder,
+        adapters=request.adapters,
+        device=request.device,
+        dtype=request.dtype,
+        memory=request.memory,
+        cache_dir=request.cache_dir,
+    )
 
 
 def settle(request: Request, source: Scene | Sheet) -> Plan:

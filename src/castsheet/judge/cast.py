@@ -26,6 +26,7 @@ LIT = 20  # of 255: a brighter pixel belongs to a picture, not to the sheet's bl
 MIN_FIGURE = 0.04  # of the panel's width: narrower lit stretches are no figures
 DARK_SHARE = 0.2  # a picture with this much black around it is a cut-out; less is a photograph of a place
 MIN_PANEL_SIDE = 8
+ROW_ALIKE = 0.75  # of the tallest row's height: lower bands are no rows of their own
 FIGURE_ASPECT = 0.4  # width over height of a standing person, arms a little away from the body
 WIDEST = 0.75  # wider stretches are several people
 
@@ -164,17 +165,50 @@ def _looks(panel: Panel, crop_HWC: Pixels) -> list[Look]:
     if panel.view in ("face", "place"):
         mask = np.ones(crop_HWC.shape[:2], np.bool_) if panel.view == "place" else figure_mask(crop_HWC)
         return [Look(panel.view, panel.box, crop_HWC, mask)]
+    found = [
+        Look(panel.view, panel.box, part, figure_mask(part))
+        for row_HWC in _rows(crop_HWC, len(panel.sources) if panel.kind == "character" else 1)
+        for part in _in_row(row_HWC, panel.kind)
+    ]
+    return found or [Look(panel.view, panel.box, crop_HWC, np.ones(crop_HWC.shape[:2], np.bool_))]
+
+
+def _rows(crop_HWC: Pixels, views: int) -> list[Pixels]:
+    """A turnaround's rows: the planner stacks views where that makes them larger.
+
+    Views are drawn equally tall. Lit bands that are not are parts of one row: a hat above black hair, say.
+    Where rows touch at this size, the number of views and the panel's shape say how many there are.
+
+    Args:
+        views: how many figures the panel shows; 0 or 1 when that is not known.
+    """
     lit = crop_HWC.max(axis=-1) > LIT
-    found: list[Look] = []
+    bands = _stretches(lit.any(axis=1))
+    heights = [bottom - top for top, bottom in bands]
+    if len(bands) > 1 and min(heights) >= ROW_ALIKE * max(heights):
+        return [crop_HWC[top:bottom] for top, bottom in bands]
+    height, width = lit.shape
+
+    def misfit(rows: int) -> float:
+        aspect = (width / -(-views // rows)) / (height / rows)
+        return abs(float(np.log(aspect / FIGURE_ASPECT)))
+
+    count = min(range(1, views + 1), key=misfit) if views > 1 else 1
+    return [crop_HWC[top:bottom] for top, bottom in _cuts(lit.sum(axis=1), count)]
+
+
+def _in_row(row_HWC: Pixels, kind: Kind) -> list[Pixels]:
+    """The figures of one row, each cut to its own height."""
+    lit = row_HWC.max(axis=-1) > LIT
+    found = []
     for left, right in _stretches(lit.any(axis=0)):
-        if right - left < max(3, MIN_FIGURE * crop_HWC.shape[1]):
+        if right - left < max(3, MIN_FIGURE * row_HWC.shape[1]):
             continue
-        for start, stop in _figures(lit[:, left:right]) if panel.kind == "character" else [(0, right - left)]:
+        for start, stop in _figures(lit[:, left:right]) if kind == "character" else [(0, right - left)]:
             here = slice(left + start, left + stop)
             rows = np.flatnonzero(lit[:, here].any(axis=1))
-            part = crop_HWC[rows[0] : rows[-1] + 1, here]
-            found.append(Look(panel.view, panel.box, part, figure_mask(part)))
-    return found or [Look(panel.view, panel.box, crop_HWC, np.ones(crop_HWC.shape[:2], np.bool_))]
+            found.append(row_HWC[rows[0] : rows[-1] + 1, here])
+    return found
 
 
 def _figures(lit_HW: Mask) -> list[tuple[int, int]]:
@@ -182,13 +216,19 @@ def _figures(lit_HW: Mask) -> list[tuple[int, int]]:
     parts."""
     height, width = lit_HW.shape
     count = max(1, round(width / (height * FIGURE_ASPECT))) if width > WIDEST * height else 1
-    thick = lit_HW.sum(axis=0)
+    return _cuts(lit_HW.sum(axis=0), count)
+
+
+def _cuts(thick_N: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
+    """[0, N) in `count` nearly equal parts, cut where it is thinnest; of equals, nearest to equal parts."""
+    length = len(thick_N)
     cuts = [0]
     for number in range(1, count):
-        middle, reach = round(width * number / count), max(1, round(0.25 * width / count))
+        middle, reach = round(length * number / count), max(1, round(0.25 * length / count))
         low = max(middle - reach, cuts[-1] + 3)
-        cuts.append(low + int(np.argmin(thick[low : middle + reach + 1])))
-    return list(pairwise([*cuts, width]))
+        near = np.arange(low, min(middle + reach + 1, length))
+        cuts.append(int(near[np.argmin(thick_N[near] + 0.01 * np.abs(near - middle))]))
+    return list(pairwise([*cuts, length]))
 
 
 def _stretches(flags_N: Mask) -> list[tuple[int, int]]:

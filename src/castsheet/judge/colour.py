@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.judge.cast import Cast, Kind, Look, Member, Pixels
+from castsheet.judge.cast import Cast, Kind, Look, Member, Pixels, working_frames
+from castsheet.judge.protocols import Detection
 from castsheet.sheet.manifest import Box
 
 Floats = NDArray[np.float32]
@@ -136,6 +137,23 @@ class Finder:
         area = float(box.area if member.kind == "location" else box.h**2)
         seen = view.seen(window, STRIPS[member.kind])
         return max(float(one.scores(seen, area)[0]) for one in self._figures[member.id])
+
+
+class ColourDetector:
+    """One element's sightings as detections; stands in for the published metric's detector."""
+
+    name = "castsheet.judge.colour"
+
+    def __init__(self, finder: Finder, element: str) -> None:
+        self._finder, self._element = finder, element
+
+    def detect(self, frame_HWC: Pixels) -> list[Detection]:
+        """The best window; its similarity is the confidence."""
+        small = working_frames(frame_HWC[None])[0]
+        seen = self._finder.find(small)[self._element]
+        scale = frame_HWC.shape[1] / small.shape[1]
+        x, y, w, h = (round(scale * side) for side in (seen.box.x, seen.box.y, seen.box.w, seen.box.h))
+        return [Detection(Box(x, y, w, h), seen.similarity)]
 
 
 @dataclass(frozen=True)

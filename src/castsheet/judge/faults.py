@@ -77,6 +77,17 @@ def recolour(frames_FHWC: Pixels, masks_FHW: Mask, turn: float) -> Pixels:
     return out
 
 
+def drift(frames_FHWC: Pixels, masks_FHW: Mask, turn: float) -> Pixels:
+    """Hues inside the masks that turn further from frame to frame, by `turn` in the last one."""
+    last = max(len(frames_FHWC) - 1, 1)
+    return np.concatenate(
+        [
+            recolour(frames_FHWC[at : at + 1], masks_FHW[at : at + 1], turn * at / last)
+            for at in range(len(frames_FHWC))
+        ]
+    )
+
+
 def _turned(colour: NDArray[np.uint8], turn: float) -> tuple[int, int, int]:
     hue, lightness, saturation = colorsys.rgb_to_hls(*(float(v) / 255 for v in colour))
     r, g, b = colorsys.hls_to_rgb((hue + turn) % 1, lightness, saturation)

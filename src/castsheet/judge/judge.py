@@ -16,10 +16,10 @@ from castsheet.errors import SettingsError
 from castsheet.judge import leak, motion, paste, typography
 from castsheet.judge.assign import order, swaps
 from castsheet.judge.cast import Cast, Member, Pixels, read_cast, working_frames, working_size
-from castsheet.judge.colour import Finder, Sighting
+from castsheet.judge.colour import ColourDetector, Finder, Sighting
 from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
 from castsheet.judge.protocols import Detector, Embedder, TextReader, crop
-from castsheet.judge.published import FaceSim, face_sim
+from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
 from castsheet.judge.verdict import conclude, leaked, present
 from castsheet.sheet.manifest import Box, Sheet
 
@@ -39,11 +39,13 @@ class Options:
             people who are exchanged from the first frame to the last.
         faces: a face detector and an embedder, for FaceSim.
         reader: reads stray text.
+        features: embeds elements, for NexusScore; its detections are the colour finder's.
     """
 
     order: tuple[str, ...] = ()
     faces: tuple[Detector, Embedder] | None = None
     reader: TextReader | None = None
+    features: Embedder | None = None
 
 
 class Judge:
@@ -107,9 +109,12 @@ class Judge:
             leak=leaks,
             elements=elements,
             swaps=exchanged,
-            motion=MotionReport(_rounded(moved.amount), moved.mean, moved.still, moved.smoothness),
+            motion=MotionReport(
+                _rounded(moved.amount), moved.mean, moved.still, moved.smoothness, moved.shaking
+            ),
             text=text,
             faces=faces,
+            features=self._features(clip.frames, finder),
             models=self._models(),
             problems=problems,
             passed=not any(problem.grave for problem in problems),
@@ -132,9 +137,21 @@ class Judge:
                     found[panel.element] = crop(picture, faces[0].box)
         return face_sim(frames_FHWC, found, detector, embedder) if found else None
 
+    def _features(self, frames_FHWC: Pixels, finder: Finder) -> dict[str, Nexus] | None:
+        """NexusScore of every element against its first whole figure, at the clip's own size."""
+        if self.options.features is None:
+            return None
+        height, width = frames_FHWC.shape[1:3]
+        found = {}
+        for member in read_cast(self.sheet, width, height).members:
+            detector = ColourDetector(finder, member.id)
+            panel = member.body[0].picture_HWC
+            found[member.id] = nexus_score(frames_FHWC, panel, detector, self.options.features)
+        return found
+
     def _models(self) -> list[str]:
-        used = [*(self.options.faces or ()), *([self.options.reader] if self.options.reader else [])]
-        return [model.name for model in used]
+        used = [*(self.options.faces or ()), self.options.reader, self.options.features]
+        return [model.name for model in used if model is not None]
 
 
 def _leak(frames_FHWC: Pixels, cast: Cast, fps: float) -> LeakReport:

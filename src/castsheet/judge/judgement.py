@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from castsheet.judge.assign import Swap
-from castsheet.judge.published import FaceSim
+from castsheet.judge.published import FaceSim, Nexus
 from castsheet.sheet.manifest import Kind
 
 
@@ -77,12 +77,14 @@ class ElementReport:
 
 @dataclass(frozen=True)
 class MotionReport:
-    """`castsheet.judge.motion`: change from frame to frame, share of still pairs, smoothness."""
+    """`castsheet.judge.motion`: change from frame to frame, share of still pairs, smoothness,
+    share of the picture that shakes."""
 
     amount: list[float]
     mean: float
     still: float
     smoothness: float | None
+    shaking: float
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Judgement:
     motion: MotionReport
     text: TextReport
     faces: FaceSim | None
+    features: dict[str, Nexus] | None
     models: list[str]
     problems: list[Problem]
     passed: bool

@@ -110,6 +110,17 @@ def installed_faces() -> tuple[Detector, Embedder]:
     return SheetFaces(CenterFace()), DlibFaces()
 
 
+def hub_features(model: str) -> Embedder:
+    """A vision model of transformers, by folder or cached id.
+
+    Raises:
+        CheckpointError: it is not on this machine, or takes no pictures.
+    """
+    from castsheet.judge.features import HubFeatures
+
+    return HubFeatures(model)
+
+
 def installed_reader() -> TextReader:
     """The text reader of `castsheet[ocr]`.
 

@@ -74,7 +74,7 @@ def page(sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) -> str:
         else "no manifest: panels were found"
     )
     head = (
-        f'<div class="top"><img src="{_data(np.asarray(sheet.image.convert("RGB")), 768)}" alt="the sheet">'
+        f'<div class="top"><img src="{sheet_url(sheet)}" alt="the sheet">'
         "<div><h1>Did the cast carry over?</h1>"
         f"<p>{passed} of {len(told)} clips pass.</p>"
         f'<p class="dim">Sheet {name}, {sheet.image.width} x {sheet.image.height}; {panels}.</p>'
@@ -108,7 +108,7 @@ def _clip(sheet: Sheet, clip: Clip, one: Judgement, number: int) -> str:
     kind = "good" if one.passed else "bad"
     size = f"{one.frames} frames, {one.width} x {one.height}, {one.fps:g} fps; score {one.score:.3f}"
     shown = np.linspace(0, one.frames - 1, min(STRIP, one.frames)).round().astype(int)
-    strip = "".join(f'<img src="{_data(clip.frames[at], THUMB)}" alt="frame {at}">' for at in shown)
+    strip = "".join(f'<img src="{picture_url(clip.frames[at], THUMB)}" alt="frame {at}">' for at in shown)
     problems = "".join(
         f'<li class="{"bad" if problem.grave else "mild"}">{html.escape(problem.message)}</li>'
         for problem in one.problems
@@ -169,7 +169,8 @@ def _motion(one: Judgement) -> str:
     values = [value / top for value in one.motion.amount]
     chart = timeline(list(range(len(values))), values, one.frames, None, above_is_bad=False, flags=[])
     smooth = "not defined" if one.motion.smoothness is None else f"{one.motion.smoothness:.2f}"
-    numbers = f"smoothness {smooth}<br>still {one.motion.still:.0%}<br>full height is {top:.1f}"
+    shares = f"shaking {one.motion.shaking:.0%}<br>still {one.motion.still:.0%}"
+    numbers = f"smoothness {smooth}<br>{shares}<br>full height is {top:.1f}"
     text = f"<h3>motion</h3><p class='dim'>{numbers}</p>"
     return f'<div class="row"><div>{text}</div><div>{chart}</div></div>'
 
@@ -184,6 +185,9 @@ def _rest(one: Judgement) -> str:
         rows += [
             (f"FaceSim corrected, {name}", f"{value:.3f}") for name, value in one.faces.corrected.items()
         ]
+    for name, nexus in (one.features or {}).items():
+        published = "unseen" if nexus.published is None else f"{nexus.published:.3f}"
+        rows.append((f"NexusScore, {name}", f"as published {published}, corrected {nexus.corrected:.3f}"))
     if one.models:
         rows.append(("models", ", ".join(one.models)))
     cells = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)
@@ -247,12 +251,16 @@ def _pictures(clip: Clip, frames: Sequence[int], boxes: dict[int, tuple[int, int
 
 
 def _figure(picture: Pixels, words: str) -> str:
-    return (
-        f'<figure><img src="{_data(picture, THUMB)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
-    )
+    image = f'<img src="{picture_url(picture, THUMB)}" alt="{words}">'
+    return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
 
 
-def _data(picture: Pixels, width: int) -> str:
+def sheet_url(sheet: Sheet) -> str:
+    """The sheet as a data URL, 768 px wide at most."""
+    return picture_url(np.asarray(sheet.image.convert("RGB")), 768)
+
+
+def picture_url(picture: Pixels, width: int) -> str:
     """A picture as a data URL, `width` px wide at most."""
     image = Image.fromarray(picture)
     if image.width > width:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from castsheet.clip import Clip
@@ -64,6 +64,11 @@ def _made(make: Make, judge: Judge, seed: int, takes: int) -> Iterator[Take]:
     for number in range(takes):
         clip = make(seed + number)
         yield Take(seed + number, clip, judge(clip))
+
+
+def picked(ranks: Sequence[tuple[bool, float]]) -> int:
+    """Which of some takes, given as (passed, score), is kept: the first of the highest."""
+    return max(range(len(ranks)), key=lambda n: (ranks[n], -n))
 
 
 def _rank(judgement: Judgement) -> tuple[bool, float]:

@@ -20,13 +20,13 @@ from castsheet.sheet.manifest import Kind
 LIKENESS = 0.4
 LINES = 1
 BARS = 0.03
-PRESENT: dict[Kind, float] = {"character": 0.68, "prop": 0.64, "location": 0.75}
+PRESENT: dict[Kind, float] = {"character": 0.664, "prop": 0.64, "location": 0.75}
 COVERAGE = 0.5  # an element that is there for less of the clip is missing
-PASTED = 0.755
+PASTED = 0.437
 STILL = 0.9
-SMOOTH = 0.712
+SHAKING = 0.434
 STROKES = 0.31
-DRIFT = -0.12
+DRIFT = -0.078
 # One frame of leak is a flash that any viewer notices.
 LEAK_FRAMES = 1
 
@@ -109,8 +109,8 @@ def _of_the_picture(moved: Motion, text: TextReport) -> list[Problem]:
     found = []
     if moved.still >= STILL:
         found.append(Problem("motion", None, f"nothing moves in {moved.still:.0%} of the clip"))
-    elif moved.smoothness is not None and moved.smoothness < SMOOTH:
-        found.append(Problem("motion", None, f"the picture shakes (smoothness {moved.smoothness:.2f})"))
+    elif moved.shaking >= SHAKING:
+        found.append(Problem("motion", None, f"{moved.shaking:.0%} of the picture shakes"))
     if text.lines:
         found.append(Problem("text", None, f"text in the picture: {', '.join(text.lines[:3])}"))
     elif text.lines is None and text.strokes >= STROKES:

@@ -10,15 +10,21 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from castsheet.clip import Clip
 from castsheet.files import write_atomic
 from castsheet.judge.calibrate import Calibration, calibrate
+from castsheet.judge.cast import Pixels
 from castsheet.judge.judge import Judge
 from castsheet.judge.judgement import Judgement
 from castsheet.mini.judge_cases import Case, cases
 from castsheet.mini.world.render import Renderer
 
 Record = dict[str, object]
+REMARKS = ("text", "drift")  # faults that the verdict remarks on and does not fail a clip by
+SHOWN_AT = (2, 16, 29)  # frames of a failure's picture
 
 # Which measure answers for which fault. Larger values mean a worse clip.
 FAULTS: dict[str, str] = {
@@ -29,6 +35,7 @@ FAULTS: dict[str, str] = {
     "letterbox": "bars",
     "wrong person": "unlike",
     "wrong colours": "unlike",
+    "drift": "drifting",
     "person missing": "unlike",
     "prop missing": "prop unlike",
     "wrong place": "place unlike",
@@ -45,7 +52,6 @@ def values(judged: Judgement) -> dict[str, float]:
     by_kind: dict[str, list[float]] = {}
     for one in judged.elements:
         by_kind.setdefault(one.kind, []).append(1 - one.identity)
-    smoothness = judged.motion.smoothness
     return {
         "likeness": max(judged.leak.likeness),
         "grid": max(judged.leak.grid),
@@ -54,10 +60,11 @@ def values(judged: Judgement) -> dict[str, float]:
         "unlike": max(by_kind["character"]),
         "prop unlike": max(by_kind["prop"]),
         "place unlike": max(by_kind["location"]),
+        "drifting": max(-one.drift for one in judged.elements if one.kind == "character"),
         "swaps": float(len(judged.swaps)),
         "pasted": max(one.pasted for one in judged.elements if one.pasted is not None),
         "still": judged.motion.still,
-        "shaking": 1 - smoothness if smoothness is not None else 0.0,
+        "shaking": judged.motion.shaking,
         "strokes": judged.text.strokes,
     }
 
@@ -77,16 +84,43 @@ def record(number: int, case: Case, judged: Judgement) -> Record:
     }
 
 
-def judged(numbers: Iterable[int], make: Callable[[int, bool], Iterable[Case]]) -> list[Record]:
-    """Judge every case of every number, with one person and with two."""
+def misjudged(fault: str, judgement: Judgement) -> bool:
+    """Whether the verdict is wrong: a clean clip fails, or a faulty one passes."""
+    return fault not in REMARKS and judgement.passed != (fault == "clean")
+
+
+def strip(case: Case) -> Pixels:
+    """A failure's picture: the sheet and three frames (H, 4 W, 3)."""
+    height, width = case.frames.shape[1:3]
+    sheet = np.asarray(case.sheet.conditioning_image(width, height))
+    return np.concatenate([sheet, *case.frames[list(SHOWN_AT)]], axis=1)
+
+
+def judged(
+    numbers: Iterable[int],
+    make: Callable[[int, bool], Iterable[Case]],
+    failures: list[tuple[Record, Pixels]] | None = None,
+) -> list[Record]:
+    """Judge every case of every number, with one person and with two; wrong verdicts go to `failures`."""
     found = []
     for number in numbers:
         for duo in (False, True):
             judge: Judge | None = None
             for case in make(number, duo):
                 judge = judge or Judge(case.sheet)
-                found.append(record(number, case, judge(Clip(case.frames, 24.0))))
+                told = judge(Clip(case.frames, 24.0))
+                found.append(record(number, case, told))
+                if failures is not None and misjudged(case.fault, told):
+                    failures.append((found[-1], strip(case)))
     return found
+
+
+def failure_table(failures: Sequence[tuple[Record, Pixels]]) -> str:
+    """The wrong verdicts as a table, in the order of the rows of their picture."""
+    lines = ["| row | number | fault | verdict |", "|---|---|---|---|"]
+    for row, (one, _) in enumerate(failures, 1):
+        lines.append(f"| {row} | {one['number']} | {one['fault']} | {one['verdict']} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(chosen: Sequence[Record], held_out: Sequence[Record]) -> dict[str, Calibration]:
@@ -131,11 +165,11 @@ def _failing(records: Sequence[Record], fault: str) -> str:
 
 
 def main() -> None:
-    """Render, judge, write the table and, beside it, every clip's values as JSON."""
+    """Render, judge, write the table; beside it every clip's values as JSON, and the failures' picture."""
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--pairs", type=int, default=16, help="numbers that choose thresholds")
-    parser.add_argument("--held-out", type=int, default=8, help="numbers after those, for the figures")
+    parser.add_argument("--pairs", type=int, default=24, help="numbers that choose thresholds")
+    parser.add_argument("--held-out", type=int, default=24, help="numbers after those, for the figures")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     renderer = Renderer()
@@ -144,10 +178,14 @@ def main() -> None:
         return cases(renderer, number, duo=duo)
 
     chosen = judged(range(asked.pairs), make)
-    held_out = judged(range(asked.pairs, asked.pairs + asked.held_out), make)
+    failures: list[tuple[Record, Pixels]] = []
+    held_out = judged(range(asked.pairs, asked.pairs + asked.held_out), make, failures)
     text = json.dumps([*chosen, *held_out], indent=0) + "\n"
     write_atomic(asked.out.with_suffix(".json"), lambda path: _write(path, text))
-    told = markdown(table(chosen, held_out), held_out)
+    told = markdown(table(chosen, held_out), held_out) + "\n" + failure_table(failures)
+    if failures:
+        picture = Image.fromarray(np.concatenate([shown for _, shown in failures]))
+        write_atomic(asked.out.with_suffix(".jpg"), lambda path: picture.save(path, quality=88))
     write_atomic(asked.out, lambda path: _write(path, told))
 
 

@@ -146,6 +146,8 @@ def cases(renderer: Renderer, number: int, *, duo: bool) -> Iterator[Case]:
     yield from _of_the_picture(clean, sheet, random, always)
     if duo:
         yield _swap(renderer, (hero, rival), (deed, second), (a, b), sheet, int(random.integers(8, 25)))
+    drifting = faults.drift(clean, body, float(random.uniform(0.3, 0.5)))
+    yield Case("drift", drifting, sheet, always, ("hero",))
 
 
 def _swap(

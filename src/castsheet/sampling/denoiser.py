@@ -8,7 +8,8 @@ appended reference (clean, or at a share of the noise). With m the share of nois
 so that clean tokens are predicted exactly, stay where they are under Euler steps, and a fully clean reference
 needs no velocity at all.
 
-Legend: B batch (1), T tokens, C channels, L context tokens, D context channels, S segments, N sampled values.
+Legend: B batch (1 in the pipeline), T tokens, C channels, L context tokens, D context channels, S segments,
+N sampled values.
 """
 
 from __future__ import annotations
@@ -257,13 +258,15 @@ class Denoiser:
         return video, self._stream(self.audio, a_BTC, sigma, contexts.audio_BLD)
 
     def _stream(self, track: Track, tokens_BTC: Tensor, sigma: Tensor, context_BLD: Tensor) -> Stream:
+        batch = len(tokens_BTC)
+        masks_1S = torch.tensor([track.masks], dtype=torch.float32, device=sigma.device)
         return Stream(
             tokens_BTC=tokens_BTC.to(self.dtype),
             context_BLD=context_BLD.to(self.dtype),
             rope=track.rope,
             segments=track.segments,
-            timesteps_BS=sigma * torch.tensor([track.masks], dtype=torch.float32, device=sigma.device),
-            sigma_B=sigma[None],
+            timesteps_BS=(sigma * masks_1S).expand(batch, -1),
+            sigma_B=sigma[None].expand(batch),
             cross_rope=track.cross_rope,
             bias_TT=track.bias,
         )

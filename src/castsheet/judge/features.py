@@ -1,0 +1,104 @@
+"""Generic image features behind the judge's `Embedder`: CLIP, DINO and their like, from the user's own disk.
+
+The one file of the judge that touches transformers' classes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from PIL import Image
+from torch import Tensor
+
+from castsheet.errors import CheckpointError
+from castsheet.judge.cast import Pixels
+from castsheet.judge.protocols import Vectors
+
+SIDE = 224  # px, where a model's files do not say
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, likewise
+
+
+class HubFeatures:
+    """A vision model of transformers by its folder, or by an id whose files are in the local cache.
+
+    Crops are padded to a square with the model's mean colour, not cropped: standing figures would lose their
+    heads. So values differ a little from those of pipelines that crop.
+    Range of a cosine: -1..1; strangers of one kind are rarely below 0.5.
+    Blind to: identity where clothes and pose decide. On photographs of dressed people features learned
+    without people in mind follow the outfit; read the value as "same outfit and kind", not "same person".
+
+    Raises:
+        CheckpointError: the model is not on this machine, or is none that sees.
+    """
+
+    def __init__(self, model: str, *, device: str = "cpu") -> None:
+        from transformers import AutoModel
+
+        self.name = Path(model).name if Path(model).is_dir() else model
+        folder = _folder(model)
+        try:
+            self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True).to(device).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{model} cannot be opened: {error}", remedy="name a vision model's folder"
+            ) from error
+        if getattr(self._model, "main_input_name", "") != "pixel_values" and not hasattr(
+            self._model, "get_image_features"
+        ):
+            raise CheckpointError(f"{model} takes no pictures", remedy="name a CLIP or DINO model")
+        self._device = device
+        self._side, self._mean, self._std = _preprocessing(folder)
+
+    @torch.no_grad()
+    def embed(self, crops: list[Pixels]) -> Vectors:
+        """Vectors (N, D) of RGB crops of any size."""
+        pixels_NCHW = torch.stack([self._square(one) for one in crops]).to(self._device)
+        if hasattr(self._model, "get_image_features"):
+            found = self._model.get_image_features(pixel_values=pixels_NCHW)
+        else:
+            found = self._model(pixel_values=pixels_NCHW)
+        vectors = found if isinstance(found, Tensor) else found.pooler_output
+        return np.asarray(vectors.float().cpu().numpy(), np.float32)
+
+    def _square(self, crop_HWC: Pixels) -> Tensor:
+        picture = Image.fromarray(crop_HWC)
+        picture.thumbnail((self._side, self._side), Image.Resampling.BICUBIC)
+        if max(picture.size) < self._side:
+            scale = self._side / max(picture.size)
+            size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+        mean = tuple(round(255 * one) for one in self._mean)
+        square = Image.new("RGB", (self._side, self._side), mean)
+        square.paste(picture, ((self._side - picture.width) // 2, (self._side - picture.height) // 2))
+        levels = np.asarray(square, np.float32) / 255
+        scaled = (levels - np.array(self._mean, np.float32)) / np.array(self._std, np.float32)
+        return torch.from_numpy(scaled).permute(2, 0, 1)
+
+
+def _folder(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"{model} is neither a folder nor in the local cache",
+            remedy="download it first, and accept its licence, or give its folder",
+        ) from error
+
+
+def _preprocessing(folder: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """Side, mean and deviation that the model's files ask for."""
+    try:
+        held = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return SIDE, MEAN, STD
+    wanted = held.get("crop_size") or held.get("size") or SIDE
+    side = wanted if isinstance(wanted, int) else wanted.get("height") or wanted.get("shortest_edge") or SIDE
+    return int(side), tuple(held.get("image_mean") or MEAN), tuple(held.get("image_std") or STD)

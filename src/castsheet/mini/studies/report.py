@@ -1,0 +1,250 @@
+"""A study's page in the docs: question, table, plot, pictures. What a person wrote below stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from castsheet.files import require, write_atomic
+from castsheet.mini.parts import Floats
+from castsheet.mini.studies.designs import Study
+from castsheet.mini.studies.figures import GROUP_NAMES, Mean, choices, summarise
+from castsheet.mini.studies.measure import Row
+from castsheet.mini.validation import ValidationSet
+
+READING = "## What it says"
+_COLOURS = {
+    "person": "#3367d6",
+    "prop": "#d6822c",
+    "location": "#2f9e5b",
+    "action": "#8a5fc2",
+    "leaked": "#c23b4b",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A study with its figures.
+
+    Attributes:
+        rows: by condition, identity and take.
+        machine: one line: model, settings, device, commit and command.
+    """
+
+    name: str
+    study: Study
+    rows: Mapping[str, Sequence[Sequence[Row]]]
+    truths: ValidationSet
+    machine: str
+
+    @property
+    def count(self) -> int:
+        """Identities."""
+        return len(self.rows[self.study.base])
+
+    def values(self) -> dict[str, dict[str, Floats]]:
+        """Per-identity values by condition; see `figures.summarise`."""
+        return {
+            one.name: summarise(self.rows[one.name], self.truths, partner=one.wants_partner)
+            for one in self.study.conditions
+        }
+
+
+def write(result: Result, folder: Path, strips: Mapping[str, Image.Image | None]) -> Path:
+    """Write NAME.md, NAME.svg and, where there are pictures, NAME.jpg.
+
+    Raises:
+        DependencyError: matplotlib is missing.
+        OutputError: the disk refused.
+    """
+    path = folder / f"{result.name}.md"
+    plot = _takes_plot if result.name == "takes" else _plot
+    write_atomic(folder / f"{result.name}.svg", lambda file: plot(result, file))
+    picture = _pictures(strips)
+    if picture is not None:
+        write_atomic(
+            folder / f"{result.name}.jpg", lambda file: picture.save(file, format="JPEG", quality=88)
+        )
+    text = page(result, _reading(path), pictures=list(strips) if picture is not None else [])
+    return write_atomic(path, lambda file: _fill(file, text))
+
+
+def page(result: Result, reading: str, pictures: Sequence[str]) -> str:
+    """The page's text."""
+    body = _takes_table(result) if result.name == "takes" else _table(result)
+    shown = (
+        f"\n![frames]({result.name}.jpg)\n\nFrames 8, 56 and 104 of the first identities, a row each;"
+        f" columns: {', '.join(pictures)}.\n"
+        if pictures
+        else ""
+    )
+    return (
+        f"# {result.study.question}\n\n{result.machine}\n\n{result.study.note}\n\n{body}\n"
+        f"![{result.name}]({result.name}.svg)\n{shown}\n{READING}\n{reading}"
+    )
+
+
+_LEGEND = (
+    "Mean over {count} validation identities with a 95 % interval (bootstrap over partner pairs). *Person,"
+    " prop, location*: share of telling colours that lie nearer to the wanted identity's than to its"
+    " partner's; 50 % is chance. *Off*: mean CIE76 from the true colours, person. *Action*: the motion is the"
+    " one asked for. *Leaked*: share of frames that show the sheet. *Change*: of the person's share against"
+    " **{base}**, paired."
+)
+
+
+def _table(result: Result) -> str:
+    values, base = result.values(), result.study.base
+    lines = [
+        "| | person | prop | location | off | action | leaked | change |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in values.items():
+        shares = [_percent(Mean.of(one[group])) for group in GROUP_NAMES]
+        off = Mean.of(one["person off"])
+        apart = "-" if off.mean is None else f"{off.mean:.1f} ({off.low:.1f} to {off.high:.1f})"
+        change = "" if name == base else _percent(Mean.of(one["person"] - values[base]["person"]), sign=True)
+        row = [*shares, apart, _percent(Mean.of(one["action"])), _percent(Mean.of(one["leaked"])), change]
+        lines.append(f"| {f'**{name}**' if name == base else name} | {' | '.join(row)} |")
+    return "\n".join([*lines, "", _LEGEND.format(count=result.count, base=base), ""])
+
+
+def _takes_table(result: Result) -> str:
+    found = choices(result.rows[result.study.base], result.truths)
+    lines = ["| choice | identity | gain over a random take |", "|---|---|---|"]
+    for name in ("worst", "first", "random", "judge, early", "judge", "best"):
+        gain = "" if name == "random" else _percent(Mean.of(found[name] - found["random"]), sign=True)
+        lines.append(f"| {name} | {_percent(Mean.of(found[name]))} | {gain} |")
+    told = (
+        f"Mean over {result.count} validation identities with a 95 % interval (bootstrap over partner pairs)."
+        " Identity: mean of the person's, prop's and location's shares of telling colours nearer to the own"
+        " identity's than to the partner's, measured under the truth's masks: the judge does not know it."
+        " *Judge, early* is `generate --takes`: it stops at the first take that passes, and made"
+        f" {found['takes made'].mean():.2f} takes on average."
+    )
+    return "\n".join([*lines, "", told, ""])
+
+
+def _percent(one: Mean, *, sign: bool = False) -> str:
+    if one.mean is None or one.low is None or one.high is None:
+        return "-"
+    form = "+.1f" if sign else ".1f"
+    return f"{100 * one.mean:{form}} % ({100 * one.low:{form}} to {100 * one.high:{form}})"
+
+
+def _plot(result: Result, file: Path) -> None:
+    values = result.values()
+    figure, axes = _axes(2)
+    conditions = result.study.conditions
+    numbers = [float(at) if one.x is None else one.x for at, one in enumerate(conditions)]
+    panels = (axes[0], GROUP_NAMES), (axes[1], ("action", "leaked"))
+    for axis, names in panels:
+        for name in names:
+            xs = _areas(result, name) if result.study.by_area and name in GROUP_NAMES else numbers
+            means = [Mean.of(values[one.name][name]) for one in conditions]
+            _line(axis, xs, means, name, joined=bool(result.study.axis))
+        axis.set_ylim(-3, 103)
+        axis.set_ylabel("%")
+        axis.legend(frameon=False, fontsize=8)
+        axis.set_xlabel(result.study.axis)
+        if not result.study.axis:
+            axis.set_xticks(numbers, [one.name for one in conditions], rotation=25, ha="right", fontsize=8)
+    if result.study.by_area:
+        axes[1].set_xlabel("importance of the hero")
+        axes[1].set_xscale("log", base=2)
+    axes[0].axhline(50, color="#999999", linestyle=":", linewidth=1)
+    _save(figure, file)
+
+
+def _takes_plot(result: Result, file: Path) -> None:
+    found = choices(result.rows[result.study.base], result.truths)
+    figure, axes = _axes(1)
+    names = ["worst", "random", "judge, early", "judge", "best"]
+    for at, name in enumerate(names):
+        _line(axes[0], [float(at)], [Mean.of(found[name])], "person", joined=False, label=None)
+    axes[0].set_xticks(range(len(names)), names)
+    axes[0].set_ylabel("identity, %")
+    _save(figure, file)
+
+
+def _areas(result: Result, group: str) -> list[float]:
+    """Mean share of the sheet under a group's panels, by condition."""
+    by_area = result.study.by_area
+    assert by_area is not None
+    return [
+        float(np.mean([by_area(one, index, group) for index in range(result.count)]))
+        for one in result.study.conditions
+    ]
+
+
+def _axes(count: int) -> tuple[Any, list[Any]]:
+    matplotlib = require("matplotlib", "studies")
+    matplotlib.use("svg")
+    pyplot = require("matplotlib.pyplot", "studies")
+    figure, axes = pyplot.subplots(1, count, figsize=(4.8 * count, 3.4), squeeze=False)
+    for axis in axes[0]:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes[0])
+
+
+def _line(
+    axis: Any, xs: Sequence[float], means: Sequence[Mean], name: str, *, joined: bool, label: str | None = ""
+) -> None:
+    """Points with their intervals, joined where the axis has an order."""
+    known = [
+        (x, one.mean, one.low, one.high)
+        for x, one in sorted(zip(xs, means, strict=True), key=lambda pair: pair[0])
+        if one.mean is not None and one.low is not None and one.high is not None
+    ]
+    if not known:
+        return
+    x, mean, low, high = (np.array(column) for column in zip(*known, strict=True))
+    # A percentile interval of few values can leave its mean out by a rounding error.
+    reach = 100 * np.maximum(np.stack([mean - low, high - mean]), 0)
+    style = "o-" if joined else "o"
+    shown = name if label == "" else label
+    axis.errorbar(
+        x,
+        100 * mean,
+        yerr=reach,
+        fmt=style,
+        color=_COLOURS[name],
+        label=shown,
+        capsize=2,
+        markersize=4,
+        linewidth=1.2,
+    )
+
+
+def _save(figure: Any, file: Path) -> None:
+    pyplot = require("matplotlib.pyplot", "studies")
+    with pyplot.rc_context({"svg.hashsalt": "castsheet", "svg.fonttype": "none"}):
+        figure.tight_layout()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _pictures(strips: Mapping[str, Image.Image | None]) -> Image.Image | None:
+    """The conditions' strips side by side, halved, so that a page stays light."""
+    found = [np.asarray(one) for one in strips.values() if one is not None]
+    if not found or len({one.shape[0] for one in found}) > 1:
+        return None
+    wide = Image.fromarray(np.concatenate(found, axis=1))
+    return wide.resize((wide.width // 2, wide.height // 2), Image.Resampling.LANCZOS)
+
+
+def _reading(path: Path) -> str:
+    """What stands under the last heading of the page that is there; nothing on a new page."""
+    try:
+        return path.read_text(encoding="utf-8").split(READING, 1)[1].lstrip("\n")
+    except (OSError, IndexError):
+        return ""
+
+
+def _fill(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Shot lists: one sheet, many prompts and seeds; resumable, on one machine or on Ray workers."""

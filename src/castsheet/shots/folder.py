@@ -1,0 +1,107 @@
+"""The folder of a shot list's results: a finished shot is there whole, or not at all.
+
+    FOLDER/index.html                  one page over all shots
+    FOLDER/ID/ID.mp4 ...               a shot's files, among them shot.json: its key and the judge's choice
+    FOLDER/.unfinished/                what is being written; swept when a run starts and ends
+
+A shot's files are written below `.unfinished` and moved into place by one rename of their folder. Whatever
+kills the program leaves finished shots as they are, and of others nothing that the next run would keep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from castsheet.errors import OutputError
+
+RECORD = "shot.json"
+_UNFINISHED = ".unfinished"
+
+Files = Mapping[str, bytes]  # name -> content
+
+
+class ShotFolder:
+    """Args:
+    path: the folder; made when it is not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._unfinished = path / _UNFINISHED
+        self.sweep()
+
+    def record(self, shot: str, key: str) -> dict[str, Any] | None:
+        """What is known of a finished shot; None when it is not finished, or was made from something else."""
+        try:
+            content = json.loads((self.path / shot / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = isinstance(content, dict) and content.get("key") == key
+        files = content.get("files", []) if same else []
+        # Somebody may have deleted a file of a finished shot by hand; then it is made again.
+        return content if same and all((self.path / shot / name).is_file() for name in files) else None
+
+    def publish(self, shot: str, files: Files) -> None:
+        """Store a shot's files, among them its record, in place of what was there.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        half, target = self._unfinished / shot, self.path / shot
+        try:
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            for name, content in files.items():
+                (half / name).write_bytes(content)
+            if target.exists():
+                os.replace(target, self._unfinished / f"{shot}.old")
+            os.replace(half, target)
+            shutil.rmtree(self._unfinished / f"{shot}.old", ignore_errors=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {target}: {error.strerror or error}",
+                remedy="free disk space or choose another folder, then run again: finished shots are kept",
+            ) from error
+
+    def write(self, files: Files) -> None:
+        """Store files beside the shots, each whole or unchanged.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        try:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                half = self._unfinished / name
+                half.write_bytes(content)
+                os.replace(half, self.path / name)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write into {self.path}: {error.strerror or error}",
+                remedy="free disk space or choose another folder, then run again",
+            ) from error
+
+    def sweep(self) -> None:
+        """Remove what a run that was killed left unfinished."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self._unfinished.exists():
+                shutil.rmtree(self._unfinished)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write into {self.path}: {error.strerror or error}", remedy="choose another folder"
+            ) from error
+
+    def strangers(self, shots: Iterable[str]) -> list[str]:
+        """Finished shots in the folder that are not of this list; they are left alone."""
+        known = set(shots)
+        found = (path.parent.name for path in self.path.glob(f"*/{RECORD}"))
+        return sorted(name for name in found if name not in known)

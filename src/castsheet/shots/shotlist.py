@@ -1,0 +1,136 @@
+"""The shot list: a YAML file of prompts and seeds that share one sheet. No torch.
+
+takes: 4                      # for every shot that does not say otherwise
+settings: {steps: 20}         # likewise
+shots:
+  - hero waves                # an action is enough
+  - id: barn
+    action: hero walks left past the barn
+    seeds: [1, 2, 3]          # three shots: barn-1, barn-2, barn-3
+  - prompt: "Reference sheet: ... Generated video: ..."
+    seed: 7
+    takes: 2
+    first_frame: opening.png  # relative to the file
+    settings: {guidance: 3}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from castsheet.errors import SettingsError
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_EXAMPLE = "shots: [hero waves, {action: hero jumps, seed: 3}]"
+MAX_SHOTS = 10_000
+
+
+class Shot(BaseModel):
+    """One shot. Settings are checked by whoever makes it.
+
+    Attributes:
+        id: names the shot's folder; `shot-001`, `shot-002`, ... by default.
+        action: what happens; or `prompt`, a whole two-part prompt.
+        seed: of the first take; further takes count up from it. None leaves it to the scene.
+        takes: how many takes are made at most. None leaves it to the command.
+        settings: overrides of the preset for this shot.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    id: str = Field(pattern=_NAME, max_length=80)
+    action: str | None = None
+    prompt: str | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    takes: int | None = Field(default=None, ge=1, le=1000)
+    first_frame: Path | None = None
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> Shot:
+        if (self.action is None) == (self.prompt is None):
+            raise ValueError("give an action, or a whole prompt, not both")
+        return self
+
+
+def load_shots(path: Path | str) -> tuple[Shot, ...]:
+    """Read a shot list.
+
+    Raises:
+        SettingsError: naming the file, the shot and the field.
+    """
+    path = Path(path)
+    content = _mapping(path)
+    unknown = sorted(set(content) - {"shots", "takes", "settings"})
+    listed = content.get("shots")
+    if unknown:
+        _refuse(path, f"unknown field {unknown[0]!r}", "fields are shots, takes and settings")
+    if not isinstance(listed, list) or not listed:
+        _refuse(path, "no list of shots", f"write {_EXAMPLE}")
+    common = content.get("settings") or {}
+    if not isinstance(common, dict):
+        _refuse(path, f"settings is {common!r}", "give settings by name: {steps: 20}")
+    shots: list[Shot] = []
+    for number, item in enumerate(listed, 1):
+        for raw in _seeded(path, number, item):
+            shots.append(_shot(path, number, raw, content.get("takes"), common))
+    ids = [shot.id.lower() for shot in shots]  # two folders of one name in a case-blind file system
+    for name in ids:
+        if ids.count(name) > 1:
+            _refuse(path, f"the id {name!r} is used {ids.count(name)} times", "give every shot its own id")
+    if len(shots) > MAX_SHOTS:
+        _refuse(path, f"{len(shots)} shots", f"split the list: {MAX_SHOTS} at most")
+    return tuple(shots)
+
+
+def _seeded(path: Path, number: int, item: Any) -> list[dict[str, Any]]:
+    """An entry as mappings, one for every seed that it lists."""
+    raw = {"action": item} if isinstance(item, str) else item
+    if not isinstance(raw, dict):
+        _refuse(path, f"shot {number} is {item!r}", f"write an action or fields: {_EXAMPLE}")
+    raw = {"id": f"shot-{number:03}", **raw}
+    if "seeds" not in raw:
+        return [raw]
+    seeds = raw.pop("seeds")
+    if "seed" in raw or not isinstance(seeds, list) or not seeds:
+        _refuse(path, f"shot {number}: seeds is {seeds!r}", "list seeds: [1, 2, 3], without a seed beside it")
+    return [{**raw, "id": f"{raw['id']}-{seed}", "seed": seed} for seed in seeds]
+
+
+def _shot(path: Path, number: int, raw: dict[str, Any], takes: Any, common: dict[str, Any]) -> Shot:
+    own = raw.get("settings") or {}
+    merged = {**common, **own} if isinstance(own, dict) else own
+    given = {"takes": takes, **raw, "settings": merged}
+    try:
+        shot = Shot(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        told = first["msg"].removeprefix("Value error, ")
+        _refuse(path, f"shot {number}: {f'{where}: ' if where else ''}{told}", "correct the entry")
+    if shot.first_frame is None:
+        return shot
+    return shot.model_copy(update={"first_frame": path.parent / shot.first_frame})
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        _refuse(path, str(error.strerror), "check the path of the shot list")
+    except UnicodeDecodeError:
+        _refuse(path, "not UTF-8 text", "save the file as UTF-8")
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        _refuse(path, f"not plain YAML{f' at line {mark.line + 1}' if mark else ''}", "correct the line")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        _refuse(path, "not a mapping", f"write {_EXAMPLE}")
+    return content
+
+
+def _refuse(path: Path, what: str, remedy: str) -> NoReturn:
+    raise SettingsError(f"{path}: {what}", remedy=remedy) from None
