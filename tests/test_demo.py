@@ -10,12 +10,13 @@ import torch
 from mini_recipe import build_recipe
 from rich.console import Console
 
-from castsheet.bundle import Bundle
+from castsheet.bundle import MINI, Bundle
 from castsheet.cli.make import DEMO_SCENE
 from castsheet.cli.run import Request, run
 from castsheet.elements import Scene
 from castsheet.errors import CheckpointError
 from castsheet.mini.package import package
+from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
 from castsheet.sheet.findings import worst
@@ -43,6 +44,17 @@ def test_sheet_checks_clean() -> None:
     sheet = compose(Scene.load(DEMO_SCENE), output=(192, 112), grid=16)
     found = lint_sheet(sheet, output=(192, 112), grid=16)
     assert worst(found) in (None, "info"), found
+
+
+def test_the_shipped_model_is_whole_and_small() -> None:
+    """Red: `make demo` on a fresh machine finds no model, a damaged one, or more megabytes than promised."""
+    castsheet = Castsheet.load("mini", device="cpu")
+    settings = castsheet.settings()
+    assert (settings.width, settings.height, settings.frames, settings.fps) == (192, 112, 121, 24.0)
+    assert [one.lora.mode for one in castsheet.models.source.adapters_in(settings)] == ["looped"]
+    castsheet.models.transformer(settings)
+    size = sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file())
+    assert size < 80_000_000
 
 
 def test_demo_journey(tmp_path: Path) -> None:

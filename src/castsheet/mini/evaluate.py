@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "model": castsheet.models.source.record(takes.settings),
         "device": castsheet.models.device.type,
         "dtype": str(castsheet.models.dtype).removeprefix("torch."),
-        "settings": asdict(takes.settings),
+        "settings": json.loads(json.dumps(asdict(takes.settings))),
         "modes": results,
     }
     print(table(results))
