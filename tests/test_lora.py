@@ -11,7 +11,7 @@ import torch
 from lora_tiny import RANK, one_layer, saved, trained
 from ltx_tiny import TARGET, randn, tiny_audio, tiny_config, tiny_transformer, tiny_video
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from castsheet.errors import AdapterError, FamilyError
 from castsheet.ltx.dit import Transformer
@@ -116,6 +116,22 @@ def test_training_moves_the_adapter_and_not_the_model(checkpointing: bool) -> No
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
     assert all(torch.equal(model.state_dict()[name], value) for name, value in base.items())
+
+
+def test_a_joined_term_is_the_same_function() -> None:
+    """Red: adapters trained with joined weights learn another function than the one that inference merges."""
+    results = []
+    for joined in (False, True):
+        layer = nn.Sequential(nn.Linear(8, 6))
+        torch.manual_seed(0)
+        layer[0].weight.data, layer[0].bias.data = torch.randn(6, 8), torch.randn(6)
+        adapted = LoRALinear(layer[0], 3, 0.5, torch.Generator().manual_seed(1), joined)
+        adapted.lora_B.data = torch.randn(6, 3)
+        out = adapted(torch.randn(5, 8))
+        out.square().sum().backward()
+        results.append((out.detach(), adapted.lora_A.grad, adapted.lora_B.grad))
+    for apart, together in zip(*results, strict=True):
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [None, 2.0])

@@ -28,8 +28,9 @@ from castsheet.mini import corpus as corpora
 from castsheet.mini.architecture import LATENT_CHANNELS, config
 from castsheet.mini.captions import NEGATIVE, caption, train_tokenizer
 from castsheet.mini.corpus import Corpus
+from castsheet.mini.latents import Latents, encode
 from castsheet.mini.optimise import Budget
-from castsheet.mini.train_codec import encode_corpus, train_codec
+from castsheet.mini.train_codec import train_codec
 from castsheet.mini.train_flow import (
     LATENT,
     TOKENS,
@@ -86,12 +87,15 @@ class Recipe:
         self.show_codec(vae, held_out)
         if options.until == "codec":
             return
-        clips, sheets, actions = self.latents(vae, training)
-        models = self.base(clips, actions)
+        latents = self.latents(vae, training)
+        models = self.base(latents)
         self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
         if options.until == "base":
             return
-        self.adapter(models, vae, held_out, clips, sheets, actions)
+        if not self.latents_file.exists():
+            latents.save(self.latents_file)
+            self.log(f"encoded {tuple(latents.clips.shape)}")
+        self.adapter(models, vae, held_out, latents)
         self.log("done")
 
     @property
@@ -99,21 +103,16 @@ class Recipe:
         """What this process has encoded."""
         return self.out / f"latents-{self.where.rank}-of-{self.where.size}.safetensors"
 
-    def latents(self, vae: VideoVAE, training: Corpus | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Clips (S, 1344, 64), sheets (S, 84, 64) and actions (S,), encoded once."""
-        path = self.latents_file
+    def latents(self, vae: VideoVAE, training: Corpus | None) -> Latents:
+        """What this process trains on, perhaps still being rendered and encoded."""
         if training is None:
-            stored = load_file(path, self.device)
-            return stored["clips"], stored["sheets"], stored["actions"]
-        clips, sheets = encode_corpus(vae, training, self.device, self.log)
-        training.clips = torch.empty(0)
-        torch.cuda.empty_cache()
-        self.log(f"encoded {tuple(clips.shape)}")
-        save_file({"clips": clips, "sheets": sheets, "actions": training.actions}, path)
-        return clips, sheets, training.actions
+            return Latents.load(self.latents_file, self.device)
+        latents = encode(vae, training, self.device)
+        latents.wait_for(min(len(latents.actions), self.arguments.first))
+        return latents
 
     def codec(self, training: Corpus | None) -> VideoVAE:
-        path = self.out / "codec.safetensors"
+        path = self.found("codec")
         if path.exists() or training is None:
             return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
         self.where.wait()  # nobody may find what the first process is about to write
@@ -124,7 +123,12 @@ class Recipe:
             save(video_vae_to_official(vae), path)
         return vae
 
-    def base(self, clips: Tensor, actions: Tensor) -> Models:
+    def found(self, name: str) -> Path:
+        """A stage's file: of this folder, or of the one to start from where only that has it."""
+        own, start = self.out / f"{name}.safetensors", self.arguments.start
+        return own if own.exists() or start is None else start / own.name
+
+    def base(self, latents: Latents) -> Models:
         tokenizer = self.out / "tokenizer"
         if self.where.main and not (tokenizer / "tokenizer.json").exists():
             train_tokenizer(tokenizer)
@@ -139,24 +143,25 @@ class Recipe:
             return models
         budget = Budget(options.base_steps, options.base_seconds)
         self.where.wait()
-        train_base(models, clips, actions, budget, batch=options.base_batch, where=self.where, log=self.log)
+        if options.start is not None:
+            load_models(models, options.start / path.name)
+        train_base(models, latents, budget, batch=options.base_batch, where=self.where, log=self.log)
         if self.where.main:
             save(models_state(models), path)
         return models
 
-    def adapter(
-        self, models: Models, vae: VideoVAE, held_out: Corpus, clips: Tensor, sheets: Tensor, actions: Tensor
-    ) -> None:
+    def adapter(self, models: Models, vae: VideoVAE, held_out: Corpus, latents: Latents) -> None:
         options = self.arguments
+        earlier = None if options.start is None else options.start / "looped.safetensors"
 
         def phase(name: str, frames: int, rate: float, **more: Any) -> Phase:
             steps, seconds, batch = (getattr(options, f"{name}_{of}") for of in ("steps", "seconds", "batch"))
             return Phase(name, Budget(steps, seconds), batch, frames, rate, **more)
 
         phases = [
-            phase("sparse", 2, 1e-3, floor=0.3),
+            phase("sparse", 2, 1e-3, start=earlier, floor=0.3),
             phase("looped", LATENT[0], 5e-4),
-            phase("still", 1, 5e-4, start="sparse"),
+            phase("still", 1, 5e-4, start=self.out / "sparse.safetensors"),
         ]
         frames_of = {one.name: one.frames for one in phases}
 
@@ -169,9 +174,7 @@ class Recipe:
             held = 1 if frames_of[name] == 1 else LATENT[0]
             self.show_clips(models, vae, held_out, f"{name}.png", reference_frames=held)
 
-        train_adapter(
-            models, clips, sheets, actions, phases, where=self.where, log=self.log, files=file, after=keep
-        )
+        train_adapter(models, latents, phases, where=self.where, log=self.log, files=file, after=keep)
 
     @torch.no_grad()
     def show_codec(self, vae: VideoVAE, held_out: Corpus) -> None:
@@ -306,6 +309,11 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="folder of an earlier run: its codec is kept, its base and looped adapter are trained further",
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--identities", type=int, default=8000)

@@ -94,22 +94,3 @@ def measure_statistics(vae: VideoVAE, corpus: Corpus, device: str, clips: int = 
     mean = total / count
     std = (squares / count - mean**2).clamp(min=1e-12).sqrt()
     vae.set_statistics(mean.float(), std.float())
-
-
-@torch.no_grad()
-def encode_corpus(vae: VideoVAE, corpus: Corpus, device: str, log: Log) -> tuple[Tensor, Tensor]:
-    """Normalised latents as tokens, bf16: clips (S, 1344, 64), sheets (S, 84, 64)."""
-    clips, sheets = [], []
-    for index in range(0, len(corpus.clips), 4):
-        corpus.wait_for(min(index + 4, len(corpus.clips)))
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
-            clips.append(as_tokens(vae.encode(pixels(corpus.clips[index : index + 4]))))
-            sheets.append(as_tokens(vae.encode(pixels(corpus.sheets[index : index + 4, None]))))
-        if index % 1000 == 0:
-            log(f"encoded {index} of {len(corpus.clips)}")
-    return torch.cat(clips), torch.cat(sheets)
-
-
-def as_tokens(latents_BCFHW: Tensor) -> Tensor:
-    """(B,C,F,H,W) to bf16 tokens (B, F*H*W, C)."""
-    return latents_BCFHW.flatten(2).transpose(1, 2).bfloat16()

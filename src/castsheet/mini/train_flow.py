@@ -33,6 +33,7 @@ from castsheet.mini.architecture import (
     config,
 )
 from castsheet.mini.captions import NEGATIVE, caption
+from castsheet.mini.latents import Latents
 from castsheet.mini.optimise import Budget, Log, optimise
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.processes import World
@@ -138,8 +139,7 @@ def compile_blocks(transformer: Transformer, device: str) -> None:
 
 def train_base(
     models: Models,
-    clips: Tensor,
-    actions: Tensor,
+    latents: Latents,
     budget: Budget,
     *,
     batch: int,
@@ -154,9 +154,9 @@ def train_base(
     tables = rope_tables(models.transformer, device).first(TOKENS)
 
     def loss_of(_: int) -> Tensor:
-        chosen = torch.randint(len(clips), (batch,), device=device)
-        target = clips[chosen]
-        captions = bank.draw(actions[chosen])
+        chosen = latents.draw(batch)
+        target = latents.clips[chosen]
+        captions = bank.draw(latents.actions[chosen])
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             context = models.contexts(bank.ids[captions], bank.mask[captions])
             sigma = sample_sigmas(batch, TOKENS).to(device)
@@ -175,7 +175,7 @@ class Phase:
         name: of the phase and its adapter.
         frames: how many of the static reference's 16 latent frames are in context, drawn at random. Few of
             them are a cheap sample of the whole. One is always the first: the reference held still.
-        start: the earlier phase whose adapter this one goes on from; the one before when None.
+        start: the adapter that this one goes on from; when None, that of the phase before.
         floor: share of the rate that is left at the end.
     """
 
@@ -184,15 +184,13 @@ class Phase:
     batch: int
     frames: int
     rate: float
-    start: str | None = None
+    start: Path | None = None
     floor: float = 0.02
 
 
 def train_adapter(
     models: Models,
-    clips: Tensor,
-    sheets: Tensor,
-    actions: Tensor,
+    latents: Latents,
     phases: Sequence[Phase],
     *,
     where: World,
@@ -209,29 +207,29 @@ def train_adapter(
     device = str(where.device)
     for part in (models.transformer, models.gemma, models.connectors):
         part.requires_grad_(False)
-    lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK)
+    lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK, joined=True)
     models.transformer.to(device)
     bank = CaptionBank(models.gemma, device, each=600)
     contexts, tables = _all_contexts(models, bank, device), rope_tables(models.transformer, device)
-    before: str | None = None
+    before: Path | None = None
     for phase in phases:
         where.wait()
         start = phase.start or before
-        before = phase.name
+        before = files(phase.name)
         if files(phase.name).exists():
             continue
         if start is not None:
-            lora.load_attached(models.transformer, lora.LoRA.open(files(start)))
+            lora.load_attached(models.transformer, lora.LoRA.open(start))
 
         def loss_of(_: int, phase: Phase = phase) -> Tensor:
-            chosen = torch.randint(len(clips), (phase.batch,), device=device)
-            target, still = clips[chosen], sheets[chosen]
+            chosen = latents.draw(phase.batch)
+            target, still = latents.clips[chosen], latents.sheets[chosen]
             frames = torch.randperm(LATENT[0])[: phase.frames].sort().values
             frames = frames if phase.frames > 1 else torch.zeros_like(frames)
             with torch.autocast(device.split(":")[0], torch.bfloat16):
                 sigma = sample_sigmas(phase.batch, TOKENS).to(device)
                 noise = torch.randn(target.shape, device=device)
-                context = contexts[bank.draw(actions[chosen])]
+                context = contexts[bank.draw(latents.actions[chosen])]
                 reference = still.repeat(1, phase.frames, 1)
                 return flow_losses(
                     models.transformer,
