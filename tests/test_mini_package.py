@@ -22,6 +22,7 @@ from castsheet.mini.architecture import ADAPTER_RANK, BLOCKS, TEXT_LAYERS, confi
 from castsheet.mini.captions import caption
 from castsheet.mini.model_card import plot, read_losses
 from castsheet.mini.package import Defaults, package
+from castsheet.mini.unpack import unpack
 from castsheet.pipeline import Castsheet
 from castsheet.sheet.manifest import Sheet
 
@@ -157,3 +158,13 @@ def test_an_old_bundle_stays_until_the_new_one_is_whole(recipe: Path, tmp_path: 
     package(recipe, out)
     assert not (out / "old").exists()
     assert Bundle.load(out).name == "mini"
+
+
+def test_a_bundle_comes_apart_into_what_it_was_made_of(recipe: Path, bundle: Path, tmp_path: Path) -> None:
+    """Red: mini cannot be trained further from its shipped weights, or starts from other ones."""
+    unpack(bundle, tmp_path)
+    for name in ("base", "codec", "looped", "still"):
+        made, taken = load_file(recipe / f"{name}.safetensors"), load_file(tmp_path / f"{name}.safetensors")
+        assert made.keys() == taken.keys()
+        assert all(torch.equal(made[key].to(taken[key].dtype), taken[key]) for key in made), name
+    assert (tmp_path / "tokenizer" / "tokenizer.json").is_file()

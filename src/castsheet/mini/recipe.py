@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ from castsheet.mini.train_flow import (
     train_adapter,
     train_base,
 )
+from castsheet.mini.unpack import unpack
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.processes import World, world
@@ -57,6 +59,14 @@ class Recipe:
         self.device = str(where.device)
         self.begun = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
+        self.start: Path | None = None
+        if arguments.start is not None:
+            self.start = self.out / "start"
+            if where.main and not self.start.exists():
+                unpack(arguments.start, self.start)
+                shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
+                shutil.copytree(self.start / "tokenizer", self.out / "tokenizer", dirs_exist_ok=True)
+            where.wait()
 
     def log(self, text: str) -> None:
         if not self.where.main:
@@ -112,7 +122,7 @@ class Recipe:
         return latents
 
     def codec(self, training: Corpus | None) -> VideoVAE:
-        path = self.found("codec")
+        path = self.out / "codec.safetensors"
         if path.exists() or training is None:
             return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
         self.where.wait()  # nobody may find what the first process is about to write
@@ -122,11 +132,6 @@ class Recipe:
         if self.where.main:
             save(video_vae_to_official(vae), path)
         return vae
-
-    def found(self, name: str) -> Path:
-        """A stage's file: of this folder, or of the one to start from where only that has it."""
-        own, start = self.out / f"{name}.safetensors", self.arguments.start
-        return own if own.exists() or start is None else start / own.name
 
     def base(self, latents: Latents) -> Models:
         tokenizer = self.out / "tokenizer"
@@ -143,8 +148,8 @@ class Recipe:
             return models
         budget = Budget(options.base_steps, options.base_seconds)
         self.where.wait()
-        if options.start is not None:
-            load_models(models, options.start / path.name)
+        if self.start is not None:
+            load_models(models, self.start / path.name)
         train_base(models, latents, budget, batch=options.base_batch, where=self.where, log=self.log)
         if self.where.main:
             save(models_state(models), path)
@@ -152,7 +157,7 @@ class Recipe:
 
     def adapter(self, models: Models, vae: VideoVAE, held_out: Corpus, latents: Latents) -> None:
         options = self.arguments
-        earlier = None if options.start is None else options.start / "looped.safetensors"
+        earlier = None if self.start is None else self.start / "looped.safetensors"
 
         def phase(name: str, frames: int, rate: float, **more: Any) -> Phase:
             steps, seconds, batch = (getattr(options, f"{name}_{of}") for of in ("steps", "seconds", "batch"))
@@ -312,7 +317,7 @@ def main() -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        help="folder of an earlier run: its codec is kept, its base and looped adapter are trained further",
+        help="a bundle: its codec is kept, its base and looped adapter are trained further",
     )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
