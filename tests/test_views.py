@@ -25,7 +25,7 @@ from tiny_bundle import HEIGHT, WIDTH, build_bundle
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from castsheet.cli import main
-from castsheet.elements import Character, Location
+from castsheet.elements import Character, Location, load_image
 from castsheet.endpoint import Endpoint
 from castsheet.errors import CheckpointError, EndpointError, SettingsError
 from castsheet.pipeline import Castsheet
@@ -152,6 +152,27 @@ def test_the_command_fills_with_the_video_model(
     assert run("elements", "fill", "hero", "--library", library.root, "--by", "magic") == 2
     assert run("elements", "fill", "hero", "--library", library.root, "--by", "endpoint") == 2
     assert "fix:" in capsys.readouterr().err
+
+
+def test_the_command_fills_with_the_shipped_model(
+    library: Library, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: without a model of one's own nothing can be filled, or mini ignores what it is shown."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    ways = ("--library", library.root, "--views", "back", "--device", "cpu")
+    assert run("elements", "fill", "hero", *ways) == 0
+    assert "made by mini, one frame, seed 0" in capsys.readouterr().out
+    (made,) = library.load("hero").element.images["back"]
+    renderer = StillRenderer(Castsheet.load("mini", device="cpu", cache_dir=tmp_path), steps=4)
+    shown = [
+        np.asarray(
+            renderer.render(request("location", "front", "barn", picture=Image.new("RGB", (96, 56), ink)))
+        )
+        for ink in ("firebrick", "teal")
+    ]
+    assert load_image(made).size == (192, 112)
+    red, teal = (picture.reshape(-1, 3).mean(0) for picture in shown)
+    assert red[0] - red[2] > teal[0] - teal[2] + 30  # each is nearer to the colour that it was shown
 
 
 # diffusers pipelines ------------------------------------------------------------------------------------
