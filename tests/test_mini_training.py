@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from castsheet.ltx.text import load_tokenizer
 from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.architecture import CONTEXT, config
 from castsheet.mini.captions import NEGATIVE, PHRASES, caption, train_tokenizer
+from castsheet.mini.filling import Filling
 from castsheet.mini.muon import orthogonalise, split
 from castsheet.mini.optimise import Budget, optimise
 from castsheet.mini.train_codec import reconstruction_loss, start_near_linear
@@ -103,3 +105,20 @@ def test_edges_count_more_in_the_codec_loss() -> None:
     flat, edged = torch.zeros(1, 3, 1, 8, 8), torch.zeros(1, 3, 1, 8, 8)
     edged[..., 4:] = 1.0
     assert reconstruction_loss(edged + 0.1, edged) > reconstruction_loss(flat + 0.1, flat)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_waits_gets_samples_or_the_reason() -> None:
+    """Red: training waits for ever for a renderer that died, or starts before its samples are there."""
+    filling = Filling()
+    filling.fill(lambda: filling.advance(3))
+    filling.wait_for(3)
+    assert filling.ready == 3
+
+    def fails() -> None:
+        raise ValueError("no driver")
+
+    broken = Filling()
+    broken.fill(fails)
+    with pytest.raises(ValueError, match="no driver"):
+        broken.wait_for(1)

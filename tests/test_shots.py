@@ -221,6 +221,17 @@ def test_options_that_contradict_are_told(
     assert told in capsys.readouterr().err
 
 
+def test_a_list_is_refused_under_torchrun(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red: every process of torchrun makes all shots, into one folder at the same time."""
+    (tmp_path / "list.yaml").write_text("shots: [hero waves]")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(*arguments(bundle, tmp_path / "out", "--shots", str(tmp_path / "list.yaml"))) == 2
+    assert "--workers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bad_shot_is_told_before_the_first_is_made(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,11 @@ class World:
             dist.barrier()
 
 
+def started() -> int:
+    """How many processes torchrun has started, this one counted."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone.

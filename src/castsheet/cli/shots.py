@@ -22,6 +22,7 @@ from castsheet.judge.judge import Judge
 from castsheet.judge.reroll import reroll
 from castsheet.models import check_fits
 from castsheet.pipeline import Castsheet, make_guide, read_prompt, refuse_errors
+from castsheet.processes import started
 from castsheet.progress import progress
 from castsheet.prompt import Prompt
 from castsheet.provenance import dump, pixels_sha256
@@ -142,11 +143,8 @@ def run_shots(
         LintRefused: the checks found an error in one, before any was made, and force is off.
         CastsheetError: anything else that the user can mend.
     """
+    _refuse(request)
     shots, source = load_shots(file), load_source(request.source)
-    if request.keep == "all":
-        raise SettingsError("keep all, with a shot list", remedy="list each take as a shot: seeds: [1, 2, 3]")
-    if request.out.suffix:
-        raise SettingsError(f"{request.out} looks like a file", remedy="a shot list fills a folder: -o shots")
     with progress("opening the model", console=console):
         castsheet = open_model(request)
     settings = castsheet.settings(request.preset, **request.settings)
@@ -187,6 +185,19 @@ def run_shots(
             remedy=f"{failed[0].remedy}; then run the same command: finished shots are kept",
         )
     return {**written, "page": request.out / "index.html"}
+
+
+def _refuse(request: Request) -> None:
+    """Say what does not go together with a shot list."""
+    if request.keep == "all":
+        raise SettingsError("keep all, with a shot list", remedy="list each take as a shot: seeds: [1, 2, 3]")
+    if request.out.suffix:
+        raise SettingsError(f"{request.out} looks like a file", remedy="a shot list fills a folder: -o shots")
+    if started() > 1:
+        raise SettingsError(
+            f"a shot list in {started()} processes of torchrun, which share one clip",
+            remedy="drop torchrun; --workers spreads shots over GPUs and machines",
+        )
 
 
 def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet: Sheet, shot: Shot) -> Ready:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
+from castsheet.mini.filling import Filling
 from castsheet.mini.world.motion import ACTIONS
 
 _CLIP_BYTES = FRAMES * HEIGHT * WIDTH * 3
@@ -23,36 +23,23 @@ _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
 
 
 @dataclass
-class Corpus:
-    """Samples of some seeds, filling up while training already reads those that are there.
+class Corpus(Filling):
+    """Samples of some seeds.
 
     Attributes:
         clips: (S, 121, 112, 192, 3) uint8. sheets: (S, 112, 192, 3) uint8.
         actions: (S,) index into `ACTIONS`.
-        ready: how many samples are there.
     """
 
     clips: Tensor
     sheets: Tensor
     actions: Tensor
-    ready: int = 0
-    failure: BaseException | None = None
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def wait_for(self, count: int) -> None:
-        """Block until `count` samples are there."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.ready >= count or self.failure is not None)
-        if self.failure is not None:
-            raise self.failure
 
     def _add(self, clip: Tensor, sheet: Tensor, action: int) -> None:
         self.clips[self.ready].copy_(clip)
         self.sheets[self.ready].copy_(sheet)
         self.actions[self.ready] = action
-        with self._changed:
-            self.ready += 1
-            self._changed.notify_all()
+        self.advance(self.ready + 1)
 
 
 def start(seeds: Sequence[int], *, device: str, processes: int) -> Corpus:
@@ -67,7 +54,7 @@ def start(seeds: Sequence[int], *, device: str, processes: int) -> Corpus:
         actions=torch.empty(count, dtype=torch.long, device=device),
     )
     card = torch.device(device).index
-    threading.Thread(target=_fill, args=(corpus, list(seeds), processes, card), daemon=True).start()
+    corpus.fill(lambda: _fill(corpus, list(seeds), processes, card))
     return corpus
 
 
@@ -89,11 +76,6 @@ def _fill(corpus: Corpus, seeds: list[int], processes: int, card: int | None) ->
                     clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action)
                 )
                 Path(name).unlink()
-    except BaseException as error:  # a thread's failure must reach whoever waits for its samples
-        with corpus._changed:
-            corpus.failure = error
-            corpus._changed.notify_all()
-        raise
     finally:
         for name, value in before.items():
             if value is None:

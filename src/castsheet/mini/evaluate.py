@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,11 +32,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from castsheet.errors import CastsheetError, CheckpointError, SettingsError
+from castsheet.errors import CheckpointError, SettingsError
 from castsheet.files import write_atomic
 from castsheet.mini import deeds, score, validation
 from castsheet.mini.architecture import HEIGHT, WIDTH
 from castsheet.mini.parts import REGIONS, Floats, mean_colours
+from castsheet.mini.script import finish
 from castsheet.mini.takes import MODES, Mode, Takes
 from castsheet.mini.validation import MASK_FRAMES, SHOWN, ValidationSet, action_of, partner_of
 from castsheet.pipeline import Castsheet
@@ -210,13 +210,8 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    try:
-        run(parser.parse_args())
-    except CastsheetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    options = parser.parse_args()
+    finish(lambda: run(options))
 
 
 if __name__ == "__main__":

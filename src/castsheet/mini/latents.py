@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,31 +11,28 @@ from torch import Tensor
 
 from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.corpus import Corpus, pixels
+from castsheet.mini.filling import Filling
 
 _TOGETHER = 4  # clips that are encoded at once
 
 
 @dataclass
-class Latents:
+class Latents(Filling):
     """Normalised latents as bf16 tokens.
 
     Attributes:
         clips: (S, 1344, 64). sheets: (S, 84, 64). actions: (S,) index into `ACTIONS`.
-        ready: how many samples are there.
     """
 
     clips: Tensor
     sheets: Tensor
     actions: Tensor
-    ready: int
-    failure: BaseException | None = None
-    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @classmethod
     def load(cls, path: Path, device: str) -> Latents:
         """Read what `save` wrote."""
         stored = load_file(path, device)
-        return cls(stored["clips"], stored["sheets"], stored["actions"], len(stored["actions"]))
+        return cls(stored["clips"], stored["sheets"], stored["actions"], ready=len(stored["actions"]))
 
     def save(self, path: Path) -> None:
         """Write all samples; waits for them."""
@@ -44,13 +40,6 @@ class Latents:
         temporary = path.with_suffix(".part")
         save_file({"clips": self.clips, "sheets": self.sheets, "actions": self.actions}, temporary)
         temporary.replace(path)
-
-    def wait_for(self, count: int) -> None:
-        """Block until `count` samples are there."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.ready >= count or self.failure is not None)
-        if self.failure is not None:
-            raise self.failure
 
     def draw(self, count: int) -> Tensor:
         """Numbers of `count` samples, drawn from those that are there."""
@@ -67,31 +56,22 @@ def encode(vae: VideoVAE, corpus: Corpus, device: str) -> Latents:
         first.new_empty(count, *first.shape[1:]),
         still.new_empty(count, *still.shape[1:]),
         corpus.actions,
-        ready=0,
     )
-    threading.Thread(target=_fill, args=(latents, vae, corpus, device), daemon=True).start()
+    latents.fill(lambda: _fill(latents, vae, corpus, device))
     return latents
 
 
 @torch.no_grad()
 def _fill(latents: Latents, vae: VideoVAE, corpus: Corpus, device: str) -> None:
     count = len(corpus.actions)
-    try:
-        for start in range(0, count, _TOGETHER):
-            stop = min(start + _TOGETHER, count)
-            corpus.wait_for(stop)
-            with torch.autocast(device.split(":")[0], torch.bfloat16):
-                latents.clips[start:stop] = as_tokens(vae.encode(pixels(corpus.clips[start:stop])))
-                latents.sheets[start:stop] = as_tokens(vae.encode(pixels(corpus.sheets[start:stop, None])))
-            with latents._changed:
-                latents.ready = stop
-                latents._changed.notify_all()
-        corpus.clips = torch.empty(0)
-    except BaseException as error:  # a thread's failure must reach whoever waits for its samples
-        with latents._changed:
-            latents.failure = error
-            latents._changed.notify_all()
-        raise
+    for start in range(0, count, _TOGETHER):
+        stop = min(start + _TOGETHER, count)
+        corpus.wait_for(stop)
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            latents.clips[start:stop] = as_tokens(vae.encode(pixels(corpus.clips[start:stop])))
+            latents.sheets[start:stop] = as_tokens(vae.encode(pixels(corpus.sheets[start:stop, None])))
+        latents.advance(stop)
+    corpus.clips = torch.empty(0)
 
 
 def as_tokens(latents_BCFHW: Tensor) -> Tensor:

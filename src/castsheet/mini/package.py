@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from torch import Tensor
 from transformers import Gemma3TextModel
 
 from castsheet.bundle import BUNDLE_FILE, MINI, AdapterFile, Bucket, Bundle, Files
-from castsheet.errors import CastsheetError, CheckpointError, OutputError
+from castsheet.errors import CheckpointError, OutputError
 from castsheet.files import write_atomic
 from castsheet.ltx import keys as official
 from castsheet.ltx.checkpoint import official_keys, write_checkpoint
@@ -35,6 +34,7 @@ from castsheet.ltx.lora_file import DOWNSCALE, FAMILY, MODE, ReferenceMode
 from castsheet.ltx.lora_file import write as write_adapter
 from castsheet.mini.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
 from castsheet.mini.model_card import write_card
+from castsheet.mini.script import finish
 from castsheet.mini.train_flow import gemma_config
 
 VERSION = "2.3.0"
@@ -229,12 +229,12 @@ def main() -> None:
         options.lora_strength,
         options.rescale,
     )
-    try:
+
+    def run() -> None:
         size = package(options.recipe, options.out, defaults=defaults, limit_mb=options.limit_mb)
-    except CastsheetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    print(f"{options.out}: {size / 1e6:.1f} MB")
+        print(f"{options.out}: {size / 1e6:.1f} MB")
+
+    finish(run)
 
 
 if __name__ == "__main__":

@@ -223,23 +223,8 @@ def train_adapter(
 
         def loss_of(_: int, phase: Phase = phase) -> Tensor:
             chosen = latents.draw(phase.batch)
-            target, still = latents.clips[chosen], latents.sheets[chosen]
-            frames = torch.randperm(LATENT[0])[: phase.frames].sort().values
-            frames = frames if phase.frames > 1 else torch.zeros_like(frames)
-            with torch.autocast(device.split(":")[0], torch.bfloat16):
-                sigma = sample_sigmas(phase.batch, TOKENS).to(device)
-                noise = torch.randn(target.shape, device=device)
-                context = contexts[bank.draw(latents.actions[chosen])]
-                reference = still.repeat(1, phase.frames, 1)
-                return flow_losses(
-                    models.transformer,
-                    target,
-                    context,
-                    with_frames(tables, frames),
-                    sigma,
-                    noise,
-                    reference_BRC=reference,
-                ).mean()
+            context = contexts[bank.draw(latents.actions[chosen])]
+            return _reference_loss(models.transformer, latents, chosen, context, tables, phase.frames)
 
         optimise(
             [models.transformer],
@@ -254,6 +239,26 @@ def train_adapter(
         )
         after(phase.name)
         where.wait()
+
+
+def _reference_loss(
+    transformer: Transformer, latents: Latents, chosen: Tensor, context: Tensor, tables: Rope, shown: int
+) -> Tensor:
+    """The loss of some samples with `shown` latent frames of their sheets in context; see `Phase.frames`."""
+    target, still = latents.clips[chosen], latents.sheets[chosen]
+    frames = (
+        torch.randperm(LATENT[0])[:shown].sort().values if shown > 1 else torch.zeros(1, dtype=torch.long)
+    )
+    with torch.autocast(target.device.type, torch.bfloat16):
+        return flow_losses(
+            transformer,
+            target,
+            context,
+            with_frames(tables, frames),
+            sample_sigmas(len(chosen), TOKENS).to(target.device),
+            torch.randn(target.shape, device=target.device),
+            reference_BRC=still.repeat(1, shown, 1),
+        ).mean()
 
 
 @torch.no_grad()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from castsheet import __version__
-from castsheet.errors import CastsheetError
 from castsheet.mini.evaluate import open_set
+from castsheet.mini.script import finish
 from castsheet.mini.studies import report
 from castsheet.mini.studies.designs import designs, pick
 from castsheet.mini.studies.run import Runner
@@ -93,13 +92,8 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    try:
-        run(parser.parse_args())
-    except CastsheetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    options = parser.parse_args()
+    finish(lambda: run(options))
 
 
 if __name__ == "__main__":
