@@ -334,7 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--start",
+        "--bundle", dest="start",
         type=Path,
         help="a bundle: its codec, base and looped adapter are trained further",
     )
