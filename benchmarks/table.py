@@ -23,6 +23,7 @@ UNITS = {
     "a_step": "ms a step",
     "first_s": "first call, s",
     "times": "x diffusers",
+    "speed_up": "x one process",
     "over": "over",
     "share": "share",
     "peak_gib": "peak GiB",
@@ -56,7 +57,7 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return "not known"  # what it is compared with did not run
     if key in ("over", "share"):
         return f"{value:{'+' if key == 'over' else ''}.1%}"
-    if key == "times":
+    if key in ("times", "speed_up"):
         return f"{value:.2f}"
     if key == "error":
         return f"{value:.1e}"

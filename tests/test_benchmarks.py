@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.all import CPU, SECTIONS, Section, spawn
-from benchmarks.common import open_bench
+from benchmarks.common import FAILED, FULL, SMOKE, open_bench, reported
 from benchmarks.table import render
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
 def test_sections_run(section: Section, tmp_path: Path) -> None:
     """Red: minutes on a GPU end in a row that says why there is no number."""
-    section.run(tmp_path, tiny=True, commit="abc")
+    section.run(tmp_path, mode="tiny", commit="abc")
     if section.name == "kernels":
         return  # has rows on a GPU only
     record = json.loads((tmp_path / f"{section.name}-tiny.json").read_text())
@@ -28,7 +29,7 @@ def test_sections_run(section: Section, tmp_path: Path) -> None:
 
 def test_stages_of_the_embedded_model(tmp_path: Path) -> None:
     """Red: nobody can say any more where the demo's time goes."""
-    CPU.run(tmp_path, tiny=True, commit="abc")
+    CPU.run(tmp_path, mode="tiny", commit="abc")
     record = json.loads((tmp_path / "cpu-tiny.json").read_text())
     shares = [row["share"] for row in record["rows"] if "share" in row]
     assert sum(shares) == pytest.approx(1)
@@ -38,7 +39,7 @@ def test_stages_of_the_embedded_model(tmp_path: Path) -> None:
 
 def test_a_failure_is_a_row(tmp_path: Path) -> None:
     """Red: one kernel that a machine lacks costs all later numbers."""
-    bench = open_bench("x", tmp_path, tiny=True, commit="abc")
+    bench = open_bench("x", tmp_path, mode="tiny", commit="abc")
     with bench.attempt("impossible"):
         torch.ones(2, 3) @ torch.ones(2, 3)
     bench.add("possible", ms=1.0)
@@ -50,4 +51,26 @@ def test_a_failure_is_a_row(tmp_path: Path) -> None:
 
 def test_a_section_that_hangs_is_stopped(tmp_path: Path) -> None:
     """Red: one section takes the time of all."""
-    assert spawn(CPU, tmp_path, 0.2, tiny=True, commit="abc").startswith("stopped")
+    assert spawn(CPU, tmp_path, 0.2, mode="tiny", commit="abc").startswith("stopped")
+
+
+def test_failures_are_kept_whole(tmp_path: Path) -> None:
+    """Red: a crash on a rented GPU leaves one line, and finding its place takes another hour there."""
+    with reported("x", tmp_path):
+        bench = open_bench("x", tmp_path, mode="tiny", commit="abc")
+        with bench.attempt("impossible"):
+            torch.ones(2, 3) @ torch.ones(2, 3)
+    with pytest.raises(KeyboardInterrupt), reported("y", tmp_path):
+        raise KeyboardInterrupt
+    text = (tmp_path / FAILED).read_text()
+    assert "== x: impossible\nTraceback" in text
+    assert "torch.ones(2, 3) @ torch.ones(2, 3)" in text
+    assert "== y, as a whole\nTraceback" in text
+
+
+def test_smoke_differs_from_the_full_size_in_blocks_and_repeats_only() -> None:
+    """Red: what runs in seconds is not what runs for minutes, and its crash comes late."""
+    assert replace(SMOKE.config, layers=FULL.config.layers) == FULL.config
+    again = ("name", "config", "stg_block", "steps", "repeats")
+    assert replace(SMOKE, **{name: getattr(FULL, name) for name in again}) == FULL
+    assert SMOKE.stg_block < SMOKE.config.layers

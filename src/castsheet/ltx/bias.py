@@ -119,6 +119,8 @@ def _with_lse(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, T
     """Attention and the natural logarithm of each query's sum of exponentials (B,H,Q) fp32."""
     aten = torch.ops.aten
     if q_BHQD.device.type == "cuda":
+        # Called by itself, the kernel is sure of dense layouts only; beside attention the copies are nothing.
+        q_BHQD, k_BHTD, v_BHTD = (x.contiguous() for x in (q_BHQD, k_BHTD, v_BHTD))
         found = aten._scaled_dot_product_cudnn_attention(q_BHQD, k_BHTD, v_BHTD, None, True)
     else:
         found = aten._scaled_dot_product_flash_attention_for_cpu(q_BHQD, k_BHTD, v_BHTD)
