@@ -85,7 +85,7 @@ FULL = Size("768x448x121, 22B", _config(48, 32, 128, 128), 16, 14, 24, 1024, 126
 SMOKE = replace(
     FULL, name="smoke, 4 blocks", config=replace(FULL.config, layers=4), stg_block=2, steps=4, repeats=1
 )
-TINY = Size("tiny", _config(4, 2, 32, 16), 3, 2, 4, 8, 5, 2, 3, 2)
+TINY = Size("tiny", _config(4, 4, 16, 16), 3, 2, 4, 8, 5, 2, 3, 2)
 Mode = Literal["full", "smoke", "tiny"]
 SIZES: dict[Mode, Size] = {"full": FULL, "smoke": SMOKE, "tiny": TINY}
 FAILED = "failures.txt"

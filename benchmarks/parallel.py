@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def parallel(bench: Bench, where: World, precision: str) -> None:
     one = 0.0
     ways: dict[str, RunPasses] = {"in one process": run_alone}
     if where.size > 1:
-        ways[f"passes over {where.size} processes"] = SharedPasses(where)
+        for split in ("passes", "sequence", "auto"):
+            ways[f"over {where.size} processes, {split}"] = SharedPasses(where, split)
     with tabulated(model, levels), attention_kernels(bench.device):
         for name, run in ways.items():
             denoiser = denoiser_of(bench, model, track, contexts)
@@ -71,11 +73,16 @@ def clocked(where: World, run: Any) -> tuple[float, Any]:
     return time.perf_counter() - begun, result
 
 
+def bench_of(bench: Bench, where: World) -> Bench:
+    """The same bench on this process's device, with a file for this many processes."""
+    return replace(bench, name=f"parallel-{where.size}", device=where.device)
+
+
 def measure(output: Path, mode: Mode, commit: str | None, precisions: list[str]) -> None:
     """In one of the processes: all rows of each precision."""
     first = open_bench("parallel", output, mode=mode, commit=commit)
     with torch.no_grad(), world(first.device) as where:
-        bench = Bench(f"parallel-{where.size}", where.device, first.size, output, first.commit, first.mode)
+        bench = bench_of(first, where)
         for precision in precisions:
             parallel(bench, where, precision)
             torch._dynamo.reset()
