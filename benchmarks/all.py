@@ -61,7 +61,8 @@ SECTIONS = (
     Section("kernels", "denoiser.kernels", 60),
     Section("clip-bf16", "clip.clip_bf16", 100),
     Section("text", "clip.text", 60),
-    Section("attention-fp8", "ceilings.attention_fp8", 40),
+    Section("attention-fp8", "denoiser.attention_fp8", 90),
+    Section("identity", "identity.identity", 300),
 )
 CPU = Section("cpu", "cpu.cpu", 1200)
 EVERY = {section.name: section for section in (*SECTIONS, CPU)}

@@ -29,6 +29,7 @@ UNITS = {
     "peak_gib": "peak GiB",
     "rate": "rate",
     "error": "relative error",
+    "identity": "identity",
 }
 
 
@@ -55,7 +56,7 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return f"{value:,.4g} {row['unit']}"
     if value != value:
         return "not known"  # what it is compared with did not run
-    if key in ("over", "share"):
+    if key in ("over", "share", "identity"):
         return f"{value:{'+' if key == 'over' else ''}.1%}"
     if key in ("times", "speed_up"):
         return f"{value:.2f}"

@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.all import CPU, SECTIONS, Section, spawn
 from benchmarks.common import FAILED, FULL, SMOKE, open_bench, reported
+from benchmarks.identity import identity
 from benchmarks.table import render
+from castsheet.clip import Clip
+from castsheet.pipeline import Castsheet
+from castsheet.sampling.presets import Preset
+from castsheet.sheet.manifest import Sheet
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+# The identity section makes clips with the embedded model: a minute on a CPU; it has a test of its own.
+@pytest.mark.parametrize(
+    "section", [one for one in SECTIONS if one.name != "identity"], ids=lambda section: section.name
+)
 def test_sections_run(section: Section, tmp_path: Path) -> None:
     """Red: minutes on a GPU end in a row that says why there is no number."""
     section.run(tmp_path, mode="tiny", commit="abc")
@@ -74,3 +84,31 @@ def test_smoke_differs_from_the_full_size_in_blocks_and_repeats_only() -> None:
     again = ("name", "config", "stg_block", "steps", "repeats")
     assert replace(SMOKE, **{name: getattr(FULL, name) for name in again}) == FULL
     assert SMOKE.stg_block < SMOKE.config.layers
+
+
+class Painter:
+    """A model in whose place every form paints grey clips; the approximate ones are a tenth off."""
+
+    def __init__(self, *_: Any, **options: Any) -> None:
+        self.off = 0.1 if options.get("dtype") == "fp8" else 0.0
+        self.settings = Castsheet.load("mini", device="cpu").settings
+
+    def __call__(self, _sheet: Sheet, _action: str, *, preset: Preset, on_step: Any, **_: Any) -> Clip:
+        off = self.off + 0.2 * (preset.reference_every - 1)
+        for step in (1, 2):
+            on_step(step, 2, torch.ones(3) * (1 + off))
+        frames = np.full((preset.frames, preset.height, preset.width, 3), 128, np.uint8)
+        return Clip(frames, 24.0, provenance={"timings_s": {"sampling": 0.5}})
+
+
+def test_approximations_stand_beside_their_identity_figure(tmp_path: Path) -> None:
+    """Red: a form is compared with itself, or speed, error and identity are not of the same clips."""
+    identity(open_bench("identity", tmp_path, mode="tiny", commit="abc"), load=Painter)
+    rows = {row["row"]: row for row in json.loads((tmp_path / "identity-tiny.json").read_text())["rows"]}
+    assert "failed" not in str(rows)
+    assert [row["ms"] for row in rows.values()] == [500] * 6  # fp8 attention has no CPU form
+    assert "error" not in rows["exact"]
+    assert rows["fp8"]["error"] == pytest.approx(0.1, rel=1e-3)
+    assert rows["reference rows every 3 steps"]["error"] == pytest.approx(0.4, rel=1e-3)
+    assert rows["fp8, reference rows every 2 steps"]["error"] == pytest.approx(0.3, rel=1e-3)
+    assert 0 < rows["exact"]["identity"] < 1

@@ -94,6 +94,7 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bf16, fp32 or fp8.")] = "auto",
     memory: Annotated[str, typer.Option(help="GPU memory to stay under: auto, or GiB such as 12.")] = "auto",
+    attention: Annotated[str, typer.Option(help="auto, or fp8: approximate, on newer GPUs.")] = "auto",
     split: Annotated[
         Literal["auto", "passes", "sequence"],
         typer.Option(help="What torchrun's processes share: a step's passes, each pass's sequence, or both."),
@@ -136,6 +137,7 @@ def generate(
         device=device,
         dtype=dtype,
         memory=memory,
+        attention=attention,
         split=split,
         cache_dir=cache_dir,
         force=force,

@@ -40,6 +40,7 @@ class Request:
     device: str = "auto"
     dtype: str = "auto"
     memory: str = "auto"
+    attention: str = "auto"
     split: Split = "auto"
     cache_dir: Path | None = None
     force: bool = False
@@ -145,6 +146,7 @@ def open_model(request: Request) -> Castsheet:
         device=request.device,
         dtype=request.dtype,
         memory=request.memory,
+        attention=request.attention,
         cache_dir=request.cache_dir,
     )
 
