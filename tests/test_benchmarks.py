@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from benchmarks.all import CPU, SECTIONS, Section, spawn
-from benchmarks.common import FAILED, FULL, SMOKE, open_bench, reported
+from benchmarks.common import FAILED, FULL, ROOT, SMOKE, open_bench, reported
 from benchmarks.identity import identity
-from benchmarks.table import render
+from benchmarks.table import MARKER, fill, render
 from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
 from castsheet.sampling.presets import Preset
@@ -112,3 +112,37 @@ def test_approximations_stand_beside_their_identity_figure(tmp_path: Path) -> No
     assert rows["reference rows every 3 steps"]["error"] == pytest.approx(0.4, rel=1e-3)
     assert rows["fp8, reference rows every 2 steps"]["error"] == pytest.approx(0.3, rel=1e-3)
     assert 0 < rows["exact"]["identity"] < 1
+
+
+def test_the_distance_from_the_ceiling(tmp_path: Path) -> None:
+    """Red: the floor is that of other work, or a kernel group is set against another group's ceiling."""
+    layers = ("q, k and v", "attention out", "feed-forward in", "feed-forward out")
+    rates = [
+        {"row": f"{kind} {layer}{end}", "rate": rate, "unit": "TFLOP/s", "ms": 1.0}
+        for kind, rate, end in (("bf16", 500.0, ""), ("fp8", 1000.0, ", product alone"))
+        for layer in layers
+    ]
+    rates += [
+        {"row": "attention, a", "rate": 300.0, "ms": 1.0},
+        {"row": "attention, b", "rate": 997.0, "ms": 1.0},
+    ]
+    bf16 = [{"row": "bf16 pass: products", "ms": 600.0}, {"row": "bf16 pass: copies", "ms": 4.0}]
+    write_results(tmp_path, {"ceilings": rates, "kernels": bf16, "strength": [{"row": "else", "ms": 1.0}]})
+    text = fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path)
+    assert "| bf16: products | 484 | 600 | +116 |" in text
+    assert "| bf16: copies | 0 | 4 | +4 |" in text
+    assert "| bf16: all | 584 | 604 | +20 (1.03x) |" in text
+    assert "fp8" not in text.replace("fp8.json", "")  # its pass was not profiled
+    assert fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path / "none").count("old") == 1
+
+
+def write_results(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
+    about = {"device": "a card", "size": "a size", "commit": "abc", "date": "today", "versions": {}}
+    for name, some in rows.items():
+        (folder / f"{name}.json").write_text(json.dumps({**about, "rows": some}))
+
+
+def test_every_section_has_a_table() -> None:
+    """Red: what was measured is shown nowhere."""
+    text = (ROOT / "README.md").read_text()
+    assert {match["name"] for match in MARKER.finditer(text)} >= {one.name for one in SECTIONS} | {"floor"}
