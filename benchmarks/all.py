@@ -4,10 +4,15 @@ Each section runs in a process of its own under a time limit, so that one that h
 memory takes nothing from the others; results are written row by row. What the limit leaves out is named in
 DIR/summary.json and can be run by itself:
 
+    python -m benchmarks.all --out DIR --smoke             full width in 4 blocks, to find crashes
     python -m benchmarks.all --out DIR --limit 470
     python -m benchmarks.all --out DIR --only audio caching
     python -m benchmarks.all --out DIR --only cpu          on a machine without a GPU
     python -m benchmarks.all --out DIR --tiny              all of it at toy size on a CPU, a minute
+
+DIR/failures.txt holds the tracebacks of all rows that failed, and of sections that crashed or ran out of
+time. CUDA_VISIBLE_DEVICES chooses the card. `--smoke` compiles what a full run compiles, which then finds it
+in the compiler's cache.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import ROOT, current_commit, open_bench
+from benchmarks.common import ROOT, Mode, current_commit, open_bench, reported
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,12 @@ class Section:
     function: str
     seconds: int
 
-    def run(self, output: Path, *, tiny: bool, commit: str) -> None:
+    def run(self, output: Path, *, mode: Mode, commit: str) -> None:
         """Measure, in this process."""
         import torch
 
         module, _, function = self.function.rpartition(".")
-        bench = open_bench(self.name, output, tiny=tiny, commit=commit)
+        bench = open_bench(self.name, output, mode=mode, commit=commit)
         with torch.no_grad(), bench.attempt(self.name):
             getattr(importlib.import_module(f"benchmarks.{module}"), function)(bench)
 
@@ -56,7 +61,8 @@ SECTIONS = (
     Section("kernels", "denoiser.kernels", 60),
     Section("clip-bf16", "clip.clip_bf16", 100),
     Section("text", "clip.text", 60),
-    Section("attention-fp8", "ceilings.attention_fp8", 40),
+    Section("attention-fp8", "denoiser.attention_fp8", 90),
+    Section("identity", "identity.identity", 300),
 )
 CPU = Section("cpu", "cpu.cpu", 1200)
 EVERY = {section.name: section for section in (*SECTIONS, CPU)}
@@ -68,13 +74,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "results")
     parser.add_argument("--limit", type=float, default=470, help="seconds for everything")
     parser.add_argument("--only", nargs="+", choices=EVERY, help="these sections only")
+    parser.add_argument("--smoke", action="store_true", help="full width in a few blocks, to find crashes")
     parser.add_argument("--tiny", action="store_true", help="toy size, on a CPU")
     parser.add_argument("--commit", default=None, help="where the copy has no .git")
     parser.add_argument("--section", choices=EVERY, help=argparse.SUPPRESS)
     given = parser.parse_args()
     commit = given.commit or current_commit()
+    mode: Mode = "tiny" if given.tiny else "smoke" if given.smoke else "full"
     if given.section:
-        EVERY[given.section].run(given.out, tiny=given.tiny, commit=commit)
+        with reported(given.section, given.out):
+            EVERY[given.section].run(given.out, mode=mode, commit=commit)
         return 0
     chosen = [EVERY[name] for name in given.only or (section.name for section in SECTIONS)]
     end = time.monotonic() + given.limit
@@ -85,21 +94,23 @@ def main() -> int:
         begun = time.monotonic()
         state = "not started: no time left"
         if left >= SHORTEST:
-            state = spawn(section, given.out, min(left, section.seconds), tiny=given.tiny, commit=commit)
+            state = spawn(section, given.out, min(left, section.seconds), mode=mode, commit=commit)
         states[section.name] = {"state": state, "seconds": round(time.monotonic() - begun, 1)}
         print(f"== {section.name}: {state}, {states[section.name]['seconds']} s", flush=True)
         (given.out / "summary.json").write_text(json.dumps(states, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def spawn(section: Section, output: Path, seconds: float, *, tiny: bool, commit: str) -> str:
+def spawn(section: Section, output: Path, seconds: float, *, mode: Mode, commit: str) -> str:
     """Run a section in a process of its own; says how it ended."""
     command = [sys.executable, "-m", "benchmarks.all", "--section", section.name, "--out", str(output)]
-    command += ["--commit", commit, *(["--tiny"] if tiny else [])]
+    command += ["--commit", commit, *([] if mode == "full" else [f"--{mode}"])]
     child = subprocess.Popen(command, cwd=ROOT.parent, start_new_session=True)
     try:
         code = child.wait(seconds)
     except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGUSR1)  # has it write where it is
+        time.sleep(0.5)
         # Its compile workers are in its session; all of them end with it.
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()

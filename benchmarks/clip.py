@@ -64,7 +64,7 @@ def caching(bench: Bench) -> None:
         seen.append((x, sigma, x0))
         return x0
 
-    steps = 12 if bench.on_gpu else bench.size.steps
+    steps = min(12, bench.size.steps)
     with tabulated(model, levels), attention_kernels(bench.device):
         x = draw(exact, grid_of(bench), 0, None, 1.0).to(bench.device)
         exact(x, levels[0].to(bench.device))  # compiles
@@ -179,7 +179,7 @@ def text(bench: Bench) -> None:
         vocab_size=262208 if full else 64,
         hidden_size=3840 if full else 32,
         intermediate_size=15360 if full else 64,
-        num_hidden_layers=48 if full else 2,
+        num_hidden_layers=bench.size.config.layers if full else 2,
         num_attention_heads=16 if full else 2,
         num_key_value_heads=8 if full else 1,
         head_dim=256 if full else 16,

@@ -2,28 +2,32 @@
 
 Times are medians of repeated runs between device events after warm-up. Weights are random with the size that
 trained ones have (a matrix keeps its input's size), because zeros and constants run faster than real data.
-A row that fails says why and the next one runs; the file is written after each row.
+A row that fails says why and the next one runs; the file is written after each row, and DIR/failures.txt
+holds the whole tracebacks.
 
 Legend: B batch (1), T tokens, C channels, L context tokens, D context channels.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import math
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import time
+import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +81,14 @@ def _config(layers: int, heads: int, head_dim: int, channels: int) -> Transforme
 
 # 768x448, 121 frames; the release's own STG block; audio of the same five seconds.
 FULL = Size("768x448x121, 22B", _config(48, 32, 128, 128), 16, 14, 24, 1024, 126, 28, 30, 5)
-TINY = Size("tiny", _config(4, 2, 32, 16), 3, 2, 4, 8, 5, 2, 3, 2)
+# The same widths and tokens in a few blocks and repeats: every kernel runs, in seconds; no figure to quote.
+SMOKE = replace(
+    FULL, name="smoke, 4 blocks", config=replace(FULL.config, layers=4), stg_block=2, steps=4, repeats=1
+)
+TINY = Size("tiny", _config(4, 4, 16, 16), 3, 2, 4, 8, 5, 2, 3, 2)
+Mode = Literal["full", "smoke", "tiny"]
+SIZES: dict[Mode, Size] = {"full": FULL, "smoke": SMOKE, "tiny": TINY}
+FAILED = "failures.txt"
 
 
 # What a row may end with: kernels that the machine lacks, compilers, memory, libraries of another version.
@@ -102,6 +113,7 @@ class Bench:
     size: Size
     output: Path
     commit: str
+    mode: Mode = "full"
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -127,6 +139,8 @@ class Bench:
         except FAILURES as error:
             reason = (str(error).strip().splitlines() or [""])[0][:200]
             self.add(row, failed=f"{type(error).__name__}: {reason}")
+            with (self.output / FAILED).open("a", encoding="utf-8") as file:
+                file.write(f"== {self.name}: {row}\n{traceback.format_exc()}\n")
         gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()
@@ -148,16 +162,34 @@ class Bench:
             "rows": self.rows,
         }
         self.output.mkdir(parents=True, exist_ok=True)
-        path = self.output / f"{self.name}{'-tiny' if self.size is TINY else ''}.json"
+        suffix = "" if self.mode == "full" else f"-{self.mode}"
+        path = self.output / f"{self.name}{suffix}.json"
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return path
 
 
-def open_bench(name: str, output: Path, *, tiny: bool, commit: str | None = None) -> Bench:
-    """A section's bench: on the GPU where there is one, else on the CPU."""
-    device = torch.device("cuda" if torch.cuda.is_available() and not tiny else "cpu")
+@contextmanager
+def reported(section: str, output: Path) -> Iterator[None]:
+    """Inside, a crash writes its traceback to failures.txt; so does SIGUSR1, which then changes nothing."""
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / FAILED).open("a", encoding="utf-8") as file:
+        faulthandler.enable(file)
+        faulthandler.register(signal.SIGUSR1, file)
+        try:
+            yield
+        except BaseException:
+            file.write(f"== {section}, as a whole\n{traceback.format_exc()}\n")
+            raise
+        finally:
+            faulthandler.unregister(signal.SIGUSR1)
+            faulthandler.disable()
+
+
+def open_bench(name: str, output: Path, *, mode: Mode = "full", commit: str | None = None) -> Bench:
+    """A section's bench: on the GPU where there is one, else on the CPU; toy size always on the CPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() and mode != "tiny" else "cpu")
     torch.manual_seed(0)
-    return Bench(name, device, TINY if tiny else FULL, output, commit or current_commit())
+    return Bench(name, device, SIZES[mode], output, commit or current_commit(), mode)
 
 
 def random_transformer(

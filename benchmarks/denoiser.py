@@ -17,13 +17,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.ceilings import rate
 from benchmarks.common import Bench, peak, random_transformer, relative, timed, video_stream
-from benchmarks.peers import SIGMA, guided
+from benchmarks.peers import SIGMA, guided, x0_over_schedule
+from castsheet.ltx.attention8 import attend_fp8, reference_attention, use_fp8_attention
 from castsheet.ltx.bias import Method, TokenBias
 from castsheet.ltx.dit import Output, Transformer
 from castsheet.ltx.fast import attention_kernels, join_projections, prepare, tabulated
+from castsheet.ltx.layers import Kernel
 from castsheet.ltx.streaming import stream_blocks
 from castsheet.sampling.schedule import sigmas
 
@@ -97,6 +101,37 @@ def streamed(bench: Bench) -> None:
                 with tabulated(model, [*sigmas(bench.size.steps).tolist(), SIGMA], offload="cpu"):
                     measure(bench, name, model, video, three, keep)
                 del model
+
+
+def attention_fp8(bench: Bench) -> None:
+    """Self-attention in fp8: alone, then in the fp8 pass, against the exact kernel."""
+    kernel = attend_fp8 if bench.on_gpu else reference_attention
+    with attention_kernels(bench.device):
+        with bench.attempt("attention in fp8"):
+            attention_alone(bench, kernel)
+        with bench.attempt("pass with fp8 attention, fp8"):
+            model = made(bench)
+            video = video_stream(bench, model.config, SIGMA)
+            row = "pass with exact attention, fp8"
+            bench.add(row, **timed(bench, lambda: model(video, keep=bench.size.tokens)))
+            exact = x0_over_schedule(bench, model, None)
+            use_fp8_attention(model, bench.device, kernel)
+            found = timed(bench, lambda: model(video, keep=bench.size.tokens))
+            bench.add("pass with fp8 attention, fp8", **found, over=found["ms"] / bench.ms(row) - 1)
+            x0_over_schedule(bench, model, exact, "x0 error of fp8 attention a pass, median")
+
+
+def attention_alone(bench: Bench, kernel: Kernel) -> None:
+    """One attention of the bucket's size, the quantising of its inputs counted."""
+    config, tokens = bench.size.config, 2 * bench.size.tokens
+    shape = (1, config.heads, tokens, config.head_dim)
+    q, k, v = (torch.randn(shape, device=bench.device).to(bench.dtype) for _ in range(3))
+    work = 4 * tokens * tokens * config.dim / 1e12
+    rate(bench, "attention, exact", work, "TFLOP/s", lambda: F.scaled_dot_product_attention(q, k, v))
+    run = torch.compile(kernel, dynamic=False) if bench.on_gpu else kernel
+    rate(bench, "attention, fp8, with quantising", work, "TFLOP/s", lambda: run(q, k, v))
+    error = relative(run(q, k, v), F.scaled_dot_product_attention(q, k, v))
+    bench.add("error of fp8 attention", error=error)
 
 
 def measure(bench: Bench, name: str, model: Transformer, video: Any, three: Any, keep: int) -> None:

@@ -251,7 +251,9 @@ def ours(
     return x0_over_schedule(bench, model, exact)
 
 
-def x0_over_schedule(bench: Bench, model: Transformer, exact: list[Tensor] | None) -> list[Tensor]:
+def x0_over_schedule(
+    bench: Bench, model: Transformer, exact: list[Tensor] | None, row: str = "fp8 x0 error a pass, median"
+) -> list[Tensor]:
     """x0 = x - sigma v of one pass at several levels; against `exact`, its relative errors as a row."""
     found, errors = [], {}
     for number, sigma in enumerate(levels(bench)):
@@ -263,5 +265,5 @@ def x0_over_schedule(bench: Bench, model: Transformer, exact: list[Tensor] | Non
     if errors:
         values = sorted(errors.values())
         middle = values[len(values) // 2]
-        bench.add("fp8 x0 error a pass, median", error=middle, largest=values[-1], by_sigma=errors)
+        bench.add(row, error=middle, largest=values[-1], by_sigma=errors)
     return found

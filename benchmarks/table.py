@@ -4,7 +4,8 @@
     python benchmarks/table.py README.md            fills <!-- table NAME --> ... <!-- end --> in the file
     python benchmarks/table.py --check README.md    exit code 1 when the file is not what the results say
 
-NAME is a result file's stem, such as `peers`.
+NAME is a result file's stem, such as `video`; or `floor`, which sets the passes' kernels of `kernels` (bf16)
+and `strength` (fp8) against the rates of `ceilings`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ UNITS = {
     "a_step": "ms a step",
     "first_s": "first call, s",
     "times": "x diffusers",
+    "speed_up": "x one process",
     "over": "over",
     "share": "share",
     "peak_gib": "peak GiB",
     "rate": "rate",
     "error": "relative error",
+    "identity": "identity",
 }
 
 
@@ -54,9 +57,9 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return f"{value:,.4g} {row['unit']}"
     if value != value:
         return "not known"  # what it is compared with did not run
-    if key in ("over", "share"):
+    if key in ("over", "share", "identity"):
         return f"{value:{'+' if key == 'over' else ''}.1%}"
-    if key == "times":
+    if key in ("times", "speed_up"):
         return f"{value:.2f}"
     if key == "error":
         return f"{value:.1e}"
@@ -67,12 +70,72 @@ def fill(text: str, results: Path = RESULTS) -> str:
     """The text with every marked table rendered anew; a marker without results keeps what it holds."""
 
     def one(match: re.Match[str]) -> str:
-        path = results / f"{match['name']}.json"
-        if not path.is_file():
-            return match[0]
-        return match[1] + render(json.loads(path.read_text(encoding="utf-8"))) + match[3]
+        table = floor(results) if match["name"] == "floor" else rendered(results, match["name"])
+        return match[0] if table is None else match[1] + table + match[3]
 
     return MARKER.sub(one, text)
+
+
+def rendered(results: Path, name: str) -> str | None:
+    """One result file as a table; None where there is none."""
+    record = _read(results, name)
+    return None if record is None else render(record)
+
+
+# TFLOP of a video-only pass over 5376 target and 5376 reference tokens, by the group of kernels that does it.
+LINEAR, ATTENTION, TEXT = 242.0, 91.0, 8.7
+
+
+def floor(results: Path) -> str | None:
+    """How far each pass's kernels are from what their work takes at the rates of `ceilings`."""
+    rates, traces = _read(results, "ceilings"), {"bf16": "kernels", "fp8": "strength"}
+    if rates is None:
+        return None
+    lines = []
+    for kind, name in traces.items():
+        record = _read(results, name)
+        least = least_ms(rates["rows"], kind)
+        spent = {} if record is None else by_group(record["rows"], kind)
+        if not least or not spent:
+            continue
+        for group, ms in sorted(spent.items(), key=lambda item: -item[1]):
+            at_ceiling = least.get(group, 0.0)
+            lines.append(f"| {kind}: {group} | {at_ceiling:,.0f} | {ms:,.0f} | {ms - at_ceiling:+,.0f} |")
+        total, bottom = sum(spent.values()), sum(least.values())
+        lines.append(
+            f"| {kind}: all | {bottom:,.0f} | {total:,.0f} | {total - bottom:+,.0f} ({total / bottom:.2f}x) |"
+        )
+    if not lines:
+        return None
+    head = ["| | ms at the ceiling | ms | above |", "|---|---:|---:|---:|"]
+    where = f"{rates['device']}, {rates['size']}, commit {rates['commit']}"
+    return "\n".join([*head, *lines, "", where]) + "\n"
+
+
+def least_ms(rows: list[dict[str, Any]], kind: str) -> dict[str, float]:
+    """Milliseconds of a pass's work at the measured rates; empty where a rate is missing."""
+    end = ", product alone" if kind == "fp8" else ""
+    layers = ("q, k and v", "attention out", "feed-forward in", "feed-forward out")
+    names = [f"{kind} {layer}{end}" for layer in layers]
+    products = [row for row in rows if row["row"] in names and "rate" in row]
+    attention = [row["rate"] for row in rows if row["row"].startswith("attention, ") and "rate" in row]
+    if len(products) < len(names) or not attention:
+        return {}
+    # The layers' own mix: all their work over all their time.
+    work = sum(row["rate"] * row["ms"] for row in products)
+    rate = work / sum(row["ms"] for row in products)
+    return {"products": LINEAR / rate * 1e3, "attention": (ATTENTION + TEXT) / max(attention) * 1e3}
+
+
+def by_group(rows: list[dict[str, Any]], kind: str) -> dict[str, float]:
+    """Milliseconds of a profiled pass by group of kernels."""
+    start = f"{kind} pass: "
+    return {row["row"].removeprefix(start): row["ms"] for row in rows if row["row"].startswith(start)}
+
+
+def _read(results: Path, name: str) -> dict[str, Any] | None:
+    path = results / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def main() -> int:

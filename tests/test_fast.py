@@ -104,6 +104,24 @@ def test_joined_fp8_projections_change_nothing() -> None:
     close(join_projections(model)(video, keep=TARGET).video_BTC, before)
 
 
+@torch.no_grad()
+def test_a_joined_bias_enters_the_graph_whole() -> None:
+    """Red: an fp8 block does not compile on a GPU, where torch 2.11 takes no bias sliced in the graph."""
+    torch.compiler.reset()
+    inputs: list[str] = []
+
+    def note(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> torch.fx.GraphModule:
+        inputs.extend(node.name for node in graph.graph.nodes if node.op == "placeholder")
+        return graph
+
+    joint = join_projections(quantise(tiny_transformer())).transformer_blocks[0].attn1.joint
+    x = randn(1, 5, 32, seed=3)
+    got = torch.compile(joint, backend=note, fullgraph=True)(x, queries=False)
+    assert torch.equal(got, joint(x)[..., joint.skip :])
+    assert any(name.endswith("rest_bias_") for name in inputs)
+    assert joint.rest_bias.untyped_storage().data_ptr() == joint.bias.untyped_storage().data_ptr()
+
+
 # --- modulation tables ---
 
 

@@ -198,6 +198,7 @@ def test_run_on_random_weights(
     """Red: the command does not go from a bundle to figures and pictures, or makes finished clips again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     options = argparse.Namespace(
+        attention="auto",
         bundle=bundle,
         count=2,
         modes=("blank",),

@@ -134,6 +134,30 @@ def test_sizes_are_read_from_the_files(bundle):
     assert parts.text > gemma > 0
 
 
+def test_fp32_takes_twice_the_room(bundle):
+    """Red: --dtype fp32 on a GPU is planned at two bytes a number and runs out of memory."""
+    source, settings = Source.open(bundle), Castsheet.load(bundle, device="cpu").settings()
+    narrow, wide = (parts_of(source.checkpoint, source.text_encoder, settings, width) for width in (2, 4))
+    assert wide.weights("plain", 3) == 2 * narrow.weights("plain", 3)
+    assert wide.weights("fp8", 3) == narrow.weights("fp8", 3) + 2 * narrow.rest
+    assert (wide.activations, wide.decode, wide.tiled) == tuple(
+        2 * one for one in (narrow.activations, narrow.decode, narrow.tiled)
+    )
+    assert wide.vae == 2 * narrow.vae
+    assert abs(wide.text - 2 * narrow.text) <= 1
+    assert "fp32, all blocks" in plan(GIB, wide, fp8=True, precision="plain").describe()
+
+
+def test_what_makes_other_numbers_is_named(bundle, tmp_path):
+    """Red: clips kept from a run in bf16 are taken for those of a run in fp8."""
+    source = Source.open(bundle)
+    plain, fp8 = (
+        Models(source, CPU, torch.bfloat16, tmp_path, Placement(CPU, kind)) for kind in ("bf16", "fp8")
+    )
+    assert plain.numerics == "torch.bfloat16"
+    assert fp8.numerics == "torch.bfloat16, fp8 layers"
+
+
 def test_a_limit_needs_a_gpu(bundle):
     """Red: --memory on a machine without a GPU is taken and means nothing."""
     with pytest.raises(SettingsError, match="memory"):

@@ -14,6 +14,7 @@ import torch
 from castsheet import provenance
 from castsheet.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.errors import AdapterError, FamilyError, OutputError, SettingsError, TextEncoderError
+from castsheet.ltx.attention8 import use_fp8_attention
 from castsheet.ltx.audio import AudioVAE, Vocoder
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.dit import Transformer
@@ -204,6 +205,12 @@ class Models:
         self._merged: tuple[Any, ...] = ()
         self.left_out: tuple[str, ...] = ()
 
+    @property
+    def numerics(self) -> str:
+        """What of the precision makes a clip another: the dtype, and what was asked to be in fp8."""
+        fp8 = {"layers": self.placement.dtype, "attention": self.placement.attention}
+        return ", ".join([str(self.dtype), *(f"fp8 {part}" for part, kind in fp8.items() if kind == "fp8")])
+
     def vae(self) -> VideoVAE:
         """The video VAE."""
         if self._vae is None:
@@ -273,6 +280,8 @@ class Models:
                 stacklevel=4,
             )
         join_projections(model)
+        if self.placement.attention == "fp8":
+            use_fp8_attention(model, self.device)
         if form.streams:
             stream_blocks(model, self.device, resident=form.resident, slots=SLOTS)
         return prepare(model)

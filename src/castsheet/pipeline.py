@@ -21,8 +21,9 @@ from torch import Tensor
 
 from castsheet import provenance
 from castsheet.clip import Clip
+from castsheet.decoding import decode, decode_audio
 from castsheet.device import pick_device, pick_dtype
-from castsheet.errors import LintRefused, NumericsError
+from castsheet.errors import LintRefused
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.fast import attention_kernels, tabulated
 from castsheet.models import Models, Source, check_fits
@@ -36,7 +37,6 @@ from castsheet.reference import (
     make_reference,
     read_picture,
     reference_size,
-    to_frames,
     to_pixels,
 )
 from castsheet.sampling import presets
@@ -106,6 +106,7 @@ class Castsheet:
         device: str = "auto",
         dtype: str = "auto",
         memory: str = "auto",
+        attention: str = "auto",
         cache_dir: str | Path | None = None,
     ) -> Castsheet:
         """Open a model.
@@ -118,16 +119,19 @@ class Castsheet:
                 denoiser's large layers. "auto" takes fp8 where bf16 does not fit the GPU.
             memory: GPU memory to stay under: "auto" for what is free, or GiB such as "12". What does not fit
                 takes turns, or is streamed from host memory.
+            attention: "auto" for the fastest exact kernel, or "fp8" (see ltx/attention8.py), approximate.
             cache_dir: where text contexts are kept; by default the user's cache folder.
 
         Raises:
             CheckpointError, AdapterError, TextEncoderError: a file is missing or damaged.
             FamilyError: the files belong to different model families.
-            SettingsError: no such device or precision, or a memory limit without a GPU.
+            SettingsError: no such device, precision or attention, or a memory limit without a GPU.
+            DependencyError: fp8 attention's package is not installed.
         """
         source = Source.open(model, text_encoder, adapters)
         place = pick_device(device)
-        cache, placement = None if cache_dir is None else Path(cache_dir), Placement(place, dtype, memory)
+        cache = None if cache_dir is None else Path(cache_dir)
+        placement = Placement(place, dtype, memory, attention)
         return cls(Models(source, place, pick_dtype(dtype, place), cache, placement))
 
     @torch.no_grad()
@@ -181,7 +185,8 @@ class Castsheet:
             video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
             with stages("decode"):
                 frames = decode(self.models.vae(), video)
-                sound = None if audio is None else self._decode_audio(audio, settings)
+                seconds = settings.frames / settings.fps
+                sound = None if audio is None else decode_audio(self.models.audio(), audio, seconds)
         record = {
             **self._record(settings, inputs, sheet, words),
             "seed": seed if noise is None else None,
@@ -335,14 +340,8 @@ class Castsheet:
             "device": str(self.models.device),
             "memory": None if self.models.placement.plan is None else self.models.placement.plan.describe(),
             "dtype": str(self.models.dtype).removeprefix("torch."),
+            "numerics": self.models.numerics,
         }
-
-    def _decode_audio(self, tokens_BTC: Tensor, settings: Preset) -> tuple[np.ndarray, int]:
-        """Sound of the clip's length: (S,2) fp32 in [-1,1], and samples a second."""
-        vae, vocoder = self.models.audio()
-        wave_CS = finite(vocoder(vae.decode(tokens_BTC))[0].float(), "the sound").clamp(-1, 1)
-        wave_SC = wave_CS.T[: round(settings.frames / settings.fps * vocoder.rate)]
-        return np.ascontiguousarray(wave_SC.cpu().numpy()), vocoder.rate
 
 
 def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings: Preset) -> Prompt:
@@ -387,21 +386,3 @@ def preview(
     if on_step is None:
         return None
     return lambda step, x0_BN: on_step(step, total, clip_latents(denoiser, grid, x0_BN))
-
-
-def decode(vae: Any, latents_BCFHW: Tensor) -> np.ndarray:
-    """Frames (F,H,W,3) uint8.
-
-    Raises:
-        NumericsError: the decoder gave values that are not finite.
-    """
-    return to_frames(finite(vae.decode(latents_BCFHW), "the picture"))
-
-
-def finite(x: Tensor, what: str) -> Tensor:
-    """`x`, or NumericsError where it holds NaN or infinity."""
-    if not torch.isfinite(x).all():
-        raise NumericsError(
-            f"decoding gave {what} values that are not finite", remedy="run with --dtype fp32"
-        )
-    return x

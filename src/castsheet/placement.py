@@ -13,6 +13,7 @@ from torch import nn
 
 from castsheet.errors import SettingsError
 from castsheet.ltx import keys
+from castsheet.ltx.attention8 import check_device
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.memory import Parts, Plan, parse_budget, plan
 from castsheet.ltx.precision import E4M3_NAME, Precision, unit_of
@@ -21,6 +22,7 @@ from castsheet.ltx.vae import diffusers_settings
 from castsheet.sampling.presets import Preset
 
 CPU = torch.device("cpu")
+ATTENTIONS = ("auto", "fp8")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,23 @@ class Placement:
     Args:
         device: where the parts work.
         dtype: what the user asked for: "auto", "fp32", "bf16" or "fp8".
-        memory: "auto" or a number of GiB.
+        memory: "auto" or a number of GiB. attention: "auto", or "fp8" for self-attention in fp8.
 
     Raises:
-        SettingsError: a limit without a GPU that it could be for.
+        SettingsError: a limit, or fp8 attention, without a GPU that it could be for.
+        DependencyError: fp8 attention's package is not installed.
     """
 
-    def __init__(self, device: torch.device, dtype: str = "auto", memory: str = "auto") -> None:
+    def __init__(
+        self, device: torch.device, dtype: str = "auto", memory: str = "auto", attention: str = "auto"
+    ) -> None:
         if device.type != "cuda" and memory != "auto":
             raise SettingsError(f"memory {memory!r} limits a GPU's memory", remedy="leave it out on the CPU")
-        self.device, self.dtype, self.memory = device, dtype, memory
+        if attention not in ATTENTIONS:
+            raise SettingsError(f"attention {attention!r}", remedy=f"choose one of {', '.join(ATTENTIONS)}")
+        if attention == "fp8":
+            check_device(device)
+        self.device, self.dtype, self.memory, self.attention = device, dtype, memory, attention
         self.plan: Plan | None = None
         self._settled: Parts | None = None
 
@@ -68,7 +77,8 @@ class Placement:
         """
         if self.device.type != "cuda":
             return None
-        parts = parts_of(checkpoint, text_encoder, settings)
+        width = 4 if self.dtype == "fp32" else 2
+        parts = parts_of(checkpoint, text_encoder, settings, width)
         if parts != self._settled:
             precision: Literal["auto", "plain", "fp8"] = "auto" if self.dtype == "auto" else "plain"
             if self.dtype == "fp8" or is_fp8(checkpoint):
@@ -134,8 +144,8 @@ def is_fp8(checkpoint: Checkpoint) -> bool:
     )
 
 
-def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Preset) -> Parts:
-    """Sizes of a model's parts as they lie in memory, and of a clip."""
+def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Preset, width: int = 2) -> Parts:
+    """Sizes of a model's parts as they lie in memory, and of a clip; `width` bytes a number outside fp8."""
     vae = diffusers_settings(checkpoint.config.vae)
     cell, stride = vae["spatial_compression_ratio"], vae["temporal_compression_ratio"]
     frame = (settings.width // cell) * (settings.height // cell)
@@ -146,11 +156,15 @@ def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Preset
     return Parts.of(
         config if settings.audio else config.video_only(),
         tokens=tokens,
-        text=sum(file.stat().st_size for file in gemma) + _bytes(checkpoint, "connectors"),
-        vae=_bytes(checkpoint, "vae"),
+        # Text encoders are published in bf16.
+        text=sum(file.stat().st_size for file in gemma) * width // 2
+        + width * _count(checkpoint, "connectors"),
+        vae=width * _count(checkpoint, "vae"),
         pixels=settings.width * settings.height * settings.frames,
+        width=width,
     )
 
 
-def _bytes(checkpoint: Checkpoint, part: Literal["connectors", "vae"]) -> int:
-    return 2 * sum(checkpoint.entries[name].count for name in checkpoint.keys if keys.part_of(name) == part)
+def _count(checkpoint: Checkpoint, part: Literal["connectors", "vae"]) -> int:
+    """Numbers of a part."""
+    return sum(checkpoint.entries[name].count for name in checkpoint.keys if keys.part_of(name) == part)

@@ -94,6 +94,11 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bf16, fp32 or fp8.")] = "auto",
     memory: Annotated[str, typer.Option(help="GPU memory to stay under: auto, or GiB such as 12.")] = "auto",
+    attention: Annotated[str, typer.Option(help="auto, or fp8: approximate, on newer GPUs.")] = "auto",
+    split: Annotated[
+        Literal["auto", "passes", "sequence"],
+        typer.Option(help="What torchrun's processes share: a step's passes, each pass's sequence, or both."),
+    ] = "auto",
     cache_dir: Annotated[Path | None, typer.Option(help="Where encoded prompts are kept.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if a check finds an error.")] = False,
     takes: Annotated[
@@ -132,6 +137,8 @@ def generate(
         device=device,
         dtype=dtype,
         memory=memory,
+        attention=attention,
+        split=split,
         cache_dir=cache_dir,
         force=force,
         takes=takes,

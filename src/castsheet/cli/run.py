@@ -18,7 +18,7 @@ from castsheet.errors import LintRefused, PromptError, SettingsError
 from castsheet.pipeline import Castsheet, read_prompt
 from castsheet.processes import World, world
 from castsheet.progress import progress
-from castsheet.sampling.parallel import SharedPasses
+from castsheet.sampling.parallel import SharedPasses, Split
 from castsheet.sheet.findings import worst
 from castsheet.sheet.manifest import Sheet
 
@@ -40,6 +40,8 @@ class Request:
     device: str = "auto"
     dtype: str = "auto"
     memory: str = "auto"
+    attention: str = "auto"
+    split: Split = "auto"
     cache_dir: Path | None = None
     force: bool = False
     takes: int = 1
@@ -86,7 +88,7 @@ def _run(request: Request, console: Console, where: World) -> dict[str, Path]:
         castsheet = open_model(request)
         grid = castsheet.models.vae().spatial
     if where.size > 1:
-        castsheet.models.run = SharedPasses(where)
+        castsheet.models.run = SharedPasses(where, request.split)
     settings = castsheet.settings(plan.preset, **plan.overrides)
     sheet = sheet_of(source, (settings.width, settings.height), grid)
     words = read_prompt(sheet, plan.action, request.prompt, settings)
@@ -144,6 +146,7 @@ def open_model(request: Request) -> Castsheet:
         device=request.device,
         dtype=request.dtype,
         memory=request.memory,
+        attention=request.attention,
         cache_dir=request.cache_dir,
     )
 

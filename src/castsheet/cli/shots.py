@@ -232,7 +232,7 @@ def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet:
         "castsheet": __version__,
         "model": models.source.record(settings),
         "device": models.device.type,
-        "dtype": str(models.dtype),
+        "dtype": models.numerics,
         "settings": asdict(settings),
         "prompt": words.text,
         "sheet": sheet.sha256,

@@ -78,10 +78,11 @@ class TokenBias:
     def dense(self) -> Tensor:
         """The matrix (Q, T), fp32."""
         tokens = self.weights_T.shape[0]
-        inside_T = torch.arange(tokens, device=self.weights_T.device) < self.clip
+        reference_T = torch.arange(tokens, device=self.weights_T.device) >= self.clip
         queries = tokens if self.queries is None else self.queries
-        apart_QT = inside_T[:queries, None] != inside_T[None, :]
-        return (self.weights_T[:queries, None] + self.weights_T[None, :]) * apart_QT
+        # Within the clip both weights are 0. (Compilers choke on `!=` of conditions, which says the same.)
+        among_QT = reference_T[:queries, None] & reference_T[None, :]
+        return (self.weights_T[:queries, None] + self.weights_T[None, :]).masked_fill(among_QT, 0.0)
 
     def attend(self, q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
         """Attention with the bias: (B,H,Q,D)."""
@@ -96,8 +97,8 @@ class TokenBias:
         return self._by_groups(q_BHQD, k_BHTD, v_BHTD)
 
     def _score(self, score: Tensor, _b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        apart = (q < self.clip) != (k < self.clip)
-        return score + torch.where(apart, self.weights_T[q] + self.weights_T[k], 0.0)
+        among = (q >= self.clip) & (k >= self.clip)
+        return score + torch.where(among, 0.0, self.weights_T[q] + self.weights_T[k])
 
     def _by_groups(self, q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
         """Every pair of query and key is computed once, as in plain attention."""
@@ -119,6 +120,8 @@ def _with_lse(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, T
     """Attention and the natural logarithm of each query's sum of exponentials (B,H,Q) fp32."""
     aten = torch.ops.aten
     if q_BHQD.device.type == "cuda":
+        # Called by itself, the kernel is sure of dense layouts only; beside attention the copies are nothing.
+        q_BHQD, k_BHTD, v_BHTD = (x.contiguous() for x in (q_BHQD, k_BHTD, v_BHTD))
         found = aten._scaled_dot_product_cudnn_attention(q_BHQD, k_BHTD, v_BHTD, None, True)
     else:
         found = aten._scaled_dot_product_flash_attention_for_cpu(q_BHQD, k_BHTD, v_BHTD)

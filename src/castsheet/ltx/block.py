@@ -21,6 +21,7 @@ from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.layers import Attention, FeedForward, add_gated, clip_segments, modulate, rms
 from castsheet.ltx.rope import Rope
+from castsheet.ltx.sequence import Shards
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Conditions:
     segments: tuple[int, ...]
     bias_TT: Tensor | TokenBias | None
     cross: CrossConditions | None = None
+    shards: Shards | None = None
 
 
 def new_table(rows: int, dim: int) -> nn.Parameter:
@@ -119,13 +121,14 @@ class Block(nn.Module):
         perturb: bool,
         keep: int | None,
     ) -> Tensor:
+        over = None if to.shards is None else to.shards.attend
         shift, scale, gate = rows_BSRC[:, :, 0:3].unbind(2)
         h = modulate(rms(x, self.eps), shift, scale, to.segments)
         if keep is None:
-            out = attention(h, h, to.rope, to.rope, to.bias_TT, perturb)
+            out = attention(h, h, to.rope, to.rope, to.bias_TT, perturb, over)
             return add_gated(x, out, gate, to.segments)
-        bias = None if to.bias_TT is None else to.bias_TT[:keep]
-        out = attention(h[:, :keep], h, to.rope.first(keep), to.rope, bias, perturb)
+        bias = None if to.bias_TT is None else to.bias_TT[: to.shards.whole(keep) if to.shards else keep]
+        out = attention(h[:, :keep], h, to.rope.first(keep), to.rope, bias, perturb, over)
         return add_gated(x[:, :keep], out, gate, clip_segments(to.segments, keep))
 
     def _attend_text(
@@ -161,6 +164,7 @@ class Block(nn.Module):
             modulate(x_norm, x_shift2, x_scale2, video.segments),
             audio.cross.rope,
             video.cross.rope,
+            over=None if video.shards is None else video.shards.attend_to,
         )
         x = x + (video_table[4] + video.cross.gate_BSC) * to_video
         return x, a + (audio_table[4] + audio.cross.gate_BSC) * to_audio

@@ -23,6 +23,7 @@ from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.layers import AdaLNSingle, clip_segments, modulate
 from castsheet.ltx.reuse import KeptRows
 from castsheet.ltx.rope import Rope
+from castsheet.ltx.sequence import Shards
 
 AVTimesteps = Literal["own", "cross"]
 
@@ -40,6 +41,7 @@ class Stream:
         sigma_B: sigma of the sample, which modulates text and the gates between the streams.
         cross_rope: temporal tables of the attentions between the streams.
         bias_TT: added to the self-attention's logits: a matrix, or one strength a token.
+        shards: how a longer sequence lies over processes, if these are one's rows of it; see `shard`.
     """
 
     tokens_BTC: Tensor
@@ -50,6 +52,7 @@ class Stream:
     sigma_B: Tensor
     cross_rope: Rope | None = None
     bias_TT: Tensor | TokenBias | None = None
+    shards: Shards | None = None
 
     def __post_init__(self) -> None:
         batch, tokens = self.tokens_BTC.shape[:2]
@@ -62,6 +65,23 @@ class Stream:
             )
         if self.rope.cos_HTD.shape[1] != tokens:
             raise ValueError(f"RoPE tables for {self.rope.cos_HTD.shape[1]} tokens, but {tokens} tokens")
+
+    def shard(self, shards: Shards) -> Stream:
+        """This process's rows of the stream; the bias stays that of the whole sequence.
+
+        Raises:
+            ValueError: the bias is a matrix.
+        """
+        if isinstance(self.bias_TT, Tensor):
+            raise ValueError("a sequence with a matrix of biases cannot be shared out; use a TokenBias")
+        return replace(
+            self,
+            tokens_BTC=shards.take(self.tokens_BTC, 1),
+            rope=shards.take_rope(self.rope),
+            cross_rope=None if self.cross_rope is None else shards.take_rope(self.cross_rope),
+            segments=shards.segments,
+            shards=shards,
+        )
 
 
 @dataclass(frozen=True)
@@ -266,6 +286,7 @@ class Transformer(nn.Module):
             rope=stream.rope,
             segments=stream.segments,
             bias_TT=stream.bias_TT,
+            shards=stream.shards,
         )
 
     def _with_cross(

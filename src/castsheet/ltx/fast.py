@@ -38,6 +38,7 @@ class Joint(nn.Module):
 
     weight: Tensor
     bias: Tensor
+    rest_bias: Tensor
     weight_scale: Tensor | None
 
     def __init__(self, layers: Sequence[nn.Linear | ScaledLinear], skip: int) -> None:
@@ -46,6 +47,8 @@ class Joint(nn.Module):
         self.skip = skip
         self.register_buffer("weight", _rows(layers, "weight"), persistent=False)
         self.register_buffer("bias", _rows(layers, "bias"), persistent=False)
+        # A tensor by itself: torch 2.11 cannot compile an fp8 product whose bias was sliced in the graph.
+        self.register_buffer("rest_bias", self.bias[skip:], persistent=False)
         scaled = isinstance(layers[0], ScaledLinear)
         self.register_buffer(
             "weight_scale", _rows(layers, "weight_scale") if scaled else None, persistent=False
@@ -53,7 +56,7 @@ class Joint(nn.Module):
 
     def forward(self, x: Tensor, queries: bool = True) -> Tensor:
         start = 0 if queries else self.skip
-        weight_OI, bias_O = self.weight[start:], self.bias[start:]
+        weight_OI, bias_O = self.weight[start:], self.bias if queries else self.rest_bias
         if self.weight_scale is None:
             return F.linear(x, weight_OI, bias_O)
         return scaled_linear(x, weight_OI, self.weight_scale[start:], bias_O)

@@ -6,6 +6,8 @@ Legend: B batch, T tokens, L context tokens, C or D channels, S segments, H head
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from castsheet.ltx import rope as rotary
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.rope import Rope
+from castsheet.ltx.sequence import Attend
 
 
 def rms(x_BTC: Tensor, eps: float) -> Tensor:
@@ -51,6 +54,9 @@ def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
     return tuple(end - start for start, end in pairwise(edges) if end > start)
 
 
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]  # (q_BHTD, k_BHLD, v_BHLD) -> out_BHTD
+
+
 class RMSNorm(nn.RMSNorm):
     """RMS norm with weights, in the input's dtype: of mixed dtypes torch has no fused kernel."""
 
@@ -77,6 +83,7 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, query_dim)])
         self.to_gate_logits = nn.Linear(query_dim, heads)
+        self.kernel: Kernel | None = None  # instead of torch's, where no bias is given
         self.joint: nn.Module | None = None  # all projections of one input in one product; see ltx/fast.py
 
     def forward(
@@ -87,7 +94,9 @@ class Attention(nn.Module):
         key_rope: Rope | None = None,
         bias_TL: Tensor | TokenBias | None = None,
         values_only: bool = False,
+        over: Callable[[Tensor, Tensor, Tensor, Attend], Tensor] | None = None,
     ) -> Tensor:
+        """`over` runs the attention itself where rows lie in several processes; see ltx/sequence.py."""
         if values_only:
             v_BTC = self.to_v(context_BLD[:, : x_BTC.shape[1]])
             out_BTHD = v_BTC.unflatten(-1, (self.heads, -1))
@@ -99,7 +108,11 @@ class Attention(nn.Module):
             if rope is not None:
                 q_BHTD = rotary.apply(q_BHTD, rope)
                 k_BHLD = rotary.apply(k_BHLD, key_rope or rope)
-            out_BTHD = _attend(q_BHTD, k_BHLD, v_BHLD, bias_TL).transpose(1, 2)
+            attend: Kernel = partial(_attend, bias_TL=bias_TL)
+            if self.kernel is not None and bias_TL is None:
+                attend = self.kernel
+            qkv = (q_BHTD, k_BHLD, v_BHLD)
+            out_BTHD = (attend(*qkv) if over is None else over(*qkv, attend)).transpose(1, 2)
         gate_BTH = 2.0 * torch.sigmoid(self.to_gate_logits(x_BTC))
         return self.to_out[0]((out_BTHD * gate_BTH[..., None]).flatten(2))
 

@@ -27,7 +27,7 @@ from castsheet.ltx.vae import VideoVAE
 GIB = 2**30
 SLOTS = 2
 _RESERVE = 0.05  # of the free memory: the allocator's gaps, and other programs that wake up
-# Working memory of the official decoder: bytes a pixel of the clip, and of one tile, which is of fixed size.
+# Working memory of the official decoder in bf16: bytes a pixel of the clip, and of one tile of fixed size.
 DECODE_BYTES = 284
 TILED_BYTES = 3 * GIB
 _PASSES = 3  # conditional, unconditional, perturbed: hidden states that are alive between blocks
@@ -42,6 +42,7 @@ class Parts:
         dim: width of the denoiser. tokens: length of the longest sequence, references included.
         text: text encoder with connectors. vae: the video VAE.
         decode: working memory of the VAE without tiling, and `tiled` with it.
+        width: bytes of a number that is not in fp8: 2 for bf16, 4 for fp32.
     """
 
     block: int
@@ -53,10 +54,18 @@ class Parts:
     vae: int = 0
     decode: int = 0
     tiled: int = 0
+    width: int = 2
 
     @classmethod
     def of(
-        cls, config: TransformerConfig, *, tokens: int, text: int = 0, vae: int = 0, pixels: int = 0
+        cls,
+        config: TransformerConfig,
+        *,
+        tokens: int,
+        text: int = 0,
+        vae: int = 0,
+        pixels: int = 0,
+        width: int = 2,
     ) -> Parts:
         """The denoiser's sizes, counted from its config without making it; the others' as they are given.
 
@@ -66,13 +75,14 @@ class Parts:
             model = Transformer(replace(config, layers=1))
         block = sum(one.numel() for one in model.transformer_blocks[0].parameters())
         total = sum(one.numel() for one in model.parameters())
-        decode = pixels * DECODE_BYTES
-        sizes = {"text": text, "vae": vae, "decode": decode, "tiled": min(decode, TILED_BYTES)}
+        decode = pixels * DECODE_BYTES * width // 2
+        tiled = min(decode, TILED_BYTES * width // 2)
+        sizes = {"text": text, "vae": vae, "decode": decode, "tiled": tiled, "width": width}
         return cls(block, config.layers, total - block, config.dim, tokens, **sizes)
 
     def weights(self, precision: Literal["plain", "fp8"], blocks: int) -> int:
         """Bytes of the denoiser with this many blocks on the card."""
-        return 2 * self.rest + blocks * self.block * (2 if precision == "plain" else 1)
+        return self.width * self.rest + blocks * self.block * (self.width if precision == "plain" else 1)
 
     @property
     def activations(self) -> int:
@@ -82,7 +92,7 @@ class Parts:
         (8 widths), the sum and the output; hidden states of every pass; RoPE tables, cosines and sines (1).
         """
         widths = 8 + 3 + _PASSES + 1
-        return self.tokens * self.dim * 2 * widths
+        return self.tokens * self.dim * self.width * widths
 
 
 # LTX-2.3 video only, with Gemma-3-12B, at 768x448x121 with a full-length reference.
@@ -109,6 +119,7 @@ class Plan:
         together: text encoder, VAE and denoiser stay on the card between stages and clips.
         text: where the text encoder works. tiling: whether the VAE decodes in tiles.
         peak: estimated bytes at the fullest stage. budget: what it may be.
+        width: bytes of a number that is not in fp8.
     """
 
     precision: Literal["plain", "fp8"]
@@ -119,6 +130,7 @@ class Plan:
     tiling: bool
     peak: int
     budget: int
+    width: int = 2
 
     @property
     def rank(self) -> tuple[bool, bool, int, bool]:
@@ -132,7 +144,7 @@ class Plan:
 
     def describe(self) -> str:
         """One line for the user."""
-        weights = "fp8" if self.precision == "fp8" else "bf16"
+        weights = "fp8" if self.precision == "fp8" else {2: "bf16", 4: "fp32"}[self.width]
         where = "all blocks on the card"
         if self.streams:
             where = f"{self.layers - self.resident} of {self.layers} blocks streamed from host memory"
@@ -184,7 +196,7 @@ def _plan(
     if together:
         held = denoiser + parts.text + parts.vae
         peak = held + max(parts.activations, parts.decode)
-        return Plan(precision, resident, parts.layers, True, "gpu", False, peak, budget)
+        return Plan(precision, resident, parts.layers, True, "gpu", False, peak, budget, parts.width)
     # Each stage has the card to itself; the text encoder goes to the CPU when even that is not enough.
     # The slots of streamed blocks stay there.
     slots = parts.weights(precision, on_card - resident) - parts.weights(precision, 0)
@@ -193,7 +205,7 @@ def _plan(
     decode = parts.vae + (parts.tiled if tiling else parts.decode)
     encode = parts.text if text == "gpu" else 0
     stages = (denoiser + parts.activations, slots + decode, slots + encode)
-    return Plan(precision, resident, parts.layers, False, text, tiling, max(stages), budget)
+    return Plan(precision, resident, parts.layers, False, text, tiling, max(stages), budget, parts.width)
 
 
 def tile_decoding(vae: VideoVAE, tiling: bool = True) -> None:

@@ -141,7 +141,9 @@ def open_set(count: int, work: Path) -> ValidationSet:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The whole command: scores, table on stdout, JSON and pictures where they are asked for."""
-    castsheet = Castsheet.load(options.bundle, device=options.device, dtype=options.dtype)
+    castsheet = Castsheet.load(
+        options.bundle, device=options.device, dtype=options.dtype, attention=options.attention
+    )
     takes = Takes(castsheet, open_set(options.count, options.work), options.work, dict(options.set))
     results = evaluate(takes, options.modes, options.count)
     report = {
@@ -150,7 +152,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "telling_difference_cie76": score.TELLING,
         "model": castsheet.models.source.record(takes.settings),
         "device": castsheet.models.device.type,
-        "dtype": str(castsheet.models.dtype).removeprefix("torch."),
+        "dtype": castsheet.models.numerics.removeprefix("torch."),
         "settings": json.loads(json.dumps(asdict(takes.settings))),
         "modes": results,
     }
@@ -210,6 +212,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--attention", default="auto")
     options = parser.parse_args()
     finish(lambda: run(options))
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +114,8 @@ class Takes:
     def _bare(self) -> Castsheet:
         models = self.castsheet.models
         source = replace(models.source, adapters=())
-        return Castsheet(Models(source, models.device, models.dtype, models.cache_dir))
+        placement = copy(models.placement)  # one plan a denoiser
+        return Castsheet(Models(source, models.device, models.dtype, models.cache_dir, placement))
 
     @cached_property
     def _renderer(self) -> Renderer:
@@ -133,7 +135,7 @@ class Takes:
     @cached_property
     def _model(self) -> list[object]:
         models = self.castsheet.models
-        return [models.source.record(self.settings), models.device.type, str(models.dtype)]
+        return [models.source.record(self.settings), models.device.type, models.numerics]
 
 
 def noise_seed(index: int) -> int:

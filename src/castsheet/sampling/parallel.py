@@ -1,8 +1,10 @@
-"""A guided step's passes shared out over processes, each with the whole model: two GPUs of one host.
+"""A guided step shared out over processes, each with the whole model: several GPUs of one host.
 
-The conditional pass and the perturbed one stay together, for they share their first blocks; the unconditional
-one goes elsewhere. So two processes take 1.41 passes' time instead of 2.41, and each pass is computed exactly
-as one process computes it. Only velocities travel, a megabyte a step; every process then takes the same step.
+Processes form groups. A pass belongs to one group, whose processes share its sequence (ltx/sequence.py). The
+conditional pass and the perturbed one stay together, for they share their first blocks; the unconditional one
+goes to another group. So of a step's 2.41 passes two groups of one take 1.41 each, and two groups of four
+0.35. Passes on several groups are bitwise those of one process, and nothing travels but velocities; a shared
+sequence gives the same within rounding, and needs a fast link between the GPUs.
 
     torchrun --nproc-per-node 2 -m castsheet.cli generate cast.png --action "..."
 """
@@ -10,64 +12,135 @@ as one process computes it. Only velocities travel, a megabyte a step; every pro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch.distributed as dist
 
-from castsheet.ltx.dit import Output, Pass, Transformer
+from castsheet.errors import SettingsError
+from castsheet.ltx.dit import Output, Pass, Stream, Transformer
+from castsheet.ltx.sequence import Shards
 from castsheet.processes import World
+
+Split = Literal["auto", "passes", "sequence"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class SharedPasses:
-    """Runs a step's passes in all processes of `world`; each gets every output."""
+    """Runs a step's passes in all processes of `world`; each gets every output.
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    Args:
+        split: "passes" makes every process a group, of which those idle that are more than there are passes
+            to part; "sequence" makes one group of all; "auto" makes as many groups as there are passes to
+            part and as divide the processes evenly: that has the least to send.
+    """
+
+    def __init__(self, world: World, split: Split = "auto") -> None:
+        self.world, self.split = world, split
+        self._groups: dict[int, dist.ProcessGroup | None] = {}  # this process's, by their number
 
     def __call__(
-        self, transformer: Transformer, passes: Sequence[Pass], **options: Any
+        self, transformer: Transformer, passes: Sequence[Pass], *, keep: int | None = None, **options: Any
     ) -> tuple[Output, ...]:
-        """What `Transformer.forward_passes` gives; all processes call with the same passes."""
-        owners = share_out(passes, self.world.size)
-        mine = [one for one, owner in zip(passes, owners, strict=True) if owner == self.world.rank]
-        computed = iter(transformer.forward_passes(mine, **options) if mine else ())
-        outputs: list[Output] = []
+        """What `Transformer.forward_passes` gives; all processes call with the same passes.
+
+        Raises:
+            SettingsError: the sequence is too short, or the heads too few, for so many processes.
+        """
+        count = groups(passes, self.world.size, self.split)
+        size = self.world.size // count
+        owners = share_out(passes, count)
+        mine = [one for one, owner in zip(passes, owners, strict=True) if owner == self.world.rank // size]
+        shards = self._shards(transformer, passes[0].video, count) if size > 1 else None
+        own = iter(_run(transformer, mine, shards, keep, options))
+        outputs = []
         for one, owner in zip(passes, owners, strict=True):
-            own = (
-                next(computed) if owner == self.world.rank else _empty(transformer, one, options.get("keep"))
-            )
-            video_BTC, audio_BTC = own.video_BTC.contiguous(), own.audio_BTC
-            dist.broadcast(video_BTC, owner)
-            if audio_BTC is not None:
-                audio_BTC = audio_BTC.contiguous()
-                dist.broadcast(audio_BTC, owner)
-            outputs.append(Output(video_BTC, audio_BTC))
+            output = _empty(transformer, one, keep)
+            if owner == self.world.rank // size:
+                _put(next(own), output, shards)
+            outputs.append(output)
+        # Every value is some process's and zero in the others, so that the sum is exact.
+        for output in outputs:
+            dist.all_reduce(output.video_BTC)
+            if output.audio_BTC is not None:
+                dist.all_reduce(output.audio_BTC)
         return tuple(outputs)
 
+    def _shards(self, transformer: Transformer, video: Stream, count: int) -> Shards:
+        size = self.world.size // count
+        config = transformer.config
+        least = min(*video.segments, config.heads, config.audio_heads if config.audio else config.heads)
+        if size > least:
+            raise SettingsError(
+                f"a sequence over {size} processes: the model's heads, or a segment of tokens, are {least}",
+                remedy="start fewer processes, or choose --split passes",
+            )
+        if count not in self._groups:
+            ranks = [list(range(first, first + size)) for first in range(0, self.world.size, size)]
+            made = [dist.new_group(one) for one in ranks]  # every process makes all of them
+            self._groups[count] = made[self.world.rank // size]
+        return Shards.of(video.segments, self.world.rank % size, size, self._groups[count])
 
-def share_out(passes: Sequence[Pass], processes: int) -> list[int]:
-    """The process of each pass: passes of the same inputs together, the largest groups first."""
-    groups: list[list[int]] = []
+
+def groups(passes: Sequence[Pass], processes: int, split: Split) -> int:
+    """How many groups the processes form; see `SharedPasses`."""
+    if split != "auto":
+        return processes if split == "passes" else 1
+    apart = len(set(share_out(passes, processes)))
+    return max(count for count in range(1, apart + 1) if processes % count == 0)
+
+
+def share_out(passes: Sequence[Pass], groups: int) -> list[int]:
+    """The group of each pass: passes of the same inputs together, the largest sets first."""
+    alike: list[list[int]] = []
     for number, one in enumerate(passes):
-        twin = next((group for group in groups if passes[group[0]].same_inputs(one)), None)
+        twin = next((some for some in alike if passes[some[0]].same_inputs(one)), None)
         if twin is None:
-            groups.append([number])
+            alike.append([number])
         else:
             twin.append(number)
-    load, owners = [0] * processes, [0] * len(passes)
-    for group in sorted(groups, key=len, reverse=True):
-        process = load.index(min(load))
-        load[process] += len(group)
-        for number in group:
-            owners[number] = process
+    load, owners = [0] * groups, [0] * len(passes)
+    for some in sorted(alike, key=len, reverse=True):
+        group = load.index(min(load))
+        load[group] += len(some)
+        for number in some:
+            owners[number] = group
     return owners
 
 
+def _run(
+    transformer: Transformer,
+    passes: Sequence[Pass],
+    shards: Shards | None,
+    keep: int | None,
+    options: dict[str, Any],
+) -> tuple[Output, ...]:
+    """This process's part of these passes."""
+    if not passes:
+        return ()
+    if shards is None:
+        return transformer.forward_passes(passes, keep=keep, **options)
+    # Passes that share a stream go on sharing it: that is how shared blocks are recognised.
+    streams = {id(one.video): one.video.shard(shards) for one in passes}
+    parts = [replace(one, video=streams[id(one.video)]) for one in passes]
+    return transformer.forward_passes(parts, keep=None if keep is None else shards.here(keep), **options)
+
+
+def _put(part: Output, whole: Output, shards: Shards | None) -> None:
+    """Write what this process computed to its place."""
+    if shards is None:
+        whole.video_BTC.copy_(part.video_BTC)
+    else:
+        shards.put(part.video_BTC, whole.video_BTC, 1)
+    if whole.audio_BTC is not None and part.audio_BTC is not None and (shards is None or shards.rank == 0):
+        whole.audio_BTC.copy_(part.audio_BTC)
+
+
 def _empty(transformer: Transformer, one: Pass, keep: int | None) -> Output:
-    """Room for a pass that another process computes."""
+    """Zeros for a pass's outputs."""
     config, like = transformer.config, transformer.patchify_proj.weight
     batch, tokens = one.video.tokens_BTC.shape[:2]
-    video_BTC = like.new_empty(batch, keep or tokens, config.out_channels)
+    video_BTC = like.new_zeros(batch, keep or tokens, config.out_channels)
     if one.audio is None:
         return Output(video_BTC)
-    return Output(video_BTC, like.new_empty(batch, one.audio.tokens_BTC.shape[1], config.audio_out_channels))
+    return Output(video_BTC, like.new_zeros(batch, one.audio.tokens_BTC.shape[1], config.audio_out_channels))

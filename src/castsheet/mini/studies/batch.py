@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from castsheet.decoding import finite
 from castsheet.errors import SettingsError
 from castsheet.models import check_fits
-from castsheet.pipeline import Castsheet, finite, make_guide, make_levels
+from castsheet.pipeline import Castsheet, make_guide, make_levels
 from castsheet.reference import Grid, Reference, make_reference, reference_size, to_frames, to_pixels
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, video_track
 from castsheet.sampling.presets import Preset

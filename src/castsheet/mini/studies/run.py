@@ -162,7 +162,7 @@ class Runner:
     def _model(self) -> list[object]:
         models = self.castsheet.models
         record = models.source.record(self.castsheet.settings())
-        return [record, models.device.type, str(models.dtype)]
+        return [record, models.device.type, models.numerics]
 
 
 @dataclass(frozen=True)
