@@ -63,10 +63,10 @@ class Recipe:
         self.begun = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
         self.start: Path | None = None
-        if arguments.start is not None:
+        if arguments.bundle is not None:
             self.start = self.out / "start"
             if where.main and not self.start.exists():
-                unpack(arguments.start, self.start)
+                unpack(arguments.bundle, self.start)
                 if arguments.keep_codec:
                     shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
                 shutil.copytree(self.start / "tokenizer", self.out / "tokenizer", dirs_exist_ok=True)
@@ -334,11 +334,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--bundle", dest="start",
+        "--bundle",
         type=Path,
         help="a bundle: its codec, base and looped adapter are trained further",
     )
-    parser.add_argument("--keep-codec", action="store_true", help="leave the codec of --start as it is")
+    parser.add_argument("--keep-codec", action="store_true", help="leave the bundle's codec as it is")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--identities", type=int, default=8000)
