@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from castsheet.train.objective import sample_sigmas
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one geometry, on the CPU.
+    """Samples of one geometry.
 
     Attributes:
         slots, names: places in the global batch, and whose samples they are.
@@ -47,6 +48,19 @@ class Batch:
     given_B: Tensor
     blank_B: Tensor
     mask_BT: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, without waiting for it where the memory is pinned."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU can read by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return Batch(**values | changed)
 
 
 @dataclass(frozen=True)

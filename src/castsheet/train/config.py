@@ -75,16 +75,23 @@ class ObjectiveConfig(_Part):
 
 
 class BaseConfig(_Part):
-    """How the frozen model is held and run.
+    """How the frozen model is held and run; of these only `weights` changes numbers.
 
-    `recompute`: how many blocks are recomputed in the backward pass instead of stored; "auto" as few as
-    `activation_gib` allows.
+    Attributes:
+        weights: fp8 holds the large matrices with a scale a row, and multiplies so where the card can.
+        recompute: what the backward pass computes again instead of storing it: "all" blocks from their
+            inputs, all but their "attention", "none", the first N blocks, or "auto", as little as
+            `activation_gib` of memory allows.
+        offload: blocks' inputs wait for the backward pass in the host's memory.
+        compile: compile the blocks; on a GPU when left out.
+        shard: share the base out over the processes' cards.
     """
 
     weights: Literal["bf16", "fp8", "fp32"] = "bf16"
-    recompute: Annotated[int, Field(ge=0)] | Literal["all", "none", "auto"] = "all"
+    recompute: Annotated[int, Field(ge=0)] | Literal["all", "attention", "none", "auto"] = "auto"
     activation_gib: Positive = 8.0
-    compile: bool = False
+    offload: bool = False
+    compile: bool | None = None
     shard: bool = False
 
 
@@ -146,6 +153,10 @@ class Config(_Part):
             raise ValueError("optimiser.rate: each `until` must lie after the one before")
         return self
 
+    def global_batch(self, processes: int) -> int:
+        """Samples a step."""
+        return self.batch * self.accumulation * processes
+
     @property
     def fingerprint(self) -> str:
         """Hash of what the loss curve depends on; watching, saving and the number of steps may change."""
@@ -161,7 +172,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 2_000,
         "adapter": {"rank": 32, "alpha": 32.0},
         "optimiser": {"rate": [{"until": 2_000, "start": 2e-4, "end": 2e-5}]},
-        "base": {"weights": "fp8", "compile": True},
+        "base": {"weights": "fp8"},
     },
 }
 
