@@ -1,23 +1,24 @@
-"""A training step of the reference-sheet adapter at full size: Castsheet's own step, and a plain peer loop.
+"""A training step of the reference-sheet adapter at full size: Castsheet's own, and a plain peer loop.
 
-    python -m benchmarks.training --out DIR                   one GPU, all rows; some 8 minutes on an H100
-    python -m benchmarks.training --out DIR --only fp8        this row
-    python -m benchmarks.training --out DIR --smoke           full width, 4 blocks, 2 steps: does it run at all
-    python -m benchmarks.training --out DIR --tiny            toy size, on a CPU
+    python -m benchmarks.training --out DIR              one GPU, all rows; 8 minutes on an H100
+    python -m benchmarks.training --out DIR --only fp8   this row
+    python -m benchmarks.training --out DIR --smoke      full width, 4 blocks, 2 steps: does it run at all
+    python -m benchmarks.training --out DIR --tiny       toy size, on a CPU
     torchrun --nproc-per-node N -m benchmarks.training --out DIR --parallel [--curves]
 
 What is timed is `Learner.step`, which `castsheet train` calls, on a batch in host memory: copy, forward and
 backward pass, sum of gradients, norm, AdamW. Weights are random and made on the device; every step has other
 noise. Peaks are of torch's allocator and include everything that lives between steps. The peer is diffusers'
-transformer with PEFT's LoRA of the same rank and layers, its own gradient checkpointing, autocast to bf16 with
-fp32 adapters as in diffusers' training scripts, and AdamW, in the same process after ours is let go.
+transformer with PEFT's LoRA of the same rank and layers, its own gradient checkpointing, autocast to bf16
+with fp32 adapters as in diffusers' training scripts, and AdamW, in the same process before ours is made.
 
-Work of a step (T = 5376 + 5376 tokens): 3 x 242 TFLOP in linear layers with the recomputed forward pass, 91 in
-attention forward and 228 backward, 5 % for the adapters. Expected on an H100, s: fp8 1.8, with all stored 1.5,
-24 GiB 2.1, bf16 2.4, still 0.8; the peer 3 to 4.
+Work of a step (T = 5376 + 5376 tokens): 3 x 242 TFLOP in linear layers with the recomputed forward pass, 91
+in attention forward and 228 backward, 5 % for the adapters. Expected on an H100, s: fp8 1.8, with all stored
+1.5, under 24 GiB 2.1, bf16 2.4, still reference 0.8; the peer 3 to 4.
 
 `--parallel` is weak scaling: every process makes the same step on its own card. Communication is measured as
-what a step costs more with the sum of gradients than without, and as the sum alone.
+what a step costs more with the sum of gradients than without, and as the sum alone. A failed row leaves its
+traceback in DIR.
 """
 
 from __future__ import annotations
@@ -137,8 +138,13 @@ class Training(Bench):
                 raise
         torch._dynamo.reset()
 
+    def add(self, row: str, **values: Any) -> None:
+        """As `Bench.add`, in one process of several; in others a failure only."""
+        if self.where.main or "failed" in values:
+            super().add(row, **values)
+
     def write(self) -> Path:
-        """Write the results so far, in one process of several."""
+        """As `Bench.write`, in one process of several."""
         return super().write() if self.where.main else self.output
 
 
@@ -163,7 +169,7 @@ def ours(bench: Training, mode: str, steps: int, where: World) -> None:
     with peak(bench.device) as memory:
         found = timed_steps(bench, learner, steps)
     times = bench.ms(step_row(PEER)) / found["ms"]
-    kept = {keep: learner.keeps.count(keep) for keep in dict.fromkeys(learner.keeps)}
+    kept = {str(keep): learner.keeps.count(keep) for keep in dict.fromkeys(learner.keeps)}
     optimiser = config.optimiser.name
     row = step_row(mode)
     bench.add(row, **found, times=times, **memory, kept=kept, optimiser=optimiser)
