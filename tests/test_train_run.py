@@ -233,13 +233,23 @@ def test_samples_that_would_not_show_the_training_are_refused(model, data, tmp_p
 
 
 def test_recomputing_blocks_changes_no_number(model, data, tmp_path):
-    """Red: selective checkpointing alters the training, or "auto" does not run."""
+    """Red: selective checkpointing or offloading alters the training, or "auto" does not run."""
     curves = []
-    for choice in ("all", "none", 1, "auto"):
-        config = tiny.config(model, data, tmp_path / str(choice), steps=3, base={"recompute": choice})
+    for number, base in enumerate(
+        (
+            {"recompute": "all"},
+            {"recompute": "none"},
+            {"recompute": 1},
+            {"recompute": "attention"},
+            {"recompute": "auto"},
+            {"recompute": "all", "offload": True},
+            {"recompute": "attention", "offload": True},
+        )
+    ):
+        config = tiny.config(model, data, tmp_path / str(number), steps=3, base=base)
         train(config)
         curves.append(tiny.losses(config.output))
-    assert curves.count(curves[0]) == 4
+    assert curves.count(curves[0]) == len(curves)
 
 
 def test_the_base_in_eight_bits_trains_alike(model, data, tmp_path):
