@@ -188,11 +188,12 @@ def made(bench: Bench, config: Config, where: World) -> Learner:
     return Learner(base, config, where, tables(bench, model, dtype), {}, first)
 
 
-def tables(bench: Bench, config: TransformerConfig, dtype: torch.dtype) -> Callable[[Geometry, int], Rope]:
+def tables(bench: Bench, config: TransformerConfig, dtype: torch.dtype) -> Callable[[Batch], Rope]:
     """Rotary tables of [clip | reference], made once a length."""
     size, kept = bench.size, dict[int, Rope]()
 
-    def of(_: Geometry, reference: int) -> Rope:
+    def of(batch: Batch) -> Rope:
+        reference = batch.reference_BRC.shape[1]
         if reference not in kept:
             clip = video_bounds(size.frames, size.rows, size.columns, 24.0)
             frames = reference // (size.rows * size.columns)

@@ -10,7 +10,8 @@ Legend: B batch, T tokens, G slots of the global batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,7 @@ class Outcome:
 class Learner:
     """Attributes:
     parameters: all that is trained, one flat tensor a block.
+    averages: the running means of these, in their order; empty where none are kept.
     keeps: what each block keeps for the backward pass.
     """
 
@@ -60,7 +62,7 @@ class Learner:
         transformer: Transformer,
         config: Config,
         where: World,
-        rope: Callable[[Geometry, int], Rope],
+        rope: Callable[[Batch], Rope],
         blank: Mapping[Geometry, Tensor],
         first: Callable[[], Batch],
     ) -> None:
@@ -68,7 +70,7 @@ class Learner:
 
         Args:
             transformer: the base in its final form, on the device; in host memory if it is to be shared out.
-            rope: rotary tables of a geometry with so many reference tokens.
+            rope: rotary tables of a batch's tokens.
             blank: the tokens of a black sheet, where sheets are left out.
             first: a batch like all others, to measure what a block keeps.
 
@@ -81,7 +83,14 @@ class Learner:
         self.global_batch = config.global_batch(where.size)
         adapter, base = config.adapter, config.base
         source = generator(config.seed, "adapter")
-        attach(transformer, adapter.rank, adapter.alpha, adapter.targets, generator=source)
+        attach(
+            transformer,
+            adapter.rank,
+            adapter.alpha,
+            adapter.targets,
+            generator=source,
+            joined=adapter.joined,
+        )
         if adapter.start is not None:
             load_attached(transformer, LoRA.open(adapter.start))
         buckets = [
@@ -91,17 +100,19 @@ class Learner:
         ]
         self.parameters = [bucket.whole for bucket in buckets]
         same_start(self.parameters, where.size)
+        self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
         self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
         self.gradients = GradientSum(buckets, where.size)
         if base.shard and where.size > 1:
             shard(transformer, [part for bucket in buckets for part in bucket.parts], where)
         self.keeps = self._prepare(first)
 
-    def step(self, batches: Sequence[Batch], rate: float, *, stop: bool = False) -> Outcome:
+    def step(self, batches: Sequence[Batch], rate: float, *, number: int = 0, stop: bool = False) -> Outcome:
         """One optimiser step on this process's share of the global batch.
 
         Args:
-            batches: one an accumulation. rate: learning rate. stop: this process was asked to stop.
+            batches: one an accumulation. rate: learning rate. number: of the step, from 0.
+            stop: this process was asked to stop.
 
         Raises:
             NotFiniteError: a loss or the gradient is not finite; parameters and optimiser are as before.
@@ -129,7 +140,30 @@ class Learner:
         set_rate(self.optimiser, rate)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=False)
+        self._average(number)
         return Outcome(losses_G[:-1], sigmas_G, norm, bool(losses_G[-1] > 0))
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        if self.averages:
+            # The first steps are soon forgotten, or the mean would lag behind all along.
+            keep = min(self.config.optimiser.average, (1 + number) / (10 + number))
+            torch._foreach_lerp_(self.averages, [one.detach() for one in self.parameters], 1 - keep)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the adapter is its running mean, where one is kept: to write it, or to look at it."""
+        trained = [one.detach().clone() for one in self.parameters if self.averages]
+        self._put(self.averages)
+        try:
+            yield
+        finally:
+            self._put(trained)
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=False):
+            parameter.copy_(value)
 
     def losses(self, batch: Batch) -> Tensor:
         """Loss of every sample (B,) fp32."""
@@ -137,7 +171,7 @@ class Learner:
         batch = batch.to(device)
         reference_BRC = batch.reference_BRC
         if objective.reference_dropout:
-            blank_RC = self.blank[batch.geometry].expand_as(reference_BRC[0])
+            blank_RC = self.blank[batch.geometry][: reference_BRC.shape[1]]  # its frames are all alike
             reference_BRC = torch.where(batch.blank_B[:, None, None], blank_RC, reference_BRC)
         geometry = batch.geometry
         with attention_kernels(device):
@@ -145,7 +179,7 @@ class Learner:
                 self.transformer,
                 batch.target_BTC,
                 batch.context_BLD,
-                self.rope(geometry, batch.reference_BRC.shape[1]),
+                self.rope(batch),
                 batch.sigma_B,
                 batch.noise_BTC,
                 reference_BRC=reference_BRC.to(batch.target_BTC.dtype),

@@ -37,7 +37,7 @@ from castsheet.train.base import DTYPES
 from castsheet.train.batches import Batch, Sampler, feed, generator, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
-from castsheet.train.dataset import Dataset, Geometry
+from castsheet.train.dataset import Data, Geometry, require_one_geometry, require_stills
 from castsheet.train.distributed import terminated
 from castsheet.train.learner import Learner, NotFiniteError
 from castsheet.train.log import Log
@@ -112,7 +112,7 @@ class Trainer:
                     raise SystemExit(128 + signal.SIGTERM)
         path = config.output / ADAPTER
         if main:
-            write(path, attached_state(self.learner.transformer, torch.bfloat16), self._metadata())
+            write(path, self._adapter(), self._metadata())
             write_page(config.output, config.output.name, config.steps)
             if self.log is not None:
                 self.log.close()
@@ -126,7 +126,7 @@ class Trainer:
         start = time.perf_counter()
         rate = rate_at(self.step, self.config.optimiser.rate)
         try:
-            seen = self.learner.step(batches, rate, stop=self.stop())
+            seen = self.learner.step(batches, rate, number=self.step, stop=self.stop())
         except NotFiniteError as error:
             self._stop_numerics(error)
         self.step += 1
@@ -173,17 +173,19 @@ class Trainer:
     def _watch(self) -> None:
         watch, main = self.config.watch, self.where.main
         if self.held_out is not None and _due(self.step, watch.held_out_every):
-            loss = self._held_out_loss(self.held_out)
+            with self.learner.averaged():
+                loss = self._held_out_loss(self.held_out)
             if self.log is not None:
                 self.log("held_out", self.step, loss=loss)
                 self._say(f"step {self.step:,}  held-out loss {loss:.4f}")
         if self.gallery is not None and _due(self.step, watch.sample_every):
-            self.gallery.draw(self.learner.transformer, self.config.output, self.step, write=main)
+            with self.learner.averaged():
+                self.gallery.draw(self.learner.transformer, self.config.output, self.step, write=main)
         if main and _due(self.step, watch.page_every):
             write_page(self.config.output, self.config.output.name, self.config.steps)
 
     @torch.no_grad()
-    def _held_out_loss(self, data: Dataset) -> float:
+    def _held_out_loss(self, data: Data) -> float:
         """Mean loss of unseen samples; their noise is the same every time, so that curves are smooth."""
         losses_N = torch.zeros(len(data), dtype=torch.float64)
         rounds = math.ceil(len(data) / self.where.size)
@@ -200,14 +202,19 @@ class Trainer:
             folder = checkpoint.save(
                 self.config.output,
                 self._state(),
-                self.learner.transformer,
-                self.learner.parameters,
+                self._adapter(),
+                [*self.learner.parameters, *self.learner.averages],
                 self.learner.optimiser,
                 self._metadata(),
                 keep=self.config.keep,
             )
             self._say(f"saved {folder}")
         self.where.wait()
+
+    def _adapter(self) -> dict[str, Tensor]:
+        """What a file holds of the adapter as it is now."""
+        with self.learner.averaged():
+            return attached_state(self.learner.transformer, torch.bfloat16)
 
     def _metadata(self) -> dict[str, str]:
         """What the adapter file says about itself."""
@@ -220,6 +227,7 @@ class Trainer:
             "alpha": config.adapter.alpha,
             "seed": config.seed,
             "rate": [ramp.model_dump() for ramp in config.optimiser.rate],
+            "objective": objective.model_dump(exclude_defaults=True),
             "first_frame_probability": objective.first_frame_probability,
         }
         augment = self.data.augment | (
@@ -235,7 +243,7 @@ class Trainer:
 
     # --- set-up
 
-    def _open_data(self, folder: Path) -> Dataset:
+    def _open_data(self, folder: Path) -> Data:
         config = self.source.checkpoint.config.transformer
         data = open_data(
             folder,
@@ -247,9 +255,9 @@ class Trainer:
             where=self.where,
         )
         if self.config.batch > 1:
-            data.require_one_geometry()
+            require_one_geometry(data)
         if self.config.objective.reference == "still":
-            data.require_stills()
+            require_stills(data)
         return data
 
     def _gallery(self) -> Gallery | None:
@@ -276,7 +284,12 @@ class Trainer:
         folder = checkpoint.latest(self.config.output)
         if folder is None:
             return 0
-        step = checkpoint.load(folder, self._state(0), self.learner.parameters, self.learner.optimiser)
+        step = checkpoint.load(
+            folder,
+            self._state(0),
+            [*self.learner.parameters, *self.learner.averages],
+            self.learner.optimiser,
+        )
         self._say(f"going on from {folder}")
         return step
 
