@@ -43,7 +43,8 @@ from castsheet.train.packed import write_packed
 from castsheet.train.trainer import ADAPTER
 
 FOLDER = "train"
-CAPTIONS, SILENT = 180, 20  # contexts an action: wordings of it, and prompts that say nothing of it
+CAPTIONS = 200  # contexts an action
+SILENT = 10  # one in so many says nothing of the action
 
 # What each adapter does otherwise than `preset: mini`, in the order of training. Few of the reference's
 # frames are a cheap sample of the whole, and excerpts of many clips one of whole clips.
@@ -68,11 +69,19 @@ PHASES: dict[str, dict[str, Any]] = {
 }
 
 
-def pack(recipe: Path, latents: Sequence[Latents], models: Models, weights_AN: Tensor | None = None) -> Path:
+def pack(
+    recipe: Path,
+    latents: Sequence[Latents],
+    models: Models,
+    weights_AN: Tensor | None = None,
+    *,
+    each: int = CAPTIONS,
+) -> Path:
     """Write all of it; returns the folder.
 
     Args:
         latents: of every process that encoded. weights_AN: of the tokens of each action in the loss.
+        each: contexts an action.
 
     Raises:
         CheckpointError: the recipe is not done with codec and base.
@@ -82,8 +91,7 @@ def pack(recipe: Path, latents: Sequence[Latents], models: Models, weights_AN: T
     out.mkdir(exist_ok=True)
     write_base(recipe, out)
     actions_S = torch.cat([one.actions for one in latents]).cpu().long()
-    contexts_AELD = contexts(models)
-    each = contexts_AELD.shape[1]
+    contexts_AELD = contexts(models, each)
     write_packed(
         out,
         cells(torch.cat([one.clips.cpu() for one in latents])),
@@ -114,18 +122,19 @@ def cells(tokens_SNC: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def contexts(models: Models, *, captions: int = CAPTIONS, silent: int = SILENT, seed: int = 11) -> Tensor:
-    """Contexts (A,E,L,D) bf16 on the CPU: of each action so many captions, then so many that say nothing."""
+def contexts(models: Models, each: int, *, seed: int = 11) -> Tensor:
+    """Contexts (A,E,L,D) bf16 on the CPU: wordings of each action, and prompts that say nothing of it."""
     random = np.random.default_rng(seed)
     device = next(models.transformer.parameters()).device
     made = []
     for action in ACTIONS:
-        texts = [caption(action, random) for _ in range(captions)]
+        silent = each // SILENT
+        texts = [caption(action, random) for _ in range(each - silent)]
         texts += [NEGATIVE if number % 2 else "" for number in range(silent)]
         for start in range(0, len(texts), 64):
             ids, mask = models.gemma.batch(texts[start : start + 64])
             made.append(models.contexts(ids.to(device), mask.to(device)).bfloat16().cpu())
-    return torch.cat(made).unflatten(0, (len(ACTIONS), captions + silent))
+    return torch.cat(made).unflatten(0, (len(ACTIONS), each))
 
 
 def collect(recipe: Path) -> None:
