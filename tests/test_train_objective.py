@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ltx_tiny as tiny
-import pytest
 import torch
 
 from castsheet.ltx.rope import video_bounds, video_tables
@@ -45,5 +44,4 @@ def test_a_mask_weighs_tokens():
     share = 6 / tiny.TARGET
     joined = share * losses(mask_BN=right) + (1 - share) * losses(mask_BN=left)
     torch.testing.assert_close(joined, losses())
-    with pytest.raises(ValueError, match="no token"):
-        losses(mask_BN=0 * mask)
+    assert losses(mask_BN=0 * mask).isnan().all()  # the trainer stops there, and names the sample

@@ -74,40 +74,45 @@ class Muon(torch.optim.Optimizer):
         """Update all parameters; matrices of one shape go through the iteration together."""
         del closure
         for group in self.param_groups:
-            shapes: dict[tuple[int, int], list[nn.Parameter]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if group["matrices"]:
-                    matrix = parameter.flatten(1)
-                    shapes.setdefault((matrix.shape[0], matrix.shape[1]), []).append(parameter)
-                else:
-                    self._adam(parameter, group)
-            for (rows, columns), members in shapes.items():
-                self._matrices(members, rows, columns, group)
+            members = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not members:
+                continue
+            if not group["matrices"]:
+                self._adam(members, group)
+                continue
+            shapes: dict[tuple[int, int], list[Tensor]] = {}
+            for parameter in members:
+                matrix = parameter.flatten(1)
+                shapes.setdefault((matrix.shape[0], matrix.shape[1]), []).append(parameter)
+            self._momentum(members, group)
+            for (rows, columns), alike in shapes.items():
+                self._matrices(alike, rows, columns, group)
 
-    def _matrices(self, members: list[nn.Parameter], rows: int, columns: int, group: dict[str, Any]) -> None:
-        directions = []
-        for parameter in members:
-            gradient = parameter.grad
-            assert gradient is not None
-            buffer = self.state[parameter].setdefault("momentum", torch.zeros_like(gradient))
-            buffer.lerp_(gradient, 1 - group["momentum"])
-            directions.append(gradient.lerp(buffer, group["momentum"]).flatten(1))
-        updates = orthogonalise(torch.stack(directions))
+    def _momentum(self, members: list[Tensor], group: dict[str, Any]) -> None:
+        """Leaves each update's direction in the gradient."""
+        gradients = _gradients(members)
+        buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in members]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        torch._foreach_lerp_(gradients, buffers, group["momentum"])
+        torch._foreach_mul_(members, 1 - group["lr"] * group["decay"])
+
+    def _matrices(self, members: list[Tensor], rows: int, columns: int, group: dict[str, Any]) -> None:
+        updates = orthogonalise(torch.stack([one.flatten(1) for one in _gradients(members)]))
         size = 0.2 * max(rows, columns) ** 0.5
-        for parameter, update in zip(members, updates, strict=True):
-            parameter.mul_(1 - group["lr"] * group["decay"])
-            parameter.add_(update.view_as(parameter), alpha=-group["lr"] * size)
+        shaped = [update.view_as(p) for p, update in zip(members, updates, strict=True)]
+        torch._foreach_add_(members, shaped, alpha=-group["lr"] * size)
 
-    def _adam(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient, state, (first, second) = parameter.grad, self.state[parameter], group["betas"]
-        assert gradient is not None
-        if not state:
-            state.update(count=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
-        state["count"] += 1
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].lerp_(gradient.square(), 1 - second)
-        mean = state["mean"] / (1 - first ** state["count"])
-        root = (state["square"] / (1 - second ** state["count"])).sqrt() + 1e-8
-        parameter.add_(mean / root, alpha=-group["lr"])
+    def _adam(self, members: list[Tensor], group: dict[str, Any]) -> None:
+        gradients, (first, second) = _gradients(members), group["betas"]
+        group["count"] = count = group.get("count", 0) + 1
+        means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in members]
+        squares = [self.state[p].setdefault("square", torch.zeros_like(p)) for p in members]
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - second**count))
+        torch._foreach_add_(roots, 1e-8)
+        torch._foreach_addcdiv_(members, means, roots, -group["lr"] / (1 - first**count))
+
+
+def _gradients(members: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in members if parameter.grad is not None]

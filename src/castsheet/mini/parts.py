@@ -37,7 +37,7 @@ def region_map(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pi
         frames_FHWC: the same frames as pictures. place_HWC: the place without anybody, drawn the same way.
     """
     numbers = np.full(256, NONE, np.uint8)
-    for part, region in _wearing(look).items():
+    for part, region in wearing(look).items():
         numbers[part] = REGIONS.index(region)
     regions = numbers[parts_FHW]
     height = parts_FHW.shape[1]
@@ -49,7 +49,8 @@ def region_map(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pi
     return regions
 
 
-def _wearing(look: Look) -> dict[Part, str]:
+def wearing(look: Look) -> dict[Part, str]:
+    """Which region each part of a look belongs to; eyes and shadows belong to none."""
     return {
         Part.HAIR: "hair",
         Part.SKIN: "skin",

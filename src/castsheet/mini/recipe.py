@@ -29,10 +29,12 @@ from castsheet.mini import corpus as corpora
 from castsheet.mini.architecture import LATENT_CHANNELS, config
 from castsheet.mini.captions import NEGATIVE, caption, train_tokenizer
 from castsheet.mini.corpus import Corpus
+from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents, encode
 from castsheet.mini.optimise import Budget
 from castsheet.mini.train_codec import train_codec
 from castsheet.mini.train_flow import (
+    EXCERPT,
     LATENT,
     TOKENS,
     Models,
@@ -45,6 +47,7 @@ from castsheet.mini.train_flow import (
 from castsheet.mini.unpack import unpack
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.motion import ACTIONS
+from castsheet.mini.world.render import Renderer
 from castsheet.processes import World, world
 from castsheet.sampling.schedule import sigmas
 
@@ -64,7 +67,8 @@ class Recipe:
             self.start = self.out / "start"
             if where.main and not self.start.exists():
                 unpack(arguments.start, self.start)
-                shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
+                if arguments.keep_codec:
+                    shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
                 shutil.copytree(self.start / "tokenizer", self.out / "tokenizer", dirs_exist_ok=True)
             where.wait()
 
@@ -91,21 +95,22 @@ class Recipe:
                 device=self.device,
                 processes=options.processes,
             )
-            training.wait_for(min(len(training.actions), options.first))
-            self.log(f"{training.ready} of {len(training.actions)} identities of this process rendered")
-        vae = self.codec(training)
+        weights = emphasis(Renderer()).to(self.device)
+        self.log("weighed where the cast stands")
+        vae = self.codec(training, weights)
         self.show_codec(vae, held_out)
         if options.until == "codec":
             return
         latents = self.latents(vae, training)
-        models = self.base(latents)
+        weights_AN = token_weights(weights, LATENT)
+        models = self.base(latents, weights_AN)
         self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
         if options.until == "base":
             return
         if not self.latents_file.exists():
             latents.save(self.latents_file)
             self.log(f"encoded {tuple(latents.clips.shape)}")
-        self.adapter(models, vae, held_out, latents)
+        self.adapter(models, vae, held_out, latents, weights_AN)
         self.log("done")
 
     @property
@@ -121,19 +126,28 @@ class Recipe:
         latents.wait_for(min(len(latents.actions), self.arguments.first))
         return latents
 
-    def codec(self, training: Corpus | None) -> VideoVAE:
+    def codec(self, training: Corpus | None, weights_AFHW: Tensor) -> VideoVAE:
         path = self.out / "codec.safetensors"
         if path.exists() or training is None:
             return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
         self.where.wait()  # nobody may find what the first process is about to write
         options = self.arguments
         budget = Budget(options.codec_steps, options.codec_seconds)
-        vae = train_codec(training, budget, batch=options.codec_batch, where=self.where, log=self.log)
+        vae = train_codec(
+            training,
+            weights_AFHW,
+            budget,
+            batch=options.codec_batch,
+            first=options.first,
+            where=self.where,
+            log=self.log,
+            start=None if self.start is None else self.start / path.name,
+        )
         if self.where.main:
             save(video_vae_to_official(vae), path)
         return vae
 
-    def base(self, latents: Latents) -> Models:
+    def base(self, latents: Latents, weights_AN: Tensor) -> Models:
         tokenizer = self.out / "tokenizer"
         if self.where.main and not (tokenizer / "tokenizer.json").exists():
             train_tokenizer(tokenizer)
@@ -150,12 +164,15 @@ class Recipe:
         self.where.wait()
         if self.start is not None:
             load_models(models, self.start / path.name)
-        train_base(models, latents, budget, batch=options.base_batch, where=self.where, log=self.log)
+        batch = options.base_batch
+        train_base(models, latents, weights_AN, budget, batch=batch, where=self.where, log=self.log)
         if self.where.main:
             save(models_state(models), path)
         return models
 
-    def adapter(self, models: Models, vae: VideoVAE, held_out: Corpus, latents: Latents) -> None:
+    def adapter(
+        self, models: Models, vae: VideoVAE, held_out: Corpus, latents: Latents, weights_AN: Tensor
+    ) -> None:
         options = self.arguments
         earlier = None if self.start is None else self.start / "looped.safetensors"
 
@@ -164,8 +181,8 @@ class Recipe:
             return Phase(name, Budget(steps, seconds), batch, frames, rate, **more)
 
         phases = [
-            phase("sparse", 2, 1e-3, start=earlier, floor=0.3),
-            phase("looped", LATENT[0], 5e-4),
+            phase("sparse", 2, 2e-3, target=EXCERPT, sigma_tokens=3 * TOKENS, start=earlier, floor=0.3),
+            phase("looped", LATENT[0], 1e-3),
             phase("still", 1, 5e-4, start=self.out / "sparse.safetensors"),
         ]
         frames_of = {one.name: one.frames for one in phases}
@@ -179,7 +196,9 @@ class Recipe:
             held = 1 if frames_of[name] == 1 else LATENT[0]
             self.show_clips(models, vae, held_out, f"{name}.png", reference_frames=held)
 
-        train_adapter(models, latents, phases, where=self.where, log=self.log, files=file, after=keep)
+        train_adapter(
+            models, latents, weights_AN, phases, where=self.where, log=self.log, files=file, after=keep
+        )
 
     @torch.no_grad()
     def show_codec(self, vae: VideoVAE, held_out: Corpus) -> None:
@@ -317,8 +336,9 @@ def main() -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        help="a bundle: its codec is kept, its base and looped adapter are trained further",
+        help="a bundle: its codec, base and looped adapter are trained further",
     )
+    parser.add_argument("--keep-codec", action="store_true", help="leave the codec of --start as it is")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--identities", type=int, default=8000)
@@ -330,7 +350,7 @@ def main() -> None:
     for stage, steps, batch in (
         ("codec", 6000, 16),
         ("base", 3000, 128),
-        ("sparse", 3000, 128),
+        ("sparse", 3000, 384),
         ("looped", 3000, 64),
         ("still", 1500, 128),
     ):

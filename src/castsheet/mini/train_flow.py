@@ -1,6 +1,8 @@
 """Mini's denoiser: text encoder and base model together, then the reference-sheet adapter on the frozen base.
 
-Both run on latents that were rendered and encoded once, through the product's own objective.
+Both run on latents that were rendered and encoded once, through the product's own objective. Every part of
+the cast counts alike (`emphasis`). Much of the training sees excerpts of a few latent frames: a clip's frames
+look alike, so the same number of tokens from more clips teaches more looks.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from castsheet.train.objective import flow_losses, sample_sigmas
 LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 16, WIDTH // 16)
 FRAME_TOKENS = LATENT[1] * LATENT[2]
 TOKENS = LATENT[0] * FRAME_TOKENS
+EXCERPT = 4  # latent frames
 
 
 def gemma_config() -> Gemma3TextConfig:
@@ -120,12 +123,23 @@ def rope_tables(transformer: Transformer, device: str) -> Rope:
     return Rope(tables.cos_HTD.to(device), tables.sin_HTD.to(device))
 
 
-def with_frames(tables: Rope, frames: Tensor) -> Rope:
-    """The rows of the target and of the given latent frames of the reference."""
-    device = tables.cos_HTD.device
-    cells = torch.arange(FRAME_TOKENS, device=device)
-    appended = (TOKENS + frames.to(device)[:, None] * FRAME_TOKENS + cells).flatten()
-    rows = torch.cat([torch.arange(TOKENS, device=device), appended])
+def tokens_of(frames: Tensor) -> Tensor:
+    """Numbers of the tokens of some latent frames."""
+    return (frames[:, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten()
+
+
+def excerpt(frames: int) -> Tensor:
+    """Neighbouring latent frames of a clip, drawn at random."""
+    first = int(torch.randint(LATENT[0] - frames + 1, ()))
+    return torch.arange(first, first + frames)
+
+
+def with_rows(tables: Rope, target: Tensor, reference: Tensor | None = None) -> Rope:
+    """The rows of some latent frames of the target, and of some of the reference."""
+    rows = tokens_of(target)
+    if reference is not None:
+        rows = torch.cat([rows, TOKENS + tokens_of(reference)])
+    rows = rows.to(tables.cos_HTD.device)
     return Rope(tables.cos_HTD[:, rows], tables.sin_HTD[:, rows])
 
 
@@ -140,6 +154,7 @@ def compile_blocks(transformer: Transformer, device: str) -> None:
 def train_base(
     models: Models,
     latents: Latents,
+    weights_AN: Tensor,
     budget: Budget,
     *,
     batch: int,
@@ -147,21 +162,36 @@ def train_base(
     log: Log,
     rate: float = 1e-3,
 ) -> None:
-    """Text to video without a reference: what the actions look like, with looks left to chance."""
+    """Text to video without a reference: what the actions look like, with looks left to chance.
+
+    Whole clips and four times as many excerpts take turns.
+
+    Args:
+        weights_AN: of the tokens of each action in the loss.
+    """
     device = str(where.device)
     bank = CaptionBank(models.gemma, device)
     compile_blocks(models.transformer, device)
-    tables = rope_tables(models.transformer, device).first(TOKENS)
+    tables = rope_tables(models.transformer, device)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = latents.draw(batch)
-        target = latents.clips[chosen]
-        captions = bank.draw(latents.actions[chosen])
+    def loss_of(step: int) -> Tensor:
+        count, shown = (batch, LATENT[0]) if step % 2 == 0 else (4 * batch, EXCERPT)
+        frames = excerpt(shown)
+        tokens = tokens_of(frames).to(device)
+        chosen = latents.draw(count)
+        actions = latents.actions[chosen]
+        target = latents.clips[chosen[:, None], tokens]
+        captions = bank.draw(actions)
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            context = models.contexts(bank.ids[captions], bank.mask[captions])
-            sigma = sample_sigmas(batch, TOKENS).to(device)
-            noise = torch.randn(target.shape, device=device)
-            return flow_losses(models.transformer, target, context, tables, sigma, noise).mean()
+            return flow_losses(
+                models.transformer,
+                target,
+                models.contexts(bank.ids[captions], bank.mask[captions]),
+                with_rows(tables, frames),
+                sample_sigmas(count, TOKENS).to(device),
+                torch.randn(target.shape, device=device),
+                mask_BN=weights_AN[actions[:, None], tokens],
+            ).mean()
 
     parts = [models.transformer, models.gemma.model, models.connectors]
     optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True, where=where)
@@ -175,6 +205,9 @@ class Phase:
         name: of the phase and its adapter.
         frames: how many of the static reference's 16 latent frames are in context, drawn at random. Few of
             them are a cheap sample of the whole. One is always the first: the reference held still.
+        target: how many neighbouring latent frames of the clip are learnt from.
+        sigma_tokens: noise levels are drawn as for a clip of so many tokens: more for more tokens. Looks are
+            decided where noise hides them, so the adapters learn at higher levels than the base.
         start: the adapter that this one goes on from; when None, that of the phase before.
         floor: share of the rate that is left at the end.
     """
@@ -184,6 +217,8 @@ class Phase:
     batch: int
     frames: int
     rate: float
+    target: int = LATENT[0]
+    sigma_tokens: int = 2 * TOKENS
     start: Path | None = None
     floor: float = 0.02
 
@@ -191,6 +226,7 @@ class Phase:
 def train_adapter(
     models: Models,
     latents: Latents,
+    weights_AN: Tensor,
     phases: Sequence[Phase],
     *,
     where: World,
@@ -224,7 +260,7 @@ def train_adapter(
         def loss_of(_: int, phase: Phase = phase) -> Tensor:
             chosen = latents.draw(phase.batch)
             context = contexts[bank.draw(latents.actions[chosen])]
-            return _reference_loss(models.transformer, latents, chosen, context, tables, phase.frames)
+            return _reference_loss(models.transformer, latents, chosen, context, tables, weights_AN, phase)
 
         optimise(
             [models.transformer],
@@ -242,22 +278,29 @@ def train_adapter(
 
 
 def _reference_loss(
-    transformer: Transformer, latents: Latents, chosen: Tensor, context: Tensor, tables: Rope, shown: int
+    transformer: Transformer,
+    latents: Latents,
+    chosen: Tensor,
+    context: Tensor,
+    tables: Rope,
+    weights_AN: Tensor,
+    phase: Phase,
 ) -> Tensor:
-    """The loss of some samples with `shown` latent frames of their sheets in context; see `Phase.frames`."""
-    target, still = latents.clips[chosen], latents.sheets[chosen]
-    frames = (
-        torch.randperm(LATENT[0])[:shown].sort().values if shown > 1 else torch.zeros(1, dtype=torch.long)
-    )
+    """The loss of some samples, with what the phase shows of their clips and sheets."""
+    shown, frames = phase.frames, excerpt(phase.target)
+    tokens = tokens_of(frames).to(chosen.device)
+    target, still = latents.clips[chosen[:, None], tokens], latents.sheets[chosen]
+    given = torch.randperm(LATENT[0])[:shown].sort().values if shown > 1 else torch.zeros(1, dtype=torch.long)
     with torch.autocast(target.device.type, torch.bfloat16):
         return flow_losses(
             transformer,
             target,
             context,
-            with_frames(tables, frames),
-            sample_sigmas(len(chosen), TOKENS).to(target.device),
+            with_rows(tables, frames, given),
+            sample_sigmas(len(chosen), phase.sigma_tokens).to(target.device),
             torch.randn(target.shape, device=target.device),
             reference_BRC=still.repeat(1, shown, 1),
+            mask_BN=weights_AN[latents.actions[chosen][:, None], tokens],
         ).mean()
 
 
