@@ -33,12 +33,14 @@ from torch import Tensor
 from castsheet.errors import CheckpointError
 from castsheet.mini.architecture import FPS
 from castsheet.mini.captions import NEGATIVE, caption
+from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents
 from castsheet.mini.package import CHECKPOINT, write_base
 from castsheet.mini.recipe import load_models
 from castsheet.mini.script import finish
 from castsheet.mini.train_flow import LATENT, TOKENS, Models
 from castsheet.mini.world.motion import ACTIONS
+from castsheet.mini.world.render import Renderer
 from castsheet.train.packed import write_packed
 from castsheet.train.trainer import ADAPTER
 
@@ -171,7 +173,8 @@ def main() -> None:
             )
         models = Models.build(options.recipe / "tokenizer", options.device)
         load_models(models, options.recipe / "base.safetensors")
-        print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models))
+        weights_AN = token_weights(emphasis(Renderer()), LATENT)
+        print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models, weights_AN))
 
     finish(run)
 
