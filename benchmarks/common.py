@@ -35,7 +35,7 @@ from castsheet.ltx.rope import audio_bounds, audio_tables, cross_tables, video_b
 from castsheet.ltx.scaled import ScaledLinear, quantise_rows
 
 ROOT = Path(__file__).resolve().parent
-PACKAGES = ("torch", "triton", "diffusers", "transformers", "castsheet")
+PACKAGES = ("torch", "triton", "diffusers", "transformers", "peft", "torchao", "castsheet")
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with world(torch.device("cuda" if gpu else "cpu")) as where:
         size = SMOKE if given.smoke else TINY if given.tiny else FULL
         name = f"training-{where.size}" if given.parallel else "training"
+        name += "-smoke" if given.smoke else ""
         bench = Training(name, where.device, size, given.out, given.commit or current_commit())
         bench.where = where
         steps = 1 if given.smoke else given.steps
