@@ -64,13 +64,14 @@ def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, 
 
 
 def _from_input(block: Block, *arguments: Any) -> Any:
-    return checkpoint(partial(Block.forward, block), *arguments, use_reentrant=False)
+    run = partial(Block.forward, block)
+    return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
 def _from_attention(block: Block, *arguments: Any) -> Any:
     contexts = partial(create_selective_checkpoint_contexts, _policy)
     run = partial(Block.forward, block)
-    return checkpoint(run, *arguments, use_reentrant=False, context_fn=contexts)
+    return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
 def _policy(_: Any, operation: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
