@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.common import Bench, relative, timed
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.fast import attention_kernels, attention_order
-from castsheet.ltx.precision import quantise_rows, reference_linear, scaled_linear
+from castsheet.ltx.scaled import quantise_rows, reference_linear, scaled_linear
 
 
 def ceilings(bench: Bench) -> None:

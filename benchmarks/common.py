@@ -34,11 +34,12 @@ from torch import Tensor, nn
 
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.dit import Stream, Transformer
-from castsheet.ltx.precision import ScaledLinear, is_scaled, quantise_rows, swap_layers
+from castsheet.ltx.precision import is_scaled, swap_layers
 from castsheet.ltx.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
+from castsheet.ltx.scaled import ScaledLinear, quantise_rows
 
 ROOT = Path(__file__).resolve().parent
-PACKAGES = ("torch", "triton", "diffusers", "transformers", "castsheet")
+PACKAGES = ("torch", "triton", "diffusers", "transformers", "peft", "torchao", "castsheet")
 
 
 @dataclass(frozen=True)

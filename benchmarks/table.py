@@ -27,6 +27,10 @@ UNITS = {
     "speed_up": "x one process",
     "over": "over",
     "share": "share",
+    "samples_a_second": "samples a second",
+    "without_sum": "ms without the sum",
+    "sum_alone": "ms of the sum alone",
+    "largest_difference": "largest difference",
     "peak_gib": "peak GiB",
     "rate": "rate",
     "error": "relative error",
@@ -61,7 +65,7 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return f"{value:{'+' if key == 'over' else ''}.1%}"
     if key in ("times", "speed_up"):
         return f"{value:.2f}"
-    if key == "error":
+    if key in ("error", "largest_difference"):
         return f"{value:.1e}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:,.4g}"
 

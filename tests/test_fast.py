@@ -23,7 +23,8 @@ from castsheet.ltx.fast import (
     tabulated,
 )
 from castsheet.ltx.lora import attach
-from castsheet.ltx.precision import ScaledLinear, quantise
+from castsheet.ltx.precision import quantise
+from castsheet.ltx.scaled import ScaledLinear
 from castsheet.ltx.streaming import stream_blocks
 
 BOTH = pytest.mark.parametrize("audio", [False, True])

@@ -9,11 +9,14 @@ import torch
 from diffusers.loaders import LTX2LoraLoaderMixin
 from lora_tiny import RANK, one_layer, saved, trained
 from ltx_tiny import tiny_transformer
+from peft import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.peers import peer_of
 from castsheet.errors import AdapterError, OutputError
-from castsheet.ltx.lora import IC_TARGETS, LoRA, attached_state, write
+from castsheet.ltx.keys import transformer_to_diffusers
+from castsheet.ltx.lora import IC_TARGETS, LoRA, attached_state, merge, write
 
 
 def test_official_layout(tmp_path: Path) -> None:
@@ -49,6 +52,28 @@ def test_diffusers_reads_every_key(tmp_path: Path) -> None:
     assert all(
         torch.equal(theirs[key.replace("diffusion_model.", "transformer.")], state[key]) for key in state
     )
+
+
+def test_diffusers_and_peft_merge_to_the_same_weights(tmp_path: Path) -> None:
+    """Red: in diffusers a layer of our file stays unused, or acts at another strength than here."""
+    trained_in = tiny_transformer(audio=True)
+    lora = saved(tmp_path / "adapter.safetensors", attached_state(trained(trained_in, alpha=2.0 * RANK)))
+    peer = peer_of(tiny_transformer(audio=True))
+    state = LTX2LoraLoaderMixin.lora_state_dict(
+        str(tmp_path), weight_name="adapter.safetensors", local_files_only=True
+    )
+    LTX2LoraLoaderMixin.load_lora_into_transformer(state, peer, adapter_name="ours")
+    assert set(get_peft_model_state_dict(peer, adapter_name="ours")) == {
+        key.removeprefix("transformer.") for key in state
+    }
+    peer.fuse_lora()
+    peer.unload_lora()
+    ours = tiny_transformer(audio=True)
+    merge(ours, [(lora, 1.0)])
+    theirs = peer.state_dict()
+    for name, tensor in ours.state_dict().items():
+        torch.testing.assert_close(theirs[transformer_to_diffusers(name)], tensor, rtol=1e-5, atol=1e-6)
+    assert any(key.endswith("ff.net.2.weight") for key in theirs)
 
 
 @pytest.mark.parametrize("prefix", ["", "diffusion_model.", "transformer.", "base_model.model."])

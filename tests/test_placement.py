@@ -15,7 +15,7 @@ from castsheet.errors import SettingsError
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.fast import join_projections
 from castsheet.ltx.memory import FULL, GIB, Plan, plan
-from castsheet.ltx.precision import ScaledLinear
+from castsheet.ltx.scaled import ScaledLinear
 from castsheet.ltx.streaming import StreamedBlocks, move, stream_blocks
 from castsheet.models import Models, Source
 from castsheet.pipeline import Castsheet

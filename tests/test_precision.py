@@ -17,14 +17,11 @@ from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx.checkpoint import Checkpoint, write_checkpoint
 from castsheet.ltx.inspect import inspect_file
 from castsheet.ltx.lora import merge
-from castsheet.ltx.precision import (
+from castsheet.ltx.precision import LAYERS, is_scaled, load_transformer, quantise
+from castsheet.ltx.scaled import (
     E4M3,
-    LAYERS,
     ScaledLinear,
     dequantise,
-    is_scaled,
-    load_transformer,
-    quantise,
     quantise_rows,
     reference_linear,
     scaled_linear,
@@ -65,6 +62,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
 
 def test_layer_is_its_reference_and_near_the_plain_layer() -> None:
     """Red: scales are applied along the wrong axis."""
+    torch.manual_seed(0)
     layer = nn.Linear(64, 32)
     with torch.no_grad():
         layer.weight.mul_(torch.linspace(0.01, 10, 32)[:, None])
@@ -77,6 +75,24 @@ def test_layer_is_its_reference_and_near_the_plain_layer() -> None:
     plain = layer(x)
     for got, wanted in ((y, plain), (y.transpose(1, 2), plain.transpose(1, 2))):
         assert ((got - wanted).norm(dim=-1) <= 0.3 * wanted.norm(dim=-1)).all()
+
+
+def test_gradients_pass_through_frozen_fp8_weights() -> None:
+    """Red: training on an fp8 base follows another gradient than that of its own weights."""
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 32)
+    with torch.no_grad():
+        layer.weight.mul_(torch.linspace(0.01, 10, 32)[:, None])
+    scaled = ScaledLinear.of(layer)
+    x = randn(2, 5, 64, seed=1).requires_grad_()
+    dy = randn(2, 5, 32, seed=2) * torch.logspace(-6, 2, 5)[:, None]
+    (got,) = torch.autograd.grad(scaled(x), x, dy)
+    wanted = dy @ dequantise(scaled.weight, scaled.weight_scale)
+    # Of each row alone: a token with a small gradient keeps it beside one with a large gradient.
+    assert ((got - wanted).norm(dim=-1) <= 0.04 * wanted.norm(dim=-1)).all()
+    assert not torch.equal(got, wanted)
+    bf16 = torch.autograd.grad(scaled(x.bfloat16()), x, dy.bfloat16())[0]
+    assert bf16.dtype == torch.float32  # of the leaf; inside, dy's dtype is kept
 
 
 def test_dtype_follows_the_activations() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.testing._internal.two_tensor import TwoTensor
 
 from castsheet.errors import CheckpointError, DependencyError, SettingsError
-from castsheet.train.base import blocks_to_recompute, kept_bytes
+from castsheet.train.base import kept_bytes, plan
 from castsheet.train.batches import Sampler, draw, generator
 from castsheet.train.config import (
     BaseConfig,
@@ -48,7 +48,7 @@ def test_the_card_recipe_is_the_published_one():
     }
     assert (optimiser.name, optimiser.max_gradient_norm) == ("adamw8bit", 1.0)
     assert (config.batch, config.accumulation, config.seed, config.steps) == (1, 1, 42, 12_000)
-    assert (config.base.weights, config.base.recompute) == ("bf16", "all")
+    assert (config.base.weights, config.base.recompute) == ("bf16", "auto")
     assert (objective.first_frame_probability, objective.reference_downscale_factor) == (0, 1)
     rates = [rate_at(step, optimiser.rate) for step in (0, 3000, 6000, 11_999)]
     assert rates == pytest.approx([1.3e-4, 7.15e-5, 1.3e-5, 1.3e-5])
@@ -178,18 +178,29 @@ def test_plain_adamw_says_what_it_costs():
 
 def test_blocks_are_stored_as_far_as_the_budget_goes():
     """Red: the memory budget is ignored or overrun."""
-    quarter = BaseConfig(recompute="auto", activation_gib=1.0)
-    assert blocks_to_recompute(quarter, 48, lambda: 2**28) == 44
-    assert blocks_to_recompute(quarter, 3, lambda: 2**28) == 0
-    assert blocks_to_recompute(BaseConfig(recompute=5), 3, lambda: 0) == 3
-    assert blocks_to_recompute(BaseConfig(recompute="none"), 3, lambda: 0) == 0
+
+    def kept(mib: int, **settings: object) -> str:
+        base = BaseConfig(activation_gib=mib / 1024, **settings)  # blocks of 10 MiB, of 100 stored whole
+        return "".join(one[1] for one in plan(base, 6, 10 * 2**20, lambda: 100 * 2**20))
+
+    assert kept(30) == "nnnnnl"  # the inputs alone are more: as little as there is
+    assert kept(85) == "nnnttl"
+    assert kept(109) == "nttttl"
+    assert kept(110) == "tttttl"
+    assert kept(290) == "tttlll"
+    assert kept(9000) == "llllll"
+    assert kept(0.1, recompute=4) == "nnnnll"
+    assert kept(0.1, recompute="all") == "nnnnnn"
+    assert kept(0.1, recompute="attention") == "tttttt"
+    assert kept(0.1, recompute="none") == "llllll"
 
 
 def test_kept_bytes_counts_what_autograd_keeps():
     """Red: the budget rests on a wrong measure."""
     x = torch.ones(1000, requires_grad=True)
-    assert kept_bytes(lambda: (x * 2).exp()) == 4000
-    assert kept_bytes(lambda: x + 1) == 0
+    cpu = torch.device("cpu")
+    assert kept_bytes(lambda: (x * 2).exp(), cpu) == 4000
+    assert kept_bytes(lambda: x + 1, cpu) == 0
 
 
 def test_the_record_is_cut_back_to_the_checkpoint(tmp_path):

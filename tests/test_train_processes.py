@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import socket
@@ -12,6 +13,7 @@ import pytest
 import torch
 import train_tiny as tiny
 
+from benchmarks import training
 from castsheet.train.log import read_log
 from castsheet.train.trainer import train
 
@@ -34,6 +36,9 @@ def work(rank: int, port: int, runs: list[Any]) -> None:
     for number, config in enumerate(runs):
         os.environ["MASTER_PORT"] = str(port + number)
         train(config)
+    os.environ["MASTER_PORT"] = str(port + len(runs))
+    output = runs[0].output.parent / "scaling"
+    training.main(["--tiny", "--parallel", "--steps", "1", "--out", str(output), "--commit", "abc"])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,8 @@ def curves(tmp_path_factory):
     for child in children:
         child.join(120)
         assert child.exitcode == 0
-    return {name: list(read_log(root / name)) for name in ("alone", "pair", "shared")}
+    scaling = json.loads((root / "scaling" / "training-2-tiny.json").read_text())["rows"]
+    return {name: list(read_log(root / name)) for name in ("alone", "pair", "shared")} | {"scaling": scaling}
 
 
 def column(lines: list[Any], field: str) -> list[Any]:
@@ -87,7 +93,17 @@ def test_every_slot_has_its_own_noise(curves):
 def test_held_out_loss_is_shared_work(curves):
     """Red: with an odd number of samples a process waits for ever, or a sample counts twice."""
     found = {
-        name: [line["loss"] for line in lines if line["kind"] == "held_out"] for name, lines in curves.items()
+        name: [line["loss"] for line in curves[name] if line["kind"] == "held_out"]
+        for name in ("alone", "pair", "shared")
     }
     assert found["pair"] == pytest.approx(found["alone"], rel=1e-4)
     assert found["shared"] == pytest.approx(found["alone"], rel=1e-4)
+
+
+def test_weak_scaling_is_measured(curves):
+    """Red: minutes on many GPUs end without samples a second or the share of communication."""
+    (row,) = curves["scaling"]
+    assert "failed" not in row
+    assert row["samples_a_second"] == pytest.approx(2e3 / row["ms"])
+    assert 0 <= row["share"] < 1
+    assert row["sum_alone"] > 0

@@ -16,7 +16,8 @@ from castsheet.ltx import keys
 from castsheet.ltx.attention8 import check_device
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.memory import Parts, Plan, parse_budget, plan
-from castsheet.ltx.precision import E4M3_NAME, Precision, unit_of
+from castsheet.ltx.precision import E4M3_NAME, Precision
+from castsheet.ltx.scaled import unit_of
 from castsheet.ltx.streaming import move
 from castsheet.ltx.vae import diffusers_settings
 from castsheet.sampling.presets import Preset

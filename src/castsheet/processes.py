@@ -65,7 +65,11 @@ def world(device: torch.device) -> Iterator[World]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     # Others wait while one process draws sample pictures.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=1))
+    waits = timedelta(hours=1)
+    if device.type == "cuda":
+        dist.init_process_group("nccl", timeout=waits, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=waits)
     try:
         yield World(rank, size, device)
     finally:

@@ -24,7 +24,7 @@ from castsheet.errors import SettingsError
 from castsheet.files import require
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.layers import Attention, Kernel
-from castsheet.ltx.precision import E4M3, LARGEST
+from castsheet.ltx.scaled import E4M3, LARGEST
 
 WEIGHTS = 256.0  # what softmax weights in [0, 1] are multiplied by before they are rounded
 _TINY = 1e-12

@@ -27,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from castsheet.ltx.block import Block
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.layers import AdaLNSingle, Attention
-from castsheet.ltx.precision import ScaledLinear, scaled_linear
+from castsheet.ltx.scaled import ScaledLinear, scaled_linear
 
 
 class Joint(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from castsheet.errors import AdapterError, FamilyError
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.lora_file import FAMILY, LoRA, some, write
+from castsheet.ltx.scaled import ScaledLinear, dequantise, scaled_linear
 
 __all__ = ["IC_TARGETS", "LoRA", "LoRALinear", "attach", "attached_state", "load_attached", "merge", "write"]
 
@@ -32,15 +33,25 @@ IC_TARGETS = (
 class LoRALinear(nn.Linear):
     """A linear layer with a trainable low-rank term; `weight` and `bias` are the adapted layer's own.
 
-    `joined` adds the term to the weight before the product, as `merge` does for inference: fewer passes over
-    the activations, and one more product in the backward pass. It pays in narrow layers with many tokens.
+    So is `weight_scale` where the layer is in fp8. `joined` adds the term to the weight before the product,
+    as `merge` does for inference: fewer passes over the activations, and one more product in the backward
+    pass. It pays in narrow layers with many tokens.
     """
 
+    weight_scale: nn.Parameter | None
+
     def __init__(
-        self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator | None, joined: bool
+        self,
+        base: nn.Linear | ScaledLinear,
+        rank: int,
+        scale: float,
+        generator: torch.Generator | None,
+        joined: bool,
     ) -> None:
         super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
-        self.weight, self.bias = base.weight, base.bias
+        self.weight = base.weight
+        self.register_parameter("bias", base.bias)
+        self.register_parameter("weight_scale", getattr(base, "weight_scale", None))
         self.scale, self.joined = scale, joined
         down_RI = torch.empty(rank, base.in_features)
         nn.init.kaiming_uniform_(down_RI, a=math.sqrt(5), generator=generator)
@@ -50,11 +61,21 @@ class LoRALinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if self.joined:
             with torch.autocast(x.device.type, enabled=False):  # an fp32 sum, rounded once
-                weight = self.weight.float() + self.scale * (self.lora_B @ self.lora_A)
+                weight = self._wide() + self.scale * (self.lora_B @ self.lora_A)
             return F.linear(x, weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
         # The factors stay fp32 for the optimiser and work in the activations' dtype.
         low = F.linear(F.linear(x, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
-        return F.linear(x, self.weight, self.bias) + self.scale * low
+        return self._frozen(x) + self.scale * low
+
+    def _wide(self) -> Tensor:
+        return (
+            self.weight.float() if self.weight_scale is None else dequantise(self.weight, self.weight_scale)
+        )
+
+    def _frozen(self, x: Tensor) -> Tensor:
+        if self.weight_scale is None:
+            return F.linear(x, self.weight, self.bias)
+        return scaled_linear(x, self.weight, self.weight_scale, self.bias)
 
 
 @torch.no_grad()
@@ -117,7 +138,11 @@ def attach(
         )
     if _attached(transformer):
         raise AdapterError("the model has an adapter attached already", remedy="load the model anew")
-    layers = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+    layers = {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, nn.Linear | ScaledLinear)
+    }
     missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
     if missing or not targets:
         raise AdapterError(

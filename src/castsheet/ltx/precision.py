@@ -1,12 +1,11 @@
-"""fp8 weights and activations for the denoiser's large linear layers, one scale a row.
+"""The denoiser with its large linear layers in fp8 (`ltx/scaled.py`): which layers, and files read so.
 
-A row of weights W_o, or of activations x_t, is stored as e4m3 numbers times one fp32 scale, amax / 448. Then
-y_to = (sum_i x8_ti w8_oi) * a_t * s_o + b_o, which the tensor cores compute directly. Tables, norms, gates,
-embeddings and the first and last layer stay as they are. Published fp8 files carry one scalar scale a weight;
-it is repeated over the rows, so their numbers are used untouched. Their static `input_scale` is not used: a
-scale of each row's own costs one reduction that the compiler fuses into the norm before it, and never clips.
+Tables, norms, gates, embeddings and the first and last layer stay as they are. Published fp8 files carry one
+scalar scale a weight; it is repeated over the rows, so their numbers are used untouched. Their static
+`input_scale` is not used: a scale of each row's own costs one reduction that the compiler fuses into the norm
+before it, and never clips.
 
-Legend: M rows of activations, T tokens, I inputs, O outputs.
+Legend: I inputs, O outputs.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx import keys
@@ -29,14 +26,12 @@ from castsheet.ltx.dit import Transformer
 from castsheet.ltx.header import Entry
 from castsheet.ltx.lora import LoRA
 from castsheet.ltx.lora_file import FAMILY, some
+from castsheet.ltx.scaled import E4M3, ScaledLinear, dequantise, quantise_rows
 from castsheet.ltx.vae import fill
 
 Precision = Literal["plain", "fp8"]
 
-E4M3 = torch.float8_e4m3fn
 E4M3_NAME = "F8_E4M3"  # in safetensors headers
-LARGEST = 448.0  # of e4m3
-_TINY = 1e-12
 _AGAIN = "download the file again"
 
 # Ends of the names of the layers that hold nearly all weights and work.
@@ -52,86 +47,6 @@ LAYERS = tuple(
     )
     for layer in ("to_q", "to_k", "to_v", "to_out.0")
 ) + tuple(f".{ff}.{layer}" for ff in ("ff", "audio_ff") for layer in ("net.0.proj", "net.2"))
-
-
-def quantise_rows(x_MI: Tensor) -> tuple[Tensor, Tensor]:
-    """e4m3 numbers of the same shape and an fp32 scale a row (..., 1); x is about numbers * scale."""
-    wide = x_MI.float()
-    scale_M1 = wide.abs().amax(dim=-1, keepdim=True).clamp(min=_TINY) / LARGEST
-    # Rounding may push the largest value past the format's end, which has no infinity but NaN.
-    return (wide / scale_M1).clamp(-LARGEST, LARGEST).to(E4M3), scale_M1
-
-
-def dequantise(weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
-    """fp32 weights."""
-    return weight_OI.float() * scale_O1
-
-
-def scaled_linear(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
-    """x (..., I) through fp8 weights, in x's dtype.
-
-    With fp8 tensor cores the activations are quantised too; on older GPUs the weights are expanded for the
-    product, which is slower than bf16 weights and needs half their memory. Elsewhere: `reference_linear`.
-    """
-    unit = unit_of(x.device)
-    if unit == "none":
-        return reference_linear(x, weight_OI, scale_O1, bias_O)
-    if unit == "wide":
-        return F.linear(x, weight_OI.to(x.dtype) * scale_O1.to(x.dtype), bias_O)
-    x_MI = x.flatten(0, -2)
-    numbers_MI, scale_M1 = quantise_rows(x_MI)
-    # The product is written in bf16 whatever x is; rows and columns are scaled inside the kernel.
-    y_MO = torch._scaled_mm(
-        numbers_MI,
-        weight_OI.t(),
-        scale_a=scale_M1,
-        scale_b=scale_O1.t(),
-        bias=None if bias_O is None else bias_O.to(torch.bfloat16),
-        out_dtype=torch.bfloat16,
-        use_fast_accum=True,
-    )
-    return y_MO.to(x.dtype).unflatten(0, x.shape[:-1])
-
-
-def reference_linear(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
-    """The same numbers multiplied in fp32: what `scaled_linear` must give within rounding of the sums."""
-    numbers, scale_M1 = quantise_rows(x)
-    y = F.linear(numbers.float() * scale_M1, dequantise(weight_OI, scale_O1))
-    return (y if bias_O is None else y + bias_O.float()).to(x.dtype)
-
-
-@torch.compiler.assume_constant_result
-def unit_of(device: torch.device) -> Literal["fp8", "wide", "none"]:
-    """Whether a device multiplies e4m3 with a scale a row (compute capability 8.9 or newer), or is no GPU."""
-    if device.type != "cuda":
-        return "none"
-    return "fp8" if torch.cuda.get_device_capability(device) >= (8, 9) else "wide"
-
-
-class ScaledLinear(nn.Module):
-    """A linear layer with fp8 weights. Names: `weight` (O,I) e4m3, `weight_scale` (O,1) fp32, `bias` (O)."""
-
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        super().__init__()
-        self.in_features, self.out_features = inputs, outputs
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, dtype=E4M3), requires_grad=False)
-        self.weight_scale = nn.Parameter(torch.empty(outputs, 1), requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
-
-    @classmethod
-    def of(cls, layer: nn.Linear) -> ScaledLinear:
-        """A quantised copy of a layer, on its device."""
-        with torch.device("meta"):
-            made = cls(layer.in_features, layer.out_features, layer.bias is not None)
-        numbers, scale = quantise_rows(layer.weight.detach())
-        made.weight = nn.Parameter(numbers, requires_grad=False)
-        made.weight_scale = nn.Parameter(scale, requires_grad=False)
-        if layer.bias is not None:
-            made.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
-        return made
-
-    def forward(self, x: Tensor) -> Tensor:
-        return scaled_linear(x, self.weight, self.weight_scale, self.bias)
 
 
 def is_scaled(name: str) -> bool:
@@ -156,34 +71,6 @@ def quantise(transformer: Transformer) -> Transformer:
     """Turn a loaded model's large layers to fp8 in place; each bf16 weight is let go before the next."""
     swap_layers(transformer, is_scaled, ScaledLinear.of)
     return transformer
-
-
-class _Expand(nn.Module):
-    """An fp8 weight as its layer sees it: in the layer's own dtype, each row by its own scale."""
-
-    scale_O1: Tensor
-
-    def __init__(self, scale_O1: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("scale_O1", scale_O1, persistent=False)
-
-    def forward(self, stored_OI: Tensor) -> Tensor:
-        return stored_OI.to(self.scale_O1.dtype) * self.scale_O1
-
-
-@torch.no_grad()
-def store_quantised(transformer: Transformer) -> None:
-    """Hold the large layers' weights in fp8 and expand them when they are used: half the memory of bf16.
-
-    For training, whose backward pass needs products that fp8 units do not give. Adapters attached before stay
-    as they are. Where blocks are recomputed, only one block's expanded weights exist at a time.
-    """
-    for name, layer in transformer.named_modules():
-        if isinstance(layer, nn.Linear) and is_scaled(name) and not parametrize.is_parametrized(layer):
-            dtype = layer.weight.dtype
-            numbers_OI, scale_O1 = quantise_rows(layer.weight.detach())
-            layer.weight = nn.Parameter(numbers_OI, requires_grad=False)
-            parametrize.register_parametrization(layer, "weight", _Expand(scale_O1.to(dtype)), unsafe=True)
 
 
 @torch.no_grad()

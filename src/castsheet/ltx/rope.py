@@ -28,6 +28,10 @@ class Rope:
         """The rotation of the first `tokens` tokens."""
         return Rope(self.cos_HTD[:, :tokens], self.sin_HTD[:, :tokens])
 
+    def rows(self, tokens: Tensor) -> Rope:
+        """The rotation of the tokens with these numbers."""
+        return Rope(self.cos_HTD[:, tokens], self.sin_HTD[:, tokens])
+
     def to(self, target: torch.device | torch.dtype | str) -> Rope:
         """Both tables on another device or in another dtype."""
         return Rope(self.cos_HTD.to(target), self.sin_HTD.to(target))

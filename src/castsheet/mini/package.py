@@ -113,7 +113,7 @@ def package(
     with tempfile.TemporaryDirectory(prefix=".mini-", dir=out.parent) as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir(mode=0o755)
-        _write_checkpoint(recipe, folder)
+        write_base(recipe, folder)
         _write_gemma(recipe, folder / GEMMA)
         # The still-reference adapter is trained last; a recipe that was ended before has none.
         modes = [mode for mode in ADAPTERS if mode == "looped" or (recipe / f"{mode}.safetensors").exists()]
@@ -151,7 +151,12 @@ def _swap(folder: Path, out: Path, aside: Path) -> None:
         ) from error
 
 
-def _write_checkpoint(recipe: Path, folder: Path) -> None:
+def write_base(recipe: Path, folder: Path) -> None:
+    """Write codec, base and connectors as one file of the official layout, `FOLDER/mini.safetensors`.
+
+    Raises:
+        CheckpointError, OutputError: see `package`.
+    """
     base = _read(recipe / "base.safetensors")
     tensors = {official.DIT + name: one for name, one in _part(base, "transformer").items()}
     tensors |= {

@@ -105,11 +105,11 @@ class Recipe:
         weights_AN = token_weights(weights, LATENT)
         models = self.base(latents, weights_AN)
         self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
-        if options.until == "base":
-            return
         if not self.latents_file.exists():
             latents.save(self.latents_file)
             self.log(f"encoded {tuple(latents.clips.shape)}")
+        if options.until == "base":
+            return
         self.adapter(models, vae, held_out, latents, weights_AN)
         self.log("done")
 

@@ -10,30 +10,33 @@ Legend: B batch, T target tokens, R reference tokens, C channels, L D context.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from castsheet.reference import patchify
 from castsheet.train.config import ObjectiveConfig
-from castsheet.train.dataset import Dataset, Geometry, Sample
+from castsheet.train.dataset import Data, Geometry, Sample
 from castsheet.train.objective import sample_sigmas
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one geometry, on the CPU.
+    """Samples of one geometry.
 
     Attributes:
         slots, names: places in the global batch, and whose samples they are.
         noise_BTC, sigma_B: fp32 draws.
         given_B: whose first frame is given clean.
         blank_B: whose sheet is left out.
+        frames, reference_frames: which latent frames of clips and references are here; None is all.
     """
 
     slots: tuple[int, ...]
@@ -47,6 +50,21 @@ class Batch:
     given_B: Tensor
     blank_B: Tensor
     mask_BT: Tensor | None
+    frames: tuple[int, ...] | None = None
+    reference_frames: tuple[int, ...] | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, without waiting for it where the memory is pinned."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU can read by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return Batch(**values | changed)
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,7 @@ class Draw:
     """One sample's random choices."""
 
     variant: int
+    caption: int
     blank: bool
     given: bool
     sigma: float
@@ -86,29 +105,40 @@ def generator(*parts: int | str) -> torch.Generator:
 
 
 def draw(
-    source: torch.Generator, tokens: int, channels: int, variants: int, objective: ObjectiveConfig
+    source: torch.Generator,
+    tokens: int,
+    channels: int,
+    variants: int,
+    objective: ObjectiveConfig,
+    *,
+    captions: int = 1,
+    sigma_tokens: int | None = None,
 ) -> Draw:
     """A sample's choices; every generator is asked the same questions whatever the settings."""
     chances = torch.rand(3, generator=source).tolist()
+    variant = min(int(chances[0] * variants), variants - 1)
+    caption = int((chances[0] * variants - variant) * captions)  # the rest of the same number
     return Draw(
-        variant=min(int(chances[0] * variants), variants - 1),
+        variant=variant,
+        caption=min(caption, captions - 1),
         blank=chances[1] < objective.reference_dropout,
         given=chances[2] < objective.first_frame_probability,
-        sigma=float(sample_sigmas(1, tokens, generator=source)),
+        sigma=float(sample_sigmas(1, sigma_tokens or tokens, generator=source)),
         noise_TC=torch.randn(tokens, channels, generator=source),
     )
 
 
 def make_batch(
-    dataset: Dataset,
+    dataset: Data,
     chosen: Sequence[tuple[int, int]],
-    source: Callable[[int], torch.Generator],
+    source: Callable[[int | str], torch.Generator],
     objective: ObjectiveConfig,
 ) -> Batch:
     """Read samples and draw their noise.
 
     Args:
-        chosen: (slot, sample) pairs of one geometry. source: the generator of a slot.
+        chosen: (slot, sample) pairs of one geometry. source: the generator of a slot, or of "frames": an
+            excerpt is the same for all slots.
 
     Raises:
         DatasetError: a file is damaged.
@@ -116,47 +146,82 @@ def make_batch(
     samples = [dataset.load(index) for _, index in chosen]
     entries = [dataset.entries[index] for _, index in chosen]
     geometry = entries[0].geometry
+    frames, shown = _frames(source("frames"), geometry, objective)
+    picked = slice(None) if frames is None else list(frames)
+    clips = torch.stack([one.latents_CFHW[:, picked] for one in samples])
+    tokens = math.prod(clips.shape[2:])
     draws = [
-        draw(source(slot), geometry.tokens, entry.channels, entry.variants, objective)
-        for (slot, _), entry in zip(chosen, entries, strict=True)
+        draw(
+            source(slot),
+            tokens,
+            entry.channels,
+            entry.variants,
+            objective,
+            captions=len(sample.contexts_NLD),
+            sigma_tokens=objective.sigma_tokens or geometry.tokens,
+        )
+        for (slot, _), entry, sample in zip(chosen, entries, samples, strict=True)
     ]
-    references = [one.references_KCfhw[choice.variant] for one, choice in zip(samples, draws, strict=True)]
-    frames = geometry.clip[0] if objective.reference == "looped" else 1
+    references = [
+        _shown(one.references_KCfhw[choice.variant], geometry, shown, objective)
+        for one, choice in zip(samples, draws, strict=True)
+    ]
+    contexts = [one.contexts_NLD[choice.caption] for one, choice in zip(samples, draws, strict=True)]
+    mask_BFHW = _masks(samples)
     return Batch(
         slots=tuple(slot for slot, _ in chosen),
         names=tuple(entry.name for entry in entries),
         geometry=geometry,
-        target_BTC=patchify(torch.stack([one.latents_CFHW for one in samples])),
-        reference_BRC=patchify(torch.stack([_last(one, frames) for one in references])),
-        context_BLD=torch.stack([one.context_LD for one in samples]),
+        target_BTC=patchify(clips),
+        reference_BRC=patchify(torch.stack(references)),
+        context_BLD=torch.stack(contexts),
         sigma_B=torch.tensor([choice.sigma for choice in draws]),
         noise_BTC=torch.stack([choice.noise_TC for choice in draws]),
         given_B=torch.tensor([choice.given for choice in draws]),
         blank_B=torch.tensor([choice.blank for choice in draws]),
-        mask_BT=_masks(samples),
+        mask_BT=None if mask_BFHW is None else mask_BFHW[:, picked].flatten(1),
+        frames=frames,
+        reference_frames=shown,
     )
 
 
-def _last(reference_CFHW: Tensor, frames: int) -> Tensor:
-    """A still of `frames` latent frames; a moving reference stays as it is."""
-    still = reference_CFHW.shape[1] == 1
-    return reference_CFHW.expand(-1, frames, -1, -1) if still else reference_CFHW
+def _frames(
+    source: torch.Generator, geometry: Geometry, objective: ObjectiveConfig
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Latent frames of the clips that are learnt from, and of the references that are shown; None is all."""
+    total, excerpt, shown = geometry.clip[0], objective.excerpt, objective.reference_frames
+    chosen, given = None, None
+    if 0 < excerpt < total:
+        first = int(torch.randint(total - excerpt + 1, (), generator=source))
+        chosen = tuple(range(first, first + excerpt))
+    if 0 < shown < total:
+        given = tuple(sorted(torch.randperm(total, generator=source)[:shown].tolist()))
+    return chosen, given
+
+
+def _shown(
+    reference_CFHW: Tensor, geometry: Geometry, shown: tuple[int, ...] | None, objective: ObjectiveConfig
+) -> Tensor:
+    """The reference's latent frames that are shown; a still one is repeated as often as needed."""
+    if reference_CFHW.shape[1] == 1:
+        looped = geometry.clip[0] if objective.reference == "looped" else 1
+        return reference_CFHW.expand(-1, looped if shown is None else len(shown), -1, -1)
+    return reference_CFHW if shown is None else reference_CFHW[:, list(shown)]
 
 
 def _masks(samples: Sequence[Sample]) -> Tensor | None:
+    """Weights (B,F,H,W) of the samples' cells."""
     if all(one.mask_FHW is None for one in samples):
         return None
     ones = torch.ones(samples[0].latents_CFHW.shape[1:])
-    return torch.stack(
-        [(ones if one.mask_FHW is None else one.mask_FHW.float()).flatten() for one in samples]
-    )
+    return torch.stack([ones if one.mask_FHW is None else one.mask_FHW.float() for one in samples])
 
 
 def feed(
     make: Callable[[int], list[Batch]], first: int, end: int, *, ahead: int = 2
 ) -> Iterator[list[Batch]]:
-    """`make(step)` for steps first .. end - 1, worked out by a thread while the device is busy."""
-    with ThreadPoolExecutor(1) as pool:
+    """`make(step)` for steps first .. end - 1, worked out by threads while the device is busy."""
+    with ThreadPoolExecutor(ahead) as pool:
         steps = iter(range(first, end))
         waiting = [pool.submit(make, step) for step in islice(steps, ahead)]
         try:

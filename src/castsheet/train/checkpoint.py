@@ -23,12 +23,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from castsheet.errors import CheckpointError, OutputError
-from castsheet.ltx.dit import Transformer
-from castsheet.ltx.lora import attached_state, write
+from castsheet.ltx.lora import write
 from castsheet.train.optimiser import load_optimiser_state, optimiser_state
 
 FOLDER = "checkpoints"
@@ -60,8 +59,8 @@ def latest(output: Path) -> Path | None:
 def save(
     output: Path,
     state: State,
-    transformer: Transformer,
-    parameters: Sequence[nn.Parameter],
+    adapter: Mapping[str, Tensor],
+    trained: Sequence[Tensor],
     optimiser: Optimizer,
     metadata: Mapping[str, str],
     *,
@@ -69,17 +68,20 @@ def save(
 ) -> Path:
     """Write a checkpoint, then remove all but the `keep` newest.
 
+    Args:
+        adapter: for users. trained: all that `load` must fill, in an order that stays.
+
     Raises:
         OutputError: the disk refused; the checkpoints that were there stay.
         AdapterError: the adapter holds NaN or infinity.
     """
     moments, numbers = optimiser_state(optimiser)
     tensors = {f"optimiser.{key}": tensor for key, tensor in moments.items()}
-    tensors |= {f"adapter.{number}": parameter.detach() for number, parameter in enumerate(parameters)}
+    tensors |= {f"adapter.{number}": parameter.detach() for number, parameter in enumerate(trained)}
     tensors = {key: tensor.cpu().contiguous().clone() for key, tensor in tensors.items()}
 
     def fill(folder: Path) -> None:
-        write(folder / ADAPTER, attached_state(transformer, torch.bfloat16), metadata)
+        write(folder / ADAPTER, adapter, metadata)
         save_file(tensors, folder / TRAINING)
         (folder / STATE).write_text(json.dumps({**asdict(state), "numbers": numbers}, indent=1) + "\n")
 
@@ -89,7 +91,7 @@ def save(
     return folder
 
 
-def load(folder: Path, wanted: State, parameters: Sequence[nn.Parameter], optimiser: Optimizer) -> int:
+def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Optimizer) -> int:
     """Fill adapter and optimiser from a checkpoint; returns its step.
 
     Args:
@@ -104,7 +106,7 @@ def load(folder: Path, wanted: State, parameters: Sequence[nn.Parameter], optimi
         numbers = raw.pop("numbers")
         found = State(**raw)
         tensors = load_file(folder / TRAINING)
-        factors = [tensors.pop(f"adapter.{number}") for number in range(len(parameters))]
+        factors = [tensors.pop(f"adapter.{number}") for number in range(len(trained))]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder} is damaged: {error!r}", remedy="delete this folder to go on from the one before"
@@ -115,7 +117,7 @@ def load(folder: Path, wanted: State, parameters: Sequence[nn.Parameter], optimi
     if differing:
         raise CheckpointError(f"{folder} belongs to another run: other {', '.join(differing)}", remedy=remedy)
     with torch.no_grad():
-        for parameter, factor in zip(parameters, factors, strict=True):
+        for parameter, factor in zip(trained, factors, strict=True):
             if parameter.shape != factor.shape:
                 raise CheckpointError(f"{folder} holds an adapter of another shape", remedy=remedy)
             parameter.copy_(factor)

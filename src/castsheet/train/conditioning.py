@@ -5,6 +5,9 @@ Legend: R reference tokens, C channels.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -12,8 +15,9 @@ from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.rope import Rope, video_bounds, video_tables
 from castsheet.ltx.vae import diffusers_settings
 from castsheet.reference import encode_still, patchify
+from castsheet.train.batches import Batch
 from castsheet.train.config import ObjectiveConfig
-from castsheet.train.dataset import Dataset, Geometry
+from castsheet.train.dataset import Data, Geometry
 
 
 class Tables:
@@ -29,28 +33,39 @@ class Tables:
         self.device, self.dtype = device, dtype
         self._made: dict[tuple[Geometry, int], Rope] = {}
 
-    def __call__(self, geometry: Geometry, reference_tokens: int) -> Rope:
-        """Tables for the clip's tokens, then the reference's: from the first frame on, at the clip's rate."""
-        key = (geometry, reference_tokens)
+    def __call__(self, batch: Batch) -> Rope:
+        """Tables for the batch's tokens of the clip, then of the reference."""
+        geometry, cells = batch.geometry, math.prod(batch.geometry.reference[1:])
+        still = self.objective.reference == "still"
+        frames = 1 if still else geometry.clip[0]
+        whole = self._whole(geometry, frames)
+        if batch.frames is None and batch.reference_frames is None:
+            return whole
+        clip = _tokens(batch.frames or range(geometry.clip[0]), math.prod(geometry.clip[1:]))
+        sheet = _tokens(batch.reference_frames or range(frames), cells) + geometry.tokens
+        return whole.rows(torch.cat([clip, sheet]).to(self.device))
+
+    def _whole(self, geometry: Geometry, frames: int) -> Rope:
+        """Of [clip | reference]: both from the first frame on, at the clip's rate."""
+        key = (geometry, frames)
         if key not in self._made:
             rows, columns = geometry.reference[1:]
             clip = video_bounds(*geometry.clip, geometry.fps, scale=self.scale)
-            sheet = video_bounds(
-                reference_tokens // (rows * columns),
-                rows,
-                columns,
-                geometry.fps,
-                scale=self.scale,
-                downscale=self.objective.reference_downscale_factor,
-            )
+            factor = self.objective.reference_downscale_factor
+            sheet = video_bounds(frames, rows, columns, geometry.fps, scale=self.scale, downscale=factor)
             tables = video_tables(self.config, torch.cat([clip, sheet], dim=1), self.dtype)
             self._made[key] = tables.to(self.device)
         return self._made[key]
 
 
+def _tokens(frames: Iterable[int], cells: int) -> Tensor:
+    """Numbers of the tokens of some latent frames of so many cells."""
+    return (torch.tensor(list(frames))[:, None] * cells + torch.arange(cells)).flatten()
+
+
 @torch.no_grad()
 def blank_sheets(
-    data: Dataset, model: Checkpoint, objective: ObjectiveConfig, device: torch.device, dtype: torch.dtype
+    data: Data, model: Checkpoint, objective: ObjectiveConfig, device: torch.device, dtype: torch.dtype
 ) -> dict[Geometry, Tensor]:
     """Tokens (R,C) of a black sheet for every geometry: what a sample without a sheet is shown."""
     vae = model.load_video_vae(device=device, dtype=dtype)

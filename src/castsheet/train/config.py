@@ -30,13 +30,19 @@ class _Part(BaseModel):
 
 
 class AdapterConfig(_Part):
-    """The adapter that is trained; `start` is an adapter file of the same shape to go on from."""
+    """The adapter that is trained.
+
+    Attributes:
+        start: an adapter file of the same shape to go on from.
+        joined: add the term to the weight before each product, which is faster in narrow models.
+    """
 
     rank: Count = 128
     alpha: Positive = 128.0
     dropout: Literal[0] = 0  # the published value, stated so that the recipe reads whole
     targets: tuple[str, ...] = IC_TARGETS
     start: Path | None = None
+    joined: bool = False
 
 
 class Ramp(_Part):
@@ -48,13 +54,17 @@ class Ramp(_Part):
 
 
 class OptimiserConfig(_Part):
-    """AdamW; `adamw8bit` keeps its moments in 8 bits (extra `train`)."""
+    """AdamW; `adamw8bit` keeps its moments in 8 bits (extra `train`).
+
+    `average` is the decay of a running mean of the adapter, which is then what is written and looked at.
+    """
 
     name: Literal["adamw8bit", "adamw"] = "adamw8bit"
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: Positive = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_gradient_norm: Positive = 1.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     rate: tuple[Ramp, ...] = (
         Ramp(until=6_000, start=1.3e-4, end=1.3e-5),
         Ramp(until=12_000, start=1.3e-5, end=1.3e-5),
@@ -64,27 +74,52 @@ class OptimiserConfig(_Part):
 class ObjectiveConfig(_Part):
     """What a sample is asked.
 
-    `reference`: "looped" shows the sheet as a still video of the clip's length, as published; "still" as ONE
-    latent frame at the first frame's positions, a sixteenth of the tokens.
+    Attributes:
+        reference: "looped" shows the sheet as a still video of the clip's length, as published; "still" as
+            ONE latent frame at the first frame's positions, a sixteenth of the tokens.
+        reference_frames: how many of a looped reference's latent frames are shown, drawn at random each step;
+            0 shows all.
+        excerpt: how many neighbouring latent frames of the clips are learnt from, drawn at random each step;
+            0 is all. Short excerpts of many clips teach looks for less than whole clips.
+        sigma_tokens: noise levels are drawn as for a clip of so many tokens (more: higher); the clip's own
+            count when left out.
     """
 
     first_frame_probability: Share = 0.0
     reference: ReferenceMode = "looped"
     reference_downscale_factor: Annotated[int, Field(ge=1, le=64)] = 1
     reference_dropout: Share = 0.0
+    reference_frames: Annotated[int, Field(ge=0)] = 0
+    excerpt: Annotated[int, Field(ge=0)] = 0
+    sigma_tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> ObjectiveConfig:
+        if self.excerpt and self.first_frame_probability:
+            raise ValueError("an excerpt has no first frame to give: use one of the two")
+        if self.reference_frames and self.reference == "still":
+            raise ValueError("reference_frames is for a looped reference")
+        return self
 
 
 class BaseConfig(_Part):
-    """How the frozen model is held and run.
+    """How the frozen model is held and run; of these only `weights` changes numbers.
 
-    `recompute`: how many blocks are recomputed in the backward pass instead of stored; "auto" as few as
-    `activation_gib` allows.
+    Attributes:
+        weights: fp8 holds the large matrices with a scale a row, and multiplies so where the card can.
+        recompute: what the backward pass computes again instead of storing it: "all" blocks from their
+            inputs, all but their "attention", "none", the first N blocks, or "auto", as little as
+            `activation_gib` of memory allows.
+        offload: blocks' inputs wait for the backward pass in the host's memory.
+        compile: compile the blocks; on a GPU when left out.
+        shard: share the base out over the processes' cards.
     """
 
     weights: Literal["bf16", "fp8", "fp32"] = "bf16"
-    recompute: Annotated[int, Field(ge=0)] | Literal["all", "none", "auto"] = "all"
+    recompute: Annotated[int, Field(ge=0)] | Literal["all", "attention", "none", "auto"] = "auto"
     activation_gib: Positive = 8.0
-    compile: bool = False
+    offload: bool = False
+    compile: bool | None = None
     shard: bool = False
 
 
@@ -146,6 +181,10 @@ class Config(_Part):
             raise ValueError("optimiser.rate: each `until` must lie after the one before")
         return self
 
+    def global_batch(self, processes: int) -> int:
+        """Samples a step."""
+        return self.batch * self.accumulation * processes
+
     @property
     def fingerprint(self) -> str:
         """Hash of what the loss curve depends on; watching, saving and the number of steps may change."""
@@ -161,7 +200,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 2_000,
         "adapter": {"rank": 32, "alpha": 32.0},
         "optimiser": {"rate": [{"until": 2_000, "start": 2e-4, "end": 2e-5}]},
-        "base": {"weights": "fp8", "compile": True},
+        "base": {"weights": "fp8"},
+    },
+    "mini": {
+        "model": "mini",
+        "steps": 3_000,
+        "batch": 64,
+        "save_every": 500,
+        "adapter": {"rank": 32, "alpha": 32.0, "joined": True},
+        "optimiser": {
+            "name": "adamw",
+            "betas": (0.9, 0.98),
+            "average": 0.999,
+            "rate": [{"until": 75, "start": 1e-5, "end": 1e-3}, {"until": 3_000, "start": 1e-3, "end": 2e-5}],
+        },
+        "base": {"recompute": "none"},
+        "watch": {"log_every": 100, "page_every": 500},
     },
 }
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -75,12 +76,30 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample's tensors."""
+    """A sample's tensors; one of its contexts is drawn each time."""
 
     latents_CFHW: Tensor
     references_KCfhw: Tensor
-    context_LD: Tensor
+    contexts_NLD: Tensor
     mask_FHW: Tensor | None
+
+
+class Data(Protocol):
+    """What training reads: headers in memory, tensors when asked for."""
+
+    @property
+    def entries(self) -> Sequence[Entry]: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def augment(self) -> dict[str, float]: ...
+
+    def load(self, index: int) -> Sample:
+        """A sample's tensors."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class Dataset:
             raise DatasetError(f"{folder} holds no samples", remedy="make them with `castsheet encode`")
         entries = tuple(_entry(path) for path in files)
         for entry in entries:
-            _check(entry, channels, context_dim, downscale)
+            check(entry, channels, context_dim, downscale, _context_shape(entry))
         return cls(folder, entries)
 
     def __len__(self) -> int:
@@ -127,33 +146,6 @@ class Dataset:
                 strongest[name] = max(value, strongest.get(name, value))
         return strongest
 
-    def require_one_geometry(self) -> None:
-        """Refuse samples that do not fit into one batch.
-
-        Raises:
-            DatasetError: names two files that differ.
-        """
-        first = self.entries[0]
-        for entry in self.entries:
-            if entry.geometry != first.geometry:
-                raise DatasetError(
-                    f"{entry.path} has {entry.geometry}, but {first.path} has {first.geometry}",
-                    remedy="use batch: 1, or encode all samples at one size and frame rate",
-                )
-
-    def require_stills(self) -> None:
-        """Refuse references that move.
-
-        Raises:
-            DatasetError: names the file.
-        """
-        for entry in self.entries:
-            if entry.geometry.reference[0] != 1:
-                raise DatasetError(
-                    f"{entry.path}: a moving reference, and objective.reference is still",
-                    remedy="encode the sheets as pictures, or set objective.reference to looped",
-                )
-
     def load(self, index: int) -> Sample:
         """A sample's tensors, in the dtype on disk.
 
@@ -163,7 +155,36 @@ class Dataset:
         entry = self.entries[index]
         tensors = _tensors(entry.path)
         context = _tensors(entry.context)["video"]
-        return Sample(tensors["latents"], tensors["references"], context, tensors.get("mask"))
+        return Sample(tensors["latents"], tensors["references"], context[None], tensors.get("mask"))
+
+
+def require_one_geometry(data: Data) -> None:
+    """Refuse samples that do not fit into one batch.
+
+    Raises:
+        DatasetError: names two files that differ.
+    """
+    first = data.entries[0]
+    for entry in data.entries:
+        if entry.geometry != first.geometry:
+            raise DatasetError(
+                f"{entry.path} has {entry.geometry}, but {first.path} has {first.geometry}",
+                remedy="use batch: 1, or encode all samples at one size and frame rate",
+            )
+
+
+def require_stills(data: Data) -> None:
+    """Refuse references that move.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    for entry in data.entries:
+        if entry.geometry.reference[0] != 1:
+            raise DatasetError(
+                f"{entry.path}: a moving reference, and objective.reference is still",
+                remedy="encode the sheets as pictures, or set objective.reference to looped",
+            )
 
 
 def write_sample(
@@ -225,7 +246,12 @@ def _entry(path: Path) -> Entry:
     return Entry(path, geometry, channels, variants, context, augment)
 
 
-def _check(entry: Entry, channels: int, context_dim: int, downscale: int) -> None:
+def check(entry: Entry, channels: int, context_dim: int, downscale: int, context: tuple[int, ...]) -> None:
+    """Refuse a sample that does not fit the model; `context` is the shape of its contexts.
+
+    Raises:
+        DatasetError: names the file.
+    """
     path, geometry = entry.path, entry.geometry
     if entry.channels != channels:
         raise DatasetError(
@@ -245,10 +271,9 @@ def _check(entry: Entry, channels: int, context_dim: int, downscale: int) -> Non
             f" {geometry.clip[1:]}",
             remedy="set objective.reference_downscale_factor to the factor that the data was encoded with",
         )
-    shape = _context_shape(entry)
-    if len(shape) != 2 or shape[1] != context_dim:
+    if len(context) != 2 or context[1] != context_dim:
         raise DatasetError(
-            f"{entry.context}: a context of shape {shape}, the model reads width {context_dim}",
+            f"{entry.context}: a context of shape {context}, the model reads width {context_dim}",
             remedy="encode the captions with the connectors of the model that is trained",
         )
 

@@ -10,11 +10,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from castsheet.processes import World
+from castsheet.train.bucket import Bucket
 
 
 @contextmanager
@@ -32,21 +34,29 @@ def terminated() -> Iterator[Callable[[], bool]]:
 
 
 class GradientSum:
-    """Sums gradients over processes during the backward pass.
+    """Sums gradients over processes during the backward pass, a bucket as soon as all of it is there.
 
     Switch `on` before the last backward pass of a step; `finish` waits until every gradient is the sum.
+
+    Attributes:
+        active: False leaves every process its own gradients, to measure what the sums cost.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], size: int) -> None:
-        self.on = False
+    def __init__(self, trained: Sequence[Bucket | nn.Parameter], size: int) -> None:
+        self.on, self.active = False, True
         self._pending: list[dist.Work] = []
-        if size > 1:
-            for parameter in parameters:
-                parameter.register_post_accumulate_grad_hook(self._start)
+        if size == 1:
+            return
+        for one in trained:
+            parts = one.parts if isinstance(one, Bucket) else [one]
+            whole = one.whole if isinstance(one, Bucket) else one
+            counter = _Counter(len(parts))
+            for part in parts:
+                part.register_post_accumulate_grad_hook(partial(self._arrived, whole, counter))
 
-    def _start(self, parameter: Tensor) -> None:
-        if self.on and parameter.grad is not None:
-            work = dist.all_reduce(parameter.grad, async_op=True)
+    def _arrived(self, whole: nn.Parameter, counter: _Counter, _: Tensor) -> None:
+        if self.on and counter.complete() and self.active and whole.grad is not None:
+            work = dist.all_reduce(whole.grad, async_op=True)
             self._pending.append(work)
 
     def finish(self) -> None:
@@ -55,6 +65,17 @@ class GradientSum:
             work.wait()
         self._pending.clear()
         self.on = False
+
+
+class _Counter:
+    """Counts to a number again and again."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.count = number, 0
+
+    def complete(self) -> bool:
+        self.count = (self.count + 1) % self.number
+        return self.count == 0
 
 
 def same_start(tensors: Sequence[Tensor], size: int) -> None:
@@ -67,12 +88,18 @@ def same_start(tensors: Sequence[Tensor], size: int) -> None:
 def shard(transformer: nn.Module, trained: Sequence[nn.Parameter], where: World) -> None:
     """Share the frozen blocks out over the processes (FSDP2); what is trained stays whole on each.
 
-    A block is gathered when it runs and let go afterwards. Adapters are small and their gradients are summed
-    by `GradientSum`, as without sharding.
+    A block is gathered when it runs and let go afterwards. It comes to the device block by block, so that a
+    model in host memory may be larger than a card. Adapters are small and their gradients are summed by
+    `GradientSum`, as without sharding.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(where.device.type, (where.size,))
+    for name, child in transformer.named_children():
+        if name != "transformer_blocks":
+            child.to(where.device)
+    for own in transformer.parameters(recurse=False):
+        own.data = own.data.to(where.device)
     for block in transformer.get_submodule("transformer_blocks").children():
         fully_shard(block, mesh=mesh, ignored_params=set(trained))

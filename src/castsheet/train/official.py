@@ -29,7 +29,8 @@ from castsheet.files import write_atomic
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.connectors import TextConnectors, place_registers
 from castsheet.processes import World
-from castsheet.train.dataset import Dataset, DatasetError, header_of, write_sample
+from castsheet.train.dataset import Data, Dataset, DatasetError, header_of, write_sample
+from castsheet.train.packed import PACKED, PackedData
 
 PARTS = ("latents", "reference_latents", "conditions")
 _REMEDY = "process the data set anew with the official scripts, or encode it with `castsheet encode`"
@@ -44,8 +45,8 @@ def open_data(
     context_dim: int,
     downscale: int,
     where: World,
-) -> Dataset:
-    """Open a data set in either layout; the official one is first turned into ours, under OUTPUT/data.
+) -> Data:
+    """Open a data set in any layout; the official one is first turned into ours, under OUTPUT/data.
 
     Raises:
         DatasetError: nothing there, or a sample is damaged or does not fit; the file is named.
@@ -58,7 +59,8 @@ def open_data(
         if where.main:
             convert(root, folder, model, where.device)
         where.wait()
-    return Dataset.open(folder, channels=channels, context_dim=context_dim, downscale=downscale)
+    opened = PackedData if (folder / PACKED).is_file() else Dataset
+    return opened.open(folder, channels=channels, context_dim=context_dim, downscale=downscale)
 
 
 def official_root(folder: Path) -> Path | None:

@@ -95,9 +95,10 @@ def _make_state(optimiser: Optimizer) -> None:
     """Let the optimiser allocate its state: one step of zero gradients at rate zero changes nothing."""
     set_rate(optimiser, 0.0)
     for parameter in _parameters(optimiser):
-        parameter.grad = torch.zeros_like(parameter)
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        parameter.grad.zero_()
     optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
 
 
 def _parameters(optimiser: Optimizer) -> list[nn.Parameter]:

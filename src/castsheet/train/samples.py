@@ -26,6 +26,12 @@ class _InTraining(Models):
     def transformer(self, settings: Preset) -> Transformer:  # noqa: ARG002 - the strength is the training's
         return self.trained
 
+    def let_go(self) -> None:
+        """Give back what only drawing needs: the training step wants the memory."""
+        self._vae = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
 
 class Gallery:
     """Draws the same samples again and again.
@@ -84,3 +90,4 @@ class Gallery:
             if write:
                 picture = clip.contact()
                 write_atomic(folder / "samples" / f"{step:06d}_{number}.png", picture.save)
+        self.models.let_go()

@@ -1,10 +1,8 @@
 """The training loop: batches in, an adapter out, and a record of what happened.
 
-One optimiser step, on every process alike:
-    read this process's slots of the global batch -> losses -> sum of gradients over processes
-    -> stop if a loss is not finite -> clip -> set the rate of this step -> AdamW
+The step itself is in learner.py.
 
-Legend: B batch, T tokens, G slots of the global batch.
+Legend: G slots of the global batch.
 """
 
 from __future__ import annotations
@@ -21,30 +19,29 @@ from typing import NoReturn
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from castsheet import __version__
 from castsheet.device import pick_device
 from castsheet.errors import NumericsError
 from castsheet.files import write_atomic
 from castsheet.ltx.dit import Transformer
-from castsheet.ltx.lora import LoRA, attach, attached_state, load_attached, write
+from castsheet.ltx.lora import attached_state, write
 from castsheet.ltx.lora_file import DOWNSCALE, MODE
-from castsheet.ltx.precision import store_quantised
+from castsheet.ltx.precision import load_transformer
 from castsheet.models import Source
 from castsheet.processes import World, world
 from castsheet.progress import progress, stderr_console
 from castsheet.train import checkpoint
-from castsheet.train.base import DTYPES, blocks_to_recompute, kept_bytes, prepare
+from castsheet.train.base import DTYPES
 from castsheet.train.batches import Batch, Sampler, feed, generator, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
-from castsheet.train.dataset import Dataset, Geometry
-from castsheet.train.distributed import GradientSum, same_start, shard, terminated
+from castsheet.train.dataset import Data, Geometry, require_one_geometry, require_stills
+from castsheet.train.distributed import terminated
+from castsheet.train.learner import Learner, NotFiniteError
 from castsheet.train.log import Log
-from castsheet.train.objective import flow_losses
 from castsheet.train.official import open_data
-from castsheet.train.optimiser import make_optimiser, set_rate
 from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
 from castsheet.train.schedule import rate_at
@@ -89,17 +86,11 @@ class Trainer:
         self.blank: dict[Geometry, Tensor] = {}
         if objective.reference_dropout:
             self.blank = blank_sheets(self.data, model, objective, where.device, self.dtype)
-        self.transformer = self._load()
-        self.parameters = self._attach()
-        self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
-        self.gradients = GradientSum(self.parameters, where.size)
-        self.global_batch = config.batch * config.accumulation * where.size
-        self.sampler = Sampler(config.seed, len(self.data), self.global_batch)
+        self.sampler = Sampler(config.seed, len(self.data), config.global_batch(where.size))
+        self.learner = Learner(
+            self._load(), config, where, self.rope, self.blank, lambda: self._batches(0)[0]
+        )
         self.step = self._resume()
-        base, layers = config.base, self.transformer.config.layers
-        prepare(self.transformer, base, blocks_to_recompute(base, layers, self._block_bytes))
-        if base.shard and where.size > 1:
-            shard(self.transformer, self.parameters, where)
         self.log: Log | None = None
 
     def run(self) -> Path:
@@ -121,7 +112,7 @@ class Trainer:
                     raise SystemExit(128 + signal.SIGTERM)
         path = config.output / ADAPTER
         if main:
-            write(path, attached_state(self.transformer, torch.bfloat16), self._metadata())
+            write(path, self._adapter(), self._metadata())
             write_page(config.output, config.output.name, config.steps)
             if self.log is not None:
                 self.log.close()
@@ -133,68 +124,28 @@ class Trainer:
     def _optimise(self, batches: Sequence[Batch]) -> bool:
         """One optimiser step. Returns whether any process was asked to stop."""
         start = time.perf_counter()
-        losses_G = torch.zeros(self.global_batch + 1, dtype=torch.float64)
-        sigmas_G = torch.zeros(self.global_batch, dtype=torch.float64)
-        for number, batch in enumerate(batches, start=1):
-            losses_B = self._losses(batch)
-            self.gradients.on = number == len(batches)
-            (losses_B.sum() / self.global_batch).backward()
-            losses_G[list(batch.slots)] = losses_B.detach().double().cpu()
-            sigmas_G[list(batch.slots)] = batch.sigma_B.double()
-        self.gradients.finish()
-        losses_G[-1] = float(self.stop())
-        self._sum(losses_G), self._sum(sigmas_G)
-        self._refuse_infinite(losses_G[:-1])
-        limit = self.config.optimiser.max_gradient_norm
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
-        if not math.isfinite(norm):
-            self._stop_numerics("the gradient", range(self.global_batch))
         rate = rate_at(self.step, self.config.optimiser.rate)
-        set_rate(self.optimiser, rate)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        try:
+            seen = self.learner.step(batches, rate, number=self.step, stop=self.stop())
+        except NotFiniteError as error:
+            self._stop_numerics(error)
         self.step += 1
         if self.log is not None:
-            pairs = [
-                [round(sigma, 6), loss]
-                for sigma, loss in zip(sigmas_G.tolist(), losses_G[:-1].tolist(), strict=True)
-            ]
+            samples = zip(seen.sigmas_G.tolist(), seen.losses_G.tolist(), strict=True)
+            loss = float(seen.losses_G.mean())
             self.log(
                 "train",
                 self.step,
-                loss=float(losses_G[:-1].mean()),
-                gradient_norm=norm,
+                loss=loss,
+                gradient_norm=seen.gradient_norm,
                 rate=rate,
                 seconds=round(time.perf_counter() - start, 4),
-                samples=pairs,
+                samples=[[round(sigma, 6), loss] for sigma, loss in samples],
             )
-            if self.config.watch.log_every and self.step % self.config.watch.log_every == 0:
-                loss = float(losses_G[:-1].mean())
-                self._say(f"step {self.step:,}  loss {loss:.4f}  gradient {norm:.3f}  rate {rate:.2e}")
-        return bool(losses_G[-1] > 0)
-
-    def _losses(self, batch: Batch) -> Tensor:
-        """Loss of every sample (B,) fp32."""
-        device, objective = self.where.device, self.config.objective
-        reference_BRC = batch.reference_BRC.to(device)
-        if batch.blank_B.any():
-            blank_RC = self.blank[batch.geometry].expand_as(reference_BRC[0])
-            reference_BRC = torch.where(batch.blank_B.to(device)[:, None, None], blank_RC, reference_BRC)
-        geometry = batch.geometry
-        return flow_losses(
-            self.transformer,
-            batch.target_BTC.to(device),
-            batch.context_BLD.to(device),
-            self.rope(geometry, batch.reference_BRC.shape[1]),
-            batch.sigma_B.to(device),
-            batch.noise_BTC.to(device),
-            reference_BRC=reference_BRC.to(batch.target_BTC.dtype),
-            first_frame_tokens=geometry.clip[1] * geometry.clip[2]
-            if objective.first_frame_probability
-            else 0,
-            given_B=batch.given_B.to(device),
-            mask_BN=None if batch.mask_BT is None else batch.mask_BT.to(device),
-        )
+            if _due(self.step, self.config.watch.log_every):
+                norm = f"gradient {seen.gradient_norm:.3f}"
+                self._say(f"step {self.step:,}  loss {loss:.4f}  {norm}  rate {rate:.2e}")
+        return seen.stopping
 
     def _batches(self, step: int) -> list[Batch]:
         """This process's share of a step's global batch, one batch an accumulation."""
@@ -205,38 +156,36 @@ class Trainer:
             slots = range(first, first + config.batch)
             chosen = [(slot, self.sampler.index(step, slot)) for slot in slots]
             source = partial(generator, config.seed, step)
-            rounds.append(make_batch(self.data, chosen, source, config.objective))
+            batch = make_batch(self.data, chosen, source, config.objective)
+            rounds.append(batch.pinned() if where.device.type == "cuda" else batch)
         return rounds
 
-    def _refuse_infinite(self, losses_G: Tensor) -> None:
-        slots = (~losses_G.isfinite()).nonzero().flatten().tolist()
-        if slots:
-            self._stop_numerics("the loss", slots)
-
-    def _stop_numerics(self, what: str, slots: Sequence[int]) -> NoReturn:
-        names = [self.data.entries[self.sampler.index(self.step, slot)].name for slot in slots]
+    def _stop_numerics(self, error: NotFiniteError) -> NoReturn:
+        names = [self.data.entries[self.sampler.index(self.step, slot)].name for slot in error.slots]
         raise NumericsError(
-            f"step {self.step + 1}: {what} of {', '.join(names[:5])} is not finite",
+            f"step {self.step + 1}: {error.what} of {', '.join(names[:5])} is not finite",
             remedy="encode these samples anew, leave them out, or lower optimiser.rate; then run again, to go"
             " on from the last checkpoint",
-        )
+        ) from error
 
     # --- what is shown and kept
 
     def _watch(self) -> None:
         watch, main = self.config.watch, self.where.main
         if self.held_out is not None and _due(self.step, watch.held_out_every):
-            loss = self._held_out_loss(self.held_out)
+            with self.learner.averaged():
+                loss = self._held_out_loss(self.held_out)
             if self.log is not None:
                 self.log("held_out", self.step, loss=loss)
                 self._say(f"step {self.step:,}  held-out loss {loss:.4f}")
         if self.gallery is not None and _due(self.step, watch.sample_every):
-            self.gallery.draw(self.transformer, self.config.output, self.step, write=main)
+            with self.learner.averaged():
+                self.gallery.draw(self.learner.transformer, self.config.output, self.step, write=main)
         if main and _due(self.step, watch.page_every):
             write_page(self.config.output, self.config.output.name, self.config.steps)
 
     @torch.no_grad()
-    def _held_out_loss(self, data: Dataset) -> float:
+    def _held_out_loss(self, data: Data) -> float:
         """Mean loss of unseen samples; their noise is the same every time, so that curves are smooth."""
         losses_N = torch.zeros(len(data), dtype=torch.float64)
         rounds = math.ceil(len(data) / self.where.size)
@@ -244,23 +193,28 @@ class Trainer:
             index = min(turn * self.where.size + self.where.rank, len(data) - 1)
             source = partial(generator, self.config.seed, "held out")
             batch = make_batch(data, [(index, index)], source, self.config.objective)
-            loss = float(self._losses(batch)[0])
+            loss = float(self.learner.losses(batch)[0])
             losses_N[index] = loss if turn * self.where.size + self.where.rank < len(data) else 0.0
-        return float(self._sum(losses_N).mean())
+        return float(self.where.sum(losses_N.to(self.where.device)).mean())
 
     def _save(self) -> None:
         if self.where.main:
             folder = checkpoint.save(
                 self.config.output,
                 self._state(),
-                self.transformer,
-                self.parameters,
-                self.optimiser,
+                self._adapter(),
+                [*self.learner.parameters, *self.learner.averages],
+                self.learner.optimiser,
                 self._metadata(),
                 keep=self.config.keep,
             )
             self._say(f"saved {folder}")
         self.where.wait()
+
+    def _adapter(self) -> dict[str, Tensor]:
+        """What a file holds of the adapter as it is now."""
+        with self.learner.averaged():
+            return attached_state(self.learner.transformer, torch.bfloat16)
 
     def _metadata(self) -> dict[str, str]:
         """What the adapter file says about itself."""
@@ -268,11 +222,12 @@ class Trainer:
         recipe = {
             "preset": config.preset,
             "steps": self.step,
-            "samples_a_step": self.global_batch,
+            "samples_a_step": self.sampler.global_batch,
             "rank": config.adapter.rank,
             "alpha": config.adapter.alpha,
             "seed": config.seed,
             "rate": [ramp.model_dump() for ramp in config.optimiser.rate],
+            "objective": objective.model_dump(exclude_defaults=True),
             "first_frame_probability": objective.first_frame_probability,
         }
         augment = self.data.augment | (
@@ -288,7 +243,7 @@ class Trainer:
 
     # --- set-up
 
-    def _open_data(self, folder: Path) -> Dataset:
+    def _open_data(self, folder: Path) -> Data:
         config = self.source.checkpoint.config.transformer
         data = open_data(
             folder,
@@ -300,9 +255,9 @@ class Trainer:
             where=self.where,
         )
         if self.config.batch > 1:
-            data.require_one_geometry()
+            require_one_geometry(data)
         if self.config.objective.reference == "still":
-            data.require_stills()
+            require_stills(data)
         return data
 
     def _gallery(self) -> Gallery | None:
@@ -315,26 +270,12 @@ class Trainer:
         return Gallery(watch.samples, self.source, self.where.device, self.dtype)
 
     def _load(self) -> Transformer:
-        """The base; fp8 comes by way of main memory, for its bf16 form may not fit the card."""
-        device = torch.device("cpu") if self.config.base.weights == "fp8" else self.where.device
-        return self.source.checkpoint.load_transformer(device=device, dtype=self.dtype)
-
-    def _attach(self) -> list[nn.Parameter]:
-        adapter = self.config.adapter
-        parameters = attach(
-            self.transformer,
-            adapter.rank,
-            adapter.alpha,
-            adapter.targets,
-            generator=generator(self.config.seed, "adapter"),
-        )
-        if adapter.start is not None:
-            load_attached(self.transformer, LoRA.open(adapter.start))
-        if self.config.base.weights == "fp8":
-            store_quantised(self.transformer)
-        self.transformer.to(self.where.device)
-        same_start(parameters, self.where.size)
-        return parameters
+        """The base; in host memory where it is going to be shared out between cards."""
+        base, model = self.config.base, self.source.checkpoint
+        device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
+        if base.weights == "fp8":
+            return load_transformer(model, device=device, dtype=self.dtype)[0]
+        return model.load_transformer(device=device, dtype=self.dtype)
 
     def _resume(self) -> int:
         if self.where.main:
@@ -343,7 +284,12 @@ class Trainer:
         folder = checkpoint.latest(self.config.output)
         if folder is None:
             return 0
-        step = checkpoint.load(folder, self._state(0), self.parameters, self.optimiser)
+        step = checkpoint.load(
+            folder,
+            self._state(0),
+            [*self.learner.parameters, *self.learner.averages],
+            self.learner.optimiser,
+        )
         self._say(f"going on from {folder}")
         return step
 
@@ -353,21 +299,8 @@ class Trainer:
             seed=self.config.seed,
             config=self.config.fingerprint,
             data=self.data.fingerprint,
-            global_batch=self.global_batch,
+            global_batch=self.sampler.global_batch,
         )
-
-    def _block_bytes(self) -> int:
-        """What one block keeps for its backward pass, measured on the first batch."""
-        block, seen = self.transformer.transformer_blocks[0], []
-        hook = block.register_forward_pre_hook(lambda _, given: seen.append(given))
-        with torch.no_grad():
-            self._losses(self._batches(0)[0])
-        hook.remove()
-        return kept_bytes(lambda: block(*seen[0]))
-
-    def _sum(self, values: Tensor) -> Tensor:
-        """Summed over processes; on the device, where NCCL wants it."""
-        return values.copy_(self.where.sum(values.to(self.where.device))) if self.where.size > 1 else values
 
     def _say(self, text: str) -> None:
         if self.where.main:

@@ -1,0 +1,140 @@
+"""Linear layers with fp8 weights and activations, one scale a row; gradients pass through to the inputs.
+
+A row of weights W_o, or of activations x_t, is stored as e4m3 numbers times one fp32 scale, amax / 448. Then
+y_to = (sum_i x8_ti w8_oi) * a_t * s_o + b_o, which the tensor cores compute directly. A frozen weight needs
+no gradient; that of the input is the same kind of product, with the weight's scales moved into the rows of
+what comes back: dx_ti = (sum_o g8_to w8_oi) * c_t, where g_to = dy_to * s_o = g8_to * c_t.
+
+Legend: M rows of activations, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+E4M3 = torch.float8_e4m3fn
+LARGEST = 448.0  # of e4m3
+_TINY = 1e-12
+
+
+def quantise_rows(x_MI: Tensor) -> tuple[Tensor, Tensor]:
+    """e4m3 numbers of the same shape and an fp32 scale a row (..., 1); x is about numbers * scale."""
+    wide = x_MI.float()
+    scale_M1 = wide.abs().amax(dim=-1, keepdim=True).clamp(min=_TINY) / LARGEST
+    # Rounding may push the largest value past the format's end, which has no infinity but NaN.
+    return (wide / scale_M1).clamp(-LARGEST, LARGEST).to(E4M3), scale_M1
+
+
+def dequantise(weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
+    """fp32 weights."""
+    return weight_OI.float() * scale_O1
+
+
+def scaled_linear(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+    """x (..., I) through frozen fp8 weights, in x's dtype; the gradient of x goes through the same weights.
+
+    With fp8 tensor cores the activations are quantised too; on older GPUs the weights are expanded for the
+    product, which is slower than bf16 weights and needs half their memory. Elsewhere: `reference_linear`.
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Product.apply(x, weight_OI, scale_O1, bias_O)
+    return _product(x, weight_OI, scale_O1, bias_O)
+
+
+def _product(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+    unit = unit_of(x.device)
+    if unit == "none":
+        return reference_linear(x, weight_OI, scale_O1, bias_O)
+    if unit == "wide":
+        return F.linear(x, weight_OI.to(x.dtype) * scale_O1.to(x.dtype), bias_O)
+    bias = None if bias_O is None else bias_O.to(torch.bfloat16)
+    return _multiply(x, weight_OI.t(), scale_O1.t(), bias)
+
+
+def input_gradient(dy: Tensor, weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
+    """The gradient (..., I) of `scaled_linear`'s input, in dy's dtype; dy (..., O) is quantised as x is."""
+    unit = unit_of(dy.device)
+    if unit == "wide":
+        return dy @ (weight_OI.to(dy.dtype) * scale_O1.to(dy.dtype))
+    scaled = dy.float() * scale_O1[:, 0]
+    if unit == "none":
+        return reference_linear(scaled, weight_OI.t(), torch.ones_like(scale_O1[:1]), None).to(dy.dtype)
+    # The tensor cores read both factors along the summed axis: the weight is turned as it is used, which
+    # moves a few per cent of the product's bytes. Turned as integers, which every device can copy.
+    turned_IO = weight_OI.view(torch.uint8).t().contiguous().view(E4M3)
+    ones = torch.ones(1, len(turned_IO), device=dy.device)
+    return _multiply(scaled, turned_IO.t(), ones, None).to(dy.dtype)
+
+
+def _multiply(x: Tensor, columns_IO: Tensor, scale_1O: Tensor, bias_O: Tensor | None) -> Tensor:
+    """x (..., I) quantised by rows, times e4m3 columns on the fp8 tensor cores."""
+    numbers_MI, scale_M1 = quantise_rows(x.flatten(0, -2))
+    # The product is written in bf16 whatever x is; rows and columns are scaled inside the kernel.
+    y_MO = torch._scaled_mm(
+        numbers_MI.contiguous(),
+        columns_IO,
+        scale_a=scale_M1,
+        scale_b=scale_1O,
+        bias=bias_O,
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
+    return y_MO.to(x.dtype).unflatten(0, x.shape[:-1])
+
+
+class _Product(torch.autograd.Function):
+    """Keeps nothing for the backward pass but the weights, which are there anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight_OI, scale_O1)
+        return _product(x, weight_OI, scale_O1, bias_O)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return input_gradient(gradients[0], *ctx.saved_tensors), None, None, None
+
+
+def reference_linear(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+    """The same numbers multiplied in fp32: what `scaled_linear` must give within rounding of the sums."""
+    numbers, scale_M1 = quantise_rows(x)
+    y = F.linear(numbers.float() * scale_M1, dequantise(weight_OI, scale_O1))
+    return (y if bias_O is None else y + bias_O.float()).to(x.dtype)
+
+
+@torch.compiler.assume_constant_result
+def unit_of(device: torch.device) -> Literal["fp8", "wide", "none"]:
+    """Whether a device multiplies e4m3 with a scale a row (compute capability 8.9 or newer), or is no GPU."""
+    if device.type != "cuda":
+        return "none"
+    return "fp8" if torch.cuda.get_device_capability(device) >= (8, 9) else "wide"
+
+
+class ScaledLinear(nn.Module):
+    """A linear layer with fp8 weights. Names: `weight` (O,I) e4m3, `weight_scale` (O,1) fp32, `bias` (O)."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features = inputs, outputs
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, dtype=E4M3), requires_grad=False)
+        self.weight_scale = nn.Parameter(torch.empty(outputs, 1), requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> ScaledLinear:
+        """A quantised copy of a layer, on its device."""
+        with torch.device("meta"):
+            made = cls(layer.in_features, layer.out_features, layer.bias is not None)
+        numbers, scale = quantise_rows(layer.weight.detach())
+        made.weight = nn.Parameter(numbers, requires_grad=False)
+        made.weight_scale = nn.Parameter(scale, requires_grad=False)
+        if layer.bias is not None:
+            made.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        return scaled_linear(x, self.weight, self.weight_scale, self.bias)

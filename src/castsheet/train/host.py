@@ -1,0 +1,80 @@
+"""Blocks' inputs in the host's memory between the forward and the backward pass.
+
+Copies run beside the computation on a stream of their own: a block's input leaves while the next block runs,
+and comes back while the block after it is still in its backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+
+class _Copy:
+    """One tensor in host memory; `before` was put there before it and is wanted after it."""
+
+    def __init__(self, host: Tensor, before: _Copy | None) -> None:
+        self.host, self.before = host, before
+        self.back: Tensor | None = None
+
+
+class HostCopies:
+    """Keeps blocks' inputs of one device in host memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._last: _Copy | None = None
+
+    def around(self, forward: Callable[..., Any], x: Tensor, *arguments: Any) -> Any:
+        """`forward(x, *arguments)`, which keeps x in host memory where it keeps it for the backward pass."""
+        place = x.data_ptr()
+
+        def pack(tensor: Tensor) -> Tensor | _Copy:
+            whole = tensor.data_ptr() == place and tensor.shape == x.shape and tensor.is_contiguous()
+            return self._leave(tensor) if whole else tensor
+
+        with saved_tensors_hooks(pack, self._return):
+            return forward(x, *arguments)
+
+    def _leave(self, tensor: Tensor) -> _Copy:
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self.stream is not None)
+        with self._aside():
+            host.copy_(tensor.detach(), non_blocking=True)
+        if self.stream is not None:
+            tensor.record_stream(self.stream)
+        self._last = _Copy(host, self._last)
+        return self._last
+
+    def _return(self, kept: Tensor | _Copy) -> Tensor:
+        if not isinstance(kept, _Copy):
+            return kept
+        self._fetch(kept)
+        if self.stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+        value, self._last = kept.back, kept.before
+        assert value is not None
+        kept.back = kept.before = None
+        if self._last is not None:
+            self._fetch(self._last)
+        return value
+
+    def _fetch(self, kept: _Copy) -> None:
+        if kept.back is not None:
+            return
+        # Allocated on the computing stream, whose earlier work may still hold that memory.
+        kept.back = torch.empty(kept.host.shape, dtype=kept.host.dtype, device=self.device)
+        with self._aside():
+            kept.back.copy_(kept.host, non_blocking=True)
+
+    def _aside(self) -> Any:
+        """The copying stream, behind what the computing one has been given until now."""
+        if self.stream is None:
+            return nullcontext()
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        return torch.cuda.stream(self.stream)

@@ -1,0 +1,213 @@
+"""A denoiser with its adapter, and the one step that improves it. Everything else of a run is bookkeeping.
+
+One optimiser step, on every process alike:
+    losses of this process's slots of the global batch -> sum of gradients over processes
+    -> stop if a loss is not finite -> clip -> set the rate of this step -> AdamW
+
+Legend: B batch, T tokens, G slots of the global batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from castsheet.ltx.dit import Transformer
+from castsheet.ltx.fast import attention_kernels
+from castsheet.ltx.lora import LoRA, attach, load_attached
+from castsheet.ltx.rope import Rope
+from castsheet.processes import World
+from castsheet.train.base import Keep, kept_bytes, plan, prepare
+from castsheet.train.batches import Batch, generator
+from castsheet.train.bucket import Bucket
+from castsheet.train.config import Config
+from castsheet.train.dataset import Geometry
+from castsheet.train.distributed import GradientSum, same_start, shard
+from castsheet.train.objective import flow_losses
+from castsheet.train.optimiser import make_optimiser, set_rate
+
+
+class NotFiniteError(Exception):
+    """The step was not made; `slots` are those whose loss is not finite, all when it is the gradient."""
+
+    def __init__(self, what: str, slots: Sequence[int]) -> None:
+        super().__init__(what)
+        self.what, self.slots = what, slots
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step saw, summed over processes."""
+
+    losses_G: Tensor
+    sigmas_G: Tensor
+    gradient_norm: float
+    stopping: bool
+
+
+class Learner:
+    """Attributes:
+    parameters: all that is trained, one flat tensor a block.
+    averages: the running means of these, in their order; empty where none are kept.
+    keeps: what each block keeps for the backward pass.
+    """
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        config: Config,
+        where: World,
+        rope: Callable[[Batch], Rope],
+        blank: Mapping[Geometry, Tensor],
+        first: Callable[[], Batch],
+    ) -> None:
+        """Attach the adapter and make the model ready, in place.
+
+        Args:
+            transformer: the base in its final form, on the device; in host memory if it is to be shared out.
+            rope: rotary tables of a batch's tokens.
+            blank: the tokens of a black sheet, where sheets are left out.
+            first: a batch like all others, to measure what a block keeps.
+
+        Raises:
+            AdapterError: the model lacks a target, or the start file does not fit.
+            DependencyError: the optimiser's package is not installed.
+        """
+        self.transformer, self.config, self.where = transformer, config, where
+        self.rope, self.blank = rope, blank
+        self.global_batch = config.global_batch(where.size)
+        adapter, base = config.adapter, config.base
+        source = generator(config.seed, "adapter")
+        attach(
+            transformer,
+            adapter.rank,
+            adapter.alpha,
+            adapter.targets,
+            generator=source,
+            joined=adapter.joined,
+        )
+        if adapter.start is not None:
+            load_attached(transformer, LoRA.open(adapter.start))
+        buckets = [
+            Bucket(parts, where.device)
+            for block in transformer.transformer_blocks
+            if (parts := [one for one in block.parameters() if one.requires_grad])
+        ]
+        self.parameters = [bucket.whole for bucket in buckets]
+        same_start(self.parameters, where.size)
+        self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
+        self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
+        self.gradients = GradientSum(buckets, where.size)
+        if base.shard and where.size > 1:
+            shard(transformer, [part for bucket in buckets for part in bucket.parts], where)
+        self.keeps = self._prepare(first)
+
+    def step(self, batches: Sequence[Batch], rate: float, *, number: int = 0, stop: bool = False) -> Outcome:
+        """One optimiser step on this process's share of the global batch.
+
+        Args:
+            batches: one an accumulation. rate: learning rate. number: of the step, from 0.
+            stop: this process was asked to stop.
+
+        Raises:
+            NotFiniteError: a loss or the gradient is not finite; parameters and optimiser are as before.
+        """
+        device = self.where.device
+        losses_G = torch.zeros(self.global_batch + 1, dtype=torch.float64, device=device)
+        sigmas_G = torch.zeros(self.global_batch, dtype=torch.float64)
+        for number, batch in enumerate(batches, start=1):
+            losses_B = self.losses(batch)
+            self.gradients.on = number == len(batches)
+            (losses_B.sum() / self.global_batch).backward()
+            losses_G[list(batch.slots)] = losses_B.detach().double()
+            sigmas_G[list(batch.slots)] = batch.sigma_B.double()
+        self.gradients.finish()
+        losses_G[-1] = float(stop)
+        seen_G = self.where.sum(torch.cat([losses_G, sigmas_G.to(device)])).cpu()
+        losses_G, sigmas_G = seen_G[: self.global_batch + 1], seen_G[self.global_batch + 1 :]
+        slots = (~losses_G[:-1].isfinite()).nonzero().flatten().tolist()
+        if slots:
+            raise NotFiniteError("the loss", slots)
+        limit = self.config.optimiser.max_gradient_norm
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
+        if not math.isfinite(norm):
+            raise NotFiniteError("the gradient", range(self.global_batch))
+        set_rate(self.optimiser, rate)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=False)
+        self._average(number)
+        return Outcome(losses_G[:-1], sigmas_G, norm, bool(losses_G[-1] > 0))
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        if self.averages:
+            # The first steps are soon forgotten, or the mean would lag behind all along.
+            keep = min(self.config.optimiser.average, (1 + number) / (10 + number))
+            torch._foreach_lerp_(self.averages, [one.detach() for one in self.parameters], 1 - keep)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the adapter is its running mean, where one is kept: to write it, or to look at it."""
+        trained = [one.detach().clone() for one in self.parameters if self.averages]
+        self._put(self.averages)
+        try:
+            yield
+        finally:
+            self._put(trained)
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=False):
+            parameter.copy_(value)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Loss of every sample (B,) fp32."""
+        device, objective = self.where.device, self.config.objective
+        batch = batch.to(device)
+        reference_BRC = batch.reference_BRC
+        if objective.reference_dropout:
+            blank_RC = self.blank[batch.geometry][: reference_BRC.shape[1]]  # its frames are all alike
+            reference_BRC = torch.where(batch.blank_B[:, None, None], blank_RC, reference_BRC)
+        geometry = batch.geometry
+        with attention_kernels(device):
+            return flow_losses(
+                self.transformer,
+                batch.target_BTC,
+                batch.context_BLD,
+                self.rope(batch),
+                batch.sigma_B,
+                batch.noise_BTC,
+                reference_BRC=reference_BRC.to(batch.target_BTC.dtype),
+                first_frame_tokens=geometry.clip[1] * geometry.clip[2]
+                if objective.first_frame_probability
+                else 0,
+                given_B=batch.given_B,
+                mask_BN=batch.mask_BT,
+            )
+
+    def _prepare(self, first: Callable[[], Batch]) -> tuple[Keep, ...]:
+        """Decide what blocks keep, and replace their forward passes."""
+        base, layers, device = self.config.base, len(self.transformer.transformer_blocks), self.where.device
+        compiled = device.type == "cuda" if base.compile is None else base.compile
+        block, seen = self.transformer.transformer_blocks[0], list[tuple]()
+        if base.recompute == "auto":
+            hook = block.register_forward_pre_hook(lambda _, given: seen.append(given))
+            with torch.no_grad():
+                self.losses(first())
+            hook.remove()
+
+        def block_bytes() -> int:
+            prepare(self.transformer, [Keep.ALL] * layers, compiled=compiled, offload=False)
+            x, *others = seen[0]
+            with attention_kernels(device):
+                return kept_bytes(lambda: block(x.clone().requires_grad_(), *others), device)
+
+        input_bytes = seen[0][0].nbytes if seen else 0
+        keeps = plan(base, layers, 0 if base.offload else input_bytes, block_bytes)
+        prepare(self.transformer, keeps, compiled=compiled, offload=base.offload)
+        return keeps

@@ -1,0 +1,160 @@
+"""Many samples in one file, excerpts of them, a running mean; and mini's adapters trained so."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+import train_tiny as tiny
+from mini_recipe import build_recipe
+from safetensors.torch import load_file
+
+from castsheet.errors import CheckpointError
+from castsheet.ltx.checkpoint import Checkpoint
+from castsheet.ltx.lora import LoRA
+from castsheet.mini import pack
+from castsheet.mini.latents import Latents
+from castsheet.mini.recipe import load_models
+from castsheet.mini.train_flow import LATENT, TOKENS, Models
+from castsheet.train.batches import generator, make_batch
+from castsheet.train.conditioning import Tables
+from castsheet.train.config import ObjectiveConfig, load_config
+from castsheet.train.dataset import Dataset, DatasetError
+from castsheet.train.packed import PackedData, write_packed
+from castsheet.train.trainer import train
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny random model."""
+    return tiny.build_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A tiny data set, a file a sample."""
+    return tiny.build_data(tmp_path_factory.mktemp("data") / "set", COUNT)
+
+
+def opened(folder, kind=PackedData):
+    return kind.open(folder, channels=tiny.CHANNELS, context_dim=tiny.WIDTH)
+
+
+def packed(data, folder, captions=1, **more):
+    """The same samples in one file; further captions are further contexts."""
+    samples = [opened(data, Dataset).load(number) for number in range(COUNT)]
+    contexts = samples[0].contexts_NLD[0] + torch.arange(captions)[:, None, None]
+    write_packed(
+        folder,
+        torch.stack([one.latents_CFHW for one in samples]),
+        torch.stack([one.references_KCfhw for one in samples]),
+        contexts,
+        torch.tensor([[0, captions]]).expand(COUNT, 2),
+        fps=24.0,
+        **more,
+    )
+    return folder
+
+
+def test_one_file_trains_as_many_do(model, data, tmp_path):
+    """Red: samples packed into one file are others, or come in another order."""
+    folder = packed(data, tmp_path / "packed")
+    for name, source in (("files", data), ("packed", folder)):
+        train(tiny.config(model, source, tmp_path / name, steps=4))
+    assert tiny.losses(tmp_path / "packed") == tiny.losses(tmp_path / "files")
+
+
+def test_a_caption_is_drawn_for_every_slot(data, tmp_path):
+    """Red: of many wordings only the first is ever learnt, or they hang on the process that draws them."""
+    folder = opened(packed(data, tmp_path / "packed", captions=3))
+    plain = opened(data, Dataset).load(0).contexts_NLD[0]
+    seen = set()
+    for step in range(12):
+        source = partial(generator, 1, step)
+        batch = make_batch(folder, [(0, 0), (1, 1)], source, ObjectiveConfig())
+        seen |= {round(float((one - plain).mean())) for one in batch.context_BLD}
+    assert seen == {0, 1, 2}
+
+
+def test_excerpts_keep_their_places(model, data):
+    """Red: an excerpt's tokens are turned as if they were the clip's first, or masks and noise do not fit."""
+    objective = ObjectiveConfig(excerpt=2, reference_frames=1)
+    checkpoint = Checkpoint.open(model / "tiny.safetensors")
+    tables = Tables(checkpoint, objective, torch.device("cpu"), torch.float32)
+    folder, whole = opened(data, Dataset), ObjectiveConfig()
+    full = make_batch(folder, [(0, 0)], partial(generator, 1, 1), whole)
+    places = set()
+    for step in range(20):
+        batch = make_batch(folder, [(0, 0)], partial(generator, 1, step), objective)
+        assert batch.frames is not None
+        assert batch.reference_frames is not None
+        first, cells = batch.frames[0], 8
+        places.add((first, *batch.reference_frames))
+        rows = slice(first * cells, (first + 2) * cells)
+        assert torch.equal(batch.target_BTC, full.target_BTC[:, rows])
+        assert batch.noise_BTC.shape == batch.target_BTC.shape
+        shown = 3 * cells + batch.reference_frames[0] * cells
+        angles = tables(full).cos_HTD
+        wanted = torch.cat([angles[:, rows], angles[:, shown : shown + cells]], dim=1)
+        assert torch.equal(tables(batch).cos_HTD, wanted)
+    assert {first for first, _ in places} == {0, 1}
+    assert {shown for _, shown in places} == {0, 1, 2}
+
+
+def test_weights_are_those_of_the_samples_kind(data, tmp_path):
+    """Red: the loss weighs the cells of another action."""
+    weights = torch.rand(2, *tiny.CLIP)
+    weighing = torch.arange(COUNT) % 2
+    folder = packed(data, tmp_path / "packed", weights_AFHW=weights, weighing_S=weighing)
+    batch = make_batch(opened(folder), [(0, 3)], partial(generator, 1, 1), ObjectiveConfig())
+    assert torch.equal(batch.mask_BT, weights[1].flatten()[None])
+    with pytest.raises(DatasetError, match="contradicts itself"):
+        opened(packed(data, tmp_path / "wrong", weights_AFHW=weights, weighing_S=weighing + 1))
+
+
+def test_the_running_mean_is_what_is_written(model, data, tmp_path):
+    """Red: the file holds the last step's noise, or the mean starts anew when a run is resumed."""
+    optimiser = {"average": 0.5}
+    config = tiny.config(model, data, tmp_path / "run", steps=7, optimiser=optimiser)
+    train(config.model_copy(update={"steps": 3}))
+    train(config)
+    train(config.model_copy(update={"output": tmp_path / "whole"}))
+    plain = tiny.config(model, data, tmp_path / "plain", steps=7)
+    train(plain)
+    assert tiny.losses(tmp_path / "run") == tiny.losses(tmp_path / "plain")
+    resumed, whole, last = (
+        load_file(tmp_path / name / "adapter.safetensors") for name in ("run", "whole", "plain")
+    )
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+    assert not all(torch.equal(last[key], whole[key]) for key in whole)
+
+
+def test_mini_is_trained_by_the_products_trainer(tmp_path):
+    """Red: the command lines in mini's documentation do not lead from encoded clips to its adapters."""
+    recipe = build_recipe(tmp_path / "recipe")
+    for name in ("looped", "still"):
+        (recipe / f"{name}.safetensors").unlink()
+    models = Models.build(recipe / "tokenizer", "cpu")
+    load_models(models, recipe / "base.safetensors")
+    random = torch.Generator().manual_seed(0)
+    latents = Latents(
+        torch.randn(3, TOKENS, 64, generator=random).bfloat16(),
+        torch.randn(3, TOKENS // LATENT[0], 64, generator=random).bfloat16(),
+        torch.tensor([0, 3, 3]),
+        ready=3,
+    )
+    folder = pack.pack(recipe, [latents], models, each=1)
+    first = PackedData.open(folder, channels=64, context_dim=384).load(1)
+    assert torch.equal(first.latents_CFHW.flatten(1).T, latents.clips[1])
+    quick = {"steps": 1, "batch": 1, "device": "cpu", "base": {"weights": "fp32"}}
+    runs = {name: load_config(folder / f"{name}.yaml", quick) for name in pack.PHASES}
+    assert (runs["looped"].objective.reference, runs["still"].objective.reference) == ("looped", "still")
+    sparse = train(runs["sparse"])
+    assert runs["looped"].adapter.start == runs["still"].adapter.start == sparse
+    assert LoRA.open(sparse).mode == "looped"
+    with pytest.raises(CheckpointError, match="looped"):
+        pack.collect(recipe)
+    assert (recipe / "sparse.safetensors").read_bytes() == sparse.read_bytes()
