@@ -142,6 +142,7 @@ class Bench:
             self.add(row, failed=f"{type(error).__name__}: {reason}")
             with (self.output / FAILED).open("a", encoding="utf-8") as file:
                 file.write(f"== {self.name}: {row}\n{traceback.format_exc()}\n")
+            traceback.clear_frames(error.__traceback__)  # they hold the model
         gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ in attention forward and 228 backward, 5 % for the adapters. Expected on an H100
 
 `--parallel` is weak scaling: every process makes the same step on its own card. Communication is measured as
 what a step costs more with the sum of gradients than without, and as the sum alone. A failed row leaves its
-traceback in DIR.
+traceback in DIR/failures.txt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import argparse
 import statistics
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,12 +40,10 @@ import torch.distributed as dist
 from torch import nn
 
 from benchmarks.common import (
-    FAILURES,
-    FULL,
     ROOT,
-    TINY,
+    SIZES,
     Bench,
-    Size,
+    Mode,
     audio_stream,
     current_commit,
     peak,
@@ -76,14 +73,6 @@ MODES: dict[str, dict[str, Any]] = {
     "fp8, offloaded, attention kept": {"base": {"weights": "fp8", "recompute": "attention", "offload": True}},
 }
 DEFAULT, PEER = "fp8", "diffusers and PEFT"
-SMOKE = Size(
-    "768x448x121, 4 blocks",
-    replace(FULL.config, layers=4),
-    *(FULL.frames, FULL.rows, FULL.columns, FULL.context, FULL.audio_frames),
-    stg_block=2,
-    steps=3,
-    repeats=1,
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,10 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     gpu = torch.cuda.is_available() and not given.tiny
     with world(torch.device("cuda" if gpu else "cpu")) as where:
-        size = SMOKE if given.smoke else TINY if given.tiny else FULL
+        mode: Mode = "smoke" if given.smoke else "tiny" if given.tiny else "full"
         name = f"training-{where.size}" if given.parallel else "training"
-        name += "-smoke" if given.smoke else ""
-        bench = Training(name, where.device, size, given.out, given.commit or current_commit())
+        commit = given.commit or current_commit()
+        bench = Training(name, where.device, SIZES[mode], given.out, commit, mode)
         bench.where = where
         steps = 1 if given.smoke else given.steps
         if given.parallel:
@@ -120,24 +109,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Training(Bench):
-    """A bench whose failures leave their traceback beside the results."""
+    """A bench of one process among several."""
 
     where: World
 
     @contextmanager
     def attempt(self, row: str) -> Iterator[None]:
-        """As `Bench.attempt`."""
+        """As `Bench.attempt`; compiled code is let go too."""
         with super().attempt(row):
-            try:
-                yield
-            except FAILURES:
-                self.output.mkdir(parents=True, exist_ok=True)
-                name = "".join(one if one.isalnum() else "-" for one in row)
-                path = self.output / f"{self.name}-{name}-{self.where.rank}.txt"
-                path.write_text(traceback.format_exc(), encoding="utf-8")
-                # A traceback holds the frames, and they hold the model.
-                traceback.clear_frames(sys.exc_info()[2])
-                raise
+            yield
         torch._dynamo.reset()
 
     def add(self, row: str, **values: Any) -> None:

@@ -13,12 +13,11 @@ import torch
 
 from benchmarks import training
 from benchmarks.all import CPU, SECTIONS, Section, spawn
-from benchmarks.common import FAILED, FULL, ROOT, SMOKE, TINY, open_bench, reported
+from benchmarks.common import FAILED, FULL, ROOT, SMOKE, open_bench, reported
 from benchmarks.identity import identity
 from benchmarks.table import MARKER, fill, render
 from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
-from castsheet.processes import World
 from castsheet.sampling.presets import Preset
 from castsheet.sheet.manifest import Sheet
 
@@ -50,15 +49,6 @@ def test_the_training_step(tmp_path: Path) -> None:
     assert exact["first_loss"] == pytest.approx(peer["first_loss"], rel=1e-4)
     assert fp8["first_loss"] == pytest.approx(peer["first_loss"], rel=0.02)
     assert exact["kept"] == {"input": 4}
-
-
-def test_a_training_row_that_fails_leaves_its_traceback(tmp_path: Path) -> None:
-    """Red: a failure on a rented machine cannot be understood afterwards."""
-    bench = training.Training("x", torch.device("cpu"), TINY, tmp_path, "abc")
-    bench.where = World(0, 1, bench.device)
-    with bench.attempt("a, b"):
-        torch.ones(2, 3) @ torch.ones(2, 3)
-    assert "in test_a_training_row_that_fails" in (tmp_path / "x-a--b-0.txt").read_text()
 
 
 def test_stages_of_the_embedded_model(tmp_path: Path) -> None:
