@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Test processes. Each takes up to 3 GiB.
+JOBS ?= 2
 
 .PHONY: demo test check render-check clean
 
@@ -21,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 render-check: $(STAMP)
 	$(BIN)/python -m castsheet.mini.render_check
