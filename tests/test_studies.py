@@ -9,13 +9,11 @@ import drawn
 import numpy as np
 import pytest
 import torch
-from mini_recipe import build_recipe
 from PIL import Image
-from tiny_bundle import build_bundle, tiny_sheet
+from tiny_bundle import build_bundle, tiny_sheet, write_bundle
 
 from castsheet.elements import Scene
 from castsheet.errors import SettingsError
-from castsheet.mini.package import Defaults, package
 from castsheet.mini.studies import batch, figures
 from castsheet.mini.studies.__main__ import run
 from castsheet.mini.studies.batch import Ask
@@ -235,10 +233,12 @@ def test_a_study_runs_from_a_bundle_to_a_page_and_goes_on(
 ) -> None:
     """Red: the command breaks, makes finished clips again, or loses what a person wrote on the page."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    package(build_recipe(tmp_path / "recipe"), tmp_path / "weights", defaults=Defaults(steps=1, guidance=1.0))
+    bundle = build_bundle(tmp_path / "bundle")
+    bucket = {"width": 192, "height": 112, "frames": 121, "fps": 24.0, "stg_blocks": [1]}
+    write_bundle(bundle, bucket=bucket, preset={"steps": 1, "guidance": 1.0, "stg_scale": 0.0})
     options = argparse.Namespace(
         names=["prompt-format"],
-        bundle=tmp_path / "weights",
+        bundle=bundle,
         count=2,
         out=tmp_path / "docs",
         work=tmp_path / "work",
