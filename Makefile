@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Test processes. Each takes up to 3 GiB.
+# Processes of mypy and of the tests. One of the tests takes up to 3 GiB.
 JOBS ?= 2
 
 .PHONY: demo test check render-check clean
@@ -20,7 +20,7 @@ demo: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(JOBS)
 
 test: check
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
