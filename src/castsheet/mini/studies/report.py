@@ -14,6 +14,7 @@ from castsheet.files import require, write_atomic
 from castsheet.mini.parts import Floats
 from castsheet.mini.studies.designs import Study
 from castsheet.mini.studies.figures import GROUP_NAMES, Mean, choices, summarise
+from castsheet.mini.studies.journal import Entry, Made, Place
 from castsheet.mini.studies.measure import Row
 from castsheet.mini.validation import ValidationSet
 
@@ -25,6 +26,61 @@ _COLOURS = {
     "action": "#8a5fc2",
     "leaked": "#c23b4b",
 }
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of one study by place; `made` says what made them, each run once."""
+
+    made: tuple[Made, ...]
+    entries: Mapping[Place, Entry]
+    name: str
+
+    def missing(self, study: Study, count: int) -> int:
+        """How many clips are not there."""
+        return sum(
+            place not in self.entries for takes in self._places(study, count).values() for place in takes
+        )
+
+    def rows(self, study: Study, count: int) -> dict[str, list[list[Row]]]:
+        """Figures by condition, identity and take."""
+        places = self._places(study, count)
+        return {
+            one.name: [
+                [self.entries[place].row for place in places[one.name, index]] for index in range(count)
+            ]
+            for one in study.conditions
+        }
+
+    def strips(self, study: Study) -> dict[str, Image.Image | None]:
+        """By condition, the pictures of the first identities, one below the other."""
+        found: dict[str, Image.Image | None] = {}
+        for one in study.conditions:
+            mine = sorted(place for place in self.entries if place[1] == one.name)
+            pictures = [picture for place in mine if (picture := self.entries[place].picture) is not None]
+            rows = [np.asarray(picture) for picture in pictures]
+            found[one.name] = Image.fromarray(np.concatenate(rows)) if rows else None
+        return found
+
+    def _places(self, study: Study, count: int) -> dict[tuple[str, int], list[Place]]:
+        return {
+            (one.name, index): [(self.name, one.name, index, take) for take in range(one.takes)]
+            for one in study.conditions
+            for index in range(count)
+        }
+
+
+def newest(found: Sequence[tuple[Made, Entry]], name: str) -> Clips:
+    """A study's clips, all made alike: of the model that made most of them, the last such one."""
+    by_model: dict[Made, dict[Place, tuple[Made, Entry]]] = {}
+    for made, entry in found:
+        if entry.place[0] == name:
+            by_model.setdefault(made.alike, {})[entry.place] = made, entry
+    if not by_model:
+        return Clips((), {}, name)
+    chosen = max(reversed(list(by_model.values())), key=len)
+    makers = tuple(dict.fromkeys(made for made, _ in chosen.values()))
+    return Clips(makers, {place: entry for place, (_, entry) in chosen.items()}, name)
 
 
 @dataclass(frozen=True)
@@ -111,7 +167,20 @@ def _table(result: Result) -> str:
         change = "" if name == base else _percent(Mean.of(one["person"] - values[base]["person"]), sign=True)
         row = [*shares, apart, _percent(Mean.of(one["action"])), _percent(Mean.of(one["leaked"])), change]
         lines.append(f"| {f'**{name}**' if name == base else name} | {' | '.join(row)} |")
-    return "\n".join([*lines, "", _LEGEND.format(count=result.count, base=base), ""])
+    told = [*lines, "", _LEGEND.format(count=result.count, base=base), "", _differences(values, base)]
+    return "\n".join([*told, ""])
+
+
+def _differences(values: Mapping[str, Mapping[str, Floats]], base: str) -> str:
+    """Every paired difference from the base whose interval excludes 0."""
+    found = []
+    for name, one in values.items():
+        for measure in (*GROUP_NAMES, "action", "leaked"):
+            change = Mean.of(one[measure] - values[base][measure])
+            if change.low is not None and change.high is not None and change.low * change.high > 0:
+                found.append(f"- {name}: {measure} {_percent(change, sign=True)}")
+    head = f"Differences from **{base}**, paired, whose interval excludes 0"
+    return "\n".join([f"{head}:", "", *found]) if found else f"{head}: none."
 
 
 def _takes_table(result: Result) -> str:
