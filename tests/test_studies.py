@@ -194,11 +194,14 @@ def test_choices_are_ordered_and_early_stop_counts(truths: ValidationSet) -> Non
         Row(wrong.colours, "wave", 0, passed=True, score=0.9),
     ]
     found = figures.choices([takes], truths)
-    assert found["best"] == [1]
+    assert found["highest"] == [1]
     assert found["judge, early"] == [1]
-    assert found["judge"] == found["first"] == found["worst"]
+    assert found["judge"] == found["first"] == found["lowest"]
     assert found["takes made"] == [2]
-    assert found["random"][0] == pytest.approx((1 + 2 * found["worst"][0]) / 3)
+    assert found["random"][0] == pytest.approx((1 + 2 * found["lowest"][0]) / 3)
+    apart = figures.choices([takes], truths, figures.off)
+    assert apart["lowest"] == apart["judge, early"] == [0]
+    assert apart["judge"] == apart["highest"] > 0
 
 
 def test_intervals_hold_the_mean_and_shrink_with_more_identities() -> None:

@@ -1,8 +1,8 @@
 """`python -m castsheet.mini.studies NAME ...`: run studies, write their pages. `all` runs every one.
 
-Three steps, which `--only` can part: the sheets (an EGL driver), the clips and their figures (a GPU, if there
-is one), the pages (matplotlib). With `--shard I/N` each of N processes makes the clips of its own identities;
-what every process writes is one file, `clips-I-of-N.jsonl`.
+Three steps, which `--only` can part: the sheets (an EGL driver, unless WORK/pictures is there), the clips and
+their figures (a GPU, if there is one), the pages (matplotlib). With `--shard I/N` each of N processes does
+its own identities; the clips' figures that it writes are one file, `clips-I-of-N.jsonl`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> list[Path]:
         return _pages(options, truths, scenes)
     if options.only == "sheets":
         layout = designs(truths, scenes)
-        _sheets({name: pick(name, layout) for name in _names(options, layout)}, options.count)
+        _sheets([pick(name, layout) for name in _names(options, layout)], _share(options))
         return []
     _clips(options, truths, scenes, begun)
     return [] if options.only == "clips" or options.shard[1] > 1 else _pages(options, truths, scenes)
@@ -60,14 +60,20 @@ def _names(options: argparse.Namespace, layout: Mapping[str, object]) -> list[st
     return list(layout) if options.names == ["all"] else options.names
 
 
-def _sheets(studies: Mapping[str, Study], count: int) -> None:
-    """Make every sheet, so that whoever makes the clips needs no renderer."""
-    conditions = [one for study in studies.values() for one in study.conditions]
-    with progress("sheets", count * len(conditions)) as advance:
-        for number, condition in enumerate(conditions):
-            for index in range(count):
+def _share(options: argparse.Namespace) -> list[int]:
+    """This process's identities. Partners share action and noise; they stay together."""
+    number, shards = options.shard
+    return [index for index in range(options.count) if index // 2 % shards == number - 1]
+
+
+def _sheets(studies: Sequence[Study], indices: Sequence[int]) -> None:
+    """Make every sheet, so that whoever makes the clips need not wait for them."""
+    conditions = [one for study in studies for one in study.conditions]
+    with progress("sheets", len(indices) * len(conditions)) as advance:
+        for number, index in enumerate(indices):
+            for done, condition in enumerate(conditions, 1):
                 condition.sheet(index)
-                advance(number * count + index + 1)
+                advance(number * len(conditions) + done)
 
 
 def _clips(options: argparse.Namespace, truths: ValidationSet, scenes: Scenes, begun: float) -> None:
@@ -87,9 +93,7 @@ def _clips(options: argparse.Namespace, truths: ValidationSet, scenes: Scenes, b
         processes=PROCESSES.get(kind, 0) if options.processes is None else options.processes,
         until=begun + options.limit,
     )
-    # Partners share action and noise; they stay together.
-    mine = [index for index in range(options.count) if index // 2 % shards == number - 1]
-    if not runner.make(chosen, mine):
+    if not runner.make(chosen, _share(options)):
         print(f"stopped after {time.monotonic() - begun:.0f} s; run again to go on", flush=True)
 
 
@@ -185,7 +189,7 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--out", type=Path, default=Path("docs/studies"), help="where pages are written")
     add("--work", type=Path, default=Path("out/studies"), help="sheets, and clips' figures (WORK/clips)")
     add("--clips", type=Path, help="write figures here instead; those in WORK/clips are still known")
-    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the I-th of N shares of the clips")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the I-th of N shares of the identities")
     add(
         "--limit", type=float, default=float("inf"), metavar="SECONDS", help="begin nothing that takes longer"
     )

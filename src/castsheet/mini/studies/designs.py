@@ -116,7 +116,7 @@ def designs(
         ),
         "guidance": lambda: Study(
             "How much guidance by the prompt?",
-            over("guidance", (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
+            over("guidance", (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)),
             base="1",
             axis="guidance",
             note="Captions say nothing of looks, so identity can only gain or lose indirectly.",
