@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes of mypy and of the tests. One of the tests takes up to 3 GiB.
+JOBS ?= 2
 
 .PHONY: demo test check render-check clean
 
@@ -18,10 +20,10 @@ demo: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(JOBS)
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 render-check: $(STAMP)
 	$(BIN)/python -m castsheet.mini.render_check

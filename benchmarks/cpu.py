@@ -44,6 +44,8 @@ def cpu(bench: Bench) -> None:
     if not small:
         bench.size = replace(bench.size, name=f"{WIDTH}x{HEIGHT}x{FRAMES}, mini")
     raw = config()
+    if small:
+        raw["transformer"]["num_layers"] = 2
     model = random_transformer(TransformerConfig.from_dict(raw["transformer"]), CPU, torch.float32)
     vae = VideoVAE(raw["vae"]).eval()
     frames = 17 if small else FRAMES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,16 @@ def random_tensors(
     """Random values under all official names; AdaLN tables in fp32, as published files have them."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
-    for name, shape in official_keys(config, states=STATES).items():
+    for name, shape in _shapes(json.dumps(config)).items():
         kind = torch.float32 if "scale_shift_table" in name else dtype
         tensors[name] = (torch.randn(shape, generator=generator) * 0.1).to(kind)
     return tensors
+
+
+@functools.cache
+def _shapes(config: str) -> dict[str, tuple[int, ...]]:
+    """Sizing the vocoder takes a second, and most tests want the same one."""
+    return official_keys(json.loads(config), states=STATES)
 
 
 def write_toy(

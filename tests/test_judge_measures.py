@@ -16,6 +16,7 @@ from castsheet.judge import calibrate, leak, motion
 from castsheet.judge.assign import assign, order, swaps
 from castsheet.judge.cast import figure_mask, read_cast, working_size
 from castsheet.judge.published import evenly, face_sim, nexus_score
+from castsheet.mini.judge_calibration import frames_told
 from castsheet.sheet.manifest import Box, Panel, Sheet, Source
 
 
@@ -199,3 +200,9 @@ def test_auc_and_threshold_by_hand() -> None:
     assert (found.detected, found.false_alarms) == (0.5, 0)
     with pytest.raises(SettingsError):
         calibrate.auc([], [1])
+
+
+def test_leaked_frames_are_counted_on_both_sides() -> None:
+    """Red: the docs' sentence on frames swaps hits and misses."""
+    records = [{"leaked": [10, 9], "unleaked": [1000, 0]}, {"leaked": [5, 5], "unleaked": [500, 3]}]
+    assert "in 14 of 15 leaked held-out frames and in 1,497 of 1,500 others" in frames_told(records)

@@ -277,7 +277,19 @@ def figures_on(tone: int) -> Image.Image:
         (photo(768, 448, 13), ["S04"]),
         (photo(1536, 1024, 13), ["S03"]),
     ],
-    ids=str,
+    ids=[
+        "a white grid",
+        "a grey grid",
+        "figures on white",
+        "a black grid",
+        "pictures without gutters",
+        "a photograph",
+        "a sky",
+        "a studio backdrop",
+        "a grid of several sizes",
+        "a photograph of half the size",
+        "a photograph of another shape",
+    ],
 )
 def test_bare_pictures(image, expected):
     """Red: sheets made elsewhere go unchecked, or all-photo sheets are called light-backgrounded."""

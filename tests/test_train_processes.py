@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import train_tiny as tiny
+from several_processes import several_processes
 
 from benchmarks import training
 from castsheet.train.log import read_log
 from castsheet.train.trainer import train
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def work(rank: int, port: int, runs: list[Any]) -> None:
-    """One of two processes, started as torchrun would."""
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-    }
-    for number, config in enumerate(runs):
-        os.environ["MASTER_PORT"] = str(port + number)
-        train(config)
-    os.environ["MASTER_PORT"] = str(port + len(runs))
-    output = runs[0].output.parent / "scaling"
-    training.main(["--tiny", "--parallel", "--steps", "1", "--out", str(output), "--commit", "abc"])
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +28,9 @@ def curves(tmp_path_factory):
     shared = pair.model_copy(
         update={"output": root / "shared", "base": pair.base.model_copy(update={"shard": True})}
     )
-    context, port = multiprocessing.get_context("spawn"), free_port()
-    children = [context.Process(target=work, args=(rank, port, [pair, shared])) for rank in (0, 1)]
-    for child in children:
-        child.start()
-    train(alone)
-    for child in children:
-        child.join(120)
-        assert child.exitcode == 0
+    measure = ["--tiny", "--parallel", "--steps", "1", "--out", str(root / "scaling"), "--commit", "abc"]
+    with several_processes(2, partial(train, pair), partial(train, shared), partial(training.main, measure)):
+        train(alone)
     scaling = json.loads((root / "scaling" / "training-2-tiny.json").read_text())["rows"]
     return {name: list(read_log(root / name)) for name in ("alone", "pair", "shared")} | {"scaling": scaling}
 

@@ -15,6 +15,7 @@ import platform
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ _HEADER_LIMIT = 1 << 27
 
 def versions() -> dict[str, str]:
     """Versions of castsheet, Python and the packages that numbers depend on; missing ones left out."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"castsheet": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:

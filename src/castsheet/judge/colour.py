@@ -85,6 +85,11 @@ class Finder:
             found[member.id] = replace(found[member.id], others=values)
         return found
 
+    def find_one(self, picture_HWC: Pixels, element: str) -> Sighting:
+        """The best sighting of one member, without what the others would score there."""
+        (member,) = (one for one in self.members if one.id == element)
+        return self._best(_View(self._sums(picture_HWC)), member)
+
     def _sums(self, picture_HWC: Pixels) -> Floats:
         """Integral image (H + 1, W + 1, K) of softened codes."""
         codes = self.code_map(picture_HWC)
@@ -150,7 +155,7 @@ class ColourDetector:
     def detect(self, frame_HWC: Pixels) -> list[Detection]:
         """The best window; its similarity is the confidence."""
         small = working_frames(frame_HWC[None])[0]
-        seen = self._finder.find(small)[self._element]
+        seen = self._finder.find_one(small, self._element)
         scale = frame_HWC.shape[1] / small.shape[1]
         x, y, w, h = (round(scale * side) for side in (seen.box.x, seen.box.y, seen.box.w, seen.box.h))
         return [Detection(Box(x, y, w, h), seen.similarity)]

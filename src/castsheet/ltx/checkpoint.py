@@ -210,14 +210,26 @@ class Checkpoint:
 
     def connectors_fingerprint(self) -> str:
         """A hash of the connectors' names, shapes and first rows: changes when they are trained anew."""
+        rows = dict(self._first_rows(self._names("connectors")))
         digest = hashlib.sha256()
-        for name in sorted(self._names("connectors")):
+        for name in sorted(rows):
             entry = self.entries[name]
             digest.update(f"{name} {entry.shape} {entry.dtype}".encode())
-            with _opened(entry.file) as handle:
-                row = handle.get_slice(entry.stored)[:1] if entry.shape else handle.get_tensor(entry.stored)
-            digest.update(row.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(rows[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+    def _first_rows(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        for file, group in self._by_file(names):
+            with _opened(file) as handle:
+                for name in group:
+                    stored, scalar = self.entries[name].stored, not self.entries[name].shape
+                    yield name, handle.get_tensor(stored) if scalar else handle.get_slice(stored)[:1]
+
+    def _by_file(self, names: Iterable[str]) -> Iterator[tuple[Path, Iterator[str]]]:
+        """Names file by file: opening one reads its whole header, which takes far longer than a tensor."""
+        # Stable, so that within a file the header's order stays, which is the order on disk.
+        by_file = sorted(names, key=lambda name: str(self.entries[name].file))
+        return groupby(by_file, key=lambda name: self.entries[name].file)
 
     def _names(self, part: official.Part) -> list[str]:
         names = [name for name in self.keys if official.part_of(name) == part]
@@ -233,9 +245,7 @@ class Checkpoint:
     ) -> Iterator[tuple[str, Tensor]]:
         """Tensors one by one, on their device and in their dtype, scales applied."""
         spoilt: list[str] = []
-        # Stable, so that within a file the header's order stays, which is the order on disk.
-        by_file = sorted(names, key=lambda name: str(self.entries[name].file))
-        for file, group in groupby(by_file, key=lambda name: self.entries[name].file):
+        for file, group in self._by_file(names):
             with _opened(file, device) as handle:
                 for name in group:
                     tensor = self._expand(name, handle.get_tensor(self.entries[name].stored))

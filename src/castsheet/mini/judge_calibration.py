@@ -1,4 +1,4 @@
-"""Calibrate the judge on rendered clips: `python -m castsheet.mini.judge_calibration --out table.md`.
+"""Calibrate the judge on rendered clips: `python -m castsheet.mini.judge_calibration`.
 
 The first identities choose the thresholds, those after them give the figures; none is in both parts.
 """
@@ -14,13 +14,16 @@ import numpy as np
 from PIL import Image
 
 from castsheet.clip import Clip
+from castsheet.errors import SettingsError
 from castsheet.files import write_atomic
 from castsheet.judge.calibrate import Calibration, calibrate
 from castsheet.judge.cast import Pixels
 from castsheet.judge.judge import Judge
 from castsheet.judge.judgement import Judgement
 from castsheet.mini.judge_cases import Case, cases
+from castsheet.mini.script import finish
 from castsheet.mini.world.render import Renderer
+from castsheet.progress import progress
 
 Record = dict[str, object]
 REMARKS = ("text", "drift")  # faults that the verdict remarks on and does not fail a clip by
@@ -97,14 +100,15 @@ def strip(case: Case) -> Pixels:
 
 
 def judged(
-    numbers: Iterable[int],
+    numbers: Sequence[int],
     make: Callable[[int, bool], Iterable[Case]],
     failures: list[tuple[Record, Pixels]] | None = None,
 ) -> list[Record]:
     """Judge every case of every number, with one person and with two; wrong verdicts go to `failures`."""
     found = []
-    for number in numbers:
-        for duo in (False, True):
+    rounds = [(number, duo) for number in numbers for duo in (False, True)]
+    with progress(f"numbers {numbers[0]} to {numbers[-1]}", len(rounds)) as advance:
+        for done, (number, duo) in enumerate(rounds, 1):
             judge: Judge | None = None
             for case in make(number, duo):
                 judge = judge or Judge(case.sheet)
@@ -112,6 +116,7 @@ def judged(
                 found.append(record(number, case, told))
                 if failures is not None and misjudged(case.fault, told):
                     failures.append((found[-1], strip(case)))
+            advance(done)
     return found
 
 
@@ -159,34 +164,56 @@ def markdown(found: dict[str, Calibration], held_out: Sequence[Record]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def frames_told(records: Sequence[Record]) -> str:
+    """How many frames were called leaked rightly, as a sentence."""
+    counts = (np.array([one[name] for one in records], int) for name in ("leaked", "unleaked"))
+    (leaked, right), (other, wrong) = (rows.sum(axis=0) for rows in counts)
+    return (
+        f"Frame by frame, leak was told rightly in {right:,} of {leaked:,} leaked held-out frames and in"
+        f" {other - wrong:,} of {other:,} others.\n"
+    )
+
+
 def _failing(records: Sequence[Record], fault: str) -> str:
     verdicts = [not one["passed"] for one in records if one["fault"] == fault]
     return f"{sum(verdicts)}/{len(verdicts)}"
 
 
-def main() -> None:
-    """Render, judge, write the table; beside it every clip's values as JSON, and the failures' picture."""
+def calibrated(pairs: int, held_out: int, out: Path) -> None:
+    """Render, judge, write the table; beside it every clip's values as JSON, and the failures' picture.
 
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--pairs", type=int, default=24, help="numbers that choose thresholds")
-    parser.add_argument("--held-out", type=int, default=24, help="numbers after those, for the figures")
-    parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
+    Raises:
+        SettingsError: a part has no number.
+        DependencyError: moderngl or an EGL driver is missing.
+        OutputError: the disk refused.
+    """
+    if min(pairs, held_out) < 1:
+        raise SettingsError(f"--pairs {pairs}, --held-out {held_out}", remedy="give 1 or more of each")
     renderer = Renderer()
 
     def make(number: int, duo: bool) -> Iterable[Case]:
         return cases(renderer, number, duo=duo)
 
-    chosen = judged(range(asked.pairs), make)
+    first = judged(range(pairs), make)
     failures: list[tuple[Record, Pixels]] = []
-    held_out = judged(range(asked.pairs, asked.pairs + asked.held_out), make, failures)
-    text = json.dumps([*chosen, *held_out], indent=0) + "\n"
-    write_atomic(asked.out.with_suffix(".json"), lambda path: _write(path, text))
-    told = markdown(table(chosen, held_out), held_out) + "\n" + failure_table(failures)
+    second = judged(range(pairs, pairs + held_out), make, failures)
+    text = json.dumps([*first, *second], indent=0) + "\n"
+    write_atomic(out.with_suffix(".json"), lambda path: _write(path, text))
     if failures:
         picture = Image.fromarray(np.concatenate([shown for _, shown in failures]))
-        write_atomic(asked.out.with_suffix(".jpg"), lambda path: picture.save(path, quality=88))
-    write_atomic(asked.out, lambda path: _write(path, told))
+        write_atomic(out.with_suffix(".jpg"), lambda path: picture.save(path, quality=88))
+    parts = markdown(table(first, second), second), frames_told(second), failure_table(failures)
+    write_atomic(out, lambda path: _write(path, "\n".join(parts)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=24, help="numbers that choose thresholds")
+    parser.add_argument("--held-out", type=int, default=24, help="numbers after those, for the figures")
+    parser.add_argument("--out", type=Path, default=Path("out/judge-calibration.md"))
+    asked = parser.parse_args()
+    finish(lambda: calibrated(asked.pairs, asked.held_out, asked.out))
+    print(asked.out)
 
 
 def _write(path: Path, text: str) -> None:

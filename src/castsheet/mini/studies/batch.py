@@ -16,6 +16,7 @@ from torch import Tensor
 
 from castsheet.decoding import finite
 from castsheet.errors import SettingsError
+from castsheet.ltx.fast import attention_kernels
 from castsheet.models import check_fits
 from castsheet.pipeline import Castsheet, make_guide, make_levels
 from castsheet.reference import Grid, Reference, make_reference, reference_size, to_frames, to_pixels
@@ -74,7 +75,9 @@ def latents(
     levels = make_levels(settings, grid, reference)
     single = Denoiser(transformer, replace(track, clean_BTC=clean_BTC[:1]), None, positive, negative, guide)
     x_BN = torch.cat([draw(single, grid, ask.seed, None, float(levels[0])) for ask in asks])
-    return clip_latents(denoiser, grid, euler(denoiser, x_BN, levels))
+    # Blocks that were compiled would be compiled anew for every size of batch and reference.
+    with attention_kernels(models.device), torch.compiler.set_stance("force_eager"):
+        return clip_latents(denoiser, grid, euler(denoiser, x_BN, levels))
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def action_words(who: str, index: int) -> str:
 def designs(
     truths: ValidationSet, scenes: Scenes, blocks: int = BLOCKS, *, still: bool = False
 ) -> dict[str, Callable[[], Study]]:
-    """Every study by name. Sheets are made when they are asked for.
+    """Every study by name, in the order in which they are run. Sheets are made when they are asked for.
 
     Args:
         still: the model brings an adapter that was trained on still references.
@@ -87,6 +87,12 @@ def designs(
         )
 
     return {
+        "takes": lambda: Study(
+            "What does it gain to make several takes and let the judge choose?",
+            (Condition("4 takes", scenes.usual, takes=4, judge=True),),
+            base="4 takes",
+        ),
+        "reference-length": lambda: _reference_length(shipped, still),
         "strength": lambda: Study(
             "How strong should the adapter be?",
             over("lora_strength", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)),
@@ -94,13 +100,8 @@ def designs(
             axis="adapter strength",
             note="The published recipe for the 22B adapter says 1.4.",
         ),
-        "guidance": lambda: Study(
-            "How much guidance by the prompt?",
-            over("guidance", (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
-            base="1",
-            axis="guidance",
-            note="Captions say nothing of looks, so identity can only gain or lose indirectly.",
-        ),
+        "panel-area": lambda: _panel_area(scenes),
+        "two-characters": lambda: _two_characters(scenes),
         "stg": lambda: Study(
             "Does spatio-temporal guidance help, and in which block?",
             (
@@ -113,11 +114,14 @@ def designs(
             base="off",
             note=f"Scale 1. Mini has {blocks} blocks; the 22B model's recipe perturbs block 28 or 29 of 48.",
         ),
-        "panel-area": lambda: _panel_area(scenes),
+        "guidance": lambda: Study(
+            "How much guidance by the prompt?",
+            over("guidance", (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)),
+            base="1",
+            axis="guidance",
+            note="Captions say nothing of looks, so identity can only gain or lose indirectly.",
+        ),
         "absent": lambda: _absent(scenes),
-        "two-characters": lambda: _two_characters(scenes),
-        "reference-length": lambda: _reference_length(shipped, still),
-        "alignment": lambda: _alignment(scenes),
         "background": lambda: Study(
             "Must the sheet's background be black?",
             tuple(
@@ -127,16 +131,12 @@ def designs(
             base="black",
             note="Trained on black only. The colour stands behind figures and between panels, not in places.",
         ),
+        "alignment": lambda: _alignment(scenes),
         "prompt-format": lambda: Study(
             "Does the prompt's format matter?",
             tuple(_format(shipped, one) for one in ("prose", "inline", "markdown")),
             base="prose",
             note="Seven in ten training captions are prose, one in ten each inline and markdown.",
-        ),
-        "takes": lambda: Study(
-            "What does it gain to make several takes and let the judge choose?",
-            (Condition("4 takes", scenes.usual, takes=4, judge=True),),
-            base="4 takes",
         ),
     }
 

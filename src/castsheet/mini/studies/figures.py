@@ -5,7 +5,7 @@ Legend: N identities, R regions, G groups of regions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,17 +106,26 @@ def overall(row: Row, index: int, truths: ValidationSet) -> float:
     return float(np.nanmean(list(identity(row, index, truths).values())))
 
 
-def choices(rows: Sequence[Sequence[Row]], truths: ValidationSet) -> dict[str, NDArray[np.float64]]:
-    """What each way of choosing among an identity's takes gives: (N,) identity figures, and takes made.
+def off(row: Row, index: int, truths: ValidationSet) -> float:
+    """How far a clip's colours are from the true ones: the mean of its groups' CIE76 distances."""
+    return float(np.nanmean(list(distance(row, index, truths).values())))
+
+
+def choices(
+    rows: Sequence[Sequence[Row]],
+    truths: ValidationSet,
+    value: Callable[[Row, int, ValidationSet], float] = overall,
+) -> dict[str, NDArray[np.float64]]:
+    """What each way of choosing among an identity's takes gives: (N,) values of the choice, and takes made.
 
     `first` is one take; `random` the mean of all; `judge` the judge's pick of all; `judge, early` that of
-    `--takes`, which stops at the first take that passes; `best` the best there is, `worst` the worst.
+    `--takes`, which stops at the first take that passes; `highest` and `lowest` are the values' extremes.
     """
     found: dict[str, list[float]] = {
-        name: [] for name in ("first", "random", "judge", "judge, early", "best", "worst", "takes made")
+        name: [] for name in ("first", "random", "judge", "judge, early", "highest", "lowest", "takes made")
     }
     for index, takes in enumerate(rows):
-        figures = np.array([overall(row, index, truths) for row in takes])
+        figures = np.array([value(row, index, truths) for row in takes])
         ranks = [(bool(row.passed), float(row.score or 0)) for row in takes]
         early = next((n + 1 for n, rank in enumerate(ranks) if rank[0]), len(ranks))
         values = (
@@ -128,6 +137,6 @@ def choices(rows: Sequence[Sequence[Row]], truths: ValidationSet) -> dict[str, N
             figures.min(),
             early,
         )
-        for name, value in zip(found, values, strict=True):
-            found[name].append(float(value))
+        for name, one in zip(found, values, strict=True):
+            found[name].append(float(one))
     return {name: np.array(values) for name, values in found.items()}

@@ -1,20 +1,17 @@
-"""What a study measures of a clip, and where it keeps that: one small JSON a clip, named by a hash.
+"""What a study measures of a clip. Imports no torch: processes that measure beside the model start fast.
 
 Legend: R regions.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import io
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from castsheet.clip import Clip
-from castsheet.files import write_atomic
 from castsheet.judge import leak
 from castsheet.judge.judge import Judge
 from castsheet.judge.verdict import LIKENESS, LINES
@@ -78,36 +75,26 @@ def _leaked(frames: Pixels, sheet: Sheet) -> list[bool]:
     return [bool(one) or leak.part_lines(frame) >= LINES for one, frame in zip(like, grey, strict=True)]
 
 
-class Store:
-    """Rows and picture strips in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def row(self, key: str) -> Row | None:
-        """A clip's figures; None when it was not made, or the file is damaged."""
-        try:
-            return Row(**json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def keep(self, key: str, row: Row, frames: Pixels | None) -> None:
-        """Store figures and, where frames are given, a strip of three; the figures come last."""
-        if frames is not None:
-            strip = Image.fromarray(np.concatenate(list(frames[list(STRIP)]), axis=1))
-            write_atomic(self._folder / f"{key}.png", lambda path: strip.save(path, format="PNG"))
-        text = json.dumps(asdict(row)) + "\n"
-        write_atomic(self._folder / f"{key}.json", lambda path: _write(path, text))
-
-    def strips(self, keys: Sequence[str]) -> Image.Image | None:
-        """The strips that are there, one below the other."""
-        found = [path for key in keys if (path := self._folder / f"{key}.png").is_file()]
-        if not found:
-            return None
-        return Image.fromarray(
-            np.concatenate([np.asarray(Image.open(path).convert("RGB")) for path in found])
-        )
+Order = tuple[Pixels, Pixels, deeds.Floats, Sheet, float, bool, bool]
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def measure_and_show(
+    frames: Pixels,
+    masks_FHW: Pixels,
+    centroids_AM: deeds.Floats,
+    sheet: Sheet,
+    fps: float,
+    judge: bool,
+    shown: bool,
+) -> tuple[Row, bytes | None]:
+    """A clip's figures and, where it is `shown`, its strip; what a process beside the model does."""
+    row = measure(frames, masks_FHW, centroids_AM, sheet, fps=fps, judge=judge)
+    return row, strip(frames) if shown else None
+
+
+def strip(frames: Pixels) -> bytes:
+    """Three frames side by side, as JPEG."""
+    picture = Image.fromarray(np.concatenate(list(frames[list(STRIP)]), axis=1))
+    held = io.BytesIO()
+    picture.save(held, format="JPEG", quality=92)
+    return held.getvalue()

@@ -13,7 +13,8 @@ from PIL import Image
 from castsheet.files import require, write_atomic
 from castsheet.mini.parts import Floats
 from castsheet.mini.studies.designs import Study
-from castsheet.mini.studies.figures import GROUP_NAMES, Mean, choices, summarise
+from castsheet.mini.studies.figures import GROUP_NAMES, Mean, choices, off, overall, summarise
+from castsheet.mini.studies.journal import Entry, Made, Place
 from castsheet.mini.studies.measure import Row
 from castsheet.mini.validation import ValidationSet
 
@@ -25,6 +26,61 @@ _COLOURS = {
     "action": "#8a5fc2",
     "leaked": "#c23b4b",
 }
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of one study by place; `made` says what made them, each run once."""
+
+    made: tuple[Made, ...]
+    entries: Mapping[Place, Entry]
+    name: str
+
+    def missing(self, study: Study, count: int) -> int:
+        """How many clips are not there."""
+        return sum(
+            place not in self.entries for takes in self._places(study, count).values() for place in takes
+        )
+
+    def rows(self, study: Study, count: int) -> dict[str, list[list[Row]]]:
+        """Figures by condition, identity and take."""
+        places = self._places(study, count)
+        return {
+            one.name: [
+                [self.entries[place].row for place in places[one.name, index]] for index in range(count)
+            ]
+            for one in study.conditions
+        }
+
+    def strips(self, study: Study) -> dict[str, Image.Image | None]:
+        """By condition, the pictures of the first identities, one below the other."""
+        found: dict[str, Image.Image | None] = {}
+        for one in study.conditions:
+            mine = sorted(place for place in self.entries if place[1] == one.name)
+            pictures = [picture for place in mine if (picture := self.entries[place].picture) is not None]
+            rows = [np.asarray(picture) for picture in pictures]
+            found[one.name] = Image.fromarray(np.concatenate(rows)) if rows else None
+        return found
+
+    def _places(self, study: Study, count: int) -> dict[tuple[str, int], list[Place]]:
+        return {
+            (one.name, index): [(self.name, one.name, index, take) for take in range(one.takes)]
+            for one in study.conditions
+            for index in range(count)
+        }
+
+
+def newest(found: Sequence[tuple[Made, Entry]], name: str) -> Clips:
+    """A study's clips, all made alike: of the model that made most of them, the last such one."""
+    by_model: dict[Made, dict[Place, tuple[Made, Entry]]] = {}
+    for made, entry in found:
+        if entry.place[0] == name:
+            by_model.setdefault(made.alike, {})[entry.place] = made, entry
+    if not by_model:
+        return Clips((), {}, name)
+    chosen = max(reversed(list(by_model.values())), key=len)
+    makers = tuple(dict.fromkeys(made for made, _ in chosen.values()))
+    return Clips(makers, {place: entry for place, (_, entry) in chosen.items()}, name)
 
 
 @dataclass(frozen=True)
@@ -83,8 +139,9 @@ def page(result: Result, reading: str, pictures: Sequence[str]) -> str:
         if pictures
         else ""
     )
+    note = f"{result.study.note}\n\n" if result.study.note else ""
     return (
-        f"# {result.study.question}\n\n{result.machine}\n\n{result.study.note}\n\n{body}\n"
+        f"# {result.study.question}\n\n{result.machine}\n\n{note}{body}\n"
         f"![{result.name}]({result.name}.svg)\n{shown}\n{READING}\n{reading}"
     )
 
@@ -106,28 +163,55 @@ def _table(result: Result) -> str:
     ]
     for name, one in values.items():
         shares = [_percent(Mean.of(one[group])) for group in GROUP_NAMES]
-        off = Mean.of(one["person off"])
-        apart = "-" if off.mean is None else f"{off.mean:.1f} ({off.low:.1f} to {off.high:.1f})"
+        apart = _plain(Mean.of(one["person off"]))
         change = "" if name == base else _percent(Mean.of(one["person"] - values[base]["person"]), sign=True)
         row = [*shares, apart, _percent(Mean.of(one["action"])), _percent(Mean.of(one["leaked"])), change]
         lines.append(f"| {f'**{name}**' if name == base else name} | {' | '.join(row)} |")
-    return "\n".join([*lines, "", _LEGEND.format(count=result.count, base=base), ""])
+    told = [*lines, "", _LEGEND.format(count=result.count, base=base), "", _differences(values, base)]
+    return "\n".join([*told, ""])
+
+
+def _differences(values: Mapping[str, Mapping[str, Floats]], base: str) -> str:
+    """Every paired difference from the base whose interval excludes 0."""
+    found = []
+    for name, one in values.items():
+        for measure in (*GROUP_NAMES, "action", "leaked"):
+            change = Mean.of(one[measure] - values[base][measure])
+            if change.low is not None and change.high is not None and change.low * change.high > 0:
+                found.append(f"- {name}: {measure} {_percent(change, sign=True)}")
+    head = f"Differences from **{base}**, paired, whose interval excludes 0"
+    return "\n".join([f"{head}:", "", *found]) if found else f"{head}: none."
 
 
 def _takes_table(result: Result) -> str:
-    found = choices(result.rows[result.study.base], result.truths)
-    lines = ["| choice | identity | gain over a random take |", "|---|---|---|"]
+    rows = result.rows[result.study.base]
+    found, apart = (choices(rows, result.truths, value) for value in (overall, off))
+    # The best take has the highest identity, and by the other figure the least distance.
+    chosen = {"worst": ("lowest", "highest"), "best": ("highest", "lowest")}
+    lines = ["| choice | identity | gain over a random take | off | change |", "|---|---|---|---|---|"]
     for name in ("worst", "first", "random", "judge, early", "judge", "best"):
-        gain = "" if name == "random" else _percent(Mean.of(found[name] - found["random"]), sign=True)
-        lines.append(f"| {name} | {_percent(Mean.of(found[name]))} | {gain} |")
+        high, low = chosen.get(name, (name, name))
+        cells = [_percent(Mean.of(found[high])), "", _plain(Mean.of(apart[low])), ""]
+        if name != "random":
+            cells[1] = _percent(Mean.of(found[high] - found["random"]), sign=True)
+            cells[3] = _plain(Mean.of(apart[low] - apart["random"]), sign=True)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     told = (
         f"Mean over {result.count} validation identities with a 95 % interval (bootstrap over partner pairs)."
         " Identity: mean of the person's, prop's and location's shares of telling colours nearer to the own"
-        " identity's than to the partner's, measured under the truth's masks: the judge does not know it."
-        " *Judge, early* is `generate --takes`: it stops at the first take that passes, and made"
-        f" {found['takes made'].mean():.2f} takes on average."
+        " identity's than to the partner's; *off*: mean CIE76 from the true colours, likewise. Both are"
+        " measured under the truth's masks: the judge does not know them. *First* is `--takes 1`. *Judge,"
+        f" early* is `generate --takes {len(rows[0])}`: it stops at the first take that passes, and made"
+        f" {found['takes made'].mean():.2f} takes on average. *Best* and *worst* are by each figure itself."
     )
     return "\n".join([*lines, "", told, ""])
+
+
+def _plain(one: Mean, *, sign: bool = False) -> str:
+    if one.mean is None or one.low is None or one.high is None:
+        return "-"
+    form = "+.1f" if sign else ".1f"
+    return f"{one.mean:{form}} ({one.low:{form}} to {one.high:{form}})"
 
 
 def _percent(one: Mean, *, sign: bool = False) -> str:
@@ -164,10 +248,10 @@ def _plot(result: Result, file: Path) -> None:
 def _takes_plot(result: Result, file: Path) -> None:
     found = choices(result.rows[result.study.base], result.truths)
     figure, axes = _axes(1)
-    names = ["worst", "random", "judge, early", "judge", "best"]
+    names = ["lowest", "random", "judge, early", "judge", "highest"]
     for at, name in enumerate(names):
         _line(axes[0], [float(at)], [Mean.of(found[name])], "person", joined=False, label=None)
-    axes[0].set_xticks(range(len(names)), names)
+    axes[0].set_xticks(range(len(names)), ["worst", *names[1:-1], "best"])
     axes[0].set_ylabel("identity, %")
     _save(figure, file)
 

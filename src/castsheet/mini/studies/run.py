@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from castsheet.errors import SettingsError
 from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
-from castsheet.mini.studies import batch
+from castsheet.mini.studies import batch, measure
 from castsheet.mini.studies.batch import Ask
 from castsheet.mini.studies.designs import Condition, Study, action_words
-from castsheet.mini.studies.measure import VERSION, Row, Store, measure
+from castsheet.mini.studies.journal import Entry, Journal, Place
 from castsheet.mini.takes import noise_seed
 from castsheet.mini.validation import ValidationSet
 from castsheet.pipeline import Castsheet
@@ -36,6 +36,7 @@ _NOTES = {
     "prop": ElementNote("prop", "prop", "the prop"),
     "place": ElementNote("place", "location", "the place"),
 }
+Measured = tuple[measure.Row, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Job:
     """One clip of a study."""
 
     condition: Condition
-    index: int
+    place: Place
     ask: Ask
     key: str
 
@@ -52,19 +53,33 @@ class Runner:
     """Makes and measures clips.
 
     Args:
-        castsheet: the model. truths: masks and colours of the identities. work: where results are kept.
+        castsheet: the model. truths: masks and colours of the identities. journal: where figures go.
+        known: clips that were made before.
         size: clips at once. processes: that measure beside the model; 0 measures in this one.
+        until: `time.monotonic()` at which to be done; batches that would take longer are not begun.
 
     Raises:
         SettingsError: the model does not make clips of the size that the masks have.
     """
 
     def __init__(
-        self, castsheet: Castsheet, truths: ValidationSet, work: Path, *, size: int, processes: int
+        self,
+        castsheet: Castsheet,
+        truths: ValidationSet,
+        journal: Journal,
+        known: Sequence[Entry],
+        *,
+        size: int,
+        processes: int,
+        until: float = float("inf"),
     ) -> None:
         self.castsheet, self.truths = castsheet, truths
-        self.store = Store(work / "takes")
-        self._size, self._processes = size, processes
+        self._journal = journal
+        self._known = {entry.key: entry for entry in known}
+        self._placed = {(entry.place, entry.key) for entry in known}
+        self._size, self._processes, self._until = size, processes, until
+        self._longest = 0.0
+        self._files: dict[str, list[object]] = {}
         settings = castsheet.settings()
         if (settings.width, settings.height, settings.frames) != (WIDTH, HEIGHT, FRAMES):
             raise SettingsError(
@@ -72,112 +87,134 @@ class Runner:
                 remedy=f"study a bundle of {WIDTH}x{HEIGHT}, {FRAMES} frames",
             )
 
-    def rows(self, study: Study, count: int) -> dict[str, list[list[Row]]]:
-        """Figures by condition, identity (the first `count`) and take; those not there yet are made."""
-        jobs = {
-            condition.name: [self._jobs(condition, index) for index in range(count)]
-            for condition in study.conditions
-        }
-        every = [job for rows in jobs.values() for takes in rows for job in takes]
-        todo = [job for job in every if self.store.row(job.key) is None]
-        with progress("clips", len(todo)) as advance, self._pool() as submit:
-            waiting: list[Future[None]] = []
-            done = 0
-            for condition in study.conditions:
-                mine = [job for job in todo if job.condition is condition]
-                for start in range(0, len(mine), self._size):
-                    waiting += self._make(condition, mine[start : start + self._size], submit)
-                    done += min(self._size, len(mine) - start)
-                    advance(done)
-                    # Frames wait in memory for whoever measures them; the model waits for that at most.
-                    while len(waiting) > _WAITING * self._size:
-                        waiting.pop(0).result()
-            for one in waiting:
-                one.result()
-        return {
-            name: [[self._known(job.key) for job in takes] for takes in rows] for name, rows in jobs.items()
-        }
-
-    def strips(self, condition: Condition, count: int) -> list[str]:
-        """Keys of the first identities' first takes."""
-        return [self._jobs(condition, index)[0].key for index in range(min(count, SHOWN))]
+    def make(self, studies: Mapping[str, Study], indices: Sequence[int]) -> bool:
+        """Make the clips that are not there yet; False if time ran out before."""
+        with self._pool() as submit:
+            return all(self._study(name, study, indices, submit) for name, study in studies.items())
 
     def settings(self, condition: Condition) -> Preset:
         """A condition's settings."""
         return self.castsheet.settings(**condition.overrides)
 
-    def _known(self, key: str) -> Row:
-        row = self.store.row(key)
-        assert row is not None
-        return row
+    def _study(
+        self,
+        name: str,
+        study: Study,
+        indices: Sequence[int],
+        submit: Callable[[Job, np.ndarray], Future[Measured]],
+    ) -> bool:
+        if self._late():
+            return False
+        jobs = [
+            job
+            for condition in study.conditions
+            for index in indices
+            for job in self._jobs(name, condition, index)
+        ]
+        todo = [job for job in jobs if not self._is_there(job)]
+        waiting: deque[tuple[Job, Future[Measured]]] = deque()
+        done, whole = 0, True
+        with progress(f"{name}: clips", len(todo)) as advance:
+            for one in self._batches(study, todo):
+                if self._late():
+                    whole = False
+                    break
+                begun = time.monotonic()
+                waiting += [(job, submit(job, frames)) for job, frames in self._frames(one)]
+                self._longest = max(self._longest, time.monotonic() - begun)
+                # Frames wait in memory for whoever measures them; the model waits for that at most.
+                while waiting and (waiting[0][1].done() or len(waiting) > _WAITING * self._size):
+                    self._keep(*waiting.popleft())
+                done += len(one)
+                advance(done)
+            while waiting:
+                self._keep(*waiting.popleft())
+        return whole
 
-    def _make(
-        self, condition: Condition, jobs: Sequence[Job], submit: Callable[[Job, np.ndarray], Future[None]]
-    ) -> list[Future[None]]:
-        asks = [job.ask for job in jobs]
-        made = batch.frames(self.castsheet, asks, self.settings(condition), condition.reference_frames)
-        return [submit(job, frames) for job, frames in zip(jobs, made, strict=True)]
+    def _late(self) -> bool:
+        return time.monotonic() + self._longest > self._until
+
+    def _is_there(self, job: Job) -> bool:
+        """Whether the clip is known; if another study made it, it is noted for this one too."""
+        if (job.place, job.key) in self._placed:
+            return True
+        made = self._known.get(job.key)
+        if made is None:
+            return False
+        self._add(replace(made, place=job.place))
+        return True
+
+    def _batches(self, study: Study, todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
+        for condition in study.conditions:
+            mine = [job for job in todo if job.condition is condition]
+            for start in range(0, len(mine), self._size):
+                yield mine[start : start + self._size]
+
+    def _frames(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, np.ndarray]]:
+        condition = jobs[0].condition
+        asks, settings = [job.ask for job in jobs], self.settings(condition)
+        made = batch.frames(self.castsheet, asks, settings, condition.reference_frames)
+        return zip(jobs, made, strict=True)
+
+    def _keep(self, job: Job, measured: Future[Measured]) -> None:
+        self._add(Entry(job.place, job.key, *measured.result()))
+
+    def _add(self, entry: Entry) -> None:
+        self._known[entry.key] = entry
+        self._journal.add(entry)
 
     @contextmanager
-    def _pool(self) -> Iterator[Callable[[Job, np.ndarray], Future[None]]]:
-        """A function that measures and keeps a clip, here or beside."""
+    def _pool(self) -> Iterator[Callable[[Job, np.ndarray], Future[Measured]]]:
+        """A function that measures a clip, here or beside."""
 
-        def here(job: Job, frames: np.ndarray) -> Future[None]:
-            done: Future[None] = Future()
-            _keep(*self._order(job, frames))
-            done.set_result(None)
+        def here(job: Job, frames: np.ndarray) -> Future[Measured]:
+            done: Future[Measured] = Future()
+            done.set_result(measure.measure_and_show(*self._order(job, frames)))
             return done
 
         if not self._processes:
             yield here
             return
         context = multiprocessing.get_context("spawn")
-        pool: Executor
         with ProcessPoolExecutor(self._processes, mp_context=context) as pool:
-            yield lambda job, frames: pool.submit(_keep, *self._order(job, frames))
+            yield lambda job, frames: pool.submit(measure.measure_and_show, *self._order(job, frames))
 
-    def _order(
-        self, job: Job, frames: np.ndarray
-    ) -> tuple[Store, str, np.ndarray, _Known, Sheet, bool, bool]:
-        known = _Known(
-            self.truths.masks_NFHW[job.index], self.truths.centroids_AM, self.castsheet.settings().fps
+    def _order(self, job: Job, frames: np.ndarray) -> measure.Order:
+        _, _, index, take = job.place
+        return (
+            frames,
+            self.truths.masks_NFHW[index],
+            self.truths.centroids_AM,
+            job.ask.sheet,
+            self.castsheet.settings().fps,
+            job.condition.judge,
+            index < SHOWN and take == 0,
         )
-        shown = job.index < SHOWN and job.ask.seed < _TAKE_STEP
-        return self.store, job.key, frames, known, job.ask.sheet, job.condition.judge, shown
 
-    def _jobs(self, condition: Condition, index: int) -> list[Job]:
+    def _jobs(self, name: str, condition: Condition, index: int) -> list[Job]:
         """An identity's clips under a condition, one a take."""
         sheet, settings = condition.sheet(index), self.settings(condition)
         words = prompt_of(condition, sheet, index, settings)
-        seeds = [noise_seed(index) + _TAKE_STEP * take for take in range(condition.takes)]
-        asks = [Ask(sheet, words, seed) for seed in seeds]
-        return [Job(condition, index, ask, self._key(condition, settings, ask)) for ask in asks]
+        jobs = []
+        for take in range(condition.takes):
+            ask = Ask(sheet, words, noise_seed(index) + _TAKE_STEP * take)
+            key = self._key(condition, settings, ask)
+            jobs.append(Job(condition, (name, condition.name, index, take), ask, key))
+        return jobs
 
     def _key(self, condition: Condition, settings: Preset, ask: Ask) -> str:
-        content = [VERSION, self._model, asdict(settings), condition.reference_frames, condition.judge]
-        content += [ask.prompt, ask.seed, ask.sheet.sha256]
+        content: list[object] = [measure.VERSION, self._model(settings), asdict(settings)]
+        content += [condition.reference_frames, condition.judge, ask.prompt, ask.seed, ask.sheet.sha256]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
-    @cached_property
-    def _model(self) -> list[object]:
+    def _model(self, settings: Preset) -> list[object]:
+        """The files of a run and how they are held; which adapters those are depends on the reference."""
         models = self.castsheet.models
-        record = models.source.record(self.castsheet.settings())
-        return [record, models.device.type, models.numerics]
-
-
-@dataclass(frozen=True)
-class _Known:
-    masks_FHW: np.ndarray
-    centroids_AM: np.ndarray
-    fps: float
-
-
-def _keep(
-    store: Store, key: str, frames: np.ndarray, known: _Known, sheet: Sheet, judge: bool, shown: bool
-) -> None:
-    """Measure a clip and store its figures; runs in any process."""
-    row = measure(frames, known.masks_FHW, known.centroids_AM, sheet, fps=known.fps, judge=judge)
-    store.keep(key, row, frames if shown else None)
+        if settings.reference not in self._files:
+            record = models.source.record(settings)
+            adapters = [file | {"strength": None} for file in record["adapters"]]  # the settings say it
+            self._files[settings.reference] = [record["checkpoint"], record["text_encoder"], adapters]
+        return [self._files[settings.reference], models.device.type, models.numerics]
 
 
 def prompt_of(condition: Condition, sheet: Sheet, index: int, settings: Preset) -> str:
