@@ -11,7 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from castsheet.mini.architecture import ADAPTER_RANK, BLOCKS, FPS, FRAMES, HEAD_WIDTH, HEADS, HEIGHT, WIDTH
 
 _LOSS = re.compile(r"\bs {2}(?P<stage>.+?),? step (?P<step>\d+) loss (?P<loss>[\d.]+)")
-_FACT = re.compile(r"\bs {2}(?P<fact>(?:codec: |encoded \(|.* done after |\d+ of \d+ identities).*)")
+_FACT = re.compile(
+    r"\bs {2}(?P<fact>(?:codec: |encoded \(|went on from |.* done after |\d+ of \d+ identities).*)"
+)
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -45,7 +47,8 @@ sheet alone.
 
 ## Training
 
-    python -m castsheet.mini.recipe --out RECIPE
+    python -m castsheet.mini.recipe --out RECIPE                      from nothing
+    python -m castsheet.mini.recipe --out RECIPE --bundle EARLIER     or further, from an earlier bundle
     python -m castsheet.mini.package RECIPE
     python -m castsheet.mini.evaluate --json evaluation.json --pictures evaluation
 

@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from castsheet.files import sha256
 from castsheet.ltx import lora
 from castsheet.ltx.dit import Stream
 from castsheet.ltx.vae import VideoVAE, video_vae_from_official, video_vae_to_official
@@ -32,6 +33,7 @@ from castsheet.mini.corpus import Corpus
 from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents, encode
 from castsheet.mini.optimise import Budget
+from castsheet.mini.package import CHECKPOINT
 from castsheet.mini.train_codec import train_codec
 from castsheet.mini.train_flow import (
     EXCERPT,
@@ -71,6 +73,8 @@ class Recipe:
                     shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
                 shutil.copytree(self.start / "tokenizer", self.out / "tokenizer", dirs_exist_ok=True)
             where.wait()
+            checkpoint = arguments.bundle / CHECKPOINT
+            self.log(f"went on from {checkpoint.name}, sha256 {sha256(checkpoint)[:12]}")
 
     def log(self, text: str) -> None:
         if not self.where.main:
