@@ -2,7 +2,7 @@
 
 An action moves everybody in the same way, so where a part is to be expected follows from the action alone:
 the mean over a few training identities. Shoes cover a hundredth of the pixels that the sky covers; in a
-plain mean over pixels a codec or a denoiser can leave them out at no cost.
+plain mean over tokens a denoiser can leave them out at no cost.
 
 Legend: A actions, F frames, H height, W width, N tokens of a clip.
 """
@@ -28,7 +28,7 @@ _CAST = tuple(REGIONS.index(name) for name in (*PERSON, "hat", "prop"))
 
 
 def emphasis(renderer: Renderer) -> Tensor:
-    """Weights (A,F,H,W) of pixels, half precision; about 1 in the mean over a clip, never 0."""
+    """Weights (A,F,H,W) of pixels, fp32; about 1 in the mean over a clip, never 0."""
     seen = np.zeros((len(ACTIONS), len(REGIONS), *_shape()), np.float32)
     for seed in TRAINING[:IDENTITIES]:
         actor = build_actor(seed)
@@ -41,7 +41,7 @@ def emphasis(renderer: Renderer) -> Tensor:
             for region in _CAST:
                 seen[index, region] += regions == region
     weights = [balanced(torch.from_numpy(one[list(_CAST)])) for one in seen]
-    return torch.stack(weights).half()
+    return torch.stack(weights)
 
 
 def _shape() -> tuple[int, int, int]:
@@ -58,7 +58,6 @@ def balanced(seen_PFHW: Tensor) -> Tensor:
 def token_weights(emphasis_AFHW: Tensor, cells: tuple[int, int, int]) -> Tensor:
     """Weights (A,N) of latent tokens: means over their pixels; the first latent frame holds one frame."""
     frames, rows, columns = cells
-    weights = emphasis_AFHW.float()
-    first, rest = weights[:, :1], weights[:, 1:]
+    first, rest = emphasis_AFHW[:, :1], emphasis_AFHW[:, 1:]
     pooled = nnf.adaptive_avg_pool3d(rest, (frames - 1, rows, columns))
     return torch.cat([nnf.adaptive_avg_pool3d(first, (1, rows, columns)), pooled], dim=1).flatten(1)

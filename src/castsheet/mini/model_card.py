@@ -54,6 +54,9 @@ sheet alone.
 
 {facts}
 
+`sparse` shows the adapter excerpts of clips beside 2 of the static sheet's 16 latent frames, `looped` whole
+clips beside all of them. Where `looped` is not in the list, the adapter is that of `sparse`.
+
 ![Loss of every stage](loss.png)
 
 {losses}

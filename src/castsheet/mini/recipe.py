@@ -69,8 +69,7 @@ class Recipe:
             self.start = self.out / "start"
             if where.main and not self.start.exists():
                 unpack(arguments.bundle, self.start)
-                if arguments.keep_codec:
-                    shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
+                shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
                 shutil.copytree(self.start / "tokenizer", self.out / "tokenizer", dirs_exist_ok=True)
             where.wait()
             checkpoint = arguments.bundle / CHECKPOINT
@@ -99,14 +98,14 @@ class Recipe:
                 device=self.device,
                 processes=options.processes,
             )
-        weights = emphasis(Renderer()).to(self.device)
-        self.log("weighed where the cast stands")
-        vae = self.codec(training, weights)
+            training.wait_for(min(len(training.actions), options.first))
+            self.log(f"{training.ready} of {len(training.actions)} identities of this process rendered")
+        vae = self.codec(training)
         self.show_codec(vae, held_out)
         if options.until == "codec":
             return
         latents = self.latents(vae, training)
-        weights_AN = token_weights(weights, LATENT)
+        weights_AN = token_weights(emphasis(Renderer()), LATENT).to(self.device)
         models = self.base(latents, weights_AN)
         self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
         if not self.latents_file.exists():
@@ -130,23 +129,14 @@ class Recipe:
         latents.wait_for(min(len(latents.actions), self.arguments.first))
         return latents
 
-    def codec(self, training: Corpus | None, weights_AFHW: Tensor) -> VideoVAE:
+    def codec(self, training: Corpus | None) -> VideoVAE:
         path = self.out / "codec.safetensors"
         if path.exists() or training is None:
             return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
         self.where.wait()  # nobody may find what the first process is about to write
         options = self.arguments
         budget = Budget(options.codec_steps, options.codec_seconds)
-        vae = train_codec(
-            training,
-            weights_AFHW,
-            budget,
-            batch=options.codec_batch,
-            first=options.first,
-            where=self.where,
-            log=self.log,
-            start=None if self.start is None else self.start / path.name,
-        )
+        vae = train_codec(training, budget, batch=options.codec_batch, where=self.where, log=self.log)
         if self.where.main:
             save(video_vae_to_official(vae), path)
         return vae
@@ -340,9 +330,8 @@ def main() -> None:
     parser.add_argument(
         "--bundle",
         type=Path,
-        help="a bundle: its codec, base and looped adapter are trained further",
+        help="a bundle: its codec is kept, its base and looped adapter are trained further",
     )
-    parser.add_argument("--keep-codec", action="store_true", help="leave the bundle's codec as it is")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--identities", type=int, default=8000)

@@ -1,19 +1,15 @@
 """Mini's video VAE: trained on the world's clips and sheets.
 
-Edges count more in the loss, and every part of the cast alike (`emphasis`): a figure is a small part of a
-picture. Noise on the latents
+Edges count more in the loss: a figure is a small part of a picture. Noise on the latents
 while training makes the decoder forgive what the denoiser leaves unsaid.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from castsheet.ltx.vae import VideoVAE, video_vae_from_official
+from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.architecture import config
 from castsheet.mini.corpus import Corpus, pixels
 from castsheet.mini.optimise import Budget, Log, optimise
@@ -24,17 +20,15 @@ SEGMENT = 33  # frames of a training excerpt
 LATENT_NOISE = 0.05  # of a channel's standard deviation
 
 
-def reconstruction_loss(output: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     """|error| + 2 error^2 over (B, 3, F, H, W), where the target has edges up to four times as much.
-
-    `weight` (B, 1, F, H, W) is a factor on top.
 
     Losses on gradients would hold a fresh codec back: while edges are misplaced, having none costs least.
     """
     edge = torch.zeros_like(target)
     edge[..., 1:, :] += target.diff(dim=-2).abs()
     edge[..., :, 1:] += target.diff(dim=-1).abs()
-    weight = weight * (1 + 3 * edge.amax(dim=1, keepdim=True).clamp(max=1))
+    weight = 1 + 3 * edge.amax(dim=1, keepdim=True).clamp(max=1)
     error = output - target
     return ((error.abs() + 2 * error.square()) * weight).mean()
 
@@ -51,63 +45,32 @@ def start_near_linear(vae: VideoVAE) -> None:
 
 
 def train_codec(
-    corpus: Corpus,
-    emphasis_AFHW: Tensor,
-    budget: Budget,
-    *,
-    batch: int,
-    first: int,
-    where: World,
-    log: Log,
-    start: Path | None = None,
-    rate: float = 4e-4,
-    seed: int = 42,
+    corpus: Corpus, budget: Budget, *, batch: int, where: World, log: Log, rate: float = 4e-4, seed: int = 42
 ) -> VideoVAE:
-    """Train on whatever samples the corpus holds so far, then set the latent statistics.
-
-    Args:
-        emphasis_AFHW: weights of pixels in the clips of each action.
-        first: how many samples to wait for; compiling goes on meanwhile.
-        start: a codec to go on from; from scratch if None.
-    """
+    """Train from scratch on whatever samples the corpus holds so far, then set the latent statistics."""
     device = str(where.device)
     torch.manual_seed(seed + where.rank)
-    if start is None:
-        vae = VideoVAE(config()["vae"]).to(device)
-        start_near_linear(vae)
-    else:
-        vae = video_vae_from_official(config()["vae"], load_file(start, device)).float()
-        vae.train().requires_grad_(True)
+    vae = VideoVAE(config()["vae"]).to(device)
+    start_near_linear(vae)
 
-    def loss_on(target: Tensor, weight: Tensor) -> Tensor:
+    def loss_on(target: Tensor) -> Tensor:
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             mean, _ = vae.moments(target)
             spread = mean.float().std(dim=(0, 2, 3, 4), keepdim=True).detach()
             output = vae.decode(mean + LATENT_NOISE * spread * torch.randn_like(mean))
         # The latents' scale is free; a touch of weight keeps it near one.
-        return reconstruction_loss(output.float(), target, weight) + 1e-4 * mean.float().square().mean()
+        return reconstruction_loss(output.float(), target) + 1e-4 * mean.float().square().mean()
 
     on_clips = torch.compile(loss_on, dynamic=False) if device.startswith("cuda") else loss_on
 
     def loss_of(step: int) -> Tensor:
         chosen = torch.randint(corpus.ready, (batch,), device=device)
-        begin = int(torch.randint(corpus.clips.shape[1] - SEGMENT + 1, ()))
-        weight = emphasis_AFHW[corpus.actions[chosen], begin : begin + SEGMENT].float()[:, None]
-        loss = on_clips(pixels(corpus.clips[chosen, begin : begin + SEGMENT]), weight)
+        start = int(torch.randint(corpus.clips.shape[1] - SEGMENT + 1, ()))
+        loss = on_clips(pixels(corpus.clips[chosen, start : start + SEGMENT]))
         if step % 2:
             return loss
-        stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, begin]])
-        one = weight[:, :, :1]
-        return loss + loss_on(pixels(stills[:, None]), torch.cat([torch.ones_like(one), one]))
-
-    if device.startswith("cuda"):
-        shape = (batch, SEGMENT, *corpus.clips.shape[2:4])
-        blank = torch.zeros(batch, 3, *shape[1:], device=device)
-        on_clips(blank, torch.ones(batch, 1, *shape[1:], device=device)).backward()
-        vae.zero_grad(set_to_none=True)
-        log("codec compiled")
-    corpus.wait_for(min(len(corpus.actions), first))
-    log(f"{corpus.ready} of {len(corpus.actions)} identities of this process rendered")
+        stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, start]])
+        return loss + loss_on(pixels(stills[:, None]))
 
     optimise([vae], loss_of, budget, rate=rate, log=log, name="codec", muon=True, where=where)
     measure_statistics(vae, corpus, device)
