@@ -1,4 +1,4 @@
-"""Training data: samples rendered once by many processes, kept as uint8 on the training device."""
+"""Training data: samples rendered once by many processes, kept as uint8 in host memory."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Corpus(Filling):
         self.advance(self.ready + 1)
 
 
-def start(seeds: Sequence[int], *, device: str, processes: int) -> Corpus:
+def start(seeds: Sequence[int], *, card: int | None, processes: int) -> Corpus:
     """Begin rendering in the background and return at once. The order of samples is that of `seeds`.
 
-    Rendered on the graphics card whose number `device` has, if it has one.
+    Args:
+        card: number of the graphics card to render on; when None, the driver's first.
     """
     count = len(seeds)
     corpus = Corpus(
-        clips=torch.empty(count, FRAMES, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device),
-        sheets=torch.empty(count, HEIGHT, WIDTH, 3, dtype=torch.uint8, device=device),
-        actions=torch.empty(count, dtype=torch.long, device=device),
+        clips=torch.empty(count, FRAMES, HEIGHT, WIDTH, 3, dtype=torch.uint8),
+        sheets=torch.empty(count, HEIGHT, WIDTH, 3, dtype=torch.uint8),
+        actions=torch.empty(count, dtype=torch.long),
     )
-    card = torch.device(device).index
     corpus.fill(lambda: _fill(corpus, list(seeds), processes, card))
     return corpus
 
@@ -104,6 +104,6 @@ def _render(job: tuple[int, str]) -> str:
     return str(path)
 
 
-def pixels(frames: Tensor) -> Tensor:
-    """uint8 (..., F, H, W, 3) to fp32 (..., 3, F, H, W) in [-1, 1]."""
-    return frames.movedim(-1, -4).float() / 127.5 - 1
+def pixels(frames: Tensor, device: str | torch.device) -> Tensor:
+    """uint8 (..., F, H, W, 3) to fp32 (..., 3, F, H, W) in [-1, 1] on the device."""
+    return frames.to(device).movedim(-1, -4).float() / 127.5 - 1

@@ -47,15 +47,15 @@ class Latents(Filling):
 
 
 def encode(vae: VideoVAE, corpus: Corpus, device: str) -> Latents:
-    """Begin encoding in the background and return at once. The corpus's clips are let go at the end."""
+    """Begin encoding in the background and return at once."""
     with torch.no_grad():
-        first = as_tokens(vae.encode(pixels(corpus.clips[:1])))
-        still = as_tokens(vae.encode(pixels(corpus.sheets[:1, None])))
+        first = as_tokens(vae.encode(pixels(corpus.clips[:1], device)))
+        still = as_tokens(vae.encode(pixels(corpus.sheets[:1, None], device)))
     count = len(corpus.actions)
     latents = Latents(
         first.new_empty(count, *first.shape[1:]),
         still.new_empty(count, *still.shape[1:]),
-        corpus.actions,
+        torch.empty_like(corpus.actions, device=device),
     )
     latents.fill(lambda: _fill(latents, vae, corpus, device))
     return latents
@@ -68,10 +68,11 @@ def _fill(latents: Latents, vae: VideoVAE, corpus: Corpus, device: str) -> None:
         stop = min(start + _TOGETHER, count)
         corpus.wait_for(stop)
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            latents.clips[start:stop] = as_tokens(vae.encode(pixels(corpus.clips[start:stop])))
-            latents.sheets[start:stop] = as_tokens(vae.encode(pixels(corpus.sheets[start:stop, None])))
+            clips, stills = corpus.clips[start:stop], corpus.sheets[start:stop, None]
+            latents.clips[start:stop] = as_tokens(vae.encode(pixels(clips, device)))
+            latents.sheets[start:stop] = as_tokens(vae.encode(pixels(stills, device)))
+        latents.actions[start:stop] = corpus.actions[start:stop]
         latents.advance(stop)
-    corpus.clips = torch.empty(0)
 
 
 def as_tokens(latents_BCFHW: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def package(
 
     Args:
         recipe: folder of the recipe, with codec.safetensors, base.safetensors, looped.safetensors,
-            perhaps still.safetensors, and tokenizer/.
+            perhaps decoder.safetensors and still.safetensors, and tokenizer/.
 
     Returns:
         The bundle's size in bytes.
@@ -162,7 +162,8 @@ def write_base(recipe: Path, folder: Path) -> None:
     tensors |= {
         official.connectors_from_diffusers(name): one for name, one in _part(base, "connectors").items()
     }
-    tensors |= _read(recipe / "codec.safetensors")
+    codec = recipe / "decoder.safetensors"  # the codec once its decoder has been trained on
+    tensors |= _read(codec if codec.exists() else recipe / "codec.safetensors")
     wanted = official_keys(config(), states=TEXT_LAYERS + 1)
     _refuse_differences(recipe, {name: tuple(one.shape) for name, one in tensors.items()}, wanted)
     kept = {name: one.to(_dtype(name)) for name, one in tensors.items()}

@@ -12,6 +12,7 @@ import argparse
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents, encode
 from castsheet.mini.optimise import Budget
 from castsheet.mini.package import CHECKPOINT
-from castsheet.mini.train_codec import train_codec
+from castsheet.mini.train_codec import train_codec, train_decoder
 from castsheet.mini.train_flow import (
     EXCERPT,
     LATENT,
@@ -87,25 +88,21 @@ class Recipe:
         options = self.arguments
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-        held_out = corpora.start(
-            VALIDATION[: options.validation], device=self.device, processes=options.processes
-        )
+        held_out = self.render(VALIDATION[: options.validation])
         held_out.wait_for(options.validation)
         training: Corpus | None = None
         if not self.latents_file.exists():
-            training = corpora.start(
-                TRAINING[: options.identities][self.where.rank :: self.where.size],
-                device=self.device,
-                processes=options.processes,
-            )
+            training = self.render(TRAINING[: options.identities][self.where.rank :: self.where.size])
             training.wait_for(min(len(training.actions), options.first))
             self.log(f"{training.ready} of {len(training.actions)} identities of this process rendered")
+        weights_AFHW = emphasis(Renderer()).to(self.device)
         vae = self.codec(training)
+        latents = self.latents(vae, training)
+        vae = self.decoder(vae, training, weights_AFHW)
         self.show_codec(vae, held_out)
         if options.until == "codec":
             return
-        latents = self.latents(vae, training)
-        weights_AN = token_weights(emphasis(Renderer()), LATENT).to(self.device)
+        weights_AN = token_weights(weights_AFHW, LATENT)
         models = self.base(latents, weights_AN)
         self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
         if not self.latents_file.exists():
@@ -115,6 +112,10 @@ class Recipe:
             return
         self.adapter(models, vae, held_out, latents, weights_AN)
         self.log("done")
+
+    def render(self, seeds: Sequence[int]) -> Corpus:
+        """Begin to render identities, on this process's card."""
+        return corpora.start(seeds, card=self.where.device.index, processes=self.arguments.processes)
 
     @property
     def latents_file(self) -> Path:
@@ -132,11 +133,28 @@ class Recipe:
     def codec(self, training: Corpus | None) -> VideoVAE:
         path = self.out / "codec.safetensors"
         if path.exists() or training is None:
-            return video_vae_from_official(config()["vae"], load_file(path, self.device)).float()
+            return load_codec(path, self.device)
         self.where.wait()  # nobody may find what the first process is about to write
         options = self.arguments
         budget = Budget(options.codec_steps, options.codec_seconds)
         vae = train_codec(training, budget, batch=options.codec_batch, where=self.where, log=self.log)
+        if self.where.main:
+            save(video_vae_to_official(vae), path)
+        return vae
+
+    def decoder(self, vae: VideoVAE, training: Corpus | None, weights_AFHW: Tensor) -> VideoVAE:
+        """The codec with its decoder trained on; `decoder.safetensors` holds all of it."""
+        path = self.out / "decoder.safetensors"
+        if path.exists():
+            return load_codec(path, self.device)
+        if training is None:
+            return vae
+        self.where.wait()
+        options = self.arguments
+        budget = Budget(options.decoder_steps, options.decoder_seconds)
+        train_decoder(
+            vae, training, weights_AFHW, budget, batch=options.decoder_batch, where=self.where, log=self.log
+        )
         if self.where.main:
             save(video_vae_to_official(vae), path)
         return vae
@@ -202,20 +220,18 @@ class Recipe:
         rows, errors = [], []
         for index in range(min(6, held_out.ready)):
             with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-                decoded = to_uint8(
-                    vae.decode(vae.encode(corpora.pixels(held_out.clips[index : index + 1])))[0]
-                )
-                still = to_uint8(
-                    vae.decode(vae.encode(corpora.pixels(held_out.sheets[index : index + 1, None])))[0]
-                )
-            truth = held_out.clips[index].cpu().numpy()
+                clip = corpora.pixels(held_out.clips[index : index + 1], self.device)
+                sheet = corpora.pixels(held_out.sheets[index : index + 1, None], self.device)
+                decoded = to_uint8(vae.decode(vae.encode(clip))[0])
+                still = to_uint8(vae.decode(vae.encode(sheet))[0])
+            truth = held_out.clips[index].numpy()
             errors.append(float(np.mean((decoded.astype(float) - truth) ** 2)))
             frames = [
                 truth[0],
                 decoded[0],
                 truth[61],
                 decoded[61],
-                held_out.sheets[index].cpu().numpy(),
+                held_out.sheets[index].numpy(),
                 still[0],
             ]
             rows.append(np.concatenate(frames, axis=1))
@@ -234,7 +250,8 @@ class Recipe:
         actions = [list(ACTIONS)[int(a)] for a in held_out.actions[:count]]
         eager = torch.compiler.set_stance("force_eager")  # compiling for one batch of pictures costs more
         with eager, torch.autocast(self.device.split(":")[0], torch.bfloat16):
-            still = vae.encode(corpora.pixels(held_out.sheets[:count, None])).flatten(2).transpose(1, 2)
+            sheets = corpora.pixels(held_out.sheets[:count, None], self.device)
+            still = vae.encode(sheets).flatten(2).transpose(1, 2)
             ids, mask = models.gemma.batch([caption(action, random) for action in actions] + [NEGATIVE])
             contexts = models.contexts(ids, mask)
             given = still.repeat(1, reference_frames, 1) if reference_frames else None
@@ -243,12 +260,8 @@ class Recipe:
             clips = [to_uint8(vae.decode(latents[i : i + 1])[0]) for i in range(count)]
         rows = []
         for i, clip in enumerate(clips):
-            truth = held_out.clips[i].cpu().numpy()
-            rows.append(
-                np.concatenate(
-                    [held_out.sheets[i].cpu().numpy(), truth[45], *clip[[0, 25, 45, 75, 110]]], axis=1
-                )
-            )
+            truth, sheet = held_out.clips[i].numpy(), held_out.sheets[i].numpy()
+            rows.append(np.concatenate([sheet, truth[45], *clip[[0, 25, 45, 75, 110]]], axis=1))
         Image.fromarray(np.concatenate(rows)).save(self.out / name)
         self.log(f"wrote {name}")
 
@@ -293,6 +306,10 @@ def sample(
 def to_uint8(pixels_CFHW: Tensor) -> np.ndarray:
     """(3, F, H, W) in [-1, 1] to (F, H, W, 3) uint8."""
     return ((pixels_CFHW.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+
+
+def load_codec(path: Path, device: str) -> VideoVAE:
+    return video_vae_from_official(config()["vae"], load_file(path, device)).float().requires_grad_(False)
 
 
 def models_state(models: Models) -> dict[str, Tensor]:
@@ -342,6 +359,7 @@ def main() -> None:
     parser.add_argument("--until", choices=("codec", "base", "adapter"), default="adapter")
     for stage, steps, batch in (
         ("codec", 6000, 16),
+        ("decoder", 2000, 16),
         ("base", 3000, 128),
         ("sparse", 3000, 384),
         ("looped", 3000, 64),

@@ -1,7 +1,8 @@
 """Mini's video VAE: trained on the world's clips and sheets.
 
 Edges count more in the loss: a figure is a small part of a picture. Noise on the latents
-while training makes the decoder forgive what the denoiser leaves unsaid.
+while training makes the decoder forgive what the denoiser leaves unsaid. At the end the decoder alone learns
+on, every part of the cast weighing alike (`emphasis`): that changes no latent.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SEGMENT = 33  # frames of a training excerpt
 LATENT_NOISE = 0.05  # of a channel's standard deviation
 
 
-def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
+def reconstruction_loss(output: Tensor, target: Tensor, weight_BFHW: Tensor | None = None) -> Tensor:
     """|error| + 2 error^2 over (B, 3, F, H, W), where the target has edges up to four times as much.
 
     Losses on gradients would hold a fresh codec back: while edges are misplaced, having none costs least.
@@ -29,6 +30,8 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     edge[..., 1:, :] += target.diff(dim=-2).abs()
     edge[..., :, 1:] += target.diff(dim=-1).abs()
     weight = 1 + 3 * edge.amax(dim=1, keepdim=True).clamp(max=1)
+    if weight_BFHW is not None:
+        weight = weight * weight_BFHW[:, None]
     error = output - target
     return ((error.abs() + 2 * error.square()) * weight).mean()
 
@@ -56,26 +59,69 @@ def train_codec(
     def loss_on(target: Tensor) -> Tensor:
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             mean, _ = vae.moments(target)
-            spread = mean.float().std(dim=(0, 2, 3, 4), keepdim=True).detach()
-            output = vae.decode(mean + LATENT_NOISE * spread * torch.randn_like(mean))
+            output = vae.decode(_noised(mean))
         # The latents' scale is free; a touch of weight keeps it near one.
         return reconstruction_loss(output.float(), target) + 1e-4 * mean.float().square().mean()
 
     on_clips = torch.compile(loss_on, dynamic=False) if device.startswith("cuda") else loss_on
 
     def loss_of(step: int) -> Tensor:
-        chosen = torch.randint(corpus.ready, (batch,), device=device)
-        start = int(torch.randint(corpus.clips.shape[1] - SEGMENT + 1, ()))
-        loss = on_clips(pixels(corpus.clips[chosen, start : start + SEGMENT]))
+        chosen, frames = _draw(corpus, batch)
+        loss = on_clips(pixels(corpus.clips[chosen, frames], device))
         if step % 2:
             return loss
-        stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, start]])
-        return loss + loss_on(pixels(stills[:, None]))
+        stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, frames.start]])
+        return loss + loss_on(pixels(stills[:, None], device))
 
     optimise([vae], loss_of, budget, rate=rate, log=log, name="codec", muon=True, where=where)
     measure_statistics(vae, corpus, device)
     same_start(list(vae.buffers()), where.size)
     return vae.requires_grad_(False).eval()
+
+
+def train_decoder(
+    vae: VideoVAE,
+    corpus: Corpus,
+    weights_AFHW: Tensor,
+    budget: Budget,
+    *,
+    batch: int,
+    where: World,
+    log: Log,
+    rate: float = 1e-4,
+) -> None:
+    """Train the decoder on, from latents that stay as they are.
+
+    Args:
+        weights_AFHW: of each action's pixels in the loss.
+    """
+    device = str(where.device)
+    torch.manual_seed(43 + where.rank)
+    vae.model.decoder.requires_grad_(True)
+
+    def loss_of(_: int) -> Tensor:
+        chosen, frames = _draw(corpus, batch)
+        target = pixels(corpus.clips[chosen, frames], device)
+        weight = weights_AFHW[corpus.actions[chosen].to(device), frames]
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            with torch.no_grad():
+                latents = vae.encode(target)
+            output = vae.decode(_noised(latents))
+        return reconstruction_loss(output.float(), target, weight)
+
+    optimise([vae.model.decoder], loss_of, budget, rate=rate, log=log, name="decoder", muon=True, where=where)
+    vae.requires_grad_(False)
+
+
+def _draw(corpus: Corpus, batch: int) -> tuple[Tensor, slice]:
+    """Numbers of samples that are there, and the frames to learn from."""
+    start = int(torch.randint(corpus.clips.shape[1] - SEGMENT + 1, ()))
+    return torch.randint(corpus.ready, (batch,)), slice(start, start + SEGMENT)
+
+
+def _noised(latents_BCFHW: Tensor) -> Tensor:
+    spread = latents_BCFHW.float().std(dim=(0, 2, 3, 4), keepdim=True).detach()
+    return latents_BCFHW + LATENT_NOISE * spread * torch.randn_like(latents_BCFHW)
 
 
 @torch.no_grad()
@@ -86,8 +132,8 @@ def measure_statistics(vae: VideoVAE, corpus: Corpus, device: str, clips: int = 
     squares, count = torch.zeros_like(total), 0
     for index in range(0, min(clips, corpus.ready), 4):
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            parts = [vae.moments(pixels(corpus.clips[index : index + 4]))[0]]
-            parts.append(vae.moments(pixels(corpus.sheets[index : index + 4, None]))[0])
+            parts = [vae.moments(pixels(corpus.clips[index : index + 4], device))[0]]
+            parts.append(vae.moments(pixels(corpus.sheets[index : index + 4, None], device))[0])
         for mean in parts:
             flat = mean.double().movedim(1, -1).flatten(0, -2)
             total, squares, count = total + flat.sum(0), squares + flat.square().sum(0), count + len(flat)
