@@ -31,11 +31,12 @@ from castsheet.ltx.layers import Kernel
 from castsheet.ltx.streaming import stream_blocks
 from castsheet.sampling.schedule import sigmas
 
-GROUPS = (  # first match names the group of a kernel
+GROUPS = (  # first match names the group of a kernel; the compiler's carry the names of all they fuse
+    ("norm, modulation, rope, GELU, quantising", ("triton",)),
     ("attention", ("sdpa", "flash", "fmha", "attention", "attn")),
     ("products", ("gemm", "nvjet", "cutlass", "xmma", "cublas", "_mm", "matmul")),
     ("copies", ("memcpy", "memset", "copy")),
-    ("norm, modulation, rope, quantising", ("triton", "elementwise", "reduce", "norm")),
+    ("elementwise", ("elementwise", "reduce", "norm")),
 )
 METHODS: tuple[Method, ...] = ("groups", "flex")
 

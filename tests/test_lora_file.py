@@ -10,6 +10,7 @@ from diffusers.loaders import LTX2LoraLoaderMixin
 from lora_tiny import RANK, one_layer, saved, trained
 from ltx_tiny import tiny_transformer
 from peft import get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -183,3 +184,15 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write(tmp_path / "file" / "a.safetensors", one_layer(), {})
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_same_adapter_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Red: hashes in sidecars tell files apart that hold the same adapter."""
+    notes = {f"note{number}": str(number) for number in range(12)} | {"author": "Zoë"}
+    state = {"transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 8)}
+    state |= {"transformer_blocks.0.attn1.to_q.lora_B.weight": torch.ones(8, 2)}
+    files = [write(tmp_path / f"{name}.safetensors", state, notes) for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with safe_open(files[0], "pt") as opened:
+        assert opened.metadata().items() >= notes.items()
+        assert torch.equal(opened.get_tensor(opened.keys()[0]), torch.ones(2, 8))

@@ -14,10 +14,11 @@ from castsheet.ltx.text import load_tokenizer
 from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.architecture import CONTEXT, config
 from castsheet.mini.captions import NEGATIVE, PHRASES, caption, train_tokenizer
+from castsheet.mini.corpus import Corpus
 from castsheet.mini.filling import Filling
 from castsheet.mini.muon import orthogonalise, split
 from castsheet.mini.optimise import Budget, optimise
-from castsheet.mini.train_codec import reconstruction_loss, start_near_linear
+from castsheet.mini.train_codec import reconstruction_loss, start_near_linear, train_decoder
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.processes import World
 from castsheet.prompt import is_two_part, parse
@@ -122,3 +123,28 @@ def test_who_waits_gets_samples_or_the_reason() -> None:
     broken.fill(fails)
     with pytest.raises(ValueError, match="no driver"):
         broken.wait_for(1)
+
+
+def test_training_the_decoder_on_leaves_latents_alone() -> None:
+    """Red: the decoder's stage moves the encoder or the statistics: no denoiser fits any more."""
+    torch.manual_seed(0)
+    vae = VideoVAE(config()["vae"]).requires_grad_(False)
+    frames = torch.randint(256, (2, 33, 32, 32, 3), dtype=torch.uint8)
+    corpus = Corpus(frames, frames[:, 0], torch.tensor([0, 1]), ready=2)
+    weights = torch.ones(len(ACTIONS), 33, 32, 32)
+    before = {name: tensor.clone() for name, tensor in vae.model.state_dict().items()}
+    train_decoder(vae, corpus, weights, Budget(1), batch=1, where=ALONE, log=print)
+    changed = {
+        name for name, tensor in vae.model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
+
+
+def test_pixels_of_parts_count_by_their_weight() -> None:
+    """Red: the decoder's stage no longer looks more closely at the cast."""
+    target = torch.zeros(1, 3, 1, 8, 8)
+    output, weight = target.clone(), torch.ones(1, 1, 8, 8)
+    output[..., 2, 2] = 0.5
+    weight[..., 2, 2] = 9
+    assert reconstruction_loss(output, target, weight) == 9 * reconstruction_loss(output, target)

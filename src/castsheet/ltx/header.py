@@ -131,11 +131,31 @@ def _pickle(path: Path) -> CheckpointError:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file inside `write_atomic`: a failed write is an OSError, as for any file."""
+    """Write a safetensors file inside `write_atomic`: a failed write is an OSError, as for any file.
+
+    The same content gives the same bytes: the library writes the metadata in an order that it draws anew
+    each time, so the header is put in order afterwards.
+    """
     try:
         save_file(tensors, path, metadata=metadata)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    if metadata and len(metadata) > 1:
+        _order_header(path)
+
+
+def _order_header(path: Path) -> None:
+    """Rewrite a file's header with its metadata sorted, in as many bytes as before."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        notes = header.pop("__metadata__")
+        ordered = {"__metadata__": dict(sorted(notes.items())), **header}
+        text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise OSError(f"{path}: its header cannot be put in order")
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from castsheet.errors import AdapterError
 from castsheet.files import write_atomic
+from castsheet.ltx.header import save_tensors
 
 DOWNSCALE = "reference_downscale_factor"
 TEMPORAL = "reference_temporal_scale_factor"
@@ -211,7 +211,7 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
         )
     tensors = {key: value.contiguous() for key, value in state.items()}
     strings = {"format": "pt", "base_model": FAMILY, DOWNSCALE: "1", **metadata}
-    return write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=strings))
+    return write_atomic(path, lambda temporary: save_tensors(tensors, temporary, strings))
 
 
 def _pairs(path: Path, shapes: Mapping[str, tuple[int, ...]], alphas: Mapping[str, float]) -> dict[str, Pair]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.corpus import Corpus, pixels
 from castsheet.mini.filling import Filling
+from castsheet.mini.optimise import mixed
 
 _TOGETHER = 4  # clips that are encoded at once
 
@@ -67,7 +68,7 @@ def _fill(latents: Latents, vae: VideoVAE, corpus: Corpus, device: str) -> None:
     for start in range(0, count, _TOGETHER):
         stop = min(start + _TOGETHER, count)
         corpus.wait_for(stop)
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with mixed(device):
             clips, stills = corpus.clips[start:stop], corpus.sheets[start:stop, None]
             latents.clips[start:stop] = as_tokens(vae.encode(pixels(clips, device)))
             latents.sheets[start:stop] = as_tokens(vae.encode(pixels(stills, device)))

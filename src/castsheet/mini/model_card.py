@@ -54,8 +54,9 @@ sheet alone.
 
 {facts}
 
-`sparse` shows the adapter excerpts of clips beside 2 of the static sheet's 16 latent frames, `looped` whole
-clips beside all of them. Where `looped` is not in the list, the adapter is that of `sparse`.
+`codec` is the whole VAE, `decoder` its second half alone, every part of the cast weighing alike. `sparse`
+shows the adapter excerpts of clips beside 2 of the static sheet's 16 latent frames, `looped` whole clips
+beside all of them, `still` whole clips beside one.
 
 ![Loss of every stage](loss.png)
 
@@ -90,7 +91,7 @@ def write_card(recipe: Path, folder: Path) -> None:
         if source.is_file():
             with Image.open(source) as picture:
                 # As PNG, samples would take megabytes of the bundle's budget.
-                picture.convert("RGB").save(folder / f"{name}.jpg", quality=88)
+                picture.convert("RGB").save(folder / f"{name}.jpg", quality=82)
             shown.append(f"![{caption}]({name}.jpg)\n\n*{caption}*\n")
     facts = [f"- {found['fact'].strip()}" for found in _FACT.finditer(text)]
     ends = [

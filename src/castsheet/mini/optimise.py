@@ -19,6 +19,12 @@ AGREE_EVERY = 20  # steps between looks at the first process's clock: each one w
 Log = Callable[[str], None]
 
 
+def mixed(device: str | torch.device) -> torch.autocast:
+    """bf16 on a GPU. A CPU stays in fp32: its bf16 convolutions take a hundred times as long."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu")
+
+
 @dataclass(frozen=True)
 class Budget:
     """When a stage ends: after `steps`, or `seconds` if they come first. The rate decays towards that end."""

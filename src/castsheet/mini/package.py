@@ -51,7 +51,7 @@ _REMEDY = "train with python -m castsheet.mini.recipe --out FOLDER until it says
 class Defaults:
     """How the bundle likes to be run."""
 
-    steps: int = 16
+    steps: int = 10
     guidance: float = 2.5
     stg_scale: float = 0.0
     stg_blocks: tuple[int, ...] = (5,)

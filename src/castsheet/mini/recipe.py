@@ -33,7 +33,7 @@ from castsheet.mini.captions import NEGATIVE, caption, train_tokenizer
 from castsheet.mini.corpus import Corpus
 from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents, encode
-from castsheet.mini.optimise import Budget
+from castsheet.mini.optimise import Budget, mixed
 from castsheet.mini.package import CHECKPOINT
 from castsheet.mini.train_codec import train_codec, train_decoder
 from castsheet.mini.train_flow import (
@@ -219,7 +219,7 @@ class Recipe:
             return
         rows, errors = [], []
         for index in range(min(6, held_out.ready)):
-            with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+            with mixed(self.device):
                 clip = corpora.pixels(held_out.clips[index : index + 1], self.device)
                 sheet = corpora.pixels(held_out.sheets[index : index + 1, None], self.device)
                 decoded = to_uint8(vae.decode(vae.encode(clip))[0])
@@ -249,7 +249,7 @@ class Recipe:
         random = np.random.default_rng(3)
         actions = [list(ACTIONS)[int(a)] for a in held_out.actions[:count]]
         eager = torch.compiler.set_stance("force_eager")  # compiling for one batch of pictures costs more
-        with eager, torch.autocast(self.device.split(":")[0], torch.bfloat16):
+        with eager, mixed(self.device):
             sheets = corpora.pixels(held_out.sheets[:count, None], self.device)
             still = vae.encode(sheets).flatten(2).transpose(1, 2)
             ids, mask = models.gemma.batch([caption(action, random) for action in actions] + [NEGATIVE])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from castsheet.ltx.vae import VideoVAE
 from castsheet.mini.architecture import config
 from castsheet.mini.corpus import Corpus, pixels
-from castsheet.mini.optimise import Budget, Log, optimise
+from castsheet.mini.optimise import Budget, Log, mixed, optimise
 from castsheet.processes import World
 from castsheet.train.distributed import same_start
 
@@ -57,7 +57,7 @@ def train_codec(
     start_near_linear(vae)
 
     def loss_on(target: Tensor) -> Tensor:
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with mixed(device):
             mean, _ = vae.moments(target)
             output = vae.decode(_noised(mean))
         # The latents' scale is free; a touch of weight keeps it near one.
@@ -103,7 +103,7 @@ def train_decoder(
         chosen, frames = _draw(corpus, batch)
         target = pixels(corpus.clips[chosen, frames], device)
         weight = weights_AFHW[corpus.actions[chosen].to(device), frames]
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with mixed(device):
             with torch.no_grad():
                 latents = vae.encode(target)
             output = vae.decode(_noised(latents))
@@ -131,7 +131,7 @@ def measure_statistics(vae: VideoVAE, corpus: Corpus, device: str, clips: int = 
     total = torch.zeros(channels, dtype=torch.double, device=device)
     squares, count = torch.zeros_like(total), 0
     for index in range(0, min(clips, corpus.ready), 4):
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with mixed(device):
             parts = [vae.moments(pixels(corpus.clips[index : index + 4], device))[0]]
             parts.append(vae.moments(pixels(corpus.sheets[index : index + 4, None], device))[0])
         for mean in parts:

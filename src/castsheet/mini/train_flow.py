@@ -36,7 +36,7 @@ from castsheet.mini.architecture import (
 )
 from castsheet.mini.captions import NEGATIVE, caption
 from castsheet.mini.latents import Latents
-from castsheet.mini.optimise import Budget, Log, optimise
+from castsheet.mini.optimise import Budget, Log, mixed, optimise
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.processes import World
 from castsheet.train.objective import flow_losses, sample_sigmas
@@ -182,7 +182,7 @@ def train_base(
         actions = latents.actions[chosen]
         target = latents.clips[chosen[:, None], tokens]
         captions = bank.draw(actions)
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with mixed(device):
             return flow_losses(
                 models.transformer,
                 target,
@@ -291,7 +291,7 @@ def _reference_loss(
     tokens = tokens_of(frames).to(chosen.device)
     target, still = latents.clips[chosen[:, None], tokens], latents.sheets[chosen]
     given = torch.randperm(LATENT[0])[:shown].sort().values if shown > 1 else torch.zeros(1, dtype=torch.long)
-    with torch.autocast(target.device.type, torch.bfloat16):
+    with mixed(target.device):
         return flow_losses(
             transformer,
             target,
@@ -308,6 +308,6 @@ def _reference_loss(
 def _all_contexts(models: Models, bank: CaptionBank, device: str) -> Tensor:
     parts = []
     for ids, mask in zip(bank.ids.split(256), bank.mask.split(256), strict=True):
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with mixed(device):
             parts.append(models.contexts(ids, mask).bfloat16())
     return torch.cat(parts)

@@ -22,11 +22,11 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from castsheet.errors import CastsheetError
 from castsheet.files import write_atomic
+from castsheet.ltx.header import save_tensors
 
 VERSION = "1"
 _AGAIN = "delete the file and run `castsheet encode` again"
@@ -208,7 +208,7 @@ def write_sample(
     tensors = dict(sample) | {"references": one_frame(sample["references"])}
     header = {"version": VERSION, "fps": repr(float(fps)), "context": context, "augment": json.dumps(augment)}
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, lambda temporary: save_file(stored, temporary, metadata=header | notes))
+    write_atomic(path, lambda temporary: save_tensors(stored, temporary, header | notes))
 
 
 def one_frame(references_KCfhw: Tensor) -> Tensor:

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from castsheet.files import write_atomic
+from castsheet.ltx.header import save_tensors
 from castsheet.train.dataset import DatasetError, Entry, Geometry, Sample, check
 
 PACKED = "packed.safetensors"
@@ -133,5 +134,5 @@ def write_packed(
     header = {"fps": repr(float(fps)), "augment": json.dumps(dict(augment or {}))}
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path = folder / PACKED
-    write_atomic(path, lambda temporary: save_file(stored, temporary, metadata=header))
+    write_atomic(path, lambda temporary: save_tensors(stored, temporary, header))
     return path
