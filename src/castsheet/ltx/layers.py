@@ -27,25 +27,25 @@ def rms(x_BTC: Tensor, eps: float) -> Tensor:
 
 def modulate(x_BTC: Tensor, shift_BSC: Tensor, scale_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
     """x * (1 + scale) + shift, with one row of scale and shift for each segment of tokens."""
-    if scale_BSC.shape[1] == 1:
-        return x_BTC * (1 + scale_BSC) + shift_BSC
-    # Not strict: after a clip of the segments, trailing rows have no tokens left.
-    rows = zip((1 + scale_BSC).split(1, dim=1), shift_BSC.split(1, dim=1), strict=True)
-    parts = zip(x_BTC.split(segments, dim=1), rows, strict=False)
-    return torch.cat([part * scale + shift for part, (scale, shift) in parts], dim=1)
+    return x_BTC * spread(1 + scale_BSC, segments) + spread(shift_BSC, segments)
 
 
 def add_gated(x_BTC: Tensor, update_BTC: Tensor, gate_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
     """x + gate * update, with one row of gates for each segment of tokens."""
-    if gate_BSC.shape[1] == 1:
-        return x_BTC + gate_BSC * update_BTC
-    parts = zip(
-        x_BTC.split(segments, dim=1),
-        update_BTC.split(segments, dim=1),
-        gate_BSC.split(1, dim=1),
-        strict=False,
-    )
-    return torch.cat([part + gate * update for part, update, gate in parts], dim=1)
+    return x_BTC + spread(gate_BSC, segments) * update_BTC
+
+
+def spread(rows_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
+    """Each segment's row for every token of it: (B,T,C), or (B,1,C) where there is one row.
+
+    Compiled, nothing of that size is made: rows are read where tokens are computed. (Were the tokens split
+    and joined instead, norm, modulation and quantising could not be one kernel.)
+    """
+    if rows_BSC.shape[1] == 1:
+        return rows_BSC
+    # Not strict: after a clip of the segments, trailing rows have no tokens left.
+    pairs = zip(rows_BSC.split(1, dim=1), segments, strict=False)
+    return torch.cat([row_B1C.expand(-1, count, -1) for row_B1C, count in pairs], dim=1)
 
 
 def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
@@ -142,8 +142,12 @@ class GELUProjection(nn.Module):
     def __init__(self, dim: int, inner: int) -> None:
         super().__init__()
         self.proj = nn.Linear(dim, inner)
+        # The layer and GELU at once; see ltx/fast.py.
+        self.kernel: Callable[[nn.Module, Tensor], Tensor] | None = None
 
     def forward(self, x_BTC: Tensor) -> Tensor:
+        if self.kernel is not None:
+            return self.kernel(self.proj, x_BTC)
         return F.gelu(self.proj(x_BTC), approximate="tanh")
 
 

@@ -163,6 +163,10 @@ def _edges(count: int) -> Tensor:
 
 def apply(x_BHTD: Tensor, rope: Rope) -> Tensor:
     """Turn element i of each head together with element i + half, in the wider dtype of input and tables."""
-    left, right = x_BHTD.chunk(2, dim=-1)
-    cos, sin = rope.cos_HTD, rope.sin_HTD
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHTD.dtype)
+    # In the order in which projections lie in memory, all of a head at once: compiled, the norm of a row and
+    # its turning are then one kernel.
+    pairs_BTH2D = x_BHTD.transpose(1, 2).unflatten(-1, (2, -1))
+    cos_TH1D, sin_THD = rope.cos_HTD.transpose(0, 1)[:, :, None], rope.sin_HTD.transpose(0, 1)
+    signed_TH2D = torch.stack((-sin_THD, sin_THD), dim=2)
+    turned_BTH2D = pairs_BTH2D * cos_TH1D + pairs_BTH2D.flip(3) * signed_TH2D
+    return turned_BTH2D.flatten(3).transpose(1, 2).to(x_BHTD.dtype)
