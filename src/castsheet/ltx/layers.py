@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -36,16 +36,20 @@ def add_gated(x_BTC: Tensor, update_BTC: Tensor, gate_BSC: Tensor, segments: tup
 
 
 def spread(rows_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
-    """Each segment's row for every token of it: (B,T,C), or (B,1,C) where there is one row.
+    """Each segment's row for every token of it: (B,T,C), or (B,1,C) where there is one segment.
 
     Compiled, nothing of that size is made: rows are read where tokens are computed. (Were the tokens split
     and joined instead, norm, modulation and quantising could not be one kernel.)
     """
+    # After a clip of the segments, trailing rows have no tokens left.
+    rows_BSC = rows_BSC[:, : len(segments)]
     if rows_BSC.shape[1] == 1:
         return rows_BSC
-    # Not strict: after a clip of the segments, trailing rows have no tokens left.
-    pairs = zip(rows_BSC.split(1, dim=1), segments, strict=False)
-    return torch.cat([row_B1C.expand(-1, count, -1) for row_B1C, count in pairs], dim=1)
+    if torch.is_grad_enabled():  # a lookup's backward pass scatters, where this one sums
+        parts = zip(rows_BSC.split(1, dim=1), segments, strict=True)
+        return torch.cat([row_B1C.expand(-1, count, -1) for row_B1C, count in parts], dim=1)
+    token_T = torch.arange(sum(segments), device=rows_BSC.device)
+    return rows_BSC[:, sum((token_T >= edge).long() for edge in list(accumulate(segments))[:-1])]
 
 
 def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
