@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 import torch._dynamo
+import torch._inductor.config as inductor_config
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,6 +36,7 @@ from benchmarks.common import Bench, random_transformer, relative, timed, video_
 from benchmarks.denoiser import FUSED, group_of, kernel_times
 from benchmarks.peers import SIGMA
 from castsheet.ltx import rope as rotary
+from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.dit import Stream, Transformer
 from castsheet.ltx.fast import attention_kernels, compile_blocks, join_gelu, join_projections, linear_gelu
 from castsheet.ltx.layers import modulate, rms
@@ -54,7 +56,7 @@ def block(bench: Bench) -> None:
         for kind in ("fp8", "bf16"):
             with bench.attempt(f"{kind} block"):
                 forms(bench, kind)
-        for part in (kernels, layouts, gates):
+        for part in (kernels, layouts, gates, tuned):
             with bench.attempt(part.__name__):
                 part(bench)
 
@@ -79,7 +81,7 @@ def row_ms(bench: Bench, rows: float) -> float:
 
 def forms(bench: Bench, kind: str) -> None:
     """One block: plain, compiled by torch's own choices, by ours, and with GELU joined to its product."""
-    config = replace(bench.size.config.video_only(), layers=1)
+    config = block_config(bench)
     torch._dynamo.reset()
     model = random_transformer(config, bench.device, bench.dtype, fp8=kind == "fp8")
     video = video_stream(bench, config, SIGMA)
@@ -236,6 +238,23 @@ def gates(bench: Bench) -> None:
         weight, bias = _normal(bench, outputs, config.dim) / config.dim**0.5, _normal(bench, outputs)
         work = 2 * tokens * config.dim * outputs / 1e12
         rate(bench, f"bf16 product, {name}", work, "TFLOP/s", partial(F.linear, x, weight, bias))
+
+
+def tuned(bench: Bench) -> None:
+    """What is left in the launches of fused kernels: the compiler tries others on the device (slow)."""
+    model = join_projections(random_transformer(block_config(bench), bench.device, bench.dtype, fp8=True))
+    run = runner(model, video_stream(bench, model.config, SIGMA))
+    torch._dynamo.reset()
+    compile_blocks(join_gelu(model), backends(bench)[ONCE])
+    title = "fp8 block, and GELU joined, launches tuned"
+    with inductor_config.patch(coordinate_descent_tuning=True):
+        bench.add(title, **timed(bench, run))
+        fused(bench, title, run, row_ms(bench, LEAST["fp8"]))
+
+
+def block_config(bench: Bench) -> TransformerConfig:
+    """A model of one block of the video stream."""
+    return replace(bench.size.config.video_only(), layers=1)
 
 
 def _normal(bench: Bench, *shape: int) -> Tensor:

@@ -30,7 +30,7 @@ from castsheet.ltx.fast import (
     tabulated,
 )
 from castsheet.ltx.inductor import RowChoices, compile_graph
-from castsheet.ltx.layers import rms, spread
+from castsheet.ltx.layers import add_gated, modulate, rms
 from castsheet.ltx.lora import attach
 from castsheet.ltx.precision import quantise
 from castsheet.ltx.scaled import ScaledLinear, quantise_rows
@@ -136,15 +136,16 @@ def test_a_joined_bias_enters_the_graph_whole() -> None:
 
 
 @pytest.mark.parametrize("segments", [(3, 2, 4), (3, 2), (5,)])
-def test_rows_are_spread_alike_with_and_without_gradients(segments: tuple[int, ...]) -> None:
+def test_rows_are_found_alike_with_and_without_gradients(segments: tuple[int, ...]) -> None:
     """Red: a token is modulated by another segment's row, in training or in generation only."""
-    rows = randn(2, 3, 4, seed=5)  # after a clip, trailing rows have no tokens
-    counts = torch.tensor(segments)
-    expected = rows[:, : len(segments)].repeat_interleave(counts, dim=1)
-    summed = spread(rows, segments)
+    x, rows = randn(2, sum(segments), 4, seed=4), randn(2, 3, 4, seed=5)  # trailing rows have no tokens
+    own = rows[:, : len(segments)].repeat_interleave(torch.tensor(segments), dim=1)
     with torch.no_grad():
-        assert torch.equal(spread(rows, segments).expand_as(expected), expected)
-    assert torch.equal(summed.expand_as(expected), expected)
+        looked_up = modulate(x, rows, 2 * rows, segments), add_gated(x, 3 * x, rows, segments)
+    in_parts = modulate(x, rows, 2 * rows, segments), add_gated(x, 3 * x, rows, segments)
+    for got in (looked_up, in_parts):
+        assert torch.equal(got[0], x * (1 + 2 * own) + own)
+        assert torch.equal(got[1], x + own * (3 * x))
 
 
 @torch.no_grad()

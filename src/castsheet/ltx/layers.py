@@ -27,29 +27,43 @@ def rms(x_BTC: Tensor, eps: float) -> Tensor:
 
 def modulate(x_BTC: Tensor, shift_BSC: Tensor, scale_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
     """x * (1 + scale) + shift, with one row of scale and shift for each segment of tokens."""
-    return x_BTC * spread(1 + scale_BSC, segments) + spread(shift_BSC, segments)
+    return by_segment(_scale_and_shift, (x_BTC,), (1 + scale_BSC, shift_BSC), segments)
 
 
 def add_gated(x_BTC: Tensor, update_BTC: Tensor, gate_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
     """x + gate * update, with one row of gates for each segment of tokens."""
-    return x_BTC + spread(gate_BSC, segments) * update_BTC
+    return by_segment(_add_gated, (x_BTC, update_BTC), (gate_BSC,), segments)
 
 
-def spread(rows_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
-    """Each segment's row for every token of it: (B,T,C), or (B,1,C) where there is one segment.
+def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return x * scale + shift
 
-    Compiled, nothing of that size is made: rows are read where tokens are computed. (Were the tokens split
-    and joined instead, norm, modulation and quantising could not be one kernel.)
-    """
+
+def _add_gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    return x + gate * update
+
+
+def by_segment(
+    combine: Callable[..., Tensor],
+    tokens: tuple[Tensor, ...],
+    rows: tuple[Tensor, ...],
+    segments: tuple[int, ...],
+) -> Tensor:
+    """combine(*tokens, *rows) of tensors (B,T,C) and, for its tokens, of each segment's rows (B,S,C)."""
     # After a clip of the segments, trailing rows have no tokens left.
-    rows_BSC = rows_BSC[:, : len(segments)]
-    if rows_BSC.shape[1] == 1:
-        return rows_BSC
-    if torch.is_grad_enabled():  # a lookup's backward pass scatters, where this one sums
-        parts = zip(rows_BSC.split(1, dim=1), segments, strict=True)
-        return torch.cat([row_B1C.expand(-1, count, -1) for row_B1C, count in parts], dim=1)
-    token_T = torch.arange(sum(segments), device=rows_BSC.device)
-    return rows_BSC[:, sum((token_T >= edge).long() for edge in list(accumulate(segments))[:-1])]
+    rows = tuple(row_BSC[:, : len(segments)] for row_BSC in rows)
+    if rows[0].shape[1] == 1:
+        return combine(*tokens, *rows)
+    if torch.is_grad_enabled():
+        # The backward pass sums a segment's tokens for its row; that of a lookup would scatter them.
+        split = (x_BTC.split(segments, dim=1) for x_BTC in tokens)
+        parts = zip(*split, *(row_BSC.split(1, dim=1) for row_BSC in rows), strict=True)
+        return torch.cat([combine(*part) for part in parts], dim=1)
+    # Compiled, nothing is made of this: rows are read where tokens are computed. (Of parts that are joined,
+    # norm, modulation and quantising could not be one kernel.)
+    token_T = torch.arange(sum(segments), device=rows[0].device)
+    segment_T = sum((token_T >= edge).long() for edge in list(accumulate(segments))[:-1])
+    return combine(*tokens, *(row_BSC[:, segment_T] for row_BSC in rows))
 
 
 def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:

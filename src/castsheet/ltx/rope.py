@@ -166,7 +166,7 @@ def apply(x_BHTD: Tensor, rope: Rope) -> Tensor:
     # In the order in which projections lie in memory, all of a head at once: compiled, the norm of a row and
     # its turning are then one kernel.
     pairs_BTH2D = x_BHTD.transpose(1, 2).unflatten(-1, (2, -1))
-    cos_TH1D, sin_THD = rope.cos_HTD.transpose(0, 1)[:, :, None], rope.sin_HTD.transpose(0, 1)
-    signed_TH2D = torch.stack((-sin_THD, sin_THD), dim=2)
-    turned_BTH2D = pairs_BTH2D * cos_TH1D + pairs_BTH2D.flip(3) * signed_TH2D
+    cos_TH1D, sin_TH1D = (table.transpose(0, 1)[:, :, None] for table in (rope.cos_HTD, rope.sin_HTD))
+    sign_21 = 2 * torch.arange(2, dtype=x_BHTD.dtype, device=x_BHTD.device)[:, None] - 1
+    turned_BTH2D = pairs_BTH2D * cos_TH1D + pairs_BTH2D.flip(3) * sin_TH1D * sign_21
     return turned_BTH2D.flatten(3).transpose(1, 2).to(x_BHTD.dtype)
