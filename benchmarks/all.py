@@ -51,6 +51,7 @@ class Section:
 
 # Order of importance; about 8 minutes up to and with `kernels` on one H100.
 SECTIONS = (
+    Section("block", "block.block", 100),
     Section("video", "peers.video", 270),
     Section("streamed", "denoiser.streamed", 100),
     Section("clip", "clip.clip", 120),

@@ -31,8 +31,9 @@ from castsheet.ltx.layers import Kernel
 from castsheet.ltx.streaming import stream_blocks
 from castsheet.sampling.schedule import sigmas
 
+FUSED = "norm, modulation, rope, GELU, quantising"
 GROUPS = (  # first match names the group of a kernel; the compiler's carry the names of all they fuse
-    ("norm, modulation, rope, GELU, quantising", ("triton",)),
+    (FUSED, ("triton",)),
     ("attention", ("sdpa", "flash", "fmha", "attention", "attn")),
     ("products", ("gemm", "nvjet", "cutlass", "xmma", "cublas", "_mm", "matmul")),
     ("copies", ("memcpy", "memset", "copy")),
@@ -157,17 +158,25 @@ def profiled(bench: Bench, kind: str, run: Callable[[], Any]) -> None:
     """Milliseconds of one pass by kernel group."""
     if not bench.on_gpu:
         return
+    times = kernel_times(bench, run)
+    groups: dict[str, float] = defaultdict(float)
+    for name, ms in times.items():
+        groups[group_of(name)] += ms
+    for group, ms in sorted(groups.items(), key=lambda item: -item[1]):
+        bench.add(f"{kind} pass: {group}", ms=round(ms, 2))
+    top = sorted(times.items(), key=lambda item: -item[1])[:12]
+    bench.add(f"{kind} pass, slowest kernels", kernels={name[:80]: round(ms, 2) for name, ms in top})
+
+
+def kernel_times(bench: Bench, run: Callable[[], Any]) -> dict[str, float]:
+    """Milliseconds of every kernel of one call, by its name."""
     with profile(activities=[ProfilerActivity.CUDA]) as trace:
         run()
         torch.cuda.synchronize(bench.device)
-    groups: dict[str, float] = defaultdict(float)
-    slowest: dict[str, float] = {}
-    for event in trace.key_averages():
-        name = event.key.lower()
-        group = next((title for title, words in GROUPS if any(word in name for word in words)), "other")
-        groups[group] += event.self_device_time_total / 1e3
-        slowest[event.key[:80]] = event.self_device_time_total / 1e3
-    for group, ms in sorted(groups.items(), key=lambda item: -item[1]):
-        bench.add(f"{kind} pass: {group}", ms=round(ms, 2))
-    top = sorted(slowest.items(), key=lambda item: -item[1])[:12]
-    bench.add(f"{kind} pass, slowest kernels", kernels={key: round(ms, 2) for key, ms in top})
+    return {event.key: event.self_device_time_total / 1e3 for event in trace.key_averages()}
+
+
+def group_of(kernel: str) -> str:
+    """The group that a kernel's time counts to."""
+    name = kernel.lower()
+    return next((title for title, words in GROUPS if any(word in name for word in words)), "other")

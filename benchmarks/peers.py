@@ -171,7 +171,7 @@ def diffusers_video(bench: Bench) -> Tensor:
 
 
 def compile_peer(bench: Bench, peer: LTX2VideoTransformer3DModel, backend: str) -> None:
-    """Its compiled blocks; whole graphs are not asked for, as its perturbed attention branches on a tensor."""
+    """Its compiled blocks; no whole graphs, as its perturbed attention branches on a tensor."""
     if bench.on_gpu:
         peer.set_attention_backend(backend)
         peer.compile_repeated_blocks()

@@ -14,8 +14,10 @@ import torch
 from benchmarks import training
 from benchmarks.all import CPU, SECTIONS, Section, spawn
 from benchmarks.common import FAILED, FULL, ROOT, SMOKE, open_bench, reported
+from benchmarks.denoiser import FUSED, group_of
 from benchmarks.identity import identity
-from benchmarks.table import MARKER, fill, render
+from benchmarks.table import FUSED as NAMED
+from benchmarks.table import MARKER, MISCOUNTED, fill, render
 from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
 from castsheet.sampling.presets import Preset
@@ -147,7 +149,32 @@ def test_the_distance_from_the_ceiling(tmp_path: Path) -> None:
     assert "| bf16: copies | 0 | 4 | +4 |" in text
     assert "| bf16: all | 584 | 604 | +20 (1.03x) |" in text
     assert "fp8" not in text.replace("fp8.json", "")  # its pass was not profiled
+    rates.append({"row": "copy within the device", "rate": 2.0, "ms": 1.0})
+    fused = [*bf16, {"row": f"bf16 pass: {FUSED}", "ms": 60.0}]
+    write_results(tmp_path, {"ceilings": rates, "kernels": fused})
+    text = fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path)
+    assert f"| bf16: {FUSED} | 50 | 60 | +10 |" in text  # 0.101 TB
+    assert "| bf16: all | 634 | 664 | +30 (1.05x) |" in text
+    # Of results that count fused kernels as products and copies, only the sum is told.
+    write_results(tmp_path, {"kernels": [*bf16, {"row": f"bf16 pass: {MISCOUNTED}", "ms": 60.0}]})
+    text = fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path)
+    assert "| bf16: all | 634 | 664 | +30 (1.05x) |" in text
+    assert "products" not in text
     assert fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path / "none").count("old") == 1
+
+
+def test_a_kernel_counts_to_one_group() -> None:
+    """Red: a fused kernel counts as a product or a copy, and another group seems slow."""
+    found = {
+        "triton_per_fused__scaled_mm__to_copy_abs_amax_gelu_view_15": FUSED,
+        "triton_poi_fused__scaled_dot_product_cudnn_attention_clone_3": FUSED,
+        "nvjet_sm90_qqtst_128x128_128x6_1x2_h_bz_ovscale_bias_TNT": "products",
+        "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16": "attention",
+        "Memcpy DtoD (Device -> Device)": "copies",
+        "void something_else": "other",
+    }
+    assert {name: group_of(name) for name in found} == found
+    assert NAMED == FUSED
 
 
 def write_results(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import sympy
 import torch
 from ltx_tiny import TARGET, randn, tiny_audio, tiny_transformer, tiny_video
 from torch import Tensor, nn
+from torch._inductor.runtime.hints import ReductionHint
+from torch._inductor.sizevars import SizeVarAllocator
+from torch._inductor.virtualized import V
 from torch.nn.attention import SDPBackend
 
 from castsheet.ltx.bias import TokenBias
@@ -18,13 +23,17 @@ from castsheet.ltx.fast import (
     attention_kernels,
     attention_order,
     compile_blocks,
+    join_gelu,
     join_projections,
+    linear_gelu,
     prepare,
     tabulated,
 )
+from castsheet.ltx.inductor import RowChoices, compile_graph
+from castsheet.ltx.layers import add_gated, modulate, rms
 from castsheet.ltx.lora import attach
 from castsheet.ltx.precision import quantise
-from castsheet.ltx.scaled import ScaledLinear
+from castsheet.ltx.scaled import ScaledLinear, quantise_rows
 from castsheet.ltx.streaming import stream_blocks
 
 BOTH = pytest.mark.parametrize("audio", [False, True])
@@ -121,6 +130,43 @@ def test_a_joined_bias_enters_the_graph_whole() -> None:
     assert torch.equal(got, joint(x)[..., joint.skip :])
     assert any(name.endswith("rest_bias_") for name in inputs)
     assert joint.rest_bias.untyped_storage().data_ptr() == joint.bias.untyped_storage().data_ptr()
+
+
+# --- rows of segments, GELU ---
+
+
+@pytest.mark.parametrize("segments", [(3, 2, 4), (3, 2), (5,)])
+def test_rows_are_found_alike_with_and_without_gradients(segments: tuple[int, ...]) -> None:
+    """Red: a token is modulated by another segment's row, in training or in generation only."""
+    x, rows = randn(2, sum(segments), 4, seed=4), randn(2, 3, 4, seed=5)  # trailing rows have no tokens
+    own = rows[:, : len(segments)].repeat_interleave(torch.tensor(segments), dim=1)
+    with torch.no_grad():
+        looked_up = modulate(x, rows, 2 * rows, segments), add_gated(x, 3 * x, rows, segments)
+    in_parts = modulate(x, rows, 2 * rows, segments), add_gated(x, 3 * x, rows, segments)
+    for got in (looked_up, in_parts):
+        assert torch.equal(got[0], x * (1 + 2 * own) + own)
+        assert torch.equal(got[1], x + own * (3 * x))
+
+
+@torch.no_grad()
+def test_joined_gelu_is_gelu() -> None:
+    """Red: the feed-forward layers compute another function on a GPU than elsewhere."""
+    x = torch.linspace(-30, 30, 2001)[:, None] * torch.ones(1, 16)
+    for layer in (nn.Identity(), nn.Linear(16, 16), ScaledLinear.of(nn.Linear(16, 16))):
+        close(linear_gelu(layer, x), nn.functional.gelu(layer(x), approximate="tanh"), 1e-6)
+    assert linear_gelu(nn.Identity(), x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("precision", ["plain", "fp8"])
+@torch.no_grad()
+def test_joining_gelu_changes_nothing(precision: str) -> None:
+    """Red: a layer's GELU is left out or applied twice."""
+    model = tiny_transformer() if precision == "plain" else quantise(tiny_transformer())
+    video, _ = streams(model)
+    before = model(video, keep=TARGET).video_BTC
+    join_gelu(model)
+    assert model.transformer_blocks[0].ff.net[0].kernel is linear_gelu
+    close(model(video, keep=TARGET).video_BTC, before)
 
 
 # --- modulation tables ---
@@ -244,6 +290,41 @@ def test_blocks_share_their_compiled_code(where: str) -> None:
     compile_blocks(model, backend=count)
     model.forward_pair(video, stg_blocks=(3,), keep=TARGET)
     assert len(graphs) == 3  # plain, perturbed, last
+
+
+class Reduction:
+    """What the compiler knows of a kernel that reduces."""
+
+    def __init__(self, numbers: int, hint: ReductionHint) -> None:
+        self.reduction_numel, self.hint = sympy.Integer(numbers), hint
+
+    def get_reduction_hint(self) -> ReductionHint:
+        return self.hint
+
+
+def test_rows_of_a_model_are_read_once() -> None:
+    """Red: compiled kernels read rows and compute GELU twice, or a sum over tokens is held in one block."""
+    rows = RowChoices.should_use_persistent_reduction
+    for hint in (ReductionHint.INNER, ReductionHint.DEFAULT):
+        assert all(rows(Reduction(numbers, hint), False) for numbers in (2048, 4096, 16384))
+    with V.set_graph_handler(SimpleNamespace(sizevars=SizeVarAllocator())):
+        assert not rows(Reduction(16385, ReductionHint.INNER), False)
+        assert not rows(Reduction(10752, ReductionHint.OUTER), False)
+
+
+@torch.no_grad()
+def test_our_choices_compile_and_are_put_back() -> None:
+    """Red: the compiler of this torch does not take them, or keeps them for code that is not ours."""
+    torch.compiler.reset()
+    before = V.choices
+
+    def rows(x: Tensor) -> tuple[Tensor, Tensor]:
+        return quantise_rows(rms(x, 1e-6))
+
+    x = randn(3, 64, seed=2)
+    for got, expected in zip(torch.compile(rows, backend=compile_graph)(x), rows(x), strict=True):
+        close(got.float(), expected.float())
+    assert V.choices is before
 
 
 @torch.no_grad()

@@ -2,9 +2,10 @@
 
     join_projections   queries, keys and values of one input in one product
     tabulated          modulation rows of a whole schedule computed once (they hang on the noise level only)
+    join_gelu          GELU within the product before it, on a GPU
     compile_blocks     one compiled graph for all blocks: norm, modulation and RoPE become single kernels
     attention_kernels  the fastest exact attention that this machine has
-    prepare            the first and the third
+    prepare            joins both and compiles
 
 What is approximate (fp8, ltx/precision.py) is not here. All of this is for inference only.
 
@@ -14,6 +15,7 @@ Legend: B batch, T tokens, I inputs, O outputs, S segments, N levels, R rows of 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -26,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from castsheet.ltx.block import Block
 from castsheet.ltx.dit import Transformer
-from castsheet.ltx.layers import AdaLNSingle, Attention
+from castsheet.ltx.layers import AdaLNSingle, Attention, GELUProjection
 from castsheet.ltx.scaled import ScaledLinear, scaled_linear
 
 
@@ -90,6 +92,31 @@ def join_projections(transformer: Transformer) -> Transformer:
         if len(kinds) == 1 and type(layers[0]) in (nn.Linear, ScaledLinear):
             module.joint = Joint(layers, module.to_q.out_features if same_input else 0)
     return transformer
+
+
+def join_gelu(transformer: Transformer) -> Transformer:
+    """Have the feed-forward layers apply GELU by `linear_gelu`, in place; for a GPU."""
+    for module in transformer.modules():
+        if isinstance(module, GELUProjection):
+            module.kernel = linear_gelu
+    return transformer
+
+
+def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
+    """GELU (tanh formula) of a linear layer; (..., I) -> (..., O).
+
+    cuBLAS applies it to a plain layer's sums before they are rounded, so that one rounding and one pass over
+    them fall away. Elsewhere (fp8, adapters) the compiler joins it with what follows, as x sigmoid(2u) in
+    fp32: with u = sqrt(2/pi) (x + 0.044715 x^3) that is x (1 + tanh u) / 2 in half of tanh's instructions.
+    """
+    if type(layer) is nn.Linear and x.device.type == "cuda":
+        bias_O, weight_IO = layer.bias, layer.weight.t()
+        y_MO = torch.ops.aten._addmm_activation(bias_O, x.flatten(0, -2), weight_IO, use_gelu=True)
+        return y_MO.unflatten(0, x.shape[:-1])
+    y = layer(x)
+    wide = y.float()
+    slope = 2 * math.sqrt(2 / math.pi)
+    return (wide * torch.sigmoid(wide * (slope + 0.044715 * slope * wide * wide))).to(y.dtype)
 
 
 class Tabulated(nn.Module):
@@ -160,12 +187,17 @@ def tabulated(
             setattr(transformer, name, module.to(weight.device))
 
 
-def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] = "inductor") -> Transformer:
+def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] | None = None) -> Transformer:
     """Compile every block as one graph; they share its code, so 48 blocks compile in the time of three.
 
     Three forms exist: plain, perturbed, and the last block where rows are left out. Sizes are fixed: a clip
     of another size compiles anew. Nothing is compiled before the first call.
+
+    Args:
+        backend: as for `torch.compile`; None is torch's own with the choices of ltx/inductor.py.
     """
+    if backend is None:
+        from castsheet.ltx.inductor import compile_graph as backend
     # Each new size adds three forms to one function; past torch's own limit of 8 it would refuse to go on.
     limits: Any = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, 64)
@@ -222,4 +254,6 @@ def prepare(transformer: Transformer, *, compiled: bool | None = None) -> Transf
     transformer.requires_grad_(False)
     join_projections(transformer)
     on_gpu = transformer.patchify_proj.weight.device.type == "cuda"
-    return compile_blocks(transformer) if (on_gpu if compiled is None else compiled) else transformer
+    if not (on_gpu if compiled is None else compiled):
+        return transformer
+    return compile_blocks(join_gelu(transformer) if on_gpu else transformer)

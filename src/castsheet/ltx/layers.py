@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -27,25 +27,43 @@ def rms(x_BTC: Tensor, eps: float) -> Tensor:
 
 def modulate(x_BTC: Tensor, shift_BSC: Tensor, scale_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
     """x * (1 + scale) + shift, with one row of scale and shift for each segment of tokens."""
-    if scale_BSC.shape[1] == 1:
-        return x_BTC * (1 + scale_BSC) + shift_BSC
-    # Not strict: after a clip of the segments, trailing rows have no tokens left.
-    rows = zip((1 + scale_BSC).split(1, dim=1), shift_BSC.split(1, dim=1), strict=True)
-    parts = zip(x_BTC.split(segments, dim=1), rows, strict=False)
-    return torch.cat([part * scale + shift for part, (scale, shift) in parts], dim=1)
+    return by_segment(_scale_and_shift, (x_BTC,), (1 + scale_BSC, shift_BSC), segments)
 
 
 def add_gated(x_BTC: Tensor, update_BTC: Tensor, gate_BSC: Tensor, segments: tuple[int, ...]) -> Tensor:
     """x + gate * update, with one row of gates for each segment of tokens."""
-    if gate_BSC.shape[1] == 1:
-        return x_BTC + gate_BSC * update_BTC
-    parts = zip(
-        x_BTC.split(segments, dim=1),
-        update_BTC.split(segments, dim=1),
-        gate_BSC.split(1, dim=1),
-        strict=False,
-    )
-    return torch.cat([part + gate * update for part, update, gate in parts], dim=1)
+    return by_segment(_add_gated, (x_BTC, update_BTC), (gate_BSC,), segments)
+
+
+def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return x * scale + shift
+
+
+def _add_gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    return x + gate * update
+
+
+def by_segment(
+    combine: Callable[..., Tensor],
+    tokens: tuple[Tensor, ...],
+    rows: tuple[Tensor, ...],
+    segments: tuple[int, ...],
+) -> Tensor:
+    """combine(*tokens, *rows) of tensors (B,T,C) and, for its tokens, of each segment's rows (B,S,C)."""
+    # After a clip of the segments, trailing rows have no tokens left.
+    rows = tuple(row_BSC[:, : len(segments)] for row_BSC in rows)
+    if rows[0].shape[1] == 1:
+        return combine(*tokens, *rows)
+    if torch.is_grad_enabled():
+        # The backward pass sums a segment's tokens for its row; that of a lookup would scatter them.
+        split = (x_BTC.split(segments, dim=1) for x_BTC in tokens)
+        parts = zip(*split, *(row_BSC.split(1, dim=1) for row_BSC in rows), strict=True)
+        return torch.cat([combine(*part) for part in parts], dim=1)
+    # Compiled, nothing is made of this: rows are read where tokens are computed. (Of parts that are joined,
+    # norm, modulation and quantising could not be one kernel.)
+    token_T = torch.arange(sum(segments), device=rows[0].device)
+    segment_T = sum((token_T >= edge).long() for edge in list(accumulate(segments))[:-1])
+    return combine(*tokens, *(row_BSC[:, segment_T] for row_BSC in rows))
 
 
 def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
@@ -142,8 +160,12 @@ class GELUProjection(nn.Module):
     def __init__(self, dim: int, inner: int) -> None:
         super().__init__()
         self.proj = nn.Linear(dim, inner)
+        # The layer and GELU at once; see ltx/fast.py.
+        self.kernel: Callable[[nn.Module, Tensor], Tensor] | None = None
 
     def forward(self, x_BTC: Tensor) -> Tensor:
+        if self.kernel is not None:
+            return self.kernel(self.proj, x_BTC)
         return F.gelu(self.proj(x_BTC), approximate="tanh")
 
 

@@ -24,9 +24,9 @@ _TINY = 1e-12
 def quantise_rows(x_MI: Tensor) -> tuple[Tensor, Tensor]:
     """e4m3 numbers of the same shape and an fp32 scale a row (..., 1); x is about numbers * scale."""
     wide = x_MI.float()
-    scale_M1 = wide.abs().amax(dim=-1, keepdim=True).clamp(min=_TINY) / LARGEST
-    # Rounding may push the largest value past the format's end, which has no infinity but NaN.
-    return (wide / scale_M1).clamp(-LARGEST, LARGEST).to(E4M3), scale_M1
+    largest_M1 = wide.abs().amax(dim=-1, keepdim=True).clamp(min=_TINY)
+    # One division a row, not a number. By rounding a product may pass 448, to which all below 464 go.
+    return (wide * (LARGEST / largest_M1)).to(E4M3), largest_M1 / LARGEST
 
 
 def dequantise(weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
