@@ -54,8 +54,9 @@ def by_segment(
     rows = tuple(row_BSC[:, : len(segments)] for row_BSC in rows)
     if rows[0].shape[1] == 1:
         return combine(*tokens, *rows)
-    if torch.is_grad_enabled():
-        # The backward pass sums a segment's tokens for its row; that of a lookup would scatter them.
+    if torch.is_grad_enabled() or not torch.compiler.is_compiling():
+        # The backward pass sums a segment's tokens for its row; that of a lookup would scatter them. Without
+        # a compiler the rows looked up would be made, as large as the tokens.
         split = (x_BTC.split(segments, dim=1) for x_BTC in tokens)
         parts = zip(*split, *(row_BSC.split(1, dim=1) for row_BSC in rows), strict=True)
         return torch.cat([combine(*part) for part in parts], dim=1)

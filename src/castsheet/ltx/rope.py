@@ -163,7 +163,11 @@ def _edges(count: int) -> Tensor:
 
 def apply(x_BHTD: Tensor, rope: Rope) -> Tensor:
     """Turn element i of each head together with element i + half, in the wider dtype of input and tables."""
-    # In the order in which projections lie in memory, all of a head at once: compiled, the norm of a row and
+    if not torch.compiler.is_compiling():
+        left, right = x_BHTD.chunk(2, dim=-1)
+        cos, sin = rope.cos_HTD, rope.sin_HTD
+        return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHTD.dtype)
+    # The same in the order in which projections lie in memory, all of a head at once: the norm of a row and
     # its turning are then one kernel.
     pairs_BTH2D = x_BHTD.transpose(1, 2).unflatten(-1, (2, -1))
     cos_TH1D, sin_TH1D = (table.transpose(0, 1)[:, :, None] for table in (rope.cos_HTD, rope.sin_HTD))
