@@ -39,13 +39,21 @@ _ATTENTION = {
 }
 
 
-def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, offload: bool) -> None:
+def prepare(
+    transformer: Transformer,
+    keeps: Sequence[Keep],
+    *,
+    compiled: bool,
+    offload: bool,
+    backend: str = "inductor",
+) -> None:
     """Replace the blocks' forward passes.
 
     Args:
         keeps: what each block keeps.
         compiled: as one graph for all blocks that keep the same.
         offload: their inputs wait for the backward pass in the host's memory.
+        backend: of the compiler.
     """
     run: dict[Keep, Callable[..., Any]] = {
         Keep.INPUT: _from_input,
@@ -55,7 +63,8 @@ def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, 
     if compiled:
         limits: Any = torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, 64)  # sizes, noise, sample pictures
-        run = {keep: torch.compile(function, dynamic=False, fullgraph=True) for keep, function in run.items()}
+        settings: dict[str, Any] = {"dynamic": False, "fullgraph": True, "backend": backend}
+        run = {keep: torch.compile(function, **settings) for keep, function in run.items()}
     device = transformer.patchify_proj.weight.device
     copies = HostCopies(device) if offload else None
     for block, keep in zip(transformer.transformer_blocks, keeps, strict=True):
@@ -64,17 +73,26 @@ def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, 
 
 
 def _from_input(block: Block, *arguments: Any) -> Any:
-    run = partial(Block.forward, block)
-    return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return _checkpointed(block, arguments, _keep_nothing)
 
 
 def _from_attention(block: Block, *arguments: Any) -> Any:
-    contexts = partial(create_selective_checkpoint_contexts, _policy)
+    return _checkpointed(block, arguments, _keep_attention)
+
+
+def _checkpointed(block: Block, arguments: Sequence[Any], policy: Callable[..., CheckpointPolicy]) -> Any:
+    # A policy even where nothing is kept: without one, torch 2.11's compiler marks no operation inside a
+    # custom function as one to do again, and stores the results of all fp8 products, 1 GB a block.
+    contexts = partial(create_selective_checkpoint_contexts, policy)
     run = partial(Block.forward, block)
     return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
-def _policy(_: Any, operation: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
+def _keep_nothing(*_: Any, **__: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _keep_attention(_: Any, operation: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
     """Keep attention among tokens; that to the text costs a tenth of it and keeps as much."""
     if operation in _ATTENTION and arguments[1].shape[-2] >= arguments[0].shape[-2]:
         return CheckpointPolicy.MUST_SAVE
