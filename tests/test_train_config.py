@@ -104,14 +104,17 @@ def test_every_epoch_shows_every_sample_once(count, batch, seed):
 
 
 def test_a_draw_depends_on_its_place_alone():
-    """Red: noise depends on the order of draws, or two places share theirs."""
+    """Red: choices depend on the order of draws, or two places share theirs."""
     objective = ObjectiveConfig(first_frame_probability=0.5, reference_dropout=0.5)
-    one, again, other = (draw(generator(42, 7, slot), 20, 4, 3, objective) for slot in (1, 1, 2))
-    assert torch.equal(one.noise_TC, again.noise_TC)
-    assert one.sigma == again.sigma != other.sigma
-    plain = draw(generator(42, 7, 1), 20, 4, 3, ObjectiveConfig())
-    assert torch.equal(plain.noise_TC, one.noise_TC)
+    sources = [generator(42, 7, slot) for slot in (1, 1, 2, 1)]
+    one, again, other = (draw(source, 0, 3, 1, objective, sigma_tokens=20) for source in sources[:3])
+    assert one == again
+    assert one.sigma != other.sigma
+    plain = draw(sources[3], 0, 3, 1, ObjectiveConfig(), sigma_tokens=20)
     assert (plain.given, plain.blank) == (False, False)
+    following = [torch.randn(4, generator=source) for source in sources]
+    assert torch.equal(following[0], following[3])  # the noise that comes next
+    assert not torch.equal(following[0], following[2])
 
 
 def test_the_rate_holds_after_the_last_ramp():

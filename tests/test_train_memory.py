@@ -17,7 +17,7 @@ from castsheet.ltx.precision import quantise
 from castsheet.ltx.rope import video_bounds, video_tables
 from castsheet.train.base import Keep, kept_bytes, prepare
 
-LAYERS, WIDTH, TOKENS, CPU = 2, 128, 2 * 128, torch.device("cpu")
+LAYERS, WIDTH, TOKENS, CPU = 4, 128, 2 * 128, torch.device("cpu")
 INPUT = TOKENS * WIDTH * 4  # bytes of a block's input
 
 

@@ -20,7 +20,7 @@ from castsheet.mini.train_flow import LATENT, TOKENS, Models
 from castsheet.train.batches import generator, make_batch
 from castsheet.train.conditioning import Tables
 from castsheet.train.config import ObjectiveConfig, load_config
-from castsheet.train.dataset import Dataset, DatasetError
+from castsheet.train.dataset import Dataset, DatasetError, Pick
 from castsheet.train.packed import PackedData, write_packed
 from castsheet.train.trainer import train
 
@@ -46,7 +46,7 @@ def opened(folder, kind=PackedData):
 def packed(data, folder, captions=1, **more):
     """The same samples in one file; further captions are further contexts."""
     samples = [opened(data, Dataset).load(number) for number in range(COUNT)]
-    contexts = samples[0].contexts_NLD[0] + torch.arange(captions)[:, None, None]
+    contexts = samples[0].context_LD + torch.arange(captions)[:, None, None]
     write_packed(
         folder,
         torch.stack([one.latents_CFHW for one in samples]),
@@ -70,7 +70,7 @@ def test_one_file_trains_as_many_do(model, data, tmp_path):
 def test_a_caption_is_drawn_for_every_slot(data, tmp_path):
     """Red: of many wordings only the first is ever learnt, or they hang on the process that draws them."""
     folder = opened(packed(data, tmp_path / "packed", captions=3))
-    plain = opened(data, Dataset).load(0).contexts_NLD[0]
+    plain = opened(data, Dataset).load(0).context_LD
     seen = set()
     for step in range(12):
         source = partial(generator, 1, step)
@@ -147,8 +147,8 @@ def test_mini_is_trained_by_the_products_trainer(tmp_path):
         ready=3,
     )
     folder = pack.pack(recipe, [latents], models, each=1)
-    first = PackedData.open(folder, channels=64, context_dim=384).load(1)
-    assert torch.equal(first.latents_CFHW.flatten(1).T, latents.clips[1])
+    second = PackedData.open(folder, channels=64, context_dim=384).stack([Pick(1, 0, 0)], slice(None))
+    assert torch.equal(second.latents_BCFHW[0].flatten(1).T, latents.clips[1])
     quick = {"steps": 1, "batch": 1, "device": "cpu", "base": {"weights": "fp32"}}
     runs = {name: load_config(folder / f"{name}.yaml", quick) for name in pack.PHASES}
     assert (runs["looped"].objective.reference, runs["still"].objective.reference) == ("looped", "still")

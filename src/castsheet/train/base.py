@@ -7,7 +7,7 @@ much as anything else (at the published bucket 4 ms for 88 MB; all other work of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -127,6 +127,35 @@ def plan(
         whole = min(left // max(block_bytes() - 2 * input_bytes, 1), others)
     parts = ((Keep.INPUT, others - attention), (Keep.ATTENTION, attention - whole), (Keep.ALL, whole + 1))
     return tuple(keep for keep, count in parts for _ in range(count))
+
+
+# What a compiled block's results for its backward pass are, and with its work there, in inputs of its size:
+# 1.07 GiB and 3.2 GiB at the published bucket (rank 128, fp8), where an input is 84 MiB.
+_WHOLE, _WORK = 13, 39
+
+
+def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: int, *, offload: bool) -> int:
+    """The most bytes that a step needs on the device.
+
+    peak = held + work + max(kept, gradients), with work = 39 inputs (a block is computed again and goes
+    through its backward pass), kept = for every block but the last its input (unless offloaded: of two), its
+    attention's result (one input more) or all it keeps (13 inputs), and gradients = 4 bytes a number.
+    The two are not added: a block's gradients come when what it kept goes.
+
+    Args:
+        held: bytes of weights, adapter and optimiser. trained: numbers. input_bytes: of a block's input.
+    """
+    others = keeps[:-1]
+    extra = {Keep.INPUT: 0, Keep.ATTENTION: 1, Keep.ALL: _WHOLE - 1}
+    inputs = min(2, len(others)) if offload else len(others)
+    kept = (inputs + sum(extra[keep] for keep in others)) * input_bytes
+    return held + _WORK * input_bytes + max(kept, 4 * trained)
+
+
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the memory that tensors lie in, counted once."""
+    places = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
+    return sum(places.values())
 
 
 def kept_bytes(run: Callable[[], Any], device: torch.device) -> int:
