@@ -106,15 +106,17 @@ def test_every_epoch_shows_every_sample_once(count, batch, seed):
 def test_a_draw_depends_on_its_place_alone():
     """Red: choices depend on the order of draws, or two places share theirs."""
     objective = ObjectiveConfig(first_frame_probability=0.5, reference_dropout=0.5)
-    sources = [generator(42, 7, slot) for slot in (1, 1, 2, 1)]
-    one, again, other = (draw(source, 0, 3, 1, objective, sigma_tokens=20) for source in sources[:3])
-    assert one == again
-    assert one.sigma != other.sigma
-    plain = draw(sources[3], 0, 3, 1, ObjectiveConfig(), sigma_tokens=20)
-    assert (plain.given, plain.blank) == (False, False)
+    sources = [generator(42, 7, slot) for slot in (1, 2, 1, 1)]
+    many = draw(sources[:2], [(0, 3, 1), (1, 3, 1)], objective, sigma_tokens=20)
+    alone = draw(sources[2:3], [(0, 3, 1)], objective, sigma_tokens=20)
+    assert many.picks[0] == alone.picks[0]
+    assert many.sigma_B[0] == alone.sigma_B[0] != many.sigma_B[1]
+    plain = draw(sources[3:], [(0, 3, 1)], ObjectiveConfig(), sigma_tokens=20)
+    assert not plain.given_B.any()
+    assert not plain.blank_B.any()
     following = [torch.randn(4, generator=source) for source in sources]
     assert torch.equal(following[0], following[3])  # the noise that comes next
-    assert not torch.equal(following[0], following[2])
+    assert not torch.equal(following[0], following[1])
 
 
 def test_the_rate_holds_after_the_last_ramp():

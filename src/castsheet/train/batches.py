@@ -23,7 +23,7 @@ from torch import Tensor
 from castsheet.reference import patchify
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.dataset import Data, Geometry, Pick
-from castsheet.train.objective import sample_sigmas
+from castsheet.train.objective import sigmas_of
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One sample's random choices."""
+class Draws:
+    """The random choices for a batch's samples."""
 
-    pick: Pick
-    blank: bool
-    given: bool
-    sigma: float
+    picks: tuple[Pick, ...]
+    blank_B: Tensor
+    given_B: Tensor
+    sigma_B: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,23 +102,30 @@ def generator(*parts: int | str) -> torch.Generator:
 
 
 def draw(
-    source: torch.Generator,
-    index: int,
-    variants: int,
-    captions: int,
+    sources: Sequence[torch.Generator],
+    counts: Sequence[tuple[int, int, int]],
     objective: ObjectiveConfig,
     *,
     sigma_tokens: int,
-) -> Draw:
-    """The choices for a sample; every generator is asked the same questions whatever the settings."""
-    chances = torch.rand(3, generator=source).tolist()
-    variant = min(int(chances[0] * variants), variants - 1)
-    caption = int((chances[0] * variants - variant) * captions)  # the rest of the same number
-    return Draw(
-        Pick(index, variant, min(caption, captions - 1)),
-        blank=chances[1] < objective.reference_dropout,
-        given=chances[2] < objective.first_frame_probability,
-        sigma=float(sample_sigmas(1, sigma_tokens, generator=source)),
+) -> Draws:
+    """The choices for samples, a generator each; all are asked the same questions whatever the settings.
+
+    Args:
+        counts: a sample's number, and how many references and contexts it has.
+    """
+    chances_B3 = torch.stack([torch.rand(3, generator=source) for source in sources])
+    normal_B = torch.cat([torch.randn(1, generator=source) for source in sources])
+    uniform_B2 = torch.stack([torch.rand(2, generator=source) for source in sources])
+    picks = []
+    for chance, (index, variants, captions) in zip(chances_B3[:, 0].tolist(), counts, strict=True):
+        variant = min(int(chance * variants), variants - 1)
+        caption = int((chance * variants - variant) * captions)  # the rest of the same number
+        picks.append(Pick(index, variant, min(caption, captions - 1)))
+    return Draws(
+        tuple(picks),
+        blank_B=chances_B3[:, 1] < objective.reference_dropout,
+        given_B=chances_B3[:, 2] < objective.first_frame_probability,
+        sigma_B=sigmas_of(normal_B, *uniform_B2.unbind(1), sigma_tokens),
     )
 
 
@@ -141,19 +148,13 @@ def make_batch(
     geometry = entries[0].geometry
     frames, shown = _frames(source("frames"), geometry, objective)
     sources = [source(slot) for slot, _ in chosen]
-    draws = [
-        draw(
-            one,
-            index,
-            entry.variants,
-            dataset.captions(index),
-            objective,
-            sigma_tokens=objective.sigma_tokens or geometry.tokens,
-        )
-        for one, (_, index), entry in zip(sources, chosen, entries, strict=True)
+    counts = [
+        (index, entry.variants, dataset.captions(index))
+        for (_, index), entry in zip(chosen, entries, strict=True)
     ]
+    draws = draw(sources, counts, objective, sigma_tokens=objective.sigma_tokens or geometry.tokens)
     picked = slice(None) if frames is None else slice(frames[0], frames[-1] + 1)
-    found = dataset.stack([one.pick for one in draws], picked)
+    found = dataset.stack(draws.picks, picked)
     target_BTC = patchify(found.latents_BCFHW)
     return Batch(
         slots=tuple(slot for slot, _ in chosen),
@@ -162,10 +163,10 @@ def make_batch(
         target_BTC=target_BTC,
         reference_BRC=patchify(_shown(found.references_BCfhw, geometry, shown, objective)),
         context_BLD=found.contexts_BLD,
-        sigma_B=torch.tensor([one.sigma for one in draws]),
+        sigma_B=draws.sigma_B,
         noise_BTC=_noise(target_BTC, sources),
-        given_B=torch.tensor([one.given for one in draws]),
-        blank_B=torch.tensor([one.blank for one in draws]),
+        given_B=draws.given_B,
+        blank_B=draws.blank_B,
         mask_BT=None if found.mask_BFHW is None else found.mask_BFHW.flatten(1),
         frames=frames,
         reference_frames=shown,
