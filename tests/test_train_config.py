@@ -31,7 +31,7 @@ from castsheet.train.optimiser import (
     set_rate,
 )
 from castsheet.train.report import Curve, chart, smooth, thin
-from castsheet.train.schedule import rate_at
+from castsheet.train.schedule import place, rate_at
 
 LEAST = {"model": "m.safetensors", "data": "d", "output": "o"}
 
@@ -122,6 +122,15 @@ def test_a_draw_depends_on_its_place_alone():
 def test_the_rate_holds_after_the_last_ramp():
     """Red: steps beyond the schedule run at a rate nobody wrote down."""
     assert rate_at(99, (Ramp(until=10, start=1.0, end=0.5),)) == 0.5
+
+
+def test_time_brings_the_rate_to_its_end():
+    """Red: a run that ends by the clock stops in the middle of its schedule."""
+    ramps = [Ramp(until=10, start=0.0, end=1.0), Ramp(until=100, start=1.0, end=0.1)]
+    assert place(7, 100, 5.0, None) == 7
+    assert place(7, 100, 5.0, 1000.0) == 7
+    assert place(7, 100, 5.0, 50.0) == 10
+    assert rate_at(place(7, 100, 49.95, 50.0), ramps) == pytest.approx(0.101)
 
 
 def test_eight_bit_moments_need_their_package(monkeypatch):

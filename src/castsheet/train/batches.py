@@ -125,7 +125,7 @@ def draw(
         tuple(picks),
         blank_B=chances_B3[:, 1] < objective.reference_dropout,
         given_B=chances_B3[:, 2] < objective.first_frame_probability,
-        sigma_B=sigmas_of(normal_B, *uniform_B2.unbind(1), sigma_tokens),
+        sigma_B=sigmas_of(normal_B, uniform_B2[:, 0], uniform_B2[:, 1], sigma_tokens),
     )
 
 

@@ -29,7 +29,8 @@ def shift_for(tokens: int) -> float:
 def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
     """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU."""
     normal = torch.randn(count, generator=generator)
-    return sigmas_of(normal, *torch.rand(2, count, generator=generator), tokens)
+    uniform, chance = torch.rand(2, count, generator=generator)
+    return sigmas_of(normal, uniform, chance, tokens)
 
 
 def sigmas_of(normal_B: Tensor, uniform_B: Tensor, chance_B: Tensor, tokens: int) -> Tensor:

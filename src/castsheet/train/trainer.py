@@ -106,7 +106,8 @@ class Trainer:
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
             write_atomic(config.output / "config.json", lambda path: _write(path, values))
         with self._shown() as advance:
-            for batches in feed(self._batches, self.step, config.steps):
+            end = config.steps if self._place() < config.steps else self.step
+            for batches in feed(self._batches, self.step, end):
                 stopping = self._optimise(batches)
                 advance(int(self._place()))
                 self._watch()
