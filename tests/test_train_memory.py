@@ -15,7 +15,10 @@ from castsheet.ltx.dit import Stream, Transformer
 from castsheet.ltx.lora import attach
 from castsheet.ltx.precision import quantise
 from castsheet.ltx.rope import video_bounds, video_tables
-from castsheet.train.base import Keep, kept_bytes, prepare
+from castsheet.train.base import Keep, expected_peak, kept_bytes, prepare
+from castsheet.train.bucket import Bucket
+from castsheet.train.config import OptimiserConfig
+from castsheet.train.optimiser import moment_bytes
 
 LAYERS, WIDTH, TOKENS, CPU = 4, 128, 2 * 128, torch.device("cpu")
 INPUT = TOKENS * WIDTH * 4  # bytes of a block's input
@@ -74,6 +77,43 @@ def test_what_is_offloaded_leaves_the_device(keep: Keep, compiled: bool) -> None
     velocity.square().mean().backward()
     trained = [one for one in transformer.parameters() if one.requires_grad]
     assert all(one.grad is not None for one in trained)
+
+
+def test_gradients_are_there_for_the_update_alone() -> None:
+    """Red: gradients take memory while activations are at their most, or a second pass forgets the first."""
+    transformer, stream = model("fp32")
+    prepare(transformer, [Keep.INPUT] * LAYERS, compiled=False, offload=False)
+    buckets = [
+        Bucket([one for one in block.parameters() if one.requires_grad], CPU)
+        for block in transformer.transformer_blocks
+    ]
+    for block, bucket in zip(transformer.transformer_blocks, buckets, strict=True):
+        bucket.watch(block)
+    velocity = transformer(stream).video_BTC
+    assert all(part.grad is None for bucket in buckets for part in bucket.parts)
+    velocity.square().mean().backward()
+    once = [bucket.gradient.clone() for bucket in buckets]
+    assert all(gradient.any() for gradient in once)
+    transformer(stream).video_BTC.square().mean().backward()
+    for bucket, gradient in zip(buckets, once, strict=True):
+        torch.testing.assert_close(bucket.gradient, 2 * gradient)
+        bucket.close()
+        assert bucket.whole.grad is None
+        assert all(part.grad is None for part in bucket.parts)
+
+
+def test_the_expected_peak_is_what_lives_at_once() -> None:
+    """Red: a run says that it fits, and does not; the figures are those in docs/train.md."""
+    gib, trained, layers = 2**30, 654_311_424, 48
+    held = int(13.3 * gib) + 4 * trained + moment_bytes(OptimiserConfig(), trained)
+
+    def peak(keep: Keep, *, offload: bool) -> float:
+        keeps = [keep] * layers
+        return expected_peak(keeps, held, trained, 84 * 2**20, offload=offload) / gib
+
+    assert peak(Keep.ATTENTION, offload=False) == pytest.approx(27.9, abs=0.05)
+    assert peak(Keep.INPUT, offload=True) == pytest.approx(22.6, abs=0.05)
+    assert peak(Keep.ALL, offload=False) > peak(Keep.ATTENTION, offload=False) + 40
 
 
 def _note(into: list[StorageWeakRef]) -> Any:

@@ -44,7 +44,7 @@ from castsheet.mini.stored import load_models
 from castsheet.mini.train_flow import LATENT, TOKENS, Models
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.mini.world.render import Renderer
-from castsheet.train.log import read_log
+from castsheet.train.log import LOG, read_log
 from castsheet.train.packed import write_packed
 from castsheet.train.trainer import ADAPTER
 
@@ -160,7 +160,8 @@ def collect(recipe: Path) -> None:
                 f"{folder / ADAPTER} is not there", remedy=f"castsheet train {recipe / FOLDER / name}.yaml"
             )
         shutil.copyfile(folder / ADAPTER, recipe / f"{name}.safetensors")
-        (recipe / f"{name}.txt").write_text(losses(name, folder), encoding="utf-8")
+        if (folder / LOG).is_file():
+            (recipe / f"{name}.txt").write_text(losses(name, folder), encoding="utf-8")
 
 
 def losses(name: str, run: Path) -> str:

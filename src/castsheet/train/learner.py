@@ -132,7 +132,7 @@ class Learner:
         """
         where, count = self.where, self.global_batch
         seen = torch.zeros(2 * count + 2, dtype=torch.float64, device=where.device)
-        seen[-2:] = torch.tensor([float(stop), elapsed if where.main else 0.0])
+        seen[-2], seen[-1] = float(stop), elapsed if where.main else 0.0
         for turn, batch in enumerate(batches, start=1):
             first, end = batch.slots[0], batch.slots[-1] + 1  # a process's slots of a turn are neighbours
             losses_B = self.losses(batch)

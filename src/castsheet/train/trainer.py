@@ -109,7 +109,7 @@ class Trainer:
             end = config.steps if self._place() < config.steps else self.step
             for batches in feed(self._batches, self.step, end):
                 stopping = self._optimise(batches)
-                advance(int(self._place()))
+                advance(min(int(self._place()), config.steps))
                 self._watch()
                 done = self._place() >= config.steps
                 if self.step % config.save_every == 0 or done or stopping:
