@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,8 @@ class Learner:
             if parts := [one for one in block.parameters() if one.requires_grad]:
                 self.buckets.append(Bucket(parts, where.device))
                 self.buckets[-1].watch(block)
+        # Its input asks for a gradient as all others do, so that one compiled graph serves all blocks.
+        transformer.transformer_blocks[0].register_forward_pre_hook(_wanting_gradient)
         self.parameters = [bucket.whole for bucket in self.buckets]
         same_start(self.parameters, where.size)
         self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
@@ -233,3 +236,9 @@ class Learner:
         held = held_bytes([*self.transformer.parameters(), *self.averages])
         held += moment_bytes(self.config.optimiser, trained)
         return keeps, expected_peak(keeps, held, trained, input_bytes, offload=base.offload)
+
+
+def _wanting_gradient(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    if torch.is_grad_enabled():
+        given[0].requires_grad_()
+    return given
