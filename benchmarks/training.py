@@ -1,24 +1,28 @@
 """A training step of the reference-sheet adapter at full size: Castsheet's own, and a plain peer loop.
 
-    python -m benchmarks.training --out DIR              one GPU, all rows; 8 minutes on an H100
+    python -m benchmarks.training --out DIR              one GPU, all rows, the most important first
     python -m benchmarks.training --out DIR --only fp8   this row
     python -m benchmarks.training --out DIR --smoke      full width, 4 blocks, 2 steps: does it run at all
     python -m benchmarks.training --out DIR --tiny       toy size, on a CPU
-    torchrun --nproc-per-node N -m benchmarks.training --out DIR --parallel [--curves]
+    torchrun --nproc-per-node N -m benchmarks.training --out DIR --parallel     weak scaling
+    torchrun --nproc-per-node N -m benchmarks.training --out DIR --curves       loss curves on mini
 
 What is timed is `Learner.step`, which `castsheet train` calls, on a batch in host memory: copy, forward and
 backward pass, sum of gradients, norm, AdamW. Weights are random and made on the device; every step has other
-noise. Peaks are of torch's allocator and include everything that lives between steps. The peer is diffusers'
-transformer with PEFT's LoRA of the same rank and layers, its own gradient checkpointing, autocast to bf16
-with fp32 adapters as in diffusers' training scripts, and AdamW, in the same process before ours is made.
+noise. Peaks are of torch's allocator and include everything that lives between steps; `expected_gib` is what
+the trainer says beforehand (`castsheet.train.base.expected_peak`). `first_s` is the first step, which
+compiles what no row before had compiled: blocks that keep the same at the same sizes share their code. The
+peer is diffusers' transformer with PEFT's LoRA of the same rank and layers, its own gradient checkpointing,
+autocast to bf16 with fp32 adapters as in diffusers' training scripts, and AdamW, in the same process before
+ours is made.
 
 Work of a step (T = 5376 + 5376 tokens): 3 x 242 TFLOP in linear layers with the recomputed forward pass, 91
-in attention forward and 228 backward, 5 % for the adapters. Expected on an H100, s: fp8 1.8, with all stored
-1.5, under 24 GiB 2.1, bf16 2.4, still reference 0.8; the peer 3 to 4.
+in attention forward and 228 backward, 5 % for the adapters. Expected on an H100: fp8 1.7 s and 27.9 GiB, with
+all stored 1.4 s, under 24 GiB 2.0 s and 22.6 GiB, bf16 2.3 s, still reference 0.8 s; the peer 4.8 s.
 
-`--parallel` is weak scaling: every process makes the same step on its own card. Communication is measured as
-what a step costs more with the sum of gradients than without, and as the sum alone. A failed row leaves its
-traceback in DIR/failures.txt.
+`--parallel` is weak scaling: every process makes the same step on its own card. Its first row is the step;
+the second says what a step costs more with the sum of gradients than without, and the sum alone. A failed row
+leaves its traceback in DIR/failures.txt.
 """
 
 from __future__ import annotations
@@ -27,15 +31,13 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo
 import torch.distributed as dist
 from torch import nn
 
@@ -65,12 +67,12 @@ from castsheet.train.optimiser import make_optimiser, set_rate
 MODES: dict[str, dict[str, Any]] = {
     "fp8": {"base": {"weights": "fp8"}},
     "fp8, under 24 GiB": {"base": {"weights": "fp8", "recompute": "all", "offload": True}},
-    "bf16, all recomputed": {"base": {"recompute": "all"}},
     "fp8, still reference": {"base": {"weights": "fp8"}, "objective": {"reference": "still"}},
+    "bf16, all recomputed": {"base": {"recompute": "all"}},
     "fp8, eager": {"base": {"weights": "fp8", "compile": False}},
+    "fp8, offloaded, attention kept": {"base": {"weights": "fp8", "recompute": "attention", "offload": True}},
     "bf16": {},
     "fp8, 48 GiB kept": {"base": {"weights": "fp8", "activation_gib": 48.0}},
-    "fp8, offloaded, attention kept": {"base": {"weights": "fp8", "recompute": "attention", "offload": True}},
 }
 DEFAULT, PEER = "fp8", "diffusers and PEFT"
 
@@ -85,22 +87,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a row")
     parser.add_argument("--commit", default=None, help="where the copy has no .git")
     parser.add_argument("--parallel", action="store_true", help="weak scaling, under torchrun")
-    parser.add_argument("--curves", action="store_true", help="with --parallel: loss curves on mini as well")
+    parser.add_argument("--curves", action="store_true", help="loss curves on mini, under torchrun")
     given = parser.parse_args(arguments)
     gpu = torch.cuda.is_available() and not given.tiny
     with world(torch.device("cuda" if gpu else "cpu")) as where:
         mode: Mode = "smoke" if given.smoke else "tiny" if given.tiny else "full"
-        name = f"training-{where.size}" if given.parallel else "training"
+        name = "training"
+        if given.parallel or given.curves:
+            name = f"{'curves' if given.curves else 'training'}-{where.size}"
         commit = given.commit or current_commit()
         bench = Training(name, where.device, SIZES[mode], given.out, commit, mode)
         bench.where = where
         steps = 1 if given.smoke else given.steps
-        if given.parallel:
-            parallel(bench, where, steps)
-            if given.curves:
-                from benchmarks.curves import curves
+        if given.curves:
+            from benchmarks.curves import curves
 
-                curves(bench, where)
+            curves(bench, where)
+            return 0
+        if given.parallel:
+            parallel(bench, where, min(steps, 3))
             return 0
         for row in given.only or (PEER, *MODES):
             with bench.attempt(row):
@@ -112,13 +117,6 @@ class Training(Bench):
     """A bench of one process among several."""
 
     where: World
-
-    @contextmanager
-    def attempt(self, row: str) -> Iterator[None]:
-        """As `Bench.attempt`; compiled code is let go too."""
-        with super().attempt(row):
-            yield
-        torch._dynamo.reset()
 
     def add(self, row: str, **values: Any) -> None:
         """As `Bench.add`, in one process of several; in others a failure only."""
@@ -154,7 +152,8 @@ def ours(bench: Training, mode: str, steps: int, where: World) -> None:
     kept = {str(keep): learner.keeps.count(keep) for keep in dict.fromkeys(learner.keeps)}
     optimiser = config.optimiser.name
     row = step_row(mode)
-    bench.add(row, **found, times=times, **memory, kept=kept, optimiser=optimiser)
+    expected = {"expected_gib": learner.expected_bytes / 2**30} if bench.on_gpu else {}
+    bench.add(row, **found, times=times, **memory, **expected, kept=kept, optimiser=optimiser)
 
 
 def made(bench: Bench, config: Config, where: World) -> Learner:
@@ -246,31 +245,32 @@ def wait(bench: Bench) -> None:
 
 
 def parallel(bench: Training, where: World, steps: int) -> None:
-    """Weak scaling: a step with and without the sum of gradients, and the sum alone."""
+    """Weak scaling: a step; then one without the sum of gradients, and the sum alone."""
     config = settings(bench, DEFAULT)
     row = f"step on {where.size} processes: {DEFAULT}"
     with bench.attempt(row):
         learner = made(bench, config, where)
         with peak(bench.device) as memory:
-            found = timed_steps(bench, learner, steps)
-        summed, others = found["ms"], dict[str, float]()
-        if where.size > 1:
-            learner.gradients.active = False
-            apart = timed_steps(bench, learner, steps, warm=1)["ms"]
-            learner.gradients.active = True
-            alone = sums(bench, learner)
-            others = {"without_sum": apart, "sum_alone": alone, "share": max(0.0, summed - apart) / summed}
-        worst = torch.tensor([memory.get("peak_gib", 0.0), summed], device=bench.device)
+            found = timed_steps(bench, learner, steps, warm=1)
+        worst = torch.tensor([memory.get("peak_gib", 0.0), found["ms"]], device=bench.device)
         if where.size > 1:
             dist.all_reduce(worst, dist.ReduceOp.MAX)
         found["ms"] = float(worst[1])
         rate = 1e3 * learner.global_batch / found["ms"]
-        bench.add(row, **found, **others, samples_a_second=rate, peak_gib=float(worst[0]))
+        bench.add(row, **found, samples_a_second=rate, peak_gib=float(worst[0]))
+        if where.size == 1:
+            return
+        learner.gradients.active = False
+        apart = timed_steps(bench, learner, steps, warm=1)["ms"]
+        learner.gradients.active = True
+        share = max(0.0, found["ms"] - apart) / found["ms"]
+        alone = sums(bench, learner)
+        bench.add(f"communication of {where.size} processes", ms=alone, without_sum=apart, share=share)
 
 
 def sums(bench: Bench, learner: Learner) -> float:
     """Milliseconds of summing all gradients with nothing beside it."""
-    gradients = [one.grad for one in learner.parameters if one.grad is not None]
+    gradients = [torch.zeros_like(one) for one in learner.parameters]
     times = []
     for _ in range(4):
         dist.barrier()

@@ -12,7 +12,7 @@ from castsheet.ltx import lora
 from castsheet.ltx.vae import VideoVAE, video_vae_to_official
 from castsheet.mini.architecture import ADAPTER_RANK, LATENT_CHANNELS, config
 from castsheet.mini.captions import train_tokenizer
-from castsheet.mini.recipe import models_state, save
+from castsheet.mini.stored import models_state, save
 from castsheet.mini.train_flow import Models
 
 LOG = """\

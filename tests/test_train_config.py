@@ -31,7 +31,7 @@ from castsheet.train.optimiser import (
     set_rate,
 )
 from castsheet.train.report import Curve, chart, smooth, thin
-from castsheet.train.schedule import rate_at
+from castsheet.train.schedule import place, rate_at
 
 LEAST = {"model": "m.safetensors", "data": "d", "output": "o"}
 
@@ -104,19 +104,33 @@ def test_every_epoch_shows_every_sample_once(count, batch, seed):
 
 
 def test_a_draw_depends_on_its_place_alone():
-    """Red: noise depends on the order of draws, or two places share theirs."""
+    """Red: choices depend on the order of draws, or two places share theirs."""
     objective = ObjectiveConfig(first_frame_probability=0.5, reference_dropout=0.5)
-    one, again, other = (draw(generator(42, 7, slot), 20, 4, 3, objective) for slot in (1, 1, 2))
-    assert torch.equal(one.noise_TC, again.noise_TC)
-    assert one.sigma == again.sigma != other.sigma
-    plain = draw(generator(42, 7, 1), 20, 4, 3, ObjectiveConfig())
-    assert torch.equal(plain.noise_TC, one.noise_TC)
-    assert (plain.given, plain.blank) == (False, False)
+    sources = [generator(42, 7, slot) for slot in (1, 2, 1, 1)]
+    many = draw(sources[:2], [(0, 3, 1), (1, 3, 1)], objective, sigma_tokens=20)
+    alone = draw(sources[2:3], [(0, 3, 1)], objective, sigma_tokens=20)
+    assert many.picks[0] == alone.picks[0]
+    assert many.sigma_B[0] == alone.sigma_B[0] != many.sigma_B[1]
+    plain = draw(sources[3:], [(0, 3, 1)], ObjectiveConfig(), sigma_tokens=20)
+    assert not plain.given_B.any()
+    assert not plain.blank_B.any()
+    following = [torch.randn(4, generator=source) for source in sources]
+    assert torch.equal(following[0], following[3])  # the noise that comes next
+    assert not torch.equal(following[0], following[1])
 
 
 def test_the_rate_holds_after_the_last_ramp():
     """Red: steps beyond the schedule run at a rate nobody wrote down."""
     assert rate_at(99, (Ramp(until=10, start=1.0, end=0.5),)) == 0.5
+
+
+def test_time_brings_the_rate_to_its_end():
+    """Red: a run that ends by the clock stops in the middle of its schedule."""
+    ramps = [Ramp(until=10, start=0.0, end=1.0), Ramp(until=100, start=1.0, end=0.1)]
+    assert place(7, 100, 5.0, None) == 7
+    assert place(7, 100, 5.0, 1000.0) == 7
+    assert place(7, 100, 5.0, 50.0) == 10
+    assert rate_at(place(7, 100, 49.95, 50.0), ramps) == pytest.approx(0.101)
 
 
 def test_eight_bit_moments_need_their_package(monkeypatch):

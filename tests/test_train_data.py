@@ -106,7 +106,7 @@ def test_what_is_encoded_is_what_the_pipeline_conditions_on(source, table, tmp_p
         GemmaEncoder.load(source.text_encoder, dtype=torch.float32),
         source.checkpoint.load_connectors(dtype=torch.float32),
     )
-    torch.testing.assert_close(sample.contexts_NLD[0], text.encode("hero walks left").video_LD)
+    torch.testing.assert_close(sample.context_LD, text.encode("hero walks left").video_LD)
 
 
 def test_a_still_on_disk_is_the_looped_reference_exactly(tmp_path):
@@ -186,7 +186,7 @@ def test_the_official_layout_is_read(source, tmp_path):
     sample = data.load(0)
     assert torch.equal(sample.latents_CFHW, latents["latents"])
     assert torch.equal(sample.references_KCfhw, reference["latents"][None, :, :1])
-    assert sample.contexts_NLD[0].shape == (48, tiny.WIDTH)
+    assert sample.context_LD.shape == (48, tiny.WIDTH)
 
 
 def test_official_features_become_the_same_contexts(source, tmp_path):
@@ -205,7 +205,7 @@ def test_official_features_become_the_same_contexts(source, tmp_path):
     condition = {"video_prompt_embeds": features, "prompt_attention_mask": mask}
     torch.save(condition, tmp_path / "theirs" / ".precomputed" / "conditions" / "clip.pt")
     convert(tmp_path / "theirs" / ".precomputed", tmp_path / "ours", source.checkpoint, CPU)
-    context = opened(tmp_path / "ours").load(0).contexts_NLD[0]
+    context = opened(tmp_path / "ours").load(0).context_LD
     torch.testing.assert_close(context, text.encode("hero walks left").video_LD, atol=1e-5, rtol=1e-5)
 
 

@@ -8,19 +8,24 @@ import pytest
 import torch
 import train_tiny as tiny
 from mini_recipe import build_recipe
+from PIL import Image
 from safetensors.torch import load_file
 
 from castsheet.errors import CheckpointError
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.lora import LoRA
-from castsheet.mini import pack
+from castsheet.mini import pack, pictures
+from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
+from castsheet.mini.corpus import Corpus
 from castsheet.mini.latents import Latents
-from castsheet.mini.recipe import load_models
+from castsheet.mini.model_card import read_losses
+from castsheet.mini.stored import load_models
 from castsheet.mini.train_flow import LATENT, TOKENS, Models
 from castsheet.train.batches import generator, make_batch
 from castsheet.train.conditioning import Tables
 from castsheet.train.config import ObjectiveConfig, load_config
-from castsheet.train.dataset import Dataset, DatasetError
+from castsheet.train.dataset import Dataset, DatasetError, Pick
+from castsheet.train.log import Log
 from castsheet.train.packed import PackedData, write_packed
 from castsheet.train.trainer import train
 
@@ -46,7 +51,7 @@ def opened(folder, kind=PackedData):
 def packed(data, folder, captions=1, **more):
     """The same samples in one file; further captions are further contexts."""
     samples = [opened(data, Dataset).load(number) for number in range(COUNT)]
-    contexts = samples[0].contexts_NLD[0] + torch.arange(captions)[:, None, None]
+    contexts = samples[0].context_LD + torch.arange(captions)[:, None, None]
     write_packed(
         folder,
         torch.stack([one.latents_CFHW for one in samples]),
@@ -70,7 +75,7 @@ def test_one_file_trains_as_many_do(model, data, tmp_path):
 def test_a_caption_is_drawn_for_every_slot(data, tmp_path):
     """Red: of many wordings only the first is ever learnt, or they hang on the process that draws them."""
     folder = opened(packed(data, tmp_path / "packed", captions=3))
-    plain = opened(data, Dataset).load(0).contexts_NLD[0]
+    plain = opened(data, Dataset).load(0).context_LD
     seen = set()
     for step in range(12):
         source = partial(generator, 1, step)
@@ -147,8 +152,8 @@ def test_mini_is_trained_by_the_products_trainer(tmp_path):
         ready=3,
     )
     folder = pack.pack(recipe, [latents], models, each=1)
-    first = PackedData.open(folder, channels=64, context_dim=384).load(1)
-    assert torch.equal(first.latents_CFHW.flatten(1).T, latents.clips[1])
+    second = PackedData.open(folder, channels=64, context_dim=384).stack([Pick(1, 0, 0)], slice(None))
+    assert torch.equal(second.latents_BCFHW[0].flatten(1).T, latents.clips[1])
     quick = {"steps": 1, "batch": 1, "device": "cpu", "base": {"weights": "fp32"}}
     runs = {name: load_config(folder / f"{name}.yaml", quick) for name in pack.PHASES}
     assert (runs["looped"].objective.reference, runs["still"].objective.reference) == ("looped", "still")
@@ -158,3 +163,27 @@ def test_mini_is_trained_by_the_products_trainer(tmp_path):
     with pytest.raises(CheckpointError, match="looped"):
         pack.collect(recipe)
     assert (recipe / "sparse.safetensors").read_bytes() == sparse.read_bytes()
+    assert "adapter sparse done after 1 steps" in (recipe / "sparse.txt").read_text()
+
+
+def test_the_card_has_the_adapters_losses(tmp_path):
+    """Red: the model card shows another curve than the trainer's record."""
+    log = Log(tmp_path, 0)
+    for step in range(1, 251):
+        log("train", step, loss=step / 100, seconds=0.5)
+    curves = read_losses(pack.losses("still", tmp_path))
+    assert curves == {"adapter still": [(100, 0.505), (200, 1.505)]}
+
+
+def test_pictures_of_the_adapters_are_drawn(tmp_path):
+    """Red: the model card's contact sheets of the adapters are not made, or show the base."""
+    recipe = build_recipe(tmp_path / "recipe")
+    (recipe / "looped.png").unlink()
+    random = torch.Generator().manual_seed(0)
+    clips = torch.randint(256, (1, FRAMES, HEIGHT, WIDTH, 3), dtype=torch.uint8, generator=random)
+    held_out = Corpus(clips, clips[:, 0], torch.tensor([0]), ready=1)
+    made = pictures.draw(recipe, held_out, "cpu", steps=2)
+    assert [one.name for one in made] == ["looped.png", "still.png"]
+    images = [Image.open(one) for one in made]
+    assert {one.size for one in images} == {(7 * WIDTH, HEIGHT)}
+    assert images[0].tobytes() != images[1].tobytes()

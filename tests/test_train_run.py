@@ -92,6 +92,19 @@ def test_resuming_continues_bit_for_bit(model, data, whole, tmp_path):
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_a_run_ends_when_its_time_is_up(model, data, tmp_path):
+    """Red: `seconds` is ignored, forgotten at a resume, or leaves the rate where it was."""
+    rate = [{"until": 100_000, "start": 1e-2, "end": 1e-3}]
+    changes = {"steps": 100_000, "seconds": 2.0, "save_every": 100_000, "optimiser": {"rate": rate}}
+    config = tiny.config(model, data, tmp_path / "run", **changes)
+    train(config)
+    lines = [line for line in read_log(config.output) if line["kind"] == "train"]
+    assert lines[0]["rate"] == 1e-2
+    assert lines[-1]["rate"] < 5e-3
+    train(config)
+    assert len(tiny.losses(config.output)) == len(lines)
+
+
 def start(config_file: Path, least: int) -> subprocess.Popen:
     """A child process in training, as soon as it has logged `least` steps."""
     child = subprocess.Popen(

@@ -49,6 +49,10 @@ sheet alone.
 
     python -m castsheet.mini.recipe --out RECIPE                      from nothing
     python -m castsheet.mini.recipe --out RECIPE --bundle EARLIER     or further, from an earlier bundle
+    python -m castsheet.mini.pack RECIPE                              what the trainer reads
+    castsheet train RECIPE/train/sparse.yaml                          then looped.yaml and still.yaml
+    python -m castsheet.mini.pack RECIPE --collect
+    python -m castsheet.mini.pictures RECIPE
     python -m castsheet.mini.package RECIPE
     python -m castsheet.mini.evaluate --json evaluation.json --pictures evaluation
 
@@ -81,8 +85,8 @@ def write_card(recipe: Path, folder: Path) -> None:
 
     A recipe without a log gives a card that says so.
     """
-    log = recipe / "log.txt"
-    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    logs = [recipe / f"{name}.txt" for name in ("log", "sparse", "looped", "still")]
+    text = "".join(log.read_text(encoding="utf-8") for log in logs if log.is_file())
     curves = read_losses(text)
     plot(curves).save(folder / "loss.png", format="PNG", optimize=True)
     shown = []

@@ -1,6 +1,6 @@
 """Hand mini's base and its encoded clips to the product's trainer: `python -m castsheet.mini.pack RECIPE`.
 
-The recipe (`castsheet.mini.recipe --until base`) has rendered and encoded the clips and trained codec, text
+The recipe (`castsheet.mini.recipe`) has rendered and encoded the clips and trained codec, text
 encoder and base. Here they become what `castsheet train` reads, in RECIPE/train:
 
     mini.safetensors       the base in the official layout
@@ -13,6 +13,9 @@ Then, on one GPU, or on N with `torchrun --nproc-per-node N -m castsheet.cli tra
     castsheet train RECIPE/train/looped.yaml
     castsheet train RECIPE/train/still.yaml
     python -m castsheet.mini.pack RECIPE --collect      the adapters to where `castsheet.mini.package` reads
+    python -m castsheet.mini.pictures RECIPE            looped.png and still.png
+
+`--set seconds=N` ends a run after so long, its rate come to its end.
 
 Legend: S samples, N tokens, A actions, E contexts of an action, L tokens of a context, D its width.
 """
@@ -36,11 +39,12 @@ from castsheet.mini.captions import NEGATIVE, caption
 from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents
 from castsheet.mini.package import CHECKPOINT, write_base
-from castsheet.mini.recipe import load_models
 from castsheet.mini.script import finish
+from castsheet.mini.stored import load_models
 from castsheet.mini.train_flow import LATENT, TOKENS, Models
 from castsheet.mini.world.motion import ACTIONS
 from castsheet.mini.world.render import Renderer
+from castsheet.train.log import LOG, read_log
 from castsheet.train.packed import write_packed
 from castsheet.train.trainer import ADAPTER
 
@@ -105,16 +109,20 @@ def pack(
         weighing_S=actions_S,
     )
     for name in PHASES:
-        (out / f"{name}.yaml").write_text(yaml.safe_dump(run_file(name), sort_keys=False), encoding="utf-8")
+        text = yaml.safe_dump(run_file(recipe, name), sort_keys=False)
+        (out / f"{name}.yaml").write_text(text, encoding="utf-8")
     return out
 
 
-def run_file(name: str) -> dict[str, Any]:
-    """What an adapter's run file says."""
+def run_file(recipe: Path, name: str) -> dict[str, Any]:
+    """What an adapter's run file says; the first goes on from that of the bundle the recipe began with."""
     values = dict(PHASES[name])
-    start = values.pop("start", None)
+    before = values.pop("start", None)
+    start = f"runs/{before}/{ADAPTER}" if before else "../start/looped.safetensors"
     head = {"preset": "mini", "model": CHECKPOINT, "data": ".", "output": f"runs/{name}"}
-    return head | values | ({"adapter": {"start": f"runs/{start}/{ADAPTER}"}} if start else {})
+    if before is None and not (recipe / "start" / "looped.safetensors").exists():
+        return head | values
+    return head | values | {"adapter": {"start": start}}
 
 
 def cells(tokens_SNC: Tensor) -> Tensor:
@@ -140,18 +148,36 @@ def contexts(models: Models, each: int, *, seed: int = 11) -> Tensor:
 
 
 def collect(recipe: Path) -> None:
-    """Copy the trained adapters beside the recipe's other results.
+    """Copy the trained adapters beside the recipe's other results, and their losses as NAME.txt.
 
     Raises:
         CheckpointError: one is not trained yet.
     """
     for name in PHASES:
-        source = recipe / FOLDER / "runs" / name / ADAPTER
-        if not source.is_file():
+        folder = recipe / FOLDER / "runs" / name
+        if not (folder / ADAPTER).is_file():
             raise CheckpointError(
-                f"{source} is not there", remedy=f"castsheet train {recipe / FOLDER / name}.yaml"
+                f"{folder / ADAPTER} is not there", remedy=f"castsheet train {recipe / FOLDER / name}.yaml"
             )
-        shutil.copyfile(source, recipe / f"{name}.safetensors")
+        shutil.copyfile(folder / ADAPTER, recipe / f"{name}.safetensors")
+        if (folder / LOG).is_file():
+            (recipe / f"{name}.txt").write_text(losses(name, folder), encoding="utf-8")
+
+
+def losses(name: str, run: Path) -> str:
+    """A run's mean losses of 100 steps each, as the recipe's log has those of its stages."""
+    lines, window, elapsed, step = list[str](), list[float](), 0.0, 0
+    for line in read_log(run):
+        if line["kind"] != "train":
+            continue
+        elapsed, step = elapsed + line["seconds"], line["step"]
+        window.append(line["loss"])
+        if len(window) == 100:
+            mean = sum(window) / len(window)
+            lines.append(f"{elapsed:7.1f} s  adapter {name} step {step} loss {mean:.4f}")
+            window.clear()
+    lines.append(f"{elapsed:7.1f} s  adapter {name} done after {step} steps")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Train mini from nothing: `python -m castsheet.mini.recipe --out FOLDER` on one GPU, or under
 `torchrun --nproc-per-node N -m castsheet.mini.recipe --out FOLDER` on several.
 
-Codec, base and adapters in turn; each stage's result lies in the folder and is not made again. Every process
-renders and encodes its own share of the identities and draws its batches from it; gradients are averaged.
-Pictures and the log lie beside the results. Needs the `mini` extra and an EGL driver for rendering.
+Codec and base in turn; each stage's result lies in the folder and is not made again. Every process renders
+and encodes its own share of the identities and draws its batches from it; gradients are averaged. Pictures
+and the log lie beside the results. The adapters are trained from there by the product's own trainer: see
+pack.py. Needs the `mini` extra and an EGL driver for rendering.
 """
 
 from __future__ import annotations
@@ -13,46 +14,30 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from castsheet.files import sha256
-from castsheet.ltx import lora
-from castsheet.ltx.dit import Stream
-from castsheet.ltx.vae import VideoVAE, video_vae_from_official, video_vae_to_official
+from castsheet.ltx.vae import VideoVAE, video_vae_to_official
 from castsheet.mini import corpus as corpora
-from castsheet.mini.architecture import LATENT_CHANNELS, config
-from castsheet.mini.captions import NEGATIVE, caption, train_tokenizer
+from castsheet.mini.captions import train_tokenizer
 from castsheet.mini.corpus import Corpus
 from castsheet.mini.emphasis import emphasis, token_weights
 from castsheet.mini.latents import Latents, encode
 from castsheet.mini.optimise import Budget, mixed
 from castsheet.mini.package import CHECKPOINT
+from castsheet.mini.pictures import clips_picture, to_uint8
+from castsheet.mini.stored import load_codec, load_models, models_state, save
 from castsheet.mini.train_codec import train_codec, train_decoder
-from castsheet.mini.train_flow import (
-    EXCERPT,
-    LATENT,
-    TOKENS,
-    Models,
-    Phase,
-    compile_blocks,
-    rope_tables,
-    train_adapter,
-    train_base,
-)
+from castsheet.mini.train_flow import LATENT, Models, compile_blocks, train_base
 from castsheet.mini.unpack import unpack
 from castsheet.mini.world import TRAINING, VALIDATION
-from castsheet.mini.world.motion import ACTIONS
 from castsheet.mini.world.render import Renderer
 from castsheet.processes import World, world
-from castsheet.sampling.schedule import sigmas
 
 
 class Recipe:
@@ -104,13 +89,10 @@ class Recipe:
             return
         weights_AN = token_weights(weights_AFHW, LATENT)
         models = self.base(latents, weights_AN)
-        self.show_clips(models, vae, held_out, "base.png", reference_frames=0)
+        self.show_clips(models, vae, held_out)
         if not self.latents_file.exists():
             latents.save(self.latents_file)
             self.log(f"encoded {tuple(latents.clips.shape)}")
-        if options.until == "base":
-            return
-        self.adapter(models, vae, held_out, latents, weights_AN)
         self.log("done")
 
     def render(self, seeds: Sequence[int]) -> Corpus:
@@ -182,36 +164,6 @@ class Recipe:
             save(models_state(models), path)
         return models
 
-    def adapter(
-        self, models: Models, vae: VideoVAE, held_out: Corpus, latents: Latents, weights_AN: Tensor
-    ) -> None:
-        options = self.arguments
-        earlier = None if self.start is None else self.start / "looped.safetensors"
-
-        def phase(name: str, frames: int, rate: float, **more: Any) -> Phase:
-            steps, seconds, batch = (getattr(options, f"{name}_{of}") for of in ("steps", "seconds", "batch"))
-            return Phase(name, Budget(steps, seconds), batch, frames, rate, **more)
-
-        phases = [
-            phase("sparse", 2, 2e-3, target=EXCERPT, sigma_tokens=3 * TOKENS, start=earlier, floor=0.3),
-            phase("looped", LATENT[0], 1e-3),
-            phase("still", 1, 5e-4, start=self.out / "sparse.safetensors"),
-        ]
-        frames_of = {one.name: one.frames for one in phases}
-
-        def file(name: str) -> Path:
-            return self.out / f"{name}.safetensors"
-
-        def keep(name: str) -> None:
-            if self.where.main:
-                lora.write(file(name), lora.attached_state(models.transformer, torch.bfloat16), {})
-            held = 1 if frames_of[name] == 1 else LATENT[0]
-            self.show_clips(models, vae, held_out, f"{name}.png", reference_frames=held)
-
-        train_adapter(
-            models, latents, weights_AN, phases, where=self.where, log=self.log, files=file, after=keep
-        )
-
     @torch.no_grad()
     def show_codec(self, vae: VideoVAE, held_out: Corpus) -> None:
         """Truth and reconstruction of unseen clips, and their sheets."""
@@ -238,107 +190,11 @@ class Recipe:
         Image.fromarray(np.concatenate(rows)).save(self.out / "codec.png")
         self.log(f"codec: unseen clips at {10 * np.log10(255**2 / np.mean(errors)):.2f} dB PSNR")
 
-    @torch.no_grad()
-    def show_clips(
-        self, models: Models, vae: VideoVAE, held_out: Corpus, name: str, *, reference_frames: int
-    ) -> None:
-        """Sheet, truth and sampled frames of held-out identities."""
-        if not self.where.main:
-            return
-        count = min(12, held_out.ready)
-        random = np.random.default_rng(3)
-        actions = [list(ACTIONS)[int(a)] for a in held_out.actions[:count]]
-        eager = torch.compiler.set_stance("force_eager")  # compiling for one batch of pictures costs more
-        with eager, mixed(self.device):
-            sheets = corpora.pixels(held_out.sheets[:count, None], self.device)
-            still = vae.encode(sheets).flatten(2).transpose(1, 2)
-            ids, mask = models.gemma.batch([caption(action, random) for action in actions] + [NEGATIVE])
-            contexts = models.contexts(ids, mask)
-            given = still.repeat(1, reference_frames, 1) if reference_frames else None
-            tokens = sample(models, contexts[:-1], contexts[-1:].expand(count, -1, -1), given, self.device)
-            latents = tokens.transpose(1, 2).unflatten(2, LATENT)
-            clips = [to_uint8(vae.decode(latents[i : i + 1])[0]) for i in range(count)]
-        rows = []
-        for i, clip in enumerate(clips):
-            truth, sheet = held_out.clips[i].numpy(), held_out.sheets[i].numpy()
-            rows.append(np.concatenate([sheet, truth[45], *clip[[0, 25, 45, 75, 110]]], axis=1))
-        Image.fromarray(np.concatenate(rows)).save(self.out / name)
-        self.log(f"wrote {name}")
-
-
-@torch.no_grad()
-def sample(
-    models: Models,
-    context: Tensor,
-    negative: Tensor,
-    reference: Tensor | None,
-    device: str,
-    *,
-    steps: int = 16,
-    guidance: float = 2.5,
-) -> Tensor:
-    """Euler sampling for pictures while training; the product's own sampler serves users."""
-    count = len(context)
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(count, TOKENS, LATENT_CHANNELS, generator=generator).to(device)
-    tables = rope_tables(models.transformer, device)
-    tables = tables.first(TOKENS + (0 if reference is None else reference.shape[1]))
-    levels = sigmas(steps).tolist()
-    for level, following in pairwise(levels):
-        sigma = torch.full((count,), level, device=device)
-        velocity = []
-        for words in (context, negative):
-            parts = [x] if reference is None else [x, reference.to(x)]
-            times = [sigma] if reference is None else [sigma, torch.zeros_like(sigma)]
-            stream = Stream(
-                tokens_BTC=torch.cat(parts, dim=1),
-                context_BLD=words,
-                rope=tables,
-                segments=tuple(part.shape[1] for part in parts),
-                timesteps_BS=torch.stack(times, dim=1),
-                sigma_B=sigma,
-            )
-            velocity.append(models.transformer(stream, keep=TOKENS).video_BTC.float())
-        x = x + (following - level) * (velocity[1] + guidance * (velocity[0] - velocity[1]))
-    return x
-
-
-def to_uint8(pixels_CFHW: Tensor) -> np.ndarray:
-    """(3, F, H, W) in [-1, 1] to (F, H, W, 3) uint8."""
-    return ((pixels_CFHW.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
-
-
-def load_codec(path: Path, device: str) -> VideoVAE:
-    return video_vae_from_official(config()["vae"], load_file(path, device)).float().requires_grad_(False)
-
-
-def models_state(models: Models) -> dict[str, Tensor]:
-    parts = {"transformer": models.transformer, "gemma": models.gemma.model, "connectors": models.connectors}
-    return {
-        f"{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.state_dict().items()
-    }
-
-
-def load_models(models: Models, path: Path) -> None:
-    state = load_file(path)
-    parts = {"transformer": models.transformer, "gemma": models.gemma.model, "connectors": models.connectors}
-    for name, part in parts.items():
-        own = {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
-        part.load_state_dict({key: tensor.float() for key, tensor in own.items()})
-
-
-def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """bf16, as the package ships them; statistics and modulation tables stay fp32, as in official files."""
-    stored = {
-        key: (tensor.float() if "statistics" in key or "scale_shift_table" in key else tensor.bfloat16())
-        .detach()
-        .cpu()
-        .contiguous()
-        for key, tensor in tensors.items()
-    }
-    temporary = path.with_suffix(".part")
-    save_file(stored, temporary)
-    temporary.replace(path)
+    def show_clips(self, models: Models, vae: VideoVAE, held_out: Corpus) -> None:
+        """Frames of held-out identities' actions that nothing but the caption guides."""
+        if self.where.main:
+            clips_picture(models, vae, held_out, self.device).save(self.out / "base.png")
+            self.log("wrote base.png")
 
 
 def main() -> None:
@@ -347,7 +203,7 @@ def main() -> None:
     parser.add_argument(
         "--bundle",
         type=Path,
-        help="a bundle: its codec is kept, its base and looped adapter are trained further",
+        help="a bundle: its codec is kept, its base is trained further; the adapters will start from its own",
     )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
@@ -356,14 +212,11 @@ def main() -> None:
         "--first", type=int, default=600, help="identities a GPU waits for before the codec starts"
     )
     parser.add_argument("--validation", type=int, default=12)
-    parser.add_argument("--until", choices=("codec", "base", "adapter"), default="adapter")
+    parser.add_argument("--until", choices=("codec", "base"), default="base")
     for stage, steps, batch in (
         ("codec", 6000, 16),
         ("decoder", 2000, 16),
         ("base", 3000, 128),
-        ("sparse", 3000, 384),
-        ("looped", 3000, 64),
-        ("still", 1500, 128),
     ):
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
         parser.add_argument(f"--{stage}-batch", type=int, default=batch, help="samples a GPU")

@@ -1,13 +1,12 @@
-"""Mini's denoiser: text encoder and base model together, then the reference-sheet adapter on the frozen base.
+"""Mini's denoiser and text encoder, trained together; the adapters come after, by the product's trainer.
 
-Both run on latents that were rendered and encoded once, through the product's own objective. Every part of
-the cast counts alike (`emphasis`). Much of the training sees excerpts of a few latent frames: a clip's frames
-look alike, so the same number of tokens from more clips teaches more looks.
+They learn from latents that were rendered and encoded once, through the product's own objective. Every part
+of the cast counts alike (`emphasis`). Much of the training sees excerpts of a few latent frames: a clip's
+frames look alike, so the same number of tokens from more clips teaches more looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,13 @@ import torch
 from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
-from castsheet.ltx import lora, rope
+from castsheet.ltx import rope
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.connectors import TextConnectors
 from castsheet.ltx.dit import Transformer
 from castsheet.ltx.rope import Rope
 from castsheet.ltx.text import GemmaEncoder, load_tokenizer
 from castsheet.mini.architecture import (
-    ADAPTER_RANK,
     CONTEXT,
     FPS,
     FRAMES,
@@ -134,13 +132,9 @@ def excerpt(frames: int) -> Tensor:
     return torch.arange(first, first + frames)
 
 
-def with_rows(tables: Rope, target: Tensor, reference: Tensor | None = None) -> Rope:
-    """The rows of some latent frames of the target, and of some of the reference."""
-    rows = tokens_of(target)
-    if reference is not None:
-        rows = torch.cat([rows, TOKENS + tokens_of(reference)])
-    rows = rows.to(tables.cos_HTD.device)
-    return Rope(tables.cos_HTD[:, rows], tables.sin_HTD[:, rows])
+def with_rows(tables: Rope, target: Tensor) -> Rope:
+    """The rows of some latent frames of the target."""
+    return tables.rows(tokens_of(target).to(tables.cos_HTD.device))
 
 
 def compile_blocks(transformer: Transformer, device: str) -> None:
@@ -195,119 +189,3 @@ def train_base(
 
     parts = [models.transformer, models.gemma.model, models.connectors]
     optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True, where=where)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of the adapters' training.
-
-    Attributes:
-        name: of the phase and its adapter.
-        frames: how many of the static reference's 16 latent frames are in context, drawn at random. Few of
-            them are a cheap sample of the whole. One is always the first: the reference held still.
-        target: how many neighbouring latent frames of the clip are learnt from.
-        sigma_tokens: noise levels are drawn as for a clip of so many tokens: more for more tokens. Looks are
-            decided where noise hides them, so the adapters learn at higher levels than the base.
-        start: the adapter that this one goes on from; when None, that of the phase before.
-        floor: share of the rate that is left at the end.
-    """
-
-    name: str
-    budget: Budget
-    batch: int
-    frames: int
-    rate: float
-    target: int = LATENT[0]
-    sigma_tokens: int = 2 * TOKENS
-    start: Path | None = None
-    floor: float = 0.02
-
-
-def train_adapter(
-    models: Models,
-    latents: Latents,
-    weights_AN: Tensor,
-    phases: Sequence[Phase],
-    *,
-    where: World,
-    log: Log,
-    files: Callable[[str], Path],
-    after: Callable[[str], None] = lambda _: None,
-) -> None:
-    """The reference-sheet adapters; base, text encoder and connectors stay frozen.
-
-    Args:
-        files: where a phase's adapter lies. One that is there already is not trained again.
-        after: called with a phase's name once its adapter is in the model; writes it to that place.
-    """
-    device = str(where.device)
-    for part in (models.transformer, models.gemma, models.connectors):
-        part.requires_grad_(False)
-    lora.attach(models.transformer, rank=ADAPTER_RANK, alpha=ADAPTER_RANK, joined=True)
-    models.transformer.to(device)
-    bank = CaptionBank(models.gemma, device, each=600)
-    contexts, tables = _all_contexts(models, bank, device), rope_tables(models.transformer, device)
-    before: Path | None = None
-    for phase in phases:
-        where.wait()
-        start = phase.start or before
-        before = files(phase.name)
-        if files(phase.name).exists():
-            continue
-        if start is not None:
-            lora.load_attached(models.transformer, lora.LoRA.open(start))
-
-        def loss_of(_: int, phase: Phase = phase) -> Tensor:
-            chosen = latents.draw(phase.batch)
-            context = contexts[bank.draw(latents.actions[chosen])]
-            return _reference_loss(models.transformer, latents, chosen, context, tables, weights_AN, phase)
-
-        optimise(
-            [models.transformer],
-            loss_of,
-            phase.budget,
-            rate=phase.rate,
-            log=log,
-            name=f"adapter {phase.name}",
-            muon=False,
-            where=where,
-            floor=phase.floor,
-        )
-        after(phase.name)
-        where.wait()
-
-
-def _reference_loss(
-    transformer: Transformer,
-    latents: Latents,
-    chosen: Tensor,
-    context: Tensor,
-    tables: Rope,
-    weights_AN: Tensor,
-    phase: Phase,
-) -> Tensor:
-    """The loss of some samples, with what the phase shows of their clips and sheets."""
-    shown, frames = phase.frames, excerpt(phase.target)
-    tokens = tokens_of(frames).to(chosen.device)
-    target, still = latents.clips[chosen[:, None], tokens], latents.sheets[chosen]
-    given = torch.randperm(LATENT[0])[:shown].sort().values if shown > 1 else torch.zeros(1, dtype=torch.long)
-    with mixed(target.device):
-        return flow_losses(
-            transformer,
-            target,
-            context,
-            with_rows(tables, frames, given),
-            sample_sigmas(len(chosen), phase.sigma_tokens).to(target.device),
-            torch.randn(target.shape, device=target.device),
-            reference_BRC=still.repeat(1, shown, 1),
-            mask_BN=weights_AN[latents.actions[chosen][:, None], tokens],
-        ).mean()
-
-
-@torch.no_grad()
-def _all_contexts(models: Models, bank: CaptionBank, device: str) -> Tensor:
-    parts = []
-    for ids, mask in zip(bank.ids.split(256), bank.mask.split(256), strict=True):
-        with mixed(device):
-            parts.append(models.contexts(ids, mask).bfloat16())
-    return torch.cat(parts)

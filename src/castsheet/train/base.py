@@ -7,7 +7,7 @@ much as anything else (at the published bucket 4 ms for 88 MB; all other work of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -39,13 +39,21 @@ _ATTENTION = {
 }
 
 
-def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, offload: bool) -> None:
+def prepare(
+    transformer: Transformer,
+    keeps: Sequence[Keep],
+    *,
+    compiled: bool,
+    offload: bool,
+    backend: str = "inductor",
+) -> None:
     """Replace the blocks' forward passes.
 
     Args:
         keeps: what each block keeps.
         compiled: as one graph for all blocks that keep the same.
         offload: their inputs wait for the backward pass in the host's memory.
+        backend: of the compiler.
     """
     run: dict[Keep, Callable[..., Any]] = {
         Keep.INPUT: _from_input,
@@ -55,7 +63,8 @@ def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, 
     if compiled:
         limits: Any = torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, 64)  # sizes, noise, sample pictures
-        run = {keep: torch.compile(function, dynamic=False, fullgraph=True) for keep, function in run.items()}
+        settings: dict[str, Any] = {"dynamic": False, "fullgraph": True, "backend": backend}
+        run = {keep: torch.compile(function, **settings) for keep, function in run.items()}
     device = transformer.patchify_proj.weight.device
     copies = HostCopies(device) if offload else None
     for block, keep in zip(transformer.transformer_blocks, keeps, strict=True):
@@ -64,17 +73,26 @@ def prepare(transformer: Transformer, keeps: Sequence[Keep], *, compiled: bool, 
 
 
 def _from_input(block: Block, *arguments: Any) -> Any:
-    run = partial(Block.forward, block)
-    return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return _checkpointed(block, arguments, _keep_nothing)
 
 
 def _from_attention(block: Block, *arguments: Any) -> Any:
-    contexts = partial(create_selective_checkpoint_contexts, _policy)
+    return _checkpointed(block, arguments, _keep_attention)
+
+
+def _checkpointed(block: Block, arguments: Sequence[Any], policy: Callable[..., CheckpointPolicy]) -> Any:
+    # A policy even where nothing is kept: without one, torch 2.11's compiler marks no operation inside a
+    # custom function as one to do again, and stores the results of all fp8 products, 1 GB a block.
+    contexts = partial(create_selective_checkpoint_contexts, policy)
     run = partial(Block.forward, block)
     return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
-def _policy(_: Any, operation: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
+def _keep_nothing(*_: Any, **__: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _keep_attention(_: Any, operation: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
     """Keep attention among tokens; that to the text costs a tenth of it and keeps as much."""
     if operation in _ATTENTION and arguments[1].shape[-2] >= arguments[0].shape[-2]:
         return CheckpointPolicy.MUST_SAVE
@@ -109,6 +127,35 @@ def plan(
         whole = min(left // max(block_bytes() - 2 * input_bytes, 1), others)
     parts = ((Keep.INPUT, others - attention), (Keep.ATTENTION, attention - whole), (Keep.ALL, whole + 1))
     return tuple(keep for keep, count in parts for _ in range(count))
+
+
+# What a compiled block's results for its backward pass are, and with its work there, in inputs of its size:
+# 1.07 GiB and 3.2 GiB at the published bucket (rank 128, fp8), where an input is 84 MiB.
+_WHOLE, _WORK = 13, 39
+
+
+def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: int, *, offload: bool) -> int:
+    """The most bytes that a step needs on the device.
+
+    peak = held + work + max(kept, gradients), with work = 39 inputs (a block is computed again and goes
+    through its backward pass), kept = for every block but the last its input (unless offloaded: of two), its
+    attention's result (one input more) or all it keeps (13 inputs), and gradients = 4 bytes a number.
+    The two are not added: a block's gradients come when what it kept goes.
+
+    Args:
+        held: bytes of weights, adapter and optimiser. trained: numbers. input_bytes: of a block's input.
+    """
+    others = keeps[:-1]
+    extra = {Keep.INPUT: 0, Keep.ATTENTION: 1, Keep.ALL: _WHOLE - 1}
+    inputs = min(2, len(others)) if offload else len(others)
+    kept = (inputs + sum(extra[keep] for keep in others)) * input_bytes
+    return held + _WORK * input_bytes + max(kept, 4 * trained)
+
+
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the memory that tensors lie in, counted once."""
+    places = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
+    return sum(places.values())
 
 
 def kept_bytes(run: Callable[[], Any], device: torch.device) -> int:

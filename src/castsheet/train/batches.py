@@ -10,7 +10,6 @@ Legend: B batch, T target tokens, R reference tokens, C channels, L D context.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -23,8 +22,8 @@ from torch import Tensor
 
 from castsheet.reference import patchify
 from castsheet.train.config import ObjectiveConfig
-from castsheet.train.dataset import Data, Geometry, Sample
-from castsheet.train.objective import sample_sigmas
+from castsheet.train.dataset import Data, Geometry, Pick
+from castsheet.train.objective import sigmas_of
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
-        """The same in memory that a GPU can read by itself."""
-        return self._each(Tensor.pin_memory)
+        """The same, with what lies in host memory where a GPU can read it by itself."""
+        return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -68,15 +67,13 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One sample's random choices."""
+class Draws:
+    """The random choices for a batch's samples."""
 
-    variant: int
-    caption: int
-    blank: bool
-    given: bool
-    sigma: float
-    noise_TC: Tensor
+    picks: tuple[Pick, ...]
+    blank_B: Tensor
+    given_B: Tensor
+    sigma_B: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,26 +102,30 @@ def generator(*parts: int | str) -> torch.Generator:
 
 
 def draw(
-    source: torch.Generator,
-    tokens: int,
-    channels: int,
-    variants: int,
+    sources: Sequence[torch.Generator],
+    counts: Sequence[tuple[int, int, int]],
     objective: ObjectiveConfig,
     *,
-    captions: int = 1,
-    sigma_tokens: int | None = None,
-) -> Draw:
-    """A sample's choices; every generator is asked the same questions whatever the settings."""
-    chances = torch.rand(3, generator=source).tolist()
-    variant = min(int(chances[0] * variants), variants - 1)
-    caption = int((chances[0] * variants - variant) * captions)  # the rest of the same number
-    return Draw(
-        variant=variant,
-        caption=min(caption, captions - 1),
-        blank=chances[1] < objective.reference_dropout,
-        given=chances[2] < objective.first_frame_probability,
-        sigma=float(sample_sigmas(1, sigma_tokens or tokens, generator=source)),
-        noise_TC=torch.randn(tokens, channels, generator=source),
+    sigma_tokens: int,
+) -> Draws:
+    """The choices for samples, a generator each; all are asked the same questions whatever the settings.
+
+    Args:
+        counts: a sample's number, and how many references and contexts it has.
+    """
+    chances_B3 = torch.stack([torch.rand(3, generator=source) for source in sources])
+    normal_B = torch.cat([torch.randn(1, generator=source) for source in sources])
+    uniform_B2 = torch.stack([torch.rand(2, generator=source) for source in sources])
+    picks = []
+    for chance, (index, variants, captions) in zip(chances_B3[:, 0].tolist(), counts, strict=True):
+        variant = min(int(chance * variants), variants - 1)
+        caption = int((chance * variants - variant) * captions)  # the rest of the same number
+        picks.append(Pick(index, variant, min(caption, captions - 1)))
+    return Draws(
+        tuple(picks),
+        blank_B=chances_B3[:, 1] < objective.reference_dropout,
+        given_B=chances_B3[:, 2] < objective.first_frame_probability,
+        sigma_B=sigmas_of(normal_B, uniform_B2[:, 0], uniform_B2[:, 1], sigma_tokens),
     )
 
 
@@ -134,7 +135,7 @@ def make_batch(
     source: Callable[[int | str], torch.Generator],
     objective: ObjectiveConfig,
 ) -> Batch:
-    """Read samples and draw their noise.
+    """Read samples and draw their noise, on the device where the data lies.
 
     Args:
         chosen: (slot, sample) pairs of one geometry. source: the generator of a slot, or of "frames": an
@@ -143,46 +144,44 @@ def make_batch(
     Raises:
         DatasetError: a file is damaged.
     """
-    samples = [dataset.load(index) for _, index in chosen]
     entries = [dataset.entries[index] for _, index in chosen]
     geometry = entries[0].geometry
     frames, shown = _frames(source("frames"), geometry, objective)
-    picked = slice(None) if frames is None else list(frames)
-    clips = torch.stack([one.latents_CFHW[:, picked] for one in samples])
-    tokens = math.prod(clips.shape[2:])
-    draws = [
-        draw(
-            source(slot),
-            tokens,
-            entry.channels,
-            entry.variants,
-            objective,
-            captions=len(sample.contexts_NLD),
-            sigma_tokens=objective.sigma_tokens or geometry.tokens,
-        )
-        for (slot, _), entry, sample in zip(chosen, entries, samples, strict=True)
+    sources = [source(slot) for slot, _ in chosen]
+    counts = [
+        (index, entry.variants, dataset.captions(index))
+        for (_, index), entry in zip(chosen, entries, strict=True)
     ]
-    references = [
-        _shown(one.references_KCfhw[choice.variant], geometry, shown, objective)
-        for one, choice in zip(samples, draws, strict=True)
-    ]
-    contexts = [one.contexts_NLD[choice.caption] for one, choice in zip(samples, draws, strict=True)]
-    mask_BFHW = _masks(samples)
+    draws = draw(sources, counts, objective, sigma_tokens=objective.sigma_tokens or geometry.tokens)
+    picked = slice(None) if frames is None else slice(frames[0], frames[-1] + 1)
+    found = dataset.stack(draws.picks, picked)
+    target_BTC = patchify(found.latents_BCFHW)
     return Batch(
         slots=tuple(slot for slot, _ in chosen),
         names=tuple(entry.name for entry in entries),
         geometry=geometry,
-        target_BTC=patchify(clips),
-        reference_BRC=patchify(torch.stack(references)),
-        context_BLD=torch.stack(contexts),
-        sigma_B=torch.tensor([choice.sigma for choice in draws]),
-        noise_BTC=torch.stack([choice.noise_TC for choice in draws]),
-        given_B=torch.tensor([choice.given for choice in draws]),
-        blank_B=torch.tensor([choice.blank for choice in draws]),
-        mask_BT=None if mask_BFHW is None else mask_BFHW[:, picked].flatten(1),
+        target_BTC=target_BTC,
+        reference_BRC=patchify(_shown(found.references_BCfhw, geometry, shown, objective)),
+        context_BLD=found.contexts_BLD,
+        sigma_B=draws.sigma_B,
+        noise_BTC=_noise(target_BTC, sources),
+        given_B=draws.given_B,
+        blank_B=draws.blank_B,
+        mask_BT=None if found.mask_BFHW is None else found.mask_BFHW.flatten(1),
         frames=frames,
         reference_frames=shown,
     )
+
+
+def _noise(like_BTC: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
+    """Normal fp32 noise where `like_BTC` lies, a generator a sample; a device's own are seeded alike."""
+    noise_BTC = torch.empty(like_BTC.shape, device=like_BTC.device)
+    for noise_TC, source in zip(noise_BTC, sources, strict=True):
+        own = source
+        if like_BTC.device != source.device:
+            own = torch.Generator(like_BTC.device).manual_seed(source.initial_seed())
+        noise_TC.normal_(generator=own)
+    return noise_BTC
 
 
 def _frames(
@@ -200,21 +199,13 @@ def _frames(
 
 
 def _shown(
-    reference_CFHW: Tensor, geometry: Geometry, shown: tuple[int, ...] | None, objective: ObjectiveConfig
+    references_BCFHW: Tensor, geometry: Geometry, shown: tuple[int, ...] | None, objective: ObjectiveConfig
 ) -> Tensor:
-    """The reference's latent frames that are shown; a still one is repeated as often as needed."""
-    if reference_CFHW.shape[1] == 1:
+    """The references' latent frames that are shown; still ones are repeated as often as needed."""
+    if references_BCFHW.shape[2] == 1:
         looped = geometry.clip[0] if objective.reference == "looped" else 1
-        return reference_CFHW.expand(-1, looped if shown is None else len(shown), -1, -1)
-    return reference_CFHW if shown is None else reference_CFHW[:, list(shown)]
-
-
-def _masks(samples: Sequence[Sample]) -> Tensor | None:
-    """Weights (B,F,H,W) of the samples' cells."""
-    if all(one.mask_FHW is None for one in samples):
-        return None
-    ones = torch.ones(samples[0].latents_CFHW.shape[1:])
-    return torch.stack([ones if one.mask_FHW is None else one.mask_FHW.float() for one in samples])
+        return references_BCFHW.expand(-1, -1, looped if shown is None else len(shown), -1, -1)
+    return references_BCFHW if shown is None else references_BCFHW[:, :, list(shown)]
 
 
 def feed(

@@ -41,6 +41,7 @@ class State:
 
     Attributes:
         step: optimiser steps done. config, data: fingerprints. global_batch: samples a step.
+        elapsed: seconds of training so far.
     """
 
     step: int
@@ -48,6 +49,7 @@ class State:
     config: str
     data: str
     global_batch: int
+    elapsed: float = 0.0
 
 
 def latest(output: Path) -> Path | None:
@@ -91,11 +93,11 @@ def save(
     return folder
 
 
-def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Optimizer) -> int:
-    """Fill adapter and optimiser from a checkpoint; returns its step.
+def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Optimizer) -> State:
+    """Fill adapter and optimiser from a checkpoint; returns where it stands.
 
     Args:
-        wanted: what this run is; its step is not compared.
+        wanted: what this run is; its step and time are not compared.
 
     Raises:
         CheckpointError: damaged, or of another run.
@@ -111,8 +113,11 @@ def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Opti
         raise CheckpointError(
             f"{folder} is damaged: {error!r}", remedy="delete this folder to go on from the one before"
         ) from error
+    progress = ("step", "elapsed")
     differing = [
-        name for name, value in asdict(wanted).items() if name != "step" and value != asdict(found)[name]
+        name
+        for name, value in asdict(wanted).items()
+        if name not in progress and value != asdict(found)[name]
     ]
     if differing:
         raise CheckpointError(f"{folder} belongs to another run: other {', '.join(differing)}", remedy=remedy)
@@ -123,7 +128,7 @@ def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Opti
             parameter.copy_(factor)
     moments = {key.removeprefix("optimiser."): tensor for key, tensor in tensors.items()}
     load_optimiser_state(optimiser, moments, numbers)
-    return found.step
+    return found
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:

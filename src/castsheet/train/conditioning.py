@@ -43,7 +43,10 @@ class Tables:
             return whole
         clip = _tokens(batch.frames or range(geometry.clip[0]), math.prod(geometry.clip[1:]))
         sheet = _tokens(batch.reference_frames or range(frames), cells) + geometry.tokens
-        return whole.rows(torch.cat([clip, sheet]).to(self.device))
+        rows = torch.cat([clip, sheet])
+        if self.device.type == "cuda":  # pinned, so that the host need not wait for the device
+            rows = rows.pin_memory()
+        return whole.rows(rows.to(self.device, non_blocking=True))
 
     def _whole(self, geometry: Geometry, frames: int) -> Rope:
         """Of [clip | reference]: both from the first frame on, at the clip's rate."""

@@ -152,6 +152,7 @@ class Config(_Part):
         text_encoder: a Gemma-3 folder; needed for sample pictures only.
         data, held_out: datasets in either layout; see `castsheet.train.dataset`.
         output: the run's folder.
+        seconds: end after so long if `steps` are not done; rates then follow the time, and come to their end.
         batch: samples a process takes at once; a step sees batch * accumulation * processes samples.
     """
 
@@ -163,6 +164,7 @@ class Config(_Part):
     text_encoder: Path | None = None
     device: str = "auto"
     steps: Count = 12_000
+    seconds: Positive | None = None
     batch: Count = 1
     accumulation: Count = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42

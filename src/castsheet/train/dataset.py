@@ -76,12 +76,31 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample's tensors; one of its contexts is drawn each time."""
+    """A sample's tensors, as its file holds them."""
 
     latents_CFHW: Tensor
     references_KCfhw: Tensor
-    contexts_NLD: Tensor
+    context_LD: Tensor
     mask_FHW: Tensor | None
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A sample, and which of its references and contexts."""
+
+    index: int
+    variant: int
+    caption: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one geometry, side by side."""
+
+    latents_BCFHW: Tensor
+    references_BCfhw: Tensor
+    contexts_BLD: Tensor
+    mask_BFHW: Tensor | None
 
 
 class Data(Protocol):
@@ -98,8 +117,11 @@ class Data(Protocol):
     @property
     def augment(self) -> dict[str, float]: ...
 
-    def load(self, index: int) -> Sample:
-        """A sample's tensors."""
+    def captions(self, index: int) -> int:
+        """How many contexts a sample has."""
+
+    def stack(self, picks: Sequence[Pick], frames: slice) -> Samples:
+        """These samples' tensors; of clips and masks, these latent frames."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +177,28 @@ class Dataset:
         entry = self.entries[index]
         tensors = _tensors(entry.path)
         context = _tensors(entry.context)["video"]
-        return Sample(tensors["latents"], tensors["references"], context[None], tensors.get("mask"))
+        return Sample(tensors["latents"], tensors["references"], context, tensors.get("mask"))
+
+    def captions(self, index: int) -> int:  # noqa: ARG002 - files have one
+        """How many contexts a sample has."""
+        return 1
+
+    def stack(self, picks: Sequence[Pick], frames: slice) -> Samples:
+        """These samples' tensors; of clips and masks, these latent frames.
+
+        Raises:
+            DatasetError: a file is damaged.
+        """
+        samples = [self.load(pick.index) for pick in picks]
+        clips = torch.stack([one.latents_CFHW[:, frames] for one in samples])
+        references = [one.references_KCfhw[pick.variant] for one, pick in zip(samples, picks, strict=True)]
+        mask = None
+        if any(one.mask_FHW is not None for one in samples):
+            ones = torch.ones(samples[0].latents_CFHW.shape[1:])
+            masks = [ones if one.mask_FHW is None else one.mask_FHW.float() for one in samples]
+            mask = torch.stack(masks)[:, frames]
+        contexts = torch.stack([one.context_LD for one in samples])
+        return Samples(clips, torch.stack(references), contexts, mask)
 
 
 def require_one_geometry(data: Data) -> None:

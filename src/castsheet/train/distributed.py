@@ -55,9 +55,9 @@ class GradientSum:
                 part.register_post_accumulate_grad_hook(partial(self._arrived, whole, counter))
 
     def _arrived(self, whole: nn.Parameter, counter: _Counter, _: Tensor) -> None:
-        if self.on and counter.complete() and self.active and whole.grad is not None:
-            work = dist.all_reduce(whole.grad, async_op=True)
-            self._pending.append(work)
+        if self.on and counter.complete() and self.active:
+            assert whole.grad is not None
+            self._pending.append(dist.all_reduce(whole.grad, async_op=True))
 
     def finish(self) -> None:
         """Wait for the sums that are under way."""

@@ -6,6 +6,7 @@ and comes back while the block after it is still in its backward pass.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -30,13 +31,14 @@ class HostCopies:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._last: _Copy | None = None
+        self._leaving = deque[tuple[Tensor, Any]]()  # inputs whose copy is under way, and when it is done
 
     def around(self, forward: Callable[..., Any], x: Tensor, *arguments: Any) -> Any:
         """`forward(x, *arguments)`, which keeps x in host memory where it keeps it for the backward pass."""
-        place = x.data_ptr()
+        place, shape = x.data_ptr(), x.shape  # not x itself: autograd keeps `pack` until the backward pass
 
         def pack(tensor: Tensor) -> Tensor | _Copy:
-            whole = tensor.data_ptr() == place and tensor.shape == x.shape and tensor.is_contiguous()
+            whole = tensor.data_ptr() == place and tensor.shape == shape and tensor.is_contiguous()
             return self._leave(tensor) if whole else tensor
 
         with saved_tensors_hooks(pack, self._return):
@@ -47,13 +49,25 @@ class HostCopies:
         with self._aside():
             host.copy_(tensor.detach(), non_blocking=True)
         if self.stream is not None:
-            tensor.record_stream(self.stream)
+            self._leaving.append((tensor.detach(), self.stream.record_event()))
+            self._let_go(1)
         self._last = _Copy(host, self._last)
         return self._last
+
+    def _let_go(self, left: int) -> None:
+        """Give back all but `left` of the inputs that are leaving.
+
+        The computing stream waits for their copies first. So their memory serves its next work at once; with
+        `record_stream` it would lie idle until the host sees the copy done, and the host is a pass ahead.
+        """
+        while len(self._leaving) > left:
+            _, copied = self._leaving.popleft()
+            torch.cuda.current_stream(self.device).wait_event(copied)
 
     def _return(self, kept: Tensor | _Copy) -> Tensor:
         if not isinstance(kept, _Copy):
             return kept
+        self._let_go(0)
         self._fetch(kept)
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)

@@ -9,10 +9,10 @@ Legend: B batch, T tokens, G slots of the global batch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,14 @@ from castsheet.ltx.fast import attention_kernels
 from castsheet.ltx.lora import LoRA, attach, load_attached
 from castsheet.ltx.rope import Rope
 from castsheet.processes import World
-from castsheet.train.base import Keep, kept_bytes, plan, prepare
+from castsheet.train.base import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
 from castsheet.train.batches import Batch, generator
 from castsheet.train.bucket import Bucket
 from castsheet.train.config import Config
 from castsheet.train.dataset import Geometry
 from castsheet.train.distributed import GradientSum, same_start, shard
 from castsheet.train.objective import flow_losses
-from castsheet.train.optimiser import make_optimiser, set_rate
+from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
 
 
 class NotFiniteError(Exception):
@@ -42,12 +42,17 @@ class NotFiniteError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step saw, summed over processes."""
+    """What a step saw, of all processes.
+
+    Attributes:
+        stopping: any was asked to stop. elapsed: seconds by the first one's clock.
+    """
 
     losses_G: Tensor
     sigmas_G: Tensor
     gradient_norm: float
     stopping: bool
+    elapsed: float
 
 
 class Learner:
@@ -55,6 +60,7 @@ class Learner:
     parameters: all that is trained, one flat tensor a block.
     averages: the running means of these, in their order; empty where none are kept.
     keeps: what each block keeps for the backward pass.
+    expected_bytes: the most that a step needs on the device, by `expected_peak`.
     """
 
     def __init__(
@@ -93,55 +99,68 @@ class Learner:
         )
         if adapter.start is not None:
             load_attached(transformer, LoRA.open(adapter.start))
-        buckets = [
-            Bucket(parts, where.device)
-            for block in transformer.transformer_blocks
-            if (parts := [one for one in block.parameters() if one.requires_grad])
-        ]
-        self.parameters = [bucket.whole for bucket in buckets]
+        self.buckets = []
+        for block in transformer.transformer_blocks:
+            if parts := [one for one in block.parameters() if one.requires_grad]:
+                self.buckets.append(Bucket(parts, where.device))
+                self.buckets[-1].watch(block)
+        # Its input asks for a gradient as all others do, so that one compiled graph serves all blocks.
+        transformer.transformer_blocks[0].register_forward_pre_hook(_wanting_gradient)
+        self.parameters = [bucket.whole for bucket in self.buckets]
         same_start(self.parameters, where.size)
         self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
         self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
-        self.gradients = GradientSum(buckets, where.size)
+        self.gradients = GradientSum(self.buckets, where.size)
         if base.shard and where.size > 1:
-            shard(transformer, [part for bucket in buckets for part in bucket.parts], where)
-        self.keeps = self._prepare(first)
+            shard(transformer, [part for bucket in self.buckets for part in bucket.parts], where)
+        self.keeps, self.expected_bytes = self._prepare(first)
 
-    def step(self, batches: Sequence[Batch], rate: float, *, number: int = 0, stop: bool = False) -> Outcome:
+    def step(
+        self,
+        batches: Sequence[Batch],
+        rate: float,
+        *,
+        number: int = 0,
+        stop: bool = False,
+        elapsed: float = 0.0,
+    ) -> Outcome:
         """One optimiser step on this process's share of the global batch.
 
         Args:
             batches: one an accumulation. rate: learning rate. number: of the step, from 0.
-            stop: this process was asked to stop.
+            stop: this process was asked to stop. elapsed: seconds by this process's clock.
 
         Raises:
             NotFiniteError: a loss or the gradient is not finite; parameters and optimiser are as before.
         """
-        device = self.where.device
-        losses_G = torch.zeros(self.global_batch + 1, dtype=torch.float64, device=device)
-        sigmas_G = torch.zeros(self.global_batch, dtype=torch.float64)
-        for number, batch in enumerate(batches, start=1):
+        where, count = self.where, self.global_batch
+        seen = torch.zeros(2 * count + 2, dtype=torch.float64, device=where.device)
+        seen[-2], seen[-1] = float(stop), elapsed if where.main else 0.0
+        for turn, batch in enumerate(batches, start=1):
+            first, end = batch.slots[0], batch.slots[-1] + 1  # a process's slots of a turn are neighbours
             losses_B = self.losses(batch)
-            self.gradients.on = number == len(batches)
-            (losses_B.sum() / self.global_batch).backward()
-            losses_G[list(batch.slots)] = losses_B.detach().double()
-            sigmas_G[list(batch.slots)] = batch.sigma_B.double()
+            self.gradients.on = turn == len(batches)
+            (losses_B.sum() / count).backward()
+            seen[first:end] = losses_B.detach()
+            seen[count + first : count + end] = batch.sigma_B.to(where.device, non_blocking=True)
         self.gradients.finish()
-        losses_G[-1] = float(stop)
-        seen_G = self.where.sum(torch.cat([losses_G, sigmas_G.to(device)])).cpu()
-        losses_G, sigmas_G = seen_G[: self.global_batch + 1], seen_G[self.global_batch + 1 :]
-        slots = (~losses_G[:-1].isfinite()).nonzero().flatten().tolist()
+        norm = nn.utils.get_total_norm([bucket.gradient for bucket in self.buckets])
+        # The one time that the host waits for the device: before the optimiser sees anything.
+        *numbers, size = torch.cat([where.sum(seen), norm.double()[None]]).cpu().split([count, count, 2, 1])
+        losses_G, sigmas_G, others = numbers
+        slots = (~losses_G.isfinite()).nonzero().flatten().tolist()
         if slots:
             raise NotFiniteError("the loss", slots)
+        if not size.isfinite():
+            raise NotFiniteError("the gradient", range(count))
         limit = self.config.optimiser.max_gradient_norm
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
-        if not math.isfinite(norm):
-            raise NotFiniteError("the gradient", range(self.global_batch))
+        nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
         set_rate(self.optimiser, rate)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=False)
+        for bucket in self.buckets:
+            bucket.close()
         self._average(number)
-        return Outcome(losses_G[:-1], sigmas_G, norm, bool(losses_G[-1] > 0))
+        return Outcome(losses_G, sigmas_G, float(size), bool(others[0] > 0), float(others[1]))
 
     @torch.no_grad()
     def _average(self, number: int) -> None:
@@ -190,24 +209,36 @@ class Learner:
                 mask_BN=batch.mask_BT,
             )
 
-    def _prepare(self, first: Callable[[], Batch]) -> tuple[Keep, ...]:
-        """Decide what blocks keep, and replace their forward passes."""
+    def _prepare(self, first: Callable[[], Batch]) -> tuple[tuple[Keep, ...], int]:
+        """Decide what blocks keep, and replace their forward passes; also the expected peak."""
         base, layers, device = self.config.base, len(self.transformer.transformer_blocks), self.where.device
         compiled = device.type == "cuda" if base.compile is None else base.compile
-        block, seen = self.transformer.transformer_blocks[0], list[tuple]()
-        if base.recompute == "auto":
-            hook = block.register_forward_pre_hook(lambda _, given: seen.append(given))
-            with torch.no_grad():
-                self.losses(first())
-            hook.remove()
+        batch = first()
+        tokens = batch.target_BTC.shape[1] + batch.reference_BRC.shape[1]
+        weight = self.transformer.patchify_proj.weight
+        input_bytes = len(batch.slots) * tokens * len(weight) * weight.element_size()
 
         def block_bytes() -> int:
+            block, seen = self.transformer.transformer_blocks[0], list[tuple]()
+            hook = block.register_forward_pre_hook(lambda _, given: seen.append(given))
+            with torch.no_grad():
+                self.losses(batch)
+            hook.remove()
             prepare(self.transformer, [Keep.ALL] * layers, compiled=compiled, offload=False)
             x, *others = seen[0]
             with attention_kernels(device):
                 return kept_bytes(lambda: block(x.clone().requires_grad_(), *others), device)
 
-        input_bytes = seen[0][0].nbytes if seen else 0
-        keeps = plan(base, layers, 0 if base.offload else input_bytes, block_bytes)
+        on_device = 0 if base.offload else input_bytes
+        keeps = plan(base, layers, on_device, block_bytes)
         prepare(self.transformer, keeps, compiled=compiled, offload=base.offload)
-        return keeps
+        trained = sum(one.numel() for one in self.parameters)
+        held = held_bytes([*self.transformer.parameters(), *self.averages])
+        held += moment_bytes(self.config.optimiser, trained)
+        return keeps, expected_peak(keeps, held, trained, input_bytes, offload=base.offload)
+
+
+def _wanting_gradient(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    if torch.is_grad_enabled():
+        given[0].requires_grad_()
+    return given

@@ -27,18 +27,24 @@ def shift_for(tokens: int) -> float:
 
 
 def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU.
+    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU."""
+    normal = torch.randn(count, generator=generator)
+    uniform, chance = torch.rand(2, count, generator=generator)
+    return sigmas_of(normal, uniform, chance, tokens)
+
+
+def sigmas_of(normal_B: Tensor, uniform_B: Tensor, chance_B: Tensor, tokens: int) -> Tensor:
+    """Noise levels (B,) of normal draws, and of two kinds of uniform ones.
 
     y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1; what falls
     below 0.001 is reflected; one sample in ten is uniform on [0.001, 1].
     """
     mu = shift_for(tokens)
-    y = torch.sigmoid(torch.randn(count, generator=generator) + mu)
+    y_B = torch.sigmoid(normal_B + mu)
     low, high = 1 / (1 + math.exp(-(mu + _LOW))), 1 / (1 + math.exp(-(mu + _HIGH)))
-    z = (y - low) / (high - low)
-    z = torch.where(z < _REFLECT, 2 * _REFLECT - z, z).clamp(0, 1)
-    uniform = _REFLECT + (1 - _REFLECT) * torch.rand(count, generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < _UNIFORM_SHARE, uniform, z)
+    z_B = (y_B - low) / (high - low)
+    z_B = torch.where(z_B < _REFLECT, 2 * _REFLECT - z_B, z_B).clamp(0, 1)
+    return torch.where(chance_B < _UNIFORM_SHARE, _REFLECT + (1 - _REFLECT) * uniform_B, z_B)
 
 
 def flow_losses(

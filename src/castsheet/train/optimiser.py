@@ -41,6 +41,11 @@ def make_optimiser(
     return torch.optim.AdamW(parameters, lr=0.0, fused=parameters[0].is_cuda, **settings)
 
 
+def moment_bytes(config: OptimiserConfig, count: int) -> int:
+    """Bytes of both moments of so many numbers; in 8 bits, 256 of them share an fp32 scale."""
+    return 8 * count if config.name == "adamw" else 2 * count + 2 * 4 * count // 256
+
+
 def set_rate(optimiser: Optimizer, rate: float) -> None:
     """Set the learning rate of the next step."""
     for group in optimiser.param_groups:
@@ -95,10 +100,9 @@ def _make_state(optimiser: Optimizer) -> None:
     """Let the optimiser allocate its state: one step of zero gradients at rate zero changes nothing."""
     set_rate(optimiser, 0.0)
     for parameter in _parameters(optimiser):
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        parameter.grad.zero_()
+        parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
 
 
 def _parameters(optimiser: Optimizer) -> list[nn.Parameter]:

@@ -1,5 +1,6 @@
-"""Many small samples in one file, which is mapped into memory: for models of toy size, where a file a sample
-costs more than the step.
+"""Many small samples in one file: for models of toy size, where a file a sample costs more than the step.
+
+On a CPU it is mapped into memory; a GPU holds all of it, and batches are gathered there.
 
     dataset/packed.safetensors
         latents (S,C,F,H,W)  references (S,K,C,f,h,w)    as in a sample's own file
@@ -15,10 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -26,7 +29,7 @@ from torch import Tensor
 
 from castsheet.files import write_atomic
 from castsheet.ltx.header import save_tensors
-from castsheet.train.dataset import DatasetError, Entry, Geometry, Sample, check
+from castsheet.train.dataset import DatasetError, Entry, Geometry, Pick, Samples, check
 
 PACKED = "packed.safetensors"
 _REMEDY = "write the file anew with `castsheet.train.packed.write_packed`"
@@ -74,7 +77,7 @@ class PackedData:
     def fingerprint(self) -> str:
         """Hash of the tensors' shapes and of the first sample."""
         shapes = {name: tuple(tensor.shape) for name, tensor in sorted(self.tensors.items())}
-        first = self.tensors["latents"][0].contiguous().view(torch.uint8).numpy().tobytes()
+        first = self.tensors["latents"][0].cpu().contiguous().view(torch.uint8).numpy().tobytes()
         return hashlib.sha256(json.dumps(shapes).encode() + first).hexdigest()[:16]
 
     @property
@@ -82,14 +85,41 @@ class PackedData:
         """The augmentations that were on."""
         return dict(self.entries[0].augment)
 
-    def load(self, index: int) -> Sample:
-        """A sample's tensors, as views of the file."""
-        tensors = self.tensors
-        first, end = tensors["captions"][index].tolist()
-        mask = tensors["weights"][tensors["weighing"][index]] if "weights" in tensors else None
-        return Sample(
-            tensors["latents"][index], tensors["references"][index], tensors["contexts"][first:end], mask
+    def captions(self, index: int) -> int:
+        """How many contexts a sample has."""
+        return int(self._ends[index] - self._starts[index])
+
+    def stack(self, picks: Sequence[Pick], frames: slice) -> Samples:
+        """These samples' tensors; of clips and masks, these latent frames; where the data lies."""
+        tensors, device = self.tensors, self.tensors["latents"].device
+        contexts = torch.tensor([int(self._starts[pick.index]) + pick.caption for pick in picks])
+        index = torch.tensor([pick.index for pick in picks])
+        variant = torch.tensor([pick.variant for pick in picks])
+        if device.type == "cuda":  # pinned, so that nobody waits for these few numbers to arrive
+            index, variant, contexts = (
+                one.pin_memory().to(device, non_blocking=True) for one in (index, variant, contexts)
+            )
+        mask = None
+        if "weights" in tensors:
+            mask = tensors["weights"][:, frames][tensors["weighing"][index]].float()
+        return Samples(
+            tensors["latents"][:, :, frames][index],
+            tensors["references"][index, variant],
+            tensors["contexts"][contexts],
+            mask,
         )
+
+    def to(self, device: torch.device) -> PackedData:
+        """The same in a device's memory."""
+        return replace(self, tensors={name: one.to(device) for name, one in self.tensors.items()})
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return self.tensors["captions"][:, 0].cpu().numpy()
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return self.tensors["captions"][:, 1].cpu().numpy()
 
 
 def _check_numbers(path: Path, tensors: Mapping[str, Tensor], count: int) -> None:

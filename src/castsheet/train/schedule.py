@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step, and of nothing else: no state to save or to advance twice."""
+"""The learning rate as a function of where the run stands, and of nothing else: no state to advance twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from castsheet.train.config import Ramp
 
 
-def rate_at(step: int, ramps: Sequence[Ramp]) -> float:
+def rate_at(step: float, ramps: Sequence[Ramp]) -> float:
     """Learning rate of the optimiser step `step` (from 0); after the last ramp its end holds.
 
     A ramp of n steps starts at `start` and would reach `end` at its n-th step, which is the next ramp's
@@ -19,3 +19,11 @@ def rate_at(step: int, ramps: Sequence[Ramp]) -> float:
             return ramp.start + (ramp.end - ramp.start) * (step - begin) / (ramp.until - begin)
         begin = ramp.until
     return ramps[-1].end
+
+
+def place(step: int, steps: int, elapsed: float, seconds: float | None) -> float:
+    """Where a run stands, in steps: further than `step` if a larger share of its `seconds` is gone.
+
+    So the rate has come to its end when the time is up, and the run is over at `steps` either way.
+    """
+    return float(step) if seconds is None else max(float(step), steps * elapsed / seconds)

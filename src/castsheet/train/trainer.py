@@ -42,9 +42,10 @@ from castsheet.train.distributed import terminated
 from castsheet.train.learner import Learner, NotFiniteError
 from castsheet.train.log import Log
 from castsheet.train.official import open_data
+from castsheet.train.packed import PackedData
 from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
-from castsheet.train.schedule import rate_at
+from castsheet.train.schedule import place, rate_at
 
 ADAPTER = "adapter.safetensors"
 
@@ -70,7 +71,8 @@ class Trainer:
     """One run on one process.
 
     Attributes:
-        step: optimiser steps done.
+        step: optimiser steps done. elapsed: seconds of training, compiling not counted, as the first process
+            told it.
     """
 
     def __init__(self, config: Config, where: World, console: Console, stop: Callable[[], bool]) -> None:
@@ -90,7 +92,8 @@ class Trainer:
         self.learner = Learner(
             self._load(), config, where, self.rope, self.blank, lambda: self._batches(0)[0]
         )
-        self.step = self._resume()
+        self.step, self.elapsed = self._resume()
+        self._clock = Clock(self.elapsed)
         self.log: Log | None = None
 
     def run(self) -> Path:
@@ -98,18 +101,24 @@ class Trainer:
         config, main = self.config, self.where.main
         if main:
             self.log = Log(config.output, self.step, tensorboard=config.watch.tensorboard)
+            if self.where.device.type == "cuda":
+                self._say(f"expected peak {self.learner.expected_bytes / 2**30:.1f} GiB")
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
             write_atomic(config.output / "config.json", lambda path: _write(path, values))
         with self._shown() as advance:
-            for batches in feed(self._batches, self.step, config.steps):
+            end = config.steps if self._place() < config.steps else self.step
+            for batches in feed(self._batches, self.step, end):
                 stopping = self._optimise(batches)
-                advance(self.step)
+                advance(min(int(self._place()), config.steps))
                 self._watch()
-                if self.step % config.save_every == 0 or self.step == config.steps or stopping:
+                done = self._place() >= config.steps
+                if self.step % config.save_every == 0 or done or stopping:
                     self._save()
                 if stopping:
                     self._say(f"stopped at step {self.step}; the same command goes on from there")
                     raise SystemExit(128 + signal.SIGTERM)
+                if done:
+                    break
         path = config.output / ADAPTER
         if main:
             write(path, self._adapter(), self._metadata())
@@ -124,12 +133,14 @@ class Trainer:
     def _optimise(self, batches: Sequence[Batch]) -> bool:
         """One optimiser step. Returns whether any process was asked to stop."""
         start = time.perf_counter()
-        rate = rate_at(self.step, self.config.optimiser.rate)
+        rate = rate_at(self._place(), self.config.optimiser.rate)
+        stop, now = self.stop(), self._clock.read()
         try:
-            seen = self.learner.step(batches, rate, number=self.step, stop=self.stop())
+            seen = self.learner.step(batches, rate, number=self.step, stop=stop, elapsed=now)
         except NotFiniteError as error:
             self._stop_numerics(error)
-        self.step += 1
+        self.step, self.elapsed = self.step + 1, seen.elapsed
+        self._clock.tick()
         if self.log is not None:
             samples = zip(seen.sigmas_G.tolist(), seen.losses_G.tolist(), strict=True)
             loss = float(seen.losses_G.mean())
@@ -146,6 +157,9 @@ class Trainer:
                 norm = f"gradient {seen.gradient_norm:.3f}"
                 self._say(f"step {self.step:,}  loss {loss:.4f}  {norm}  rate {rate:.2e}")
         return seen.stopping
+
+    def _place(self) -> float:
+        return place(self.step, self.config.steps, self.elapsed, self.config.seconds)
 
     def _batches(self, step: int) -> list[Batch]:
         """This process's share of a step's global batch, one batch an accumulation."""
@@ -201,7 +215,7 @@ class Trainer:
         if self.where.main:
             folder = checkpoint.save(
                 self.config.output,
-                self._state(),
+                self._state(self.step, self.elapsed),
                 self._adapter(),
                 [*self.learner.parameters, *self.learner.averages],
                 self.learner.optimiser,
@@ -258,6 +272,8 @@ class Trainer:
             require_one_geometry(data)
         if self.config.objective.reference == "still":
             require_stills(data)
+        if isinstance(data, PackedData) and self.where.device.type == "cuda":
+            data = data.to(self.where.device)
         return data
 
     def _gallery(self) -> Gallery | None:
@@ -277,25 +293,27 @@ class Trainer:
             return load_transformer(model, device=device, dtype=self.dtype)[0]
         return model.load_transformer(device=device, dtype=self.dtype)
 
-    def _resume(self) -> int:
+    def _resume(self) -> tuple[int, float]:
+        """(steps done, seconds of training) of the newest checkpoint, which is then in the learner."""
         if self.where.main:
             checkpoint.sweep(self.config.output)
         self.where.wait()
         folder = checkpoint.latest(self.config.output)
         if folder is None:
-            return 0
-        step = checkpoint.load(
+            return 0, 0.0
+        found = checkpoint.load(
             folder,
-            self._state(0),
+            self._state(0, 0.0),
             [*self.learner.parameters, *self.learner.averages],
             self.learner.optimiser,
         )
         self._say(f"going on from {folder}")
-        return step
+        return found.step, found.elapsed
 
-    def _state(self, step: int | None = None) -> checkpoint.State:
+    def _state(self, step: int, elapsed: float) -> checkpoint.State:
         return checkpoint.State(
-            step=self.step if step is None else step,
+            step=step,
+            elapsed=elapsed,
             seed=self.config.seed,
             config=self.config.fingerprint,
             data=self.data.fingerprint,
@@ -313,6 +331,23 @@ class Trainer:
             return
         with progress("training", self.config.steps, console=self.console) as advance:
             yield advance
+
+
+class Clock:
+    """Seconds of training. The first two steps after a start, which compile, are not counted."""
+
+    def __init__(self, before: float) -> None:
+        self.before, self.steps, self.begun = before, 0, 0.0
+
+    def tick(self) -> None:
+        """A step is done."""
+        self.steps += 1
+        if self.steps == 2:
+            self.begun = time.monotonic()
+
+    def read(self) -> float:
+        """Seconds of this run and of those that it goes on from."""
+        return self.before + (time.monotonic() - self.begun if self.steps >= 2 else 0.0)
 
 
 def _due(step: int, every: int) -> bool:
