@@ -175,7 +175,7 @@ def diffusers_video(bench: Bench) -> Tensor:
 
 
 def ratios(bench: Bench, ms: float, row: str, passes: int) -> dict[str, float]:
-    """How many times faster than the peer's row, and than as many passes of both streams, as its pipeline runs."""
+    """How many times faster than the peer's row, and than as many of its pipeline's audio-video passes."""
     return {"times": bench.ms(row) / ms, "times_joint": passes * bench.ms(JOINT) / ms}
 
 
