@@ -35,6 +35,7 @@ from castsheet.ltx.lora_file import write as write_adapter
 from castsheet.mini.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
 from castsheet.mini.model_card import write_card
 from castsheet.mini.script import finish
+from castsheet.mini.stored import codec_file
 from castsheet.mini.train_flow import gemma_config
 
 VERSION = "2.3.0"
@@ -162,8 +163,7 @@ def write_base(recipe: Path, folder: Path) -> None:
     tensors |= {
         official.connectors_from_diffusers(name): one for name, one in _part(base, "connectors").items()
     }
-    codec = recipe / "decoder.safetensors"  # the codec once its decoder has been trained on
-    tensors |= _read(codec if codec.exists() else recipe / "codec.safetensors")
+    tensors |= _read(codec_file(recipe))
     wanted = official_keys(config(), states=TEXT_LAYERS + 1)
     _refuse_differences(recipe, {name: tuple(one.shape) for name, one in tensors.items()}, wanted)
     kept = {name: one.to(_dtype(name)) for name, one in tensors.items()}

@@ -22,7 +22,7 @@ from castsheet.mini.captions import NEGATIVE, caption
 from castsheet.mini.corpus import Corpus
 from castsheet.mini.optimise import mixed
 from castsheet.mini.script import finish
-from castsheet.mini.stored import load_codec, load_models
+from castsheet.mini.stored import codec_file, load_codec, load_models
 from castsheet.mini.train_flow import LATENT, TOKENS, Models, rope_tables
 from castsheet.mini.world import VALIDATION
 from castsheet.mini.world.motion import ACTIONS
@@ -114,8 +114,7 @@ def draw(recipe: Path, held_out: Corpus, device: str, *, steps: int = STEPS) -> 
     """Write a picture for each adapter that lies in the recipe's folder."""
     models = Models.build(recipe / "tokenizer", device)
     load_models(models, recipe / "base.safetensors")
-    codec = recipe / "decoder.safetensors"
-    vae = load_codec(codec if codec.exists() else recipe / "codec.safetensors", device)
+    vae = load_codec(codec_file(recipe), device)
     lora.attach(models.transformer, ADAPTER_RANK, joined=True)
     models.transformer.to(device)
     made = []

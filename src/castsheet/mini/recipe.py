@@ -33,7 +33,7 @@ from castsheet.mini.package import CHECKPOINT
 from castsheet.mini.pictures import clips_picture, to_uint8
 from castsheet.mini.stored import load_codec, load_models, models_state, save
 from castsheet.mini.train_codec import train_codec, train_decoder
-from castsheet.mini.train_flow import LATENT, Models, compile_blocks, train_base
+from castsheet.mini.train_flow import LATENT, Models, train_base
 from castsheet.mini.unpack import unpack
 from castsheet.mini.world import TRAINING, VALIDATION
 from castsheet.mini.world.render import Renderer
@@ -152,7 +152,6 @@ class Recipe:
         options = self.arguments
         if path.exists():
             load_models(models, path)
-            compile_blocks(models.transformer, self.device)
             return models
         budget = Budget(options.base_steps, options.base_seconds)
         self.where.wait()
@@ -203,7 +202,7 @@ def main() -> None:
     parser.add_argument(
         "--bundle",
         type=Path,
-        help="a bundle: its codec is kept, its base is trained further; the adapters will start from its own",
+        help="a bundle: its encoder stays, decoder and base are trained further, adapters start from its own",
     )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")

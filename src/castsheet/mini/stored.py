@@ -12,6 +12,12 @@ from castsheet.mini.architecture import config
 from castsheet.mini.train_flow import Models
 
 
+def codec_file(recipe: Path) -> Path:
+    """The whole codec: with its decoder trained on, once that is done."""
+    trained_on = recipe / "decoder.safetensors"
+    return trained_on if trained_on.exists() else recipe / "codec.safetensors"
+
+
 def load_codec(path: Path, device: str) -> VideoVAE:
     return video_vae_from_official(config()["vae"], load_file(path, device)).float().requires_grad_(False)
 
