@@ -19,8 +19,10 @@ from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
 from castsheet.mini.corpus import Corpus
 from castsheet.mini.latents import Latents
 from castsheet.mini.model_card import read_losses
+from castsheet.mini.optimise import Budget, optimise
 from castsheet.mini.stored import load_models
 from castsheet.mini.train_flow import LATENT, TOKENS, Models
+from castsheet.processes import World
 from castsheet.train.batches import generator, make_batch
 from castsheet.train.conditioning import Tables
 from castsheet.train.config import ObjectiveConfig, load_config
@@ -164,6 +166,32 @@ def test_mini_is_trained_by_the_products_trainer(tmp_path):
         pack.collect(recipe)
     assert (recipe / "sparse.safetensors").read_bytes() == sparse.read_bytes()
     assert "adapter sparse done after 1 steps" in (recipe / "sparse.txt").read_text()
+
+
+def test_a_recipe_that_went_on_from_a_bundle_goes_on_from_its_adapters(tmp_path):
+    """Red: mini's adapters are trained from nothing, or from one another, although the bundle had them."""
+    (tmp_path / "start").mkdir()
+    for name in ("looped", "still"):
+        (tmp_path / "start" / f"{name}.safetensors").touch()
+    starts = {name: pack.run_file(tmp_path, name)["adapter"]["start"] for name in pack.PHASES}
+    looped, still = "../start/looped.safetensors", "../start/still.safetensors"
+    assert starts == {"sparse": looped, "looped": looped, "still": still}
+    for name in ("looped", "still"):
+        run = tmp_path / pack.FOLDER / "runs" / name
+        run.mkdir(parents=True)
+        (run / "adapter.safetensors").write_text(name)
+    pack.collect(tmp_path)
+    assert (tmp_path / "still.safetensors").read_text() == "still"
+
+
+def test_a_stage_of_no_steps_changes_nothing():
+    """Red: a recipe cannot keep a bundle's base as it is."""
+    layer = torch.nn.Linear(2, 2)
+    before = {name: one.clone() for name, one in layer.state_dict().items()}
+    here = World(0, 1, torch.device("cpu"))
+    loss = layer.weight.sum()
+    optimise([layer], lambda _: loss, Budget(0), rate=1, log=print, name="base", muon=False, where=here)
+    assert all(torch.equal(before[name], one) for name, one in layer.state_dict().items())
 
 
 def test_the_card_has_the_adapters_losses(tmp_path):

@@ -27,14 +27,17 @@ def mixed(device: str | torch.device) -> torch.autocast:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a stage ends: after `steps`, or `seconds` if they come first. The rate decays towards that end."""
+    """When a stage ends: after `steps`, or `seconds` if they come first. The rate decays towards that end.
+
+    With 0 steps nothing is trained.
+    """
 
     steps: int
     seconds: float = math.inf
 
     def progress(self, step: int, elapsed: float) -> float:
         """How much of the stage is done, in [0, 1]."""
-        return min(1.0, max(step / self.steps, elapsed / self.seconds))
+        return min(1.0, max(step / self.steps if self.steps else 1.0, elapsed / self.seconds))
 
 
 class Average:

@@ -15,7 +15,9 @@ Then, on one GPU, or on N with `torchrun --nproc-per-node N -m castsheet.cli tra
     python -m castsheet.mini.pack RECIPE --collect      the adapters to where `castsheet.mini.package` reads
     python -m castsheet.mini.pictures RECIPE            looped.png and still.png
 
-`--set seconds=N` ends a run after so long, its rate come to its end.
+`--set seconds=N` ends a run after so long, its rate come to its end. A recipe that went on from an earlier
+bundle (`--bundle`) has adapters already: `looped` and `still` then go on from those, and `sparse` can be left
+out.
 
 Legend: S samples, N tokens, A actions, E contexts of an action, L tokens of a context, D its width.
 """
@@ -115,14 +117,14 @@ def pack(
 
 
 def run_file(recipe: Path, name: str) -> dict[str, Any]:
-    """What an adapter's run file says; the first goes on from that of the bundle the recipe began with."""
+    """What an adapter's run file says; it goes on from that of the bundle the recipe began with, if any."""
     values = dict(PHASES[name])
     before = values.pop("start", None)
-    start = f"runs/{before}/{ADAPTER}" if before else "../start/looped.safetensors"
     head = {"preset": "mini", "model": CHECKPOINT, "data": ".", "output": f"runs/{name}"}
-    if before is None and not (recipe / "start" / "looped.safetensors").exists():
-        return head | values
-    return head | values | {"adapter": {"start": start}}
+    earlier = f"{name if before else 'looped'}.safetensors"
+    if (recipe / "start" / earlier).exists():
+        return head | values | {"adapter": {"start": f"../start/{earlier}"}}
+    return head | values | ({"adapter": {"start": f"runs/{before}/{ADAPTER}"}} if before else {})
 
 
 def cells(tokens_SNC: Tensor) -> Tensor:
@@ -151,10 +153,12 @@ def collect(recipe: Path) -> None:
     """Copy the trained adapters beside the recipe's other results, and their losses as NAME.txt.
 
     Raises:
-        CheckpointError: one is not trained yet.
+        CheckpointError: one that is needed is not trained yet.
     """
     for name in PHASES:
         folder = recipe / FOLDER / "runs" / name
+        if name == "sparse" and (recipe / "start").exists() and not folder.exists():
+            continue
         if not (folder / ADAPTER).is_file():
             raise CheckpointError(
                 f"{folder / ADAPTER} is not there", remedy=f"castsheet train {recipe / FOLDER / name}.yaml"

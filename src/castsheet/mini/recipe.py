@@ -202,7 +202,8 @@ def main() -> None:
     parser.add_argument(
         "--bundle",
         type=Path,
-        help="a bundle: its encoder stays, decoder and base are trained further, adapters start from its own",
+        help="a bundle: its encoder stays, decoder and base are trained further (0 steps keep them), adapters"
+        " start from its own",
     )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
