@@ -51,7 +51,7 @@ class Section:
 
 # Order of importance; about 8 minutes up to and with `kernels` on one H100.
 SECTIONS = (
-    Section("block", "block.block", 100),
+    Section("block", "block.block", 140),
     Section("video", "peers.video", 270),
     Section("streamed", "denoiser.streamed", 100),
     Section("clip", "clip.clip", 120),
@@ -61,6 +61,7 @@ SECTIONS = (
     Section("ceilings", "ceilings.ceilings", 90),
     Section("kernels", "denoiser.kernels", 60),
     Section("clip-bf16", "clip.clip_bf16", 100),
+    Section("vae", "clip.vae", 60),
     Section("text", "clip.text", 60),
     Section("attention-fp8", "denoiser.attention_fp8", 90),
     Section("identity", "identity.identity", 300),

@@ -65,7 +65,7 @@ def _cell(key: str, row: dict[str, Any]) -> str:
         return "not known"  # what it is compared with did not run
     if key in ("over", "share", "identity"):
         return f"{value:{'+' if key == 'over' else ''}.1%}"
-    if key in ("times", "speed_up"):
+    if key in ("times", "times_joint", "speed_up"):
         return f"{value:.2f}"
     if key in ("error", "largest_difference"):
         return f"{value:.1e}"
@@ -95,25 +95,19 @@ FUSED = "norm, modulation, rope, GELU, quantising"
 MOVED = {"bf16": 0.101, "fp8": 0.125}
 
 
-# A group of results from before fused kernels had one of their own: those whose names tell of a product or a
-# copy among what they fuse count as products and copies there, and only the groups' sum is right.
-MISCOUNTED = "norm, modulation, rope, quantising"
-
-
 def floor(results: Path) -> str | None:
     """How far each pass's kernels are from what their work takes at the rates of `ceilings`."""
     rates, traces = _read(results, "ceilings"), {"bf16": "kernels", "fp8": "strength"}
     if rates is None:
         return None
-    lines = []
+    lines, passes = list[str](), list[dict[str, Any]]()
     for kind, name in traces.items():
         record = _read(results, name)
         least = least_ms(rates["rows"], kind)
-        spent = {} if record is None else by_group(record["rows"], kind)
-        if not least or not spent:
+        if record is None or not least or not (spent := by_group(record["rows"], kind)):
             continue
-        shown = {} if MISCOUNTED in spent else spent
-        for group, ms in sorted(shown.items(), key=lambda item: -item[1]):
+        passes.append(record)
+        for group, ms in sorted(spent.items(), key=lambda item: -item[1]):
             at_ceiling = least.get(group, 0.0)
             lines.append(f"| {kind}: {group} | {at_ceiling:,.0f} | {ms:,.0f} | {ms - at_ceiling:+,.0f} |")
         total, bottom = sum(spent.values()), sum(least.values())
@@ -123,8 +117,14 @@ def floor(results: Path) -> str | None:
     if not lines:
         return None
     head = ["| | ms at the ceiling | ms | above |", "|---|---:|---:|---:|"]
-    where = f"{rates['device']}, {rates['size']}, commit {rates['commit']}"
-    return "\n".join([*head, *lines, "", where]) + "\n"
+    devices = dict.fromkeys(_made(one) for one in (rates, *passes))
+    return (
+        "\n".join([*head, *lines, "", f"{rates['size']}; ceilings and passes: {'; '.join(devices)}"]) + "\n"
+    )
+
+
+def _made(record: dict[str, Any]) -> str:
+    return f"{record['device']}, commit {record['commit']}"
 
 
 def least_ms(rows: list[dict[str, Any]], kind: str) -> dict[str, float]:

@@ -17,8 +17,8 @@ autocast to bf16 with fp32 adapters as in diffusers' training scripts, and AdamW
 ours is made.
 
 Work of a step (T = 5376 + 5376 tokens): 3 x 242 TFLOP in linear layers with the recomputed forward pass, 91
-in attention forward and 228 backward, 5 % for the adapters. Expected on an H100: fp8 1.7 s and 27.9 GiB, with
-all stored 1.4 s, under 24 GiB 2.0 s and 22.6 GiB, bf16 2.3 s, still reference 0.8 s; the peer 4.8 s.
+in attention forward and 228 backward, 5 % for the adapters. Expected on an H100 or H200: fp8 1.6 to 1.7 s and
+28.1 GiB, under 24 GiB 1.8 to 1.9 s and 21 GiB, bf16 2.1 s, still reference 0.75 s; the peer 4.9 s.
 
 `--parallel` is weak scaling: every process makes the same step on its own card. Its first row is the step;
 the second says what a step costs more with the sum of gradients than without, and the sum alone. A failed row

@@ -18,6 +18,8 @@ from castsheet.ltx.rope import video_bounds, video_tables
 from castsheet.train.base import Keep, expected_peak, kept_bytes, prepare
 from castsheet.train.bucket import Bucket
 from castsheet.train.config import OptimiserConfig
+from castsheet.train.distributed import GradientSum
+from castsheet.train.host import Leaving
 from castsheet.train.optimiser import moment_bytes
 
 LAYERS, WIDTH, TOKENS, CPU = 4, 128, 2 * 128, torch.device("cpu")
@@ -102,17 +104,41 @@ def test_gradients_are_there_for_the_update_alone() -> None:
         assert all(part.grad is None for part in bucket.parts)
 
 
+def test_gradients_at_rest_are_not_on_the_device() -> None:
+    """Red: the gradients of all blocks are there at once although they wait in host memory."""
+    transformer, stream = model("fp32")
+    buckets = [
+        Bucket([one for one in block.parameters() if one.requires_grad], CPU)
+        for block in transformer.transformer_blocks
+    ]
+    here: list[int] = []
+    for block, bucket in zip(transformer.transformer_blocks, buckets, strict=True):
+        bucket.watch(block)
+        bucket.parts[0].register_post_accumulate_grad_hook(
+            lambda _: here.append(sum(one.whole.grad is not None for one in buckets))
+        )
+    gradients = GradientSum(buckets, 1, Leaving(CPU))
+    transformer(stream).video_BTC.square().mean().backward()
+    gradients.finish()
+    assert len(here) == LAYERS
+    assert max(here) <= 2
+    assert all(bucket.whole.grad is None for bucket in buckets)
+    for bucket in buckets:
+        bucket.open()
+        assert bucket.norm == bucket.gradient.norm() > 0
+
+
 def test_the_expected_peak_is_what_lives_at_once() -> None:
     """Red: a run says that it fits, and does not; the figures are those in docs/train.md."""
     gib, trained, layers = 2**30, 654_311_424, 48
-    held = int(13.3 * gib) + 4 * trained + moment_bytes(OptimiserConfig(), trained)
+    held = int(12.4 * gib) + 4 * trained + moment_bytes(OptimiserConfig(), trained)
 
     def peak(keep: Keep, *, offload: bool) -> float:
         keeps = [keep] * layers
         return expected_peak(keeps, held, trained, 84 * 2**20, offload=offload) / gib
 
-    assert peak(Keep.ATTENTION, offload=False) == pytest.approx(27.9, abs=0.05)
-    assert peak(Keep.INPUT, offload=True) == pytest.approx(22.6, abs=0.05)
+    assert peak(Keep.ATTENTION, offload=False) == pytest.approx(28.1, abs=0.05)
+    assert peak(Keep.INPUT, offload=True) == pytest.approx(20.5, abs=0.05)
     assert peak(Keep.ALL, offload=False) > peak(Keep.ATTENTION, offload=False) + 40
 
 

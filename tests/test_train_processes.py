@@ -18,7 +18,8 @@ from castsheet.train.trainer import train
 
 @pytest.fixture(scope="module")
 def curves(tmp_path_factory):
-    """Records of one run by itself and of the same global batch on two processes, plain and shared out."""
+    """Records of one run by itself and of the same global batch on two processes, plain and shared out
+    and offloaded."""
     root: Path = tmp_path_factory.mktemp("processes")
     model, data = tiny.build_model(root / "model"), tiny.build_data(root / "data", 5)
     held_out = str(tiny.build_data(root / "held_out", 3, seed=9))
@@ -26,7 +27,10 @@ def curves(tmp_path_factory):
     alone = tiny.config(model, data, root / "alone", batch=4, held_out=held_out, watch=watch)
     pair = alone.model_copy(update={"batch": 1, "accumulation": 2, "output": root / "pair"})
     shared = pair.model_copy(
-        update={"output": root / "shared", "base": pair.base.model_copy(update={"shard": True})}
+        update={
+            "output": root / "shared",
+            "base": pair.base.model_copy(update={"shard": True, "offload": True}),
+        }
     )
     measure = ["--tiny", "--parallel", "--steps", "1", "--out", str(root / "scaling"), "--commit", "abc"]
     with several_processes(2, partial(train, pair), partial(train, shared), partial(training.main, measure)):

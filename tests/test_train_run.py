@@ -274,8 +274,22 @@ def test_recomputing_blocks_changes_no_number(model, data, tmp_path):
     ):
         config = tiny.config(model, data, tmp_path / str(number), steps=3, base=base)
         train(config)
-        curves.append(tiny.losses(config.output))
+        curves.append([(line["loss"], line["gradient_norm"]) for line in read_log(config.output)])
     assert curves.count(curves[0]) == len(curves)
+
+
+def test_gradients_in_host_memory_change_no_number(model, data, tmp_path):
+    """Red: gradients that wait for the update are lost, clipped otherwise, or forgotten between rounds."""
+    adapters = []
+    for offload in (False, True):
+        rounds = {"batch": 1, "accumulation": 2, "optimiser": {"max_gradient_norm": 1e-3}}
+        output = tmp_path / str(offload)
+        adapters.append(
+            load_file(train(tiny.config(model, data, output, base={"offload": offload}, **rounds)))
+        )
+    here, host = adapters
+    assert all(torch.equal(here[key], host[key]) for key in here)
+    assert tiny.losses(tmp_path / "False") == tiny.losses(tmp_path / "True")
 
 
 def test_the_base_in_eight_bits_trains_alike(model, data, tmp_path):

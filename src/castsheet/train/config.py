@@ -110,7 +110,7 @@ class BaseConfig(_Part):
         recompute: what the backward pass computes again instead of storing it: "all" blocks from their
             inputs, all but their "attention", "none", the first N blocks, or "auto", as little as
             `activation_gib` of memory allows.
-        offload: blocks' inputs wait for the backward pass in the host's memory.
+        offload: in the host's memory, blocks' inputs wait for the backward pass and gradients for the update.
         compile: compile the blocks; on a GPU when left out.
         shard: share the base out over the processes' cards.
     """

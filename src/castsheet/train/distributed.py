@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from castsheet.processes import World
 from castsheet.train.bucket import Bucket
+from castsheet.train.host import Leaving
 
 
 @contextmanager
@@ -38,32 +40,53 @@ class GradientSum:
 
     Switch `on` before the last backward pass of a step; `finish` waits until every gradient is the sum.
 
+    Args:
+        leaving: moves buckets' gradients to host memory when they are there, or summed; `Bucket.open`
+            fetches them.
+
     Attributes:
         active: False leaves every process its own gradients, to measure what the sums cost.
     """
 
-    def __init__(self, trained: Sequence[Bucket | nn.Parameter], size: int) -> None:
+    def __init__(
+        self, trained: Sequence[Bucket | nn.Parameter], size: int, leaving: Leaving | None = None
+    ) -> None:
         self.on, self.active = False, True
-        self._pending: list[dist.Work] = []
-        if size == 1:
+        self._size, self._leaving = size, leaving
+        self._pending = deque[tuple[Bucket | nn.Parameter, dist.Work | None]]()
+        if size == 1 and leaving is None:
             return
         for one in trained:
             parts = one.parts if isinstance(one, Bucket) else [one]
-            whole = one.whole if isinstance(one, Bucket) else one
             counter = _Counter(len(parts))
             for part in parts:
-                part.register_post_accumulate_grad_hook(partial(self._arrived, whole, counter))
+                part.register_post_accumulate_grad_hook(partial(self._arrived, one, counter))
 
-    def _arrived(self, whole: nn.Parameter, counter: _Counter, _: Tensor) -> None:
-        if self.on and counter.complete() and self.active:
-            assert whole.grad is not None
-            self._pending.append(dist.all_reduce(whole.grad, async_op=True))
+    def _arrived(self, one: Bucket | nn.Parameter, counter: _Counter, _: Tensor) -> None:
+        if not counter.complete():
+            return
+        work = None
+        if self.on and self.active and self._size > 1:
+            gradient = one.gradient if isinstance(one, Bucket) else one.grad
+            work = dist.all_reduce(gradient, async_op=True)
+        self._pending.append((one, work))
+        # A sum runs beside the backward pass of the block before; only then may its result leave.
+        while self._leaving is not None and len(self._pending) > 1:
+            self._settle()
+
+    def _settle(self) -> None:
+        one, work = self._pending.popleft()
+        if work is not None:
+            work.wait()
+        if self._leaving is not None and isinstance(one, Bucket):
+            one.rest(self._leaving)
 
     def finish(self) -> None:
         """Wait for the sums that are under way."""
-        for work in self._pending:
-            work.wait()
-        self._pending.clear()
+        while self._pending:
+            self._settle()
+        if self._leaving is not None:
+            self._leaving.let_go()
         self.on = False
 
 

@@ -1,4 +1,4 @@
-"""Blocks' inputs in the host's memory between the forward and the backward pass.
+"""What waits in the host's memory: blocks' inputs for the backward pass, gradients for the update.
 
 Copies run beside the computation on a stream of their own: a block's input leaves while the next block runs,
 and comes back while the block after it is still in its backward pass.
@@ -16,6 +16,44 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 
+class Leaving:
+    """Tensors of one device on their way to host memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._under_way = deque[tuple[Tensor, Any]]()  # and when the copy is done
+
+    def room(self, like: Tensor) -> Tensor:
+        """Host memory for a tensor."""
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=self.stream is not None)
+
+    def send(self, tensor: Tensor, host: Tensor) -> None:
+        """Begin to copy; the tensor lives on here until the next one is sent."""
+        with self.aside():
+            host.copy_(tensor.detach(), non_blocking=True)
+        if self.stream is not None:
+            self._under_way.append((tensor.detach(), self.stream.record_event()))
+            self.let_go(1)
+
+    def let_go(self, left: int = 0) -> None:
+        """Give back all but `left` of the tensors that are leaving.
+
+        The computing stream waits for their copies first. So their memory serves its next work at once; with
+        `record_stream` it would lie idle until the host sees the copy done, and the host is a pass ahead.
+        """
+        while len(self._under_way) > left:
+            _, copied = self._under_way.popleft()
+            torch.cuda.current_stream(self.device).wait_event(copied)
+
+    def aside(self) -> Any:
+        """The copying stream, behind what the computing one has been given until now."""
+        if self.stream is None:
+            return nullcontext()
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        return torch.cuda.stream(self.stream)
+
+
 class _Copy:
     """One tensor in host memory; `before` was put there before it and is wanted after it."""
 
@@ -28,10 +66,8 @@ class HostCopies:
     """Keeps blocks' inputs of one device in host memory."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.device, self._leaving = device, Leaving(device)
         self._last: _Copy | None = None
-        self._leaving = deque[tuple[Tensor, Any]]()  # inputs whose copy is under way, and when it is done
 
     def around(self, forward: Callable[..., Any], x: Tensor, *arguments: Any) -> Any:
         """`forward(x, *arguments)`, which keeps x in host memory where it keeps it for the backward pass."""
@@ -45,32 +81,18 @@ class HostCopies:
             return forward(x, *arguments)
 
     def _leave(self, tensor: Tensor) -> _Copy:
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self.stream is not None)
-        with self._aside():
-            host.copy_(tensor.detach(), non_blocking=True)
-        if self.stream is not None:
-            self._leaving.append((tensor.detach(), self.stream.record_event()))
-            self._let_go(1)
+        host = self._leaving.room(tensor)
+        self._leaving.send(tensor, host)
         self._last = _Copy(host, self._last)
         return self._last
-
-    def _let_go(self, left: int) -> None:
-        """Give back all but `left` of the inputs that are leaving.
-
-        The computing stream waits for their copies first. So their memory serves its next work at once; with
-        `record_stream` it would lie idle until the host sees the copy done, and the host is a pass ahead.
-        """
-        while len(self._leaving) > left:
-            _, copied = self._leaving.popleft()
-            torch.cuda.current_stream(self.device).wait_event(copied)
 
     def _return(self, kept: Tensor | _Copy) -> Tensor:
         if not isinstance(kept, _Copy):
             return kept
-        self._let_go(0)
+        self._leaving.let_go()
         self._fetch(kept)
-        if self.stream is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+        if self._leaving.stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._leaving.stream)
         value, self._last = kept.back, kept.before
         assert value is not None
         kept.back = kept.before = None
@@ -83,12 +105,5 @@ class HostCopies:
             return
         # Allocated on the computing stream, whose earlier work may still hold that memory.
         kept.back = torch.empty(kept.host.shape, dtype=kept.host.dtype, device=self.device)
-        with self._aside():
+        with self._leaving.aside():
             kept.back.copy_(kept.host, non_blocking=True)
-
-    def _aside(self) -> Any:
-        """The copying stream, behind what the computing one has been given until now."""
-        if self.stream is None:
-            return nullcontext()
-        self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        return torch.cuda.stream(self.stream)

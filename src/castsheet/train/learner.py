@@ -28,6 +28,7 @@ from castsheet.train.bucket import Bucket
 from castsheet.train.config import Config
 from castsheet.train.dataset import Geometry
 from castsheet.train.distributed import GradientSum, same_start, shard
+from castsheet.train.host import Leaving
 from castsheet.train.objective import flow_losses
 from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
 
@@ -110,7 +111,8 @@ class Learner:
         same_start(self.parameters, where.size)
         self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
         self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
-        self.gradients = GradientSum(self.buckets, where.size)
+        leaving = Leaving(where.device) if base.offload else None
+        self.gradients = GradientSum(self.buckets, where.size, leaving)
         if base.shard and where.size > 1:
             shard(transformer, [part for bucket in self.buckets for part in bucket.parts], where)
         self.keeps, self.expected_bytes = self._prepare(first)
@@ -144,7 +146,7 @@ class Learner:
             seen[first:end] = losses_B.detach()
             seen[count + first : count + end] = batch.sigma_B.to(where.device, non_blocking=True)
         self.gradients.finish()
-        norm = nn.utils.get_total_norm([bucket.gradient for bucket in self.buckets])
+        norm = self._norm()
         # The one time that the host waits for the device: before the optimiser sees anything.
         *numbers, size = torch.cat([where.sum(seen), norm.double()[None]]).cpu().split([count, count, 2, 1])
         losses_G, sigmas_G, others = numbers
@@ -153,14 +155,29 @@ class Learner:
             raise NotFiniteError("the loss", slots)
         if not size.isfinite():
             raise NotFiniteError("the gradient", range(count))
-        limit = self.config.optimiser.max_gradient_norm
-        nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
         set_rate(self.optimiser, rate)
-        self.optimiser.step()
-        for bucket in self.buckets:
-            bucket.close()
+        # Gradients in host memory come one bucket at a time; AdamW leaves parameters without one alone.
+        offload = self.config.base.offload
+        for some in [[bucket] for bucket in self.buckets] if offload else [self.buckets]:
+            self._update(some, norm)
         self._average(number)
         return Outcome(losses_G, sigmas_G, float(size), bool(others[0] > 0), float(others[1]))
+
+    def _norm(self) -> Tensor:
+        """Of all gradients."""
+        norms = [bucket.norm for bucket in self.buckets if bucket.norm is not None]
+        if norms:
+            return torch.linalg.vector_norm(torch.stack(norms))
+        return nn.utils.get_total_norm([bucket.gradient for bucket in self.buckets])
+
+    def _update(self, buckets: Sequence[Bucket], norm: Tensor) -> None:
+        for bucket in buckets:
+            bucket.open()
+        limit = self.config.optimiser.max_gradient_norm
+        nn.utils.clip_grads_with_norm_([bucket.whole for bucket in buckets], limit, norm)
+        self.optimiser.step()
+        for bucket in buckets:
+            bucket.close()
 
     @torch.no_grad()
     def _average(self, number: int) -> None:
