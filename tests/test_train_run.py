@@ -20,9 +20,10 @@ from tiny_bundle import tiny_sheet
 from castsheet.errors import CheckpointError, NumericsError, OutputError, SettingsError
 from castsheet.ltx.checkpoint import Checkpoint
 from castsheet.ltx.lora import LoRA, attach, load_attached, merge
+from castsheet.placement import enough_memory
 from castsheet.train import checkpoint
 from castsheet.train.log import LOG, read_log
-from castsheet.train.trainer import train
+from castsheet.train.trainer import lighter, train
 
 LOSSES = Path(__file__).parent / "data" / "losses"
 
@@ -178,6 +179,22 @@ def test_a_loss_that_is_not_finite_names_the_sample(model, tmp_path):
     with pytest.raises(NumericsError, match="clip1"):
         train(tiny.config(model, folder, tmp_path / "run"))
     assert checkpoint.latest(tmp_path / "run") is None
+
+
+def test_a_card_that_is_too_small_is_told_what_needs_less(model, data, tmp_path):
+    """Red: the published recipe on a card of 32 GB ends in a traceback, or the advice is set already."""
+    remedies = []
+    held = {"weights": "fp8", "recompute": "all", "offload": True}
+    for base in ({"weights": "bf16"}, held, held | {"shard": True}):
+        config = tiny.config(model, data, tmp_path / "run", base=base)
+        with pytest.raises(SettingsError, match="ran out") as caught, enough_memory(lighter(config)):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        remedies.append(caught.value.remedy)
+    plain, small, smallest = remedies
+    assert plain.startswith("try --set base.weights=fp8; or --set base.recompute=all")
+    assert "fp8" not in small
+    assert "shard" in small
+    assert "rank" in smallest
 
 
 def test_another_run_is_not_continued(model, data, whole):

@@ -120,8 +120,11 @@ class Placement:
             torch.cuda.empty_cache()
 
 
+_SMALLER = "give --memory fewer GiB, so that more is streamed, or make a smaller or shorter clip"
+
+
 @contextmanager
-def enough_memory() -> Iterator[None]:
+def enough_memory(remedy: str = _SMALLER) -> Iterator[None]:
     """Inside, running out of GPU memory is an error that says what to do.
 
     Raises:
@@ -132,7 +135,7 @@ def enough_memory() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise SettingsError(
             f"the GPU's memory ran out: {str(error).splitlines()[0]}",
-            remedy="give --memory fewer GiB, so that more is streamed, or make a smaller or shorter clip",
+            remedy=remedy,
         ) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from torch import Tensor
 from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
 from castsheet.mini.filling import Filling
 from castsheet.mini.world.motion import ACTIONS
+from castsheet.processes import one_thread_each
 
 _CLIP_BYTES = FRAMES * HEIGHT * WIDTH * 3
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
 
 
@@ -60,28 +59,17 @@ def start(seeds: Sequence[int], *, card: int | None, processes: int) -> Corpus:
 
 def _fill(corpus: Corpus, seeds: list[int], processes: int, card: int | None) -> None:
     shared = Path("/dev/shm")
-    # Inherited: one process a core, one thread a process, all on one card.
-    inherited = dict.fromkeys(_THREAD_LIMITS, "1") | ({} if card is None else {_CARD: str(card)})
-    before = {name: os.environ.get(name) for name in inherited}
-    os.environ.update(inherited)
-    try:
-        with (
-            tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
-            multiprocessing.get_context("spawn").Pool(processes) as pool,
-        ):
-            for name in pool.imap(_render, ((seed, folder) for seed in seeds), chunksize=2):
-                data = torch.from_file(name, size=_CLIP_BYTES + HEIGHT * WIDTH * 3 + 1, dtype=torch.uint8)
-                clip, sheet, action = data.split([_CLIP_BYTES, HEIGHT * WIDTH * 3, 1])
-                corpus._add(
-                    clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action)
-                )
-                Path(name).unlink()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    where = {} if card is None else {_CARD: str(card)}
+    with (
+        one_thread_each(**where),
+        tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
+        multiprocessing.get_context("spawn").Pool(processes) as pool,
+    ):
+        for name in pool.imap(_render, ((seed, folder) for seed in seeds), chunksize=2):
+            data = torch.from_file(name, size=_CLIP_BYTES + HEIGHT * WIDTH * 3 + 1, dtype=torch.uint8)
+            clip, sheet, action = data.split([_CLIP_BYTES, HEIGHT * WIDTH * 3, 1])
+            corpus._add(clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action))
+            Path(name).unlink()
 
 
 _renderer = None

@@ -30,6 +30,7 @@ from castsheet.ltx.lora import attached_state, write
 from castsheet.ltx.lora_file import DOWNSCALE, MODE
 from castsheet.ltx.precision import load_transformer
 from castsheet.models import Source
+from castsheet.placement import enough_memory
 from castsheet.processes import World, world
 from castsheet.progress import progress, stderr_console
 from castsheet.train import checkpoint
@@ -58,13 +59,26 @@ def train(config: Config, console: Console | None = None) -> Path:
 
     Raises:
         SettingsError, DatasetError, CheckpointError, AdapterError, DependencyError: before training starts.
+        SettingsError: the GPU's memory ran out; says what needs less.
         NumericsError: a loss or gradient is not finite; names the sample.
         OutputError: the disk refused; the last good checkpoint stays.
         SystemExit: SIGTERM came; a checkpoint was written.
     """
-    with world(pick_device(config.device)) as where, terminated() as stop:
+    with world(pick_device(config.device)) as where, terminated() as stop, enough_memory(lighter(config)):
         trainer = Trainer(config, where, console or stderr_console(), stop)
         return trainer.run()
+
+
+def lighter(config: Config) -> str:
+    """What to set so that a run needs less memory, the cheapest in time first."""
+    base, ways = config.base, list[str]()
+    if base.weights != "fp8":
+        ways.append("--set base.weights=fp8")
+    if base.recompute != "all" or not base.offload:
+        ways.append("--set base.recompute=all --set base.offload=true")
+    if not base.shard:
+        ways.append("--set base.shard=true, on several cards")
+    return "try " + "; or ".join(ways or ["a smaller rank, or smaller or shorter clips"])
 
 
 class Trainer:
@@ -102,7 +116,9 @@ class Trainer:
         if main:
             self.log = Log(config.output, self.step, tensorboard=config.watch.tensorboard)
             if self.where.device.type == "cuda":
-                self._say(f"expected peak {self.learner.expected_bytes / 2**30:.1f} GiB")
+                there = torch.cuda.get_device_properties(self.where.device).total_memory
+                expected = f"{self.learner.expected_bytes / 2**30:.1f} of {there / 2**30:.1f} GiB"
+                self._say(f"expected peak {expected}")
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
             write_atomic(config.output / "config.json", lambda path: _write(path, values))
         with self._shown() as advance:

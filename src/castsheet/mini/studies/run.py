@@ -23,6 +23,7 @@ from castsheet.mini.studies.journal import Entry, Journal, Place
 from castsheet.mini.takes import noise_seed
 from castsheet.mini.validation import ValidationSet
 from castsheet.pipeline import Castsheet
+from castsheet.processes import one_thread_each
 from castsheet.progress import progress
 from castsheet.prompt import build
 from castsheet.sampling.presets import Preset
@@ -176,7 +177,7 @@ class Runner:
             yield here
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._processes, mp_context=context) as pool:
+        with one_thread_each(), ProcessPoolExecutor(self._processes, mp_context=context) as pool:
             yield lambda job, frames: pool.submit(measure.measure_and_show, *self._order(job, frames))
 
     def _order(self, job: Job, frames: np.ndarray) -> measure.Order:
