@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.common import Bench, relative
 from castsheet.mini import deeds
+from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
 from castsheet.mini.demo_scene import action_words
 from castsheet.mini.evaluate import score_mode
 from castsheet.mini.parts import mean_colours
@@ -41,6 +43,7 @@ COUNT = 64
 
 def identity(bench: Bench, load: Callable[..., Any] = Castsheet.load) -> None:
     """All forms over the shipped validation set; a few identities outside a full run."""
+    bench.size = replace(bench.size, name=f"{WIDTH}x{HEIGHT}x{FRAMES}, mini")
     count = COUNT if bench.mode == "full" else 2
     truths = ValidationSet.load()
     exact: list[list[Tensor]] = []
