@@ -134,21 +134,24 @@ def find_pictures(rgb: Image.Image, text: Sequence[Box] = ()) -> list[Box]:
 
 def _ground(pixels_HWC: Pixels) -> Pixels | None:
     """The colour of the border, when it has one: tiles that run to the edge leave none."""
-    rim = max(2, min(pixels_HWC.shape[:2]) // 100)
-    border = np.concatenate(
-        [
-            part.reshape(-1, 3)
-            for part in (
-                pixels_HWC[:rim],
-                pixels_HWC[-rim:],
-                pixels_HWC[:, :rim],
-                pixels_HWC[:, -rim:],
-            )
-        ]
-    )
-    colour = np.median(border, axis=0).astype(np.int16)
-    same = np.abs(border - colour).max(axis=1) <= _GROUND_TONE
-    return colour if same.mean() >= _GROUND_SHARE else None
+    broad = max(2, min(pixels_HWC.shape[:2]) // 100)
+    for rim in (broad, max(2, broad // 3)):  # the margin may be narrower than the first
+        border = np.concatenate(
+            [
+                part.reshape(-1, 3)
+                for part in (
+                    pixels_HWC[:rim],
+                    pixels_HWC[-rim:],
+                    pixels_HWC[:, :rim],
+                    pixels_HWC[:, -rim:],
+                )
+            ]
+        )
+        colour = np.median(border, axis=0).astype(np.int16)
+        same = np.abs(border - colour).max(axis=1) <= _GROUND_TONE
+        if same.mean() >= _GROUND_SHARE:
+            return colour
+    return None
 
 
 def _tiles(rgb: Image.Image) -> list[Box]:
