@@ -117,7 +117,8 @@ def candidates(
 
     yield "a guided step: plain path, fp32", lambda: partial(runs.step, model), 1
     yield USUAL, lambda: partial(runs.step, fast), 1
-    yield "a guided step: with the tabulating of 16 levels", lambda: tabulating, 1
+    levels = Defaults().steps
+    yield f"a guided step: with the tabulating of {levels} levels", lambda: tabulating, 1
     yield "a guided step: bf16", lambda: partial(runs.step, copy.deepcopy(fast).to(torch.bfloat16)), 1
     yield "a guided step: int8, dynamic", int8, 1
     yield "a guided step: fp8, expanded", lambda: partial(runs.step, quantise(copy.deepcopy(model))), 1
