@@ -155,6 +155,10 @@ def test_the_distance_from_the_ceiling(tmp_path: Path) -> None:
     text = fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path)
     assert f"| bf16: {FUSED} | 50 | 60 | +10 |" in text  # 0.101 TB
     assert "| bf16: all | 634 | 664 | +30 (1.05x) |" in text
+    # A copy on the card of the pass counts before that of the ceilings' card.
+    write_results(tmp_path, {"block": [{"row": "copy within the device", "rate": 4.0, "ms": 1.0}]})
+    text = fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path)
+    assert f"| bf16: {FUSED} | 25 | 60 | +35 |" in text
     assert fill("<!-- table floor -->\nold\n<!-- end -->", tmp_path / "none").count("old") == 1
 
 

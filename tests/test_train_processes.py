@@ -45,7 +45,7 @@ def column(lines: list[Any], field: str) -> list[Any]:
 
 @pytest.mark.parametrize("name", ["pair", "shared"])
 def test_two_processes_train_as_one(curves, name):
-    """Red: ranks draw the same noise, gradients are scaled by the world size, or FSDP changes the numbers."""
+    """Red: ranks draw the same noise, gradients are scaled, or sharing or offloading changes numbers."""
     alone, other = curves["alone"], curves[name]
     assert column(other, "loss") == pytest.approx(column(alone, "loss"), rel=1e-4)
     assert column(other, "gradient_norm") == pytest.approx(column(alone, "gradient_norm"), rel=1e-3)

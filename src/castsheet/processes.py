@@ -1,4 +1,4 @@
-"""Several processes on one host as one: who we are, and sums over all. `torchrun` starts them."""
+"""Several processes on one host: as one (`torchrun` starts them), or as workers beside this one."""
 
 from __future__ import annotations
 

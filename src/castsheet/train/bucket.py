@@ -79,7 +79,7 @@ class Bucket:
     def rest(self, leaving: Leaving) -> None:
         """Note the gradients' norm and move them to host memory; `open` fetches them again."""
         if self.whole.grad is None:
-            return
+            return  # there already: a single bucket is asked after each round and at the end
         # As `get_total_norm` has it, so that the sum of a run's norms is the same bit for bit.
         self.norm = torch._foreach_norm([self.gradient])[0]
         if self._host is None:
