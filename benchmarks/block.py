@@ -10,7 +10,7 @@ width in bf16 (88 MB at the trained bucket, 29 us), that is:
     gates, after each attention         2 (1 + 1)                 2 (1 + 1/2)
     sum, norm, modulation, twice        2 (2 + 2)                 (2 + 2 + 1/2) + (2 + 1 + 1/2)
     norm of the text's queries          1 + 1                     the same
-    GELU                                0 (4 + 4 where apart)     4 + 2
+    GELU                                0 (in the product)        4 + 2
     sum                                 2 + 1                     the same
 
 Errors: a bf16 block against the same block in fp32, plain or not; an fp8 block against its plain, eager form;
@@ -27,7 +27,6 @@ from typing import Any
 
 import torch
 import torch._dynamo
-import torch._inductor.config as inductor_config
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,18 +34,16 @@ from benchmarks.ceilings import rate
 from benchmarks.common import Bench, random_transformer, relative, timed, video_stream
 from benchmarks.denoiser import FUSED, group_of, kernel_times
 from benchmarks.peers import SIGMA
-from castsheet.ltx import rope as rotary
 from castsheet.ltx.config import TransformerConfig
 from castsheet.ltx.dit import Stream, Transformer
-from castsheet.ltx.fast import attention_kernels, compile_blocks, join_gelu, join_projections, linear_gelu
-from castsheet.ltx.layers import modulate, rms
+from castsheet.ltx.fast import attention_kernels, compile_blocks, fuse_rows, fused_rows, join_projections
 from castsheet.ltx.rope import Rope
-from castsheet.ltx.scaled import quantise_rows
+from castsheet.ltx.rows import PLAIN, Form, Pending, RMSNorm, Rows
+from castsheet.ltx.scaled import Quantised, quantise_rows
 
-LEAST = {"bf16": 24.0, "bf16 apart": 32.0, "fp8": 29.5, "fp8 apart": 29.5}
+LEAST = {"bf16": 24.0, "fp8": 29.5}
 COPY = "copy within the device"
-OWN, ONCE = "torch's own choices", "rows read once"
-Backend = str | Callable[..., Any] | None
+COMPILED, KERNELS = "as compiled", "kernels"
 
 
 def block(bench: Bench) -> None:
@@ -56,7 +53,7 @@ def block(bench: Bench) -> None:
         for kind in ("fp8", "bf16"):
             with bench.attempt(f"{kind} block"):
                 forms(bench, kind)
-        for part in (kernels, layouts, gates, tuned):
+        for part in (kernels, layouts, gates):
             with bench.attempt(part.__name__):
                 part(bench)
 
@@ -68,9 +65,15 @@ def copying(bench: Bench) -> None:
     rate(bench, COPY, 2 * len(source) / 1e12, "TB/s", lambda: target.copy_(source))
 
 
-def backends(bench: Bench) -> dict[str, Backend]:
-    """The two ways of compiling; on a CPU neither, which would take a minute."""
-    return {OWN: "inductor", ONCE: None} if bench.on_gpu else {OWN: "eager", ONCE: "eager"}
+def ways(bench: Bench) -> dict[str, Rows]:
+    """Who does the row operations: torch's compiler, or our kernels where the device has them."""
+    fused = fused_rows(bench.device)
+    return {COMPILED: PLAIN} if fused is None else {COMPILED: PLAIN, KERNELS: fused}
+
+
+def backend(bench: Bench) -> str:
+    """Of torch's compiler; on a CPU it would take a minute."""
+    return "inductor" if bench.on_gpu else "eager"
 
 
 def row_ms(bench: Bench, rows: float) -> float:
@@ -80,7 +83,7 @@ def row_ms(bench: Bench, rows: float) -> float:
 
 
 def forms(bench: Bench, kind: str) -> None:
-    """One block: plain, compiled by torch's own choices, by ours, and with GELU joined to its product."""
+    """One block: plain, compiled, and compiled around our kernels."""
     config = block_config(bench)
     torch._dynamo.reset()
     model = random_transformer(config, bench.device, bench.dtype, fp8=kind == "fp8")
@@ -95,19 +98,13 @@ def forms(bench: Bench, kind: str) -> None:
     row = f"{kind} block, plain and eager"
     bench.add(row, **timed(bench, run, repeats=3), error=relative(plain, exact))
     join_projections(model)
-    ways = backends(bench)
-    for name, backend, joined in (
-        (OWN, ways[OWN], False),
-        (ONCE, ways[ONCE], False),
-        ("all", ways[ONCE], True),
-    ):
-        title = f"{kind} block, {'and GELU joined' if joined else name}"
+    for name, rows in ways(bench).items():
+        title = f"{kind} block, {name}"
         with bench.attempt(title):
             torch._dynamo.reset()
-            compile_blocks(join_gelu(model) if joined else model, backend)
+            compile_blocks(fuse_rows(model, rows), backend(bench))
             bench.add(title, **timed(bench, run), error=relative(run(), exact))
-            least = row_ms(bench, LEAST[kind if joined else f"{kind} apart"])
-            fused(bench, title, run, least)
+            fused(bench, title, run, row_ms(bench, LEAST[kind]))
 
 
 def runner(model: Transformer, video: Stream) -> Callable[[], Tensor]:
@@ -132,77 +129,90 @@ def fused(bench: Bench, title: str, run: Callable[[], Any], least: float) -> Non
 
 @dataclass(frozen=True)
 class Part:
-    """What the compiler makes one kernel of; `rows` is what it moves, as above."""
+    """A row operation as a block asks for it; `rows` is what it moves, as above."""
 
     name: str
-    run: Callable[..., Any]
+    run: Callable[..., Any]  # of whoever does it, the form asked for, and what is given
+    form: Form
     given: tuple[Tensor, ...]
     rows: float
 
 
 def kernels(bench: Bench) -> None:
-    """Each fused kernel by itself, as torch chooses and as we do."""
+    """Each row operation by itself, compiled and as a kernel of ours."""
     for part in parts(bench):
-        plain = part.run(*(one.float() for one in part.given))
-        for name, backend in backends(bench).items():
+        plain = whole(part.run(PLAIN, part.form, *(one.float() for one in part.given)))
+        for name, rows in ways(bench).items():
             row = f"{part.name}, {name}"
             with bench.attempt(row):
-                run = torch.compile(part.run, dynamic=False, backend=compiler(backend))
+                run: Callable[..., Any] = partial(part.run, rows, part.form)
+                if rows is PLAIN:
+                    run = torch.compile(_quantised(run, part.form), dynamic=False, backend=backend(bench))
                 found = timed(bench, partial(run, *part.given))
-                error = relative(whole(run(*part.given)), whole(plain))
+                error = relative(whole(run(*part.given)), plain)
                 bench.add(row, **found, least=row_ms(bench, part.rows), error=error)
 
 
-def compiler(backend: Backend) -> Any:
-    """What `torch.compile` takes."""
-    if backend is not None:
-        return backend
-    from castsheet.ltx.inductor import compile_graph
+def _quantised(run: Callable[..., Any], form: Form) -> Callable[..., Any]:
+    """With the quantising that a product in fp8 would do of plain rows."""
 
-    return compile_graph
+    def both(*given: Tensor) -> Any:
+        made = run(*given)
+        if form == "wide":
+            return made
+        *others, last = made if isinstance(made, tuple) else (made,)
+        return (*others, Quantised(*quantise_rows(last), last.dtype, last if form == "both" else None))
+
+    return both
 
 
 def whole(result: Any) -> Tensor:
     """Numbers and scales multiplied out; several results in one."""
+    if isinstance(result, Quantised):
+        return (result.numbers_BTI.float() * result.scale_BT1).flatten()
     if isinstance(result, Tensor):
-        return result.float()
-    if result[0].dtype == torch.float8_e4m3fn:
-        return result[0].float() * result[1]
-    return torch.cat([one.float().flatten() for one in result])
+        return result.float().flatten()
+    return torch.cat([whole(one) for one in result])
 
 
+@torch.no_grad()
 def parts(bench: Bench) -> list[Part]:
-    """The block's kernels, and GELU in both of its forms."""
+    """The block's row operations."""
     config, tokens = bench.size.config, 2 * bench.size.tokens
-    width, heads, half = config.dim, config.heads, config.head_dim // 2
-    x, wide = _normal(bench, 1, tokens, width), _normal(bench, 1, tokens, 4 * width)
-    rows, logits = _normal(bench, 1, 2, 2, width), _normal(bench, 1, tokens, heads)
-    qkv, cos, sin = _normal(bench, 1, tokens, 3 * width), *(_normal(bench, heads, tokens, half) for _ in "cs")
+    width, heads, eps = config.dim, config.heads, config.norm_eps
+    x, update, wide = (_normal(bench, 1, tokens, count * width) for count in (1, 1, 4))
+    table, logits = _normal(bench, 1, 2, 3, width), _normal(bench, 1, tokens, heads)
+    q, k = _normal(bench, 1, tokens, 3 * width).chunk(3, dim=-1)[:2]
+    cos, sin = (_normal(bench, heads, tokens, config.head_dim // 2) for _ in "cs")
+    norms = [RMSNorm(width, eps=eps).to(bench.device, bench.dtype) for _ in "qk"]
     segments = (bench.size.tokens, bench.size.tokens)
 
-    def modulated(x: Tensor, rows: Tensor) -> Tensor:
-        return modulate(rms(x, config.norm_eps), *rows.unbind(2), segments)
+    def enter(rows: Rows, form: Form, x: Tensor, table: Tensor) -> Any:
+        shift, scale, _ = table.unbind(2)
+        return rows.enter(x, None, shift, scale, segments, eps, form)[1]
 
-    def turned(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-        both = (F.rms_norm(one, (width,)).unflatten(-1, (heads, -1)) for one in qkv.chunk(3, dim=-1)[:2])
-        return tuple(rotary.apply(one.transpose(1, 2), Rope(cos, sin)) for one in both)
+    def add(rows: Rows, form: Form, x: Tensor, table: Tensor, update: Tensor) -> Any:
+        shift, scale, gate = table.unbind(2)
+        return rows.enter(x, Pending(update, gate), shift, scale, segments, eps, form)
 
-    def gated(x: Tensor, logits: Tensor) -> Tensor:
-        return (x.unflatten(-1, (heads, -1)) * (2.0 * torch.sigmoid(logits))[..., None]).flatten(2)
+    def turn(rows: Rows, _form: Form, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> Any:
+        return tuple(rows.heads([(q, norms[0]), (k, norms[1])], Rope(cos, sin), heads))
 
-    def by_tanh(x: Tensor) -> tuple[Tensor, Tensor]:
-        return quantise_rows(F.gelu(x, approximate="tanh"))
+    def gate(rows: Rows, form: Form, x: Tensor, logits: Tensor) -> Any:
+        return rows.gated(x.unflatten(-1, (heads, -1)), logits, form)
 
-    def by_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
-        return quantise_rows(linear_gelu(nn.Identity(), x))
+    def gelu(rows: Rows, form: Form, x: Tensor) -> Any:
+        return rows.gelu(nn.Identity(), x, form)
 
     return [
-        Part("GELU by tanh, quantising", by_tanh, (wide,), 6),
-        Part("GELU by sigmoid, quantising", by_sigmoid, (wide,), 6),
-        Part("norm, modulation", modulated, (x, rows), 2),
-        Part("norm, modulation, quantising", lambda *a: quantise_rows(modulated(*a)), (x, rows), 1.5),
-        Part("norm and RoPE of queries and keys", turned, (qkv, cos, sin), 5),
-        Part("gates, quantising", lambda *a: quantise_rows(gated(*a)), (x, logits), 1.5),
+        Part("norm, modulation", enter, "wide", (x, table), 2),
+        Part("norm, modulation, also in fp8", enter, "both", (x, table), 2.5),
+        Part("sum, norm, modulation", add, "wide", (x, table, update), 4),
+        Part("sum, norm, modulation, in fp8", add, "scaled", (x, table, update), 3.5),
+        Part("norm and RoPE of queries and keys", turn, "wide", (q, k, cos, sin), 5),
+        Part("gates", gate, "wide", (x, logits), 2),
+        Part("gates, in fp8", gate, "scaled", (x, logits), 1.5),
+        Part("GELU, in fp8", gelu, "scaled", (wide,), 6),
     ]
 
 
@@ -238,18 +248,6 @@ def gates(bench: Bench) -> None:
         weight, bias = _normal(bench, outputs, config.dim) / config.dim**0.5, _normal(bench, outputs)
         work = 2 * tokens * config.dim * outputs / 1e12
         rate(bench, f"bf16 product, {name}", work, "TFLOP/s", partial(F.linear, x, weight, bias))
-
-
-def tuned(bench: Bench) -> None:
-    """What is left in the launches of fused kernels: the compiler tries others on the device (slow)."""
-    model = join_projections(random_transformer(block_config(bench), bench.device, bench.dtype, fp8=True))
-    run = runner(model, video_stream(bench, model.config, SIGMA))
-    torch._dynamo.reset()
-    compile_blocks(join_gelu(model), backends(bench)[ONCE])
-    title = "fp8 block, and GELU joined, launches tuned"
-    with inductor_config.patch(coordinate_descent_tuning=True):
-        bench.add(title, **timed(bench, run))
-        fused(bench, title, run, row_ms(bench, LEAST["fp8"]))
 
 
 def block_config(bench: Bench) -> TransformerConfig:

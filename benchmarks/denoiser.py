@@ -33,7 +33,7 @@ from castsheet.sampling.schedule import sigmas
 
 FUSED = "norm, modulation, rope, GELU, quantising"
 GROUPS = (  # first match names the group of a kernel; the compiler's carry the names of all they fuse
-    (FUSED, ("triton",)),
+    (FUSED, ("triton", "rows_")),
     ("attention", ("sdpa", "flash", "fmha", "attention", "attn")),
     ("products", ("gemm", "nvjet", "cutlass", "xmma", "cublas", "_mm", "matmul")),
     ("copies", ("memcpy", "memset", "copy")),

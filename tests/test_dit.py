@@ -14,7 +14,7 @@ from torch import nn
 from castsheet.errors import CheckpointError, FamilyError
 from castsheet.ltx.config import ModelConfig, TransformerConfig
 from castsheet.ltx.dit import Output, Stream, Transformer
-from castsheet.ltx.layers import clip_segments
+from castsheet.ltx.rows import clip_segments
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "ltx-2.3-config.json").read_text())["config"]
 BOTH = pytest.mark.parametrize("audio", [False, True])

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import sympy
 import torch
 from ltx_tiny import TARGET, randn, tiny_audio, tiny_transformer, tiny_video
 from torch import Tensor, nn
-from torch._inductor.runtime.hints import ReductionHint
-from torch._inductor.sizevars import SizeVarAllocator
-from torch._inductor.virtualized import V
 from torch.nn.attention import SDPBackend
 
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.dit import Pass, Stream, Transformer
 from castsheet.ltx.fast import (
-    Joint,
+    JointProjections,
     attention_kernels,
     attention_order,
     compile_blocks,
-    join_gelu,
+    fuse_rows,
     join_projections,
-    linear_gelu,
     prepare,
     tabulated,
 )
-from castsheet.ltx.inductor import RowChoices, compile_graph
-from castsheet.ltx.layers import add_gated, modulate, rms
 from castsheet.ltx.lora import attach
 from castsheet.ltx.precision import quantise
-from castsheet.ltx.scaled import ScaledLinear, quantise_rows
+from castsheet.ltx.rows import Form, Rows, add_gated, modulate, through
+from castsheet.ltx.scaled import Quantised, ScaledLinear, quantise_rows
 from castsheet.ltx.streaming import stream_blocks
 
 BOTH = pytest.mark.parametrize("audio", [False, True])
@@ -60,7 +54,7 @@ def test_joined_projections_change_nothing(audio: bool, keep: int | None) -> Non
     video, sound = streams(model)
     before = model.forward_pair(video, sound, stg_blocks=(1,), stg_audio=audio, keep=keep)
     join_projections(model)
-    assert isinstance(model.transformer_blocks[0].attn1.joint, Joint)
+    assert isinstance(model.transformer_blocks[0].attn1.joint, JointProjections)
     after = model.forward_pair(video, sound, stg_blocks=(1,), stg_audio=audio, keep=keep)
     for left, right in zip(after, before, strict=True):
         close(left.video_BTC, right.video_BTC)
@@ -77,9 +71,18 @@ def test_joined_weights_keep_names_and_are_stored_once(audio: bool) -> None:
     state = model.state_dict()
     assert list(state) == list(before)
     assert all(torch.equal(state[name], before[name]) for name in before)
-    attention = model.transformer_blocks[0].attn2
-    own = {getattr(attention, name).weight.untyped_storage().data_ptr() for name in ("to_q", "to_k", "to_v")}
-    assert own == {attention.joint.weight.untyped_storage().data_ptr()}
+    for block in model.transformer_blocks:
+        for attention in (block.attn1, block.attn2):
+            layers = (attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits)
+            joints = (attention.joint.queries, attention.joint.keys)
+            assert {place(layer) for layer in layers} == {place(joint) for joint in joints}
+
+
+def place(module: nn.Module) -> int:
+    """Where the memory of its weight begins."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight.untyped_storage().data_ptr()
 
 
 @torch.no_grad()
@@ -102,7 +105,7 @@ def test_layers_that_do_not_belong_together_stay_apart() -> None:
     attention.to_v = ScaledLinear.of(attention.to_v)
     join_projections(mixed)
     assert attention.joint is None
-    assert isinstance(mixed.transformer_blocks[0].attn2.joint, Joint)
+    assert isinstance(mixed.transformer_blocks[0].attn2.joint, JointProjections)
 
 
 @torch.no_grad()
@@ -124,12 +127,13 @@ def test_a_joined_bias_enters_the_graph_whole() -> None:
         inputs.extend(node.name for node in graph.graph.nodes if node.op == "placeholder")
         return graph
 
-    joint = join_projections(quantise(tiny_transformer())).transformer_blocks[0].attn1.joint
+    joint = join_projections(quantise(tiny_transformer())).transformer_blocks[0].attn1.joint.queries
     x = randn(1, 5, 32, seed=3)
-    got = torch.compile(joint, backend=note, fullgraph=True)(x, queries=False)
-    assert torch.equal(got, joint(x)[..., joint.skip :])
-    assert any(name.endswith("rest_bias_") for name in inputs)
-    assert joint.rest_bias.untyped_storage().data_ptr() == joint.bias.untyped_storage().data_ptr()
+    got = torch.compile(joint, backend=note, fullgraph=True)(x, "keys")
+    for left, right in zip(got, joint(x)[1:], strict=True):
+        assert torch.equal(left, right)
+    assert any(name.endswith("keys_bias_") for name in inputs)
+    assert joint.keys_bias.untyped_storage().data_ptr() == joint.bias.untyped_storage().data_ptr()
 
 
 # --- rows of segments, GELU ---
@@ -148,25 +152,83 @@ def test_rows_are_found_alike_with_and_without_gradients(segments: tuple[int, ..
         assert torch.equal(got[1], x + own * (3 * x))
 
 
-@torch.no_grad()
-def test_joined_gelu_is_gelu() -> None:
-    """Red: the feed-forward layers compute another function on a GPU than elsewhere."""
-    x = torch.linspace(-30, 30, 2001)[:, None] * torch.ones(1, 16)
-    for layer in (nn.Identity(), nn.Linear(16, 16), ScaledLinear.of(nn.Linear(16, 16))):
-        close(linear_gelu(layer, x), nn.functional.gelu(layer(x), approximate="tanh"), 1e-6)
-    assert linear_gelu(nn.Identity(), x.bfloat16()).dtype == torch.bfloat16
+class Noted(Rows):
+    """Plain, and notes in which form rows were asked for."""
+
+    def __init__(self) -> None:
+        self.forms: list[tuple[str, Form]] = []
+
+    def enter(self, *given: Any) -> tuple[Tensor, Tensor]:
+        self.forms.append(("enter", given[-1]))
+        return super().enter(*given)
+
+    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor:
+        self.forms.append(("gated", form))
+        return super().gated(x_BTHD, logits_BTH, form)
+
+    def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor:
+        self.forms.append(("gelu", form))
+        return super().gelu(layer, x, form)
 
 
-@pytest.mark.parametrize("precision", ["plain", "fp8"])
+@pytest.mark.parametrize(
+    ("precision", "attention", "feed"), [("plain", "wide", "wide"), ("fp8", "both", "scaled")]
+)
 @torch.no_grad()
-def test_joining_gelu_changes_nothing(precision: str) -> None:
-    """Red: a layer's GELU is left out or applied twice."""
+def test_rows_are_asked_for_as_the_next_product_reads_them(
+    precision: str, attention: Form, feed: Form
+) -> None:
+    """Red: kernels leave rows to be quantised again, or quantise what a plain layer reads."""
     model = tiny_transformer() if precision == "plain" else quantise(tiny_transformer())
-    video, _ = streams(model)
-    before = model(video, keep=TARGET).video_BTC
-    join_gelu(model)
-    assert model.transformer_blocks[0].ff.net[0].kernel is linear_gelu
-    close(model(video, keep=TARGET).video_BTC, before)
+    noted = Noted()
+    fuse_rows(join_projections(model), noted)
+    model(streams(model)[0], keep=TARGET)
+    block = [("enter", attention), ("gated", feed)] * 2 + [("enter", feed), ("gelu", feed)]
+    assert noted.forms == block * model.config.layers
+
+
+class Ahead(Rows):
+    """Plain, but rows are quantised where they are made, as the kernels do."""
+
+    def enter(self, *given: Any) -> tuple[Tensor, Tensor | Quantised]:
+        x, rows = super().enter(*given)
+        return x, self._as(rows, given[-1])
+
+    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
+        return self._as(super().gated(x_BTHD, logits_BTH), form)
+
+    def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor | Quantised:
+        return self._as(super().gelu(layer, x), form)
+
+    @staticmethod
+    def _as(rows: Tensor | Quantised, form: Form) -> Tensor | Quantised:
+        if form == "wide" or isinstance(rows, Quantised):
+            return rows
+        return Quantised(*quantise_rows(rows), rows.dtype, rows if form == "both" else None)
+
+
+@BOTH
+@pytest.mark.parametrize("joined", [False, True])
+@torch.no_grad()
+def test_rows_quantised_ahead_change_nothing(audio: bool, joined: bool) -> None:
+    """Red: a layer in fp8 reads other numbers where a kernel has quantised its rows already."""
+    model = quantise(tiny_transformer(audio=audio))
+    video, sound = streams(model)
+    arguments: dict[str, Any] = {"stg_blocks": (1,), "keep": TARGET}
+    before = model.forward_pair(video, sound, **arguments)
+    fuse_rows(join_projections(model) if joined else model, Ahead())
+    for left, right in zip(model.forward_pair(video, sound, **arguments), before, strict=True):
+        close(left.video_BTC, right.video_BTC)
+        if left.audio_BTC is not None and right.audio_BTC is not None:
+            close(left.audio_BTC, right.audio_BTC)
+
+
+def test_rows_in_fp8_only_are_no_rows_for_a_plain_layer() -> None:
+    """Red: a plain layer multiplies numbers without their scales."""
+    rows = Quantised(*quantise_rows(randn(1, 3, 16, seed=7)), torch.float32)
+    with pytest.raises(ValueError, match="fp8 only"):
+        through(nn.Linear(16, 16), rows)
+    assert rows[:, :2].shape == (1, 2, 16)
 
 
 # --- modulation tables ---
@@ -290,41 +352,6 @@ def test_blocks_share_their_compiled_code(where: str) -> None:
     compile_blocks(model, backend=count)
     model.forward_pair(video, stg_blocks=(3,), keep=TARGET)
     assert len(graphs) == 3  # plain, perturbed, last
-
-
-class Reduction:
-    """What the compiler knows of a kernel that reduces."""
-
-    def __init__(self, numbers: int, hint: ReductionHint) -> None:
-        self.reduction_numel, self.hint = sympy.Integer(numbers), hint
-
-    def get_reduction_hint(self) -> ReductionHint:
-        return self.hint
-
-
-def test_rows_of_a_model_are_read_once() -> None:
-    """Red: compiled kernels read rows and compute GELU twice, or a sum over tokens is held in one block."""
-    rows = RowChoices.should_use_persistent_reduction
-    for hint in (ReductionHint.INNER, ReductionHint.DEFAULT):
-        assert all(rows(Reduction(numbers, hint), False) for numbers in (2048, 4096, 16384))
-    with V.set_graph_handler(SimpleNamespace(sizevars=SizeVarAllocator())):
-        assert not rows(Reduction(16385, ReductionHint.INNER), False)
-        assert not rows(Reduction(10752, ReductionHint.OUTER), False)
-
-
-@torch.no_grad()
-def test_our_choices_compile_and_are_put_back() -> None:
-    """Red: the compiler of this torch does not take them, or keeps them for code that is not ours."""
-    torch.compiler.reset()
-    before = V.choices
-
-    def rows(x: Tensor) -> tuple[Tensor, Tensor]:
-        return quantise_rows(rms(x, 1e-6))
-
-    x = randn(3, 64, seed=2)
-    for got, expected in zip(torch.compile(rows, backend=compile_graph)(x), rows(x), strict=True):
-        close(got.float(), expected.float())
-    assert V.choices is before
 
 
 @torch.no_grad()

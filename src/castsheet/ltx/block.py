@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.layers import Attention, FeedForward, add_gated, clip_segments, modulate, rms
+from castsheet.ltx.layers import Attention, FeedForward
 from castsheet.ltx.rope import Rope
+from castsheet.ltx.rows import PLAIN, Pending, clip_segments, form_for
 from castsheet.ltx.sequence import Shards
 
 
@@ -64,7 +65,7 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.eps = config.norm_eps
+        self.eps, self.rows = config.norm_eps, PLAIN
         dim, head = config.dim, (config.heads, config.head_dim, config.norm_eps)
         self.attn1 = Attention(dim, dim, *head)
         self.attn2 = Attention(dim, config.context_dim, *head)
@@ -100,17 +101,20 @@ class Block(nn.Module):
         # Beside audio, the rows to leave out are still keys of video_to_audio_attn after the text attention.
         early = None if crossing else keep
         rows = self.scale_shift_table.to(video_BTC.dtype) + video.ada_BSRC
-        x = self._attend_self(video_BTC, video, self.attn1, rows, perturb, early)
-        x = self._attend_text(x, video, self.attn2, rows, self.prompt_scale_shift_table)
+        x, more = self._attend_self(video_BTC, video, self.attn1, rows, perturb, early)
+        x, more = self._attend_text(x, more, video, self.attn2, rows, self.prompt_scale_shift_table)
         if audio is None or audio_BTC is None:
-            return self._feed_forward(x, video, self.ff, rows, keep), None
+            return self._feed_forward(x, more, video, self.ff, rows, keep), None
         audio_rows = self.audio_scale_shift_table.to(audio_BTC.dtype) + audio.ada_BSRC
-        a = self._attend_self(audio_BTC, audio, self.audio_attn1, audio_rows, perturb_audio, None)
-        a = self._attend_text(a, audio, self.audio_attn2, audio_rows, self.audio_prompt_scale_shift_table)
+        a, too = self._attend_self(audio_BTC, audio, self.audio_attn1, audio_rows, perturb_audio, None)
+        table = self.audio_prompt_scale_shift_table
+        a, too = self._attend_text(a, too, audio, self.audio_attn2, audio_rows, table)
         if crossing:
-            x, a = self._attend_across(x, video, a, audio)
-        x = self._feed_forward(x, video, self.ff, rows, keep)
-        return x, self._feed_forward(a, audio, self.audio_ff, audio_rows, None)
+            x, more, a, too = self._attend_across(x, more, video, a, too, audio)
+        x = self._feed_forward(x, more, video, self.ff, rows, keep)
+        return x, self._feed_forward(a, too, audio, self.audio_ff, audio_rows, None)
+
+    # Each of these gives rows and what is pending for them: the next one adds it as it reads the rows.
 
     def _attend_self(
         self,
@@ -120,30 +124,35 @@ class Block(nn.Module):
         rows_BSRC: Tensor,
         perturb: bool,
         keep: int | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Pending]:
         over = None if to.shards is None else to.shards.attend
         shift, scale, gate = rows_BSRC[:, :, 0:3].unbind(2)
-        h = modulate(rms(x, self.eps), shift, scale, to.segments)
+        x, h = self.rows.enter(x, None, shift, scale, to.segments, self.eps, attention.query_form())
         if keep is None:
-            out = attention(h, h, to.rope, to.rope, to.bias_TT, perturb, over)
-            return add_gated(x, out, gate, to.segments)
+            return x, Pending(attention(h, h, to.rope, to.rope, to.bias_TT, perturb, over), gate)
         bias = None if to.bias_TT is None else to.bias_TT[: to.shards.whole(keep) if to.shards else keep]
         out = attention(h[:, :keep], h, to.rope.first(keep), to.rope, bias, perturb, over)
-        return add_gated(x[:, :keep], out, gate, clip_segments(to.segments, keep))
+        return x[:, :keep], Pending(out, gate)
 
     def _attend_text(
-        self, x: Tensor, to: Conditions, attention: Attention, rows_BSRC: Tensor, prompt_table_RC: Tensor
-    ) -> Tensor:
+        self,
+        x: Tensor,
+        pending: Pending,
+        to: Conditions,
+        attention: Attention,
+        rows_BSRC: Tensor,
+        prompt_table_RC: Tensor,
+    ) -> tuple[Tensor, Pending]:
         segments = clip_segments(to.segments, x.shape[1])
         shift, scale, gate = rows_BSRC[:, :, 6:9].unbind(2)
         prompt_shift, prompt_scale = (prompt_table_RC.to(x.dtype) + to.prompt_BRC).split(1, dim=1)
         context = to.context_BLD * (1 + prompt_scale) + prompt_shift
-        out = attention(modulate(rms(x, self.eps), shift, scale, segments), context)
-        return add_gated(x, out, gate, segments)
+        x, h = self.rows.enter(x, pending, shift, scale, segments, self.eps, attention.query_form())
+        return x, Pending(attention(h, context), gate)
 
     def _attend_across(
-        self, x: Tensor, video: Conditions, a: Tensor, audio: Conditions
-    ) -> tuple[Tensor, Tensor]:
+        self, x: Tensor, more: Pending, video: Conditions, a: Tensor, too: Pending, audio: Conditions
+    ) -> tuple[Tensor, Pending, Tensor, Pending]:
         """Both attentions between the streams; both read the streams as they were before either."""
         if video.cross is None or audio.cross is None:
             raise ValueError("streams that attend to each other need their cross conditions")
@@ -152,27 +161,30 @@ class Block(nn.Module):
         # Rows: scale and shift for audio-to-video, scale and shift for video-to-audio, gate.
         x_scale1, x_shift1, x_scale2, x_shift2 = (video_table[:4] + video.cross.rows_BSRC).unbind(2)
         a_scale1, a_shift1, a_scale2, a_shift2 = (audio_table[:4] + audio.cross.rows_BSRC).unbind(2)
-        x_norm, a_norm = rms(x, self.eps), rms(a, self.eps)
-        to_video = self.audio_to_video_attn(
-            modulate(x_norm, x_shift1, x_scale1, video.segments),
-            modulate(a_norm, a_shift1, a_scale1, audio.segments),
-            video.cross.rope,
-            audio.cross.rope,
-        )
-        to_audio = self.video_to_audio_attn(
-            modulate(a_norm, a_shift2, a_scale2, audio.segments),
-            modulate(x_norm, x_shift2, x_scale2, video.segments),
-            audio.cross.rope,
-            video.cross.rope,
-            over=None if video.shards is None else video.shards.attend_to,
-        )
-        x = x + (video_table[4] + video.cross.gate_BSC) * to_video
-        return x, a + (audio_table[4] + audio.cross.gate_BSC) * to_audio
+        to_video, to_audio = self.audio_to_video_attn, self.video_to_audio_attn
+        forms = to_video.query_form(), to_audio.query_form()
+        x, x1 = self.rows.enter(x, more, x_shift1, x_scale1, video.segments, self.eps, forms[0])
+        a, a1 = self.rows.enter(a, too, a_shift1, a_scale1, audio.segments, self.eps, forms[0])
+        _, x2 = self.rows.enter(x, None, x_shift2, x_scale2, video.segments, self.eps, forms[1])
+        _, a2 = self.rows.enter(a, None, a_shift2, a_scale2, audio.segments, self.eps, forms[1])
+        over = None if video.shards is None else video.shards.attend_to
+        x_update = to_video(x1, a1, video.cross.rope, audio.cross.rope)
+        a_update = to_audio(a2, x2, audio.cross.rope, video.cross.rope, over=over)
+        more = Pending(x_update, video_table[4] + video.cross.gate_BSC)
+        return x, more, a, Pending(a_update, audio_table[4] + audio.cross.gate_BSC)
 
     def _feed_forward(
-        self, x: Tensor, to: Conditions, ff: FeedForward, rows_BSRC: Tensor, keep: int | None
+        self,
+        x: Tensor,
+        pending: Pending,
+        to: Conditions,
+        ff: FeedForward,
+        rows_BSRC: Tensor,
+        keep: int | None,
     ) -> Tensor:
-        x = x if keep is None else x[:, :keep]
+        if keep is not None:
+            x, pending = x[:, :keep], Pending(pending.update_BTC[:, :keep], pending.gate_BSC)
         segments = clip_segments(to.segments, x.shape[1])
         shift, scale, gate = rows_BSRC[:, :, 3:6].unbind(2)
-        return add_gated(x, ff(modulate(rms(x, self.eps), shift, scale, segments)), gate, segments)
+        x, h = self.rows.enter(x, pending, shift, scale, segments, self.eps, form_for(ff.first))
+        return self.rows.leave(x, Pending(ff(h), gate), segments)

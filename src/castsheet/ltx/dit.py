@@ -20,9 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from castsheet.ltx.bias import TokenBias
 from castsheet.ltx.block import Block, Conditions, CrossConditions, new_table
 from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.layers import AdaLNSingle, clip_segments, modulate
+from castsheet.ltx.layers import AdaLNSingle
 from castsheet.ltx.reuse import KeptRows
 from castsheet.ltx.rope import Rope
+from castsheet.ltx.rows import clip_segments, modulate
 from castsheet.ltx.sequence import Shards
 
 AVTimesteps = Literal["own", "cross"]

@@ -2,8 +2,8 @@
 
     join_projections   queries, keys and values of one input in one product
     tabulated          modulation rows of a whole schedule computed once (they hang on the noise level only)
-    join_gelu          GELU within the product before it, on a GPU
-    compile_blocks     one compiled graph for all blocks: norm, modulation and RoPE become single kernels
+    fuse_rows          norm, modulation, RoPE, gates, GELU as single kernels (ltx/fused_rows.py), on a GPU
+    compile_blocks     one compiled graph for all blocks
     attention_kernels  the fastest exact attention that this machine has
     prepare            joins both and compiles
 
@@ -15,10 +15,9 @@ Legend: B batch, T tokens, I inputs, O outputs, S segments, N levels, R rows of 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch._dynamo
@@ -28,50 +27,102 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from castsheet.ltx.block import Block
 from castsheet.ltx.dit import Transformer
-from castsheet.ltx.layers import AdaLNSingle, Attention, GELUProjection
-from castsheet.ltx.scaled import ScaledLinear, scaled_linear
+from castsheet.ltx.layers import AdaLNSingle, Attention, FeedForward
+from castsheet.ltx.rows import Rows, through
+from castsheet.ltx.scaled import Quantised, ScaledLinear, scaled_linear, unit_of
+
+Part = Literal["all", "queries", "keys"]
 
 
 class Joint(nn.Module):
     """Rows of several linear layers as one weight. The layers' own tensors become views of it.
 
     So nothing is stored twice, the official names stay, and an adapter merged into a layer reaches both.
+    Layers begin at multiples of 16 rows, as the kernels of what comes after want them to.
     """
 
     weight: Tensor
     bias: Tensor
-    rest_bias: Tensor
+    queries_bias: Tensor
+    keys_bias: Tensor
     weight_scale: Tensor | None
 
-    def __init__(self, layers: Sequence[nn.Linear | ScaledLinear], skip: int) -> None:
-        """`skip` is how many leading rows `queries=False` leaves out."""
+    def __init__(self, queries: Sequence[nn.Module], keys: Sequence[nn.Module] = ()) -> None:
+        """`queries` may be multiplied without `keys`, and the other way round."""
         super().__init__()
-        self.skip = skip
+        layers: Any = [*queries, *keys]
+        self.counts = tuple(layer.out_features for layer in layers)
+        self.first = len(queries)
+        self.edge = sum(_padded(count) for count in self.counts[: self.first])
         self.register_buffer("weight", _rows(layers, "weight"), persistent=False)
         self.register_buffer("bias", _rows(layers, "bias"), persistent=False)
-        # A tensor by itself: torch 2.11 cannot compile an fp8 product whose bias was sliced in the graph.
-        self.register_buffer("rest_bias", self.bias[skip:], persistent=False)
+        # Tensors by themselves: torch 2.11 cannot compile an fp8 product whose bias was sliced in the graph.
+        self.register_buffer("queries_bias", self.bias[: self.edge], persistent=False)
+        self.register_buffer("keys_bias", self.bias[self.edge :], persistent=False)
         scaled = isinstance(layers[0], ScaledLinear)
-        self.register_buffer(
-            "weight_scale", _rows(layers, "weight_scale") if scaled else None, persistent=False
-        )
+        scale = _rows(layers, "weight_scale") if scaled else None
+        self.register_buffer("weight_scale", scale, persistent=False)
 
-    def forward(self, x: Tensor, queries: bool = True) -> Tensor:
-        start = 0 if queries else self.skip
-        weight_OI, bias_O = self.weight[start:], self.bias if queries else self.rest_bias
-        if self.weight_scale is None:
-            return F.linear(x, weight_OI, bias_O)
-        return scaled_linear(x, weight_OI, self.weight_scale[start:], bias_O)
+    def forward(self, x: Tensor | Quantised, part: Part = "all") -> tuple[Tensor, ...]:
+        """Each layer's outputs (..., O)."""
+        place, bias, counts = slice(None), self.bias, self.counts
+        if part == "queries":
+            place, bias, counts = slice(self.edge), self.queries_bias, self.counts[: self.first]
+        elif part == "keys":
+            place, bias, counts = slice(self.edge, None), self.keys_bias, self.counts[self.first :]
+        if self.weight_scale is not None:
+            y = scaled_linear(x, self.weight[place], self.weight_scale[place], bias)
+        else:
+            y = F.linear(x if isinstance(x, Tensor) else x.rows(), self.weight[place], bias)
+        parts = y.split([_padded(count) for count in counts], dim=-1)
+        return tuple(one[..., :count] for one, count in zip(parts, counts, strict=True))
+
+
+class JointProjections(nn.Module):
+    """The projections of one attention in as few products as its inputs and its layers' kinds allow."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.gated = _alike(attention.to_q, attention.to_gate_logits)
+        queries = [attention.to_q, attention.to_gate_logits] if self.gated else [attention.to_q]
+        keys = [attention.to_k, attention.to_v]
+        self.one_input = _alike(*queries, *keys)
+        self.queries = Joint(queries, keys if self.one_input else ())
+        self.keys = self.queries if self.one_input else Joint((), keys)
+        self.gates = [attention.to_gate_logits]  # in a list: it is no part of this module
+
+    def forward(
+        self, x: Tensor | Quantised, context: Tensor | Quantised
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, gates' logits, keys and values."""
+        if self.one_input and x is context:
+            *query, k, v = self.queries(x)
+        else:
+            query, (k, v) = list(self.queries(x, "queries")), self.keys(context, "keys")
+        gate = query[1] if self.gated else through(self.gates[0], x)
+        return query[0], gate, k, v
+
+
+def _padded(count: int) -> int:
+    return -(-count // 16) * 16
+
+
+def _alike(*layers: nn.Module) -> bool:
+    """Whether layers are plain or scaled ones, without adapters, that read inputs of one size."""
+    kinds = {(type(one), one.weight.dtype, one.weight.device, one.in_features) for one in layers}
+    return len(kinds) == 1 and type(layers[0]) in (nn.Linear, ScaledLinear)
 
 
 def _rows(layers: Sequence[nn.Linear | ScaledLinear], name: str) -> Tensor:
     """One tensor of all layers' `name`, whose slices take the place of the layers' own."""
     parts = [getattr(layer, name).detach() for layer in layers]
     # Joined as bytes where the dtype has no concatenation of its own on every device.
-    raw = torch.cat([part.view(torch.uint8) if part.dtype.itemsize == 1 else part for part in parts])
-    whole = raw.view(parts[0].dtype)
-    for layer, part in zip(layers, whole.split([len(part) for part in parts]), strict=True):
-        setattr(layer, name, nn.Parameter(part, requires_grad=False))
+    raw = [part.view(torch.uint8) if part.dtype.itemsize == 1 else part for part in parts]
+    padded = [F.pad(part, (0, 0) * (part.ndim - 1) + (0, _padded(len(part)) - len(part))) for part in raw]
+    whole = torch.cat(padded).view(parts[0].dtype)
+    places = whole.split([len(part) for part in padded])
+    for layer, part, place in zip(layers, parts, places, strict=True):
+        setattr(layer, name, nn.Parameter(place[: len(part)], requires_grad=False))
     return whole
 
 
@@ -83,40 +134,29 @@ def join_projections(transformer: Transformer) -> Transformer:
     adapter that still trains stays as it is.
     """
     for module in transformer.modules():
-        if not isinstance(module, Attention) or module.joint is not None:
-            continue
-        keys: list[nn.Linear | ScaledLinear] = [module.to_k, module.to_v]
-        same_input = module.to_q.in_features == module.to_k.in_features
-        layers = [module.to_q, *keys] if same_input else keys
-        kinds = {(type(layer), layer.weight.dtype, layer.weight.device) for layer in layers}
-        if len(kinds) == 1 and type(layers[0]) in (nn.Linear, ScaledLinear):
-            module.joint = Joint(layers, module.to_q.out_features if same_input else 0)
+        if isinstance(module, Attention) and module.joint is None:
+            keys = _alike(module.to_k, module.to_v)
+            same_input = module.to_q.in_features == module.to_k.in_features
+            if _alike(module.to_q) and keys and (_alike(module.to_q, module.to_k) or not same_input):
+                module.joint = JointProjections(module)
     return transformer
 
 
-def join_gelu(transformer: Transformer) -> Transformer:
-    """Have the feed-forward layers apply GELU by `linear_gelu`, in place; for a GPU."""
+def fuse_rows(transformer: Transformer, rows: Rows) -> Transformer:
+    """Have the blocks' row operations done by `rows`, in place."""
     for module in transformer.modules():
-        if isinstance(module, GELUProjection):
-            module.kernel = linear_gelu
+        if isinstance(module, Block | Attention | FeedForward):
+            module.rows = rows
     return transformer
 
 
-def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
-    """GELU (tanh formula) of a linear layer; (..., I) -> (..., O).
+def fused_rows(device: torch.device) -> Rows | None:
+    """The row operations as kernels for this device; None where Triton has none for it."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from castsheet.ltx.fused_rows import FusedRows
 
-    cuBLAS applies it to a plain layer's sums before they are rounded, so that one rounding and one pass over
-    them fall away. Elsewhere (fp8, adapters) the compiler joins it with what follows, as x sigmoid(2u) in
-    fp32: with u = sqrt(2/pi) (x + 0.044715 x^3) that is x (1 + tanh u) / 2 in half of tanh's instructions.
-    """
-    if type(layer) is nn.Linear and x.device.type == "cuda":
-        bias_O, weight_IO = layer.bias, layer.weight.t()
-        y_MO = torch.ops.aten._addmm_activation(bias_O, x.flatten(0, -2), weight_IO, use_gelu=True)
-        return y_MO.unflatten(0, x.shape[:-1])
-    y = layer(x)
-    wide = y.float()
-    slope = 2 * math.sqrt(2 / math.pi)
-    return (wide * torch.sigmoid(wide * (slope + 0.044715 * slope * wide * wide))).to(y.dtype)
+    return FusedRows(fp8=unit_of(device) == "fp8")
 
 
 class Tabulated(nn.Module):
@@ -187,17 +227,15 @@ def tabulated(
             setattr(transformer, name, module.to(weight.device))
 
 
-def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] | None = None) -> Transformer:
+def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] = "inductor") -> Transformer:
     """Compile every block as one graph; they share its code, so 48 blocks compile in the time of three.
 
     Three forms exist: plain, perturbed, and the last block where rows are left out. Sizes are fixed: a clip
     of another size compiles anew. Nothing is compiled before the first call.
 
     Args:
-        backend: as for `torch.compile`; None is torch's own with the choices of ltx/inductor.py.
+        backend: as for `torch.compile`.
     """
-    if backend is None:
-        from castsheet.ltx.inductor import compile_graph as backend
     # Each new size adds three forms to one function; past torch's own limit of 8 it would refuse to go on.
     limits: Any = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, 64)
@@ -253,7 +291,9 @@ def prepare(transformer: Transformer, *, compiled: bool | None = None) -> Transf
     """
     transformer.requires_grad_(False)
     join_projections(transformer)
-    on_gpu = transformer.patchify_proj.weight.device.type == "cuda"
-    if not (on_gpu if compiled is None else compiled):
-        return transformer
-    return compile_blocks(join_gelu(transformer) if on_gpu else transformer)
+    device = transformer.patchify_proj.weight.device
+    rows = fused_rows(device)
+    if rows is not None:
+        fuse_rows(transformer, rows)
+    compiled = device.type == "cuda" if compiled is None else compiled
+    return compile_blocks(transformer) if compiled else transformer

@@ -10,6 +10,7 @@ Legend: M rows of activations, I inputs, O outputs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,35 @@ from torch import Tensor, nn
 E4M3 = torch.float8_e4m3fn
 LARGEST = 448.0  # of e4m3
 _TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Rows (B,T,I) as `quantise_rows` gives them: what a scaled layer makes of its input, made before.
+
+    Attributes:
+        numbers_BTI, scale_BT1: e4m3 and fp32. dtype: of the rows, and of what layers make of them.
+        wide_BTI: the rows themselves, where a plain layer reads them too.
+    """
+
+    numbers_BTI: Tensor
+    scale_BT1: Tensor
+    dtype: torch.dtype
+    wide_BTI: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.numbers_BTI.shape
+
+    def __getitem__(self, places: tuple[slice, slice]) -> Quantised:
+        wide_BTI = None if self.wide_BTI is None else self.wide_BTI[places]
+        return Quantised(self.numbers_BTI[places], self.scale_BT1[places], self.dtype, wide_BTI)
+
+    def rows(self) -> Tensor:
+        """The rows for a plain layer."""
+        if self.wide_BTI is None:
+            raise ValueError("these rows were kept in fp8 only")
+        return self.wide_BTI
 
 
 def quantise_rows(x_MI: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,22 +64,25 @@ def dequantise(weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
     return weight_OI.float() * scale_O1
 
 
-def scaled_linear(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+def scaled_linear(
+    x: Tensor | Quantised, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None
+) -> Tensor:
     """x (..., I) through frozen fp8 weights, in x's dtype; the gradient of x goes through the same weights.
 
     With fp8 tensor cores the activations are quantised too; on older GPUs the weights are expanded for the
     product, which is slower than bf16 weights and needs half their memory. Elsewhere: `reference_linear`.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
+    if isinstance(x, Tensor) and torch.is_grad_enabled() and x.requires_grad:
         return _Product.apply(x, weight_OI, scale_O1, bias_O)
     return _product(x, weight_OI, scale_O1, bias_O)
 
 
-def _product(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
-    unit = unit_of(x.device)
+def _product(x: Tensor | Quantised, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+    unit = unit_of(weight_OI.device)
     if unit == "none":
         return reference_linear(x, weight_OI, scale_O1, bias_O)
     if unit == "wide":
+        x = x.rows() if isinstance(x, Quantised) else x
         return F.linear(x, weight_OI.to(x.dtype) * scale_O1.to(x.dtype), bias_O)
     bias = None if bias_O is None else bias_O.to(torch.bfloat16)
     return _multiply(x, weight_OI.t(), scale_O1.t(), bias)
@@ -70,9 +103,12 @@ def input_gradient(dy: Tensor, weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
     return _multiply(scaled, turned_IO.t(), ones, None).to(dy.dtype)
 
 
-def _multiply(x: Tensor, columns_IO: Tensor, scale_1O: Tensor, bias_O: Tensor | None) -> Tensor:
+def _multiply(x: Tensor | Quantised, columns_IO: Tensor, scale_1O: Tensor, bias_O: Tensor | None) -> Tensor:
     """x (..., I) quantised by rows, times e4m3 columns on the fp8 tensor cores."""
-    numbers_MI, scale_M1 = quantise_rows(x.flatten(0, -2))
+    if isinstance(x, Quantised):
+        numbers_MI, scale_M1 = x.numbers_BTI.flatten(0, -2), x.scale_BT1.flatten(0, -2)
+    else:
+        numbers_MI, scale_M1 = quantise_rows(x.flatten(0, -2))
     # The product is written in bf16 whatever x is; rows and columns are scaled inside the kernel.
     y_MO = torch._scaled_mm(
         numbers_MI.contiguous(),
@@ -99,9 +135,11 @@ class _Product(torch.autograd.Function):
         return input_gradient(gradients[0], *ctx.saved_tensors), None, None, None
 
 
-def reference_linear(x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
+def reference_linear(
+    x: Tensor | Quantised, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None
+) -> Tensor:
     """The same numbers multiplied in fp32: what `scaled_linear` must give within rounding of the sums."""
-    numbers, scale_M1 = quantise_rows(x)
+    numbers, scale_M1 = (x.numbers_BTI, x.scale_BT1) if isinstance(x, Quantised) else quantise_rows(x)
     y = F.linear(numbers.float() * scale_M1, dequantise(weight_OI, scale_O1))
     return (y if bias_O is None else y + bias_O.float()).to(x.dtype)
 
@@ -136,5 +174,5 @@ class ScaledLinear(nn.Module):
             made.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
         return made
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Quantised) -> Tensor:
         return scaled_linear(x, self.weight, self.weight_scale, self.bias)
