@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from castsheet.ltx.rope import Rope
 from castsheet.ltx.row_kernels import rows_enter, rows_gated, rows_gelu, rows_heads
-from castsheet.ltx.rows import Form, Pending, RMSNorm, Rows
+from castsheet.ltx.rows import CURVE, SLOPE, Form, Pending, RMSNorm, Rows
 from castsheet.ltx.scaled import E4M3, Quantised
 
 _SEGMENTS = 4  # of different timesteps; of more, the plain way
@@ -80,7 +80,7 @@ class FusedRows(Rows):
                 *_strides(gate),
                 *_strides(shift_BSC),
                 *_strides(scale_BSC),
-                eps,
+                EPS=eps,
                 WIDTH=width,
                 PADDED=triton.next_power_of_2(width),
                 ROWS=rows,
@@ -120,7 +120,7 @@ class FusedRows(Rows):
                 y_row,
                 *cos.stride()[:2],
                 *sin.stride()[:2],
-                norm.eps,
+                EPS=norm.eps,
                 WIDTH=width,
                 HALF=width // heads // 2,
                 PADDED=half,
@@ -185,6 +185,8 @@ class FusedRows(Rows):
                 numbers,
                 factor,
                 count,
+                SLOPE=SLOPE,
+                CURVE=CURVE,
                 WIDTH=width,
                 PADDED=triton.next_power_of_2(width),
                 ROWS=rows,

@@ -10,19 +10,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from castsheet.ltx.rows import CURVE, SLOPE
-
-_LARGEST = tl.constexpr(448.0)  # of e4m3
-_TINY = tl.constexpr(1e-12)
-_SLOPE = tl.constexpr(SLOPE)
-_CURVE = tl.constexpr(SLOPE * CURVE)
-
 
 @triton.jit
 def _store_scaled(numbers_ptr, factor_ptr, at, ok, row, real, x):
     """Rows as e4m3 numbers and one factor each; see `quantise_rows`."""
-    largest = tl.maximum(tl.max(tl.abs(x), axis=1), _TINY)
-    factor = largest / _LARGEST
+    # Numbers are written out: in code that torch compiles, constants of a module are of 64 bits.
+    factor = tl.maximum(tl.max(tl.abs(x), axis=1), 1e-12) / 448.0
     tl.store(numbers_ptr + at, (x * (1.0 / factor)[:, None]).to(tl.float8e4nv), mask=ok)
     tl.store(factor_ptr + row, factor, mask=real)
 
@@ -57,7 +50,7 @@ def rows_enter(
     shift_row,
     scale_batch,
     scale_row,
-    eps,
+    EPS: tl.constexpr,
     WIDTH: tl.constexpr,
     PADDED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -83,7 +76,7 @@ def rows_enter(
         rounded = (x + gate * update).to(total_ptr.dtype.element_ty)
         tl.store(total_ptr + at, rounded, mask=ok)
         x = rounded.to(tl.float32)
-    x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + eps)[:, None]
+    x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + EPS)[:, None]
     segment = _segment(token, edge1, edge2, edge3)
     of = batch * scale_batch + segment * scale_row + column
     scale = tl.load(scale_ptr + of, mask=inside, other=0.0).to(tl.float32)
@@ -114,7 +107,7 @@ def rows_heads(
     cos_token,
     sin_head,
     sin_token,
-    eps,
+    EPS: tl.constexpr,
     WIDTH: tl.constexpr,
     HALF: tl.constexpr,
     PADDED: tl.constexpr,
@@ -135,10 +128,10 @@ def rows_heads(
         sin = tl.load(sin_ptr + token * sin_token + (head * sin_head + place)[None, :], mask=ok, other=0.0)
         cos, sin = cos.to(tl.float32), sin.to(tl.float32)
     wide = row.to(tl.int64)[:, None]
-    _turned(x_ptr, x_weight_ptr, x_out_ptr, wide, x_row, left, inside, ok, cos, sin, eps, WIDTH, HALF, TURN)
+    _turned(x_ptr, x_weight_ptr, x_out_ptr, wide, x_row, left, inside, ok, cos, sin, EPS, WIDTH, HALF, TURN)
     if BOTH:
         _turned(
-            y_ptr, y_weight_ptr, y_out_ptr, wide, y_row, left, inside, ok, cos, sin, eps, WIDTH, HALF, TURN
+            y_ptr, y_weight_ptr, y_out_ptr, wide, y_row, left, inside, ok, cos, sin, EPS, WIDTH, HALF, TURN
         )
 
 
@@ -154,7 +147,7 @@ def _turned(
     ok,
     cos,
     sin,
-    eps,
+    EPS: tl.constexpr,
     WIDTH: tl.constexpr,
     HALF: tl.constexpr,
     TURN: tl.constexpr,
@@ -164,7 +157,7 @@ def _turned(
     first = tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32)
     second = tl.load(x_ptr + at + HALF, mask=ok, other=0.0).to(tl.float32)
     squares = tl.sum(first * first + second * second, axis=1)
-    factor = tl.rsqrt(squares / WIDTH + eps)[:, None]
+    factor = tl.rsqrt(squares / WIDTH + EPS)[:, None]
     first *= factor * tl.load(weight_ptr + left, mask=inside, other=0.0).to(tl.float32)[None, :]
     second *= factor * tl.load(weight_ptr + left + HALF, mask=inside, other=0.0).to(tl.float32)[None, :]
     if TURN:
@@ -217,6 +210,8 @@ def rows_gelu(
     numbers_ptr,
     factor_ptr,
     count,
+    SLOPE: tl.constexpr,
+    CURVE: tl.constexpr,
     WIDTH: tl.constexpr,
     PADDED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -227,5 +222,5 @@ def rows_gelu(
     ok = real[:, None] & (column < WIDTH)
     at = row.to(tl.int64)[:, None] * WIDTH + column
     x = tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32)
-    x *= tl.sigmoid(x * (_SLOPE + _CURVE * x * x))
+    x *= tl.sigmoid(SLOPE * x * (1.0 + CURVE * x * x))
     _store_scaled(numbers_ptr, factor_ptr, at, ok, row, real, x)
