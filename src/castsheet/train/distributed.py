@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from weakref import ReferenceType, ref
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -60,10 +61,12 @@ class GradientSum:
             parts = one.parts if isinstance(one, Bucket) else [one]
             counter = _Counter(len(parts))
             for part in parts:
-                part.register_post_accumulate_grad_hook(partial(self._arrived, one, counter))
+                # A parameter that holds its hook must not be held by it: no collector sees that circle.
+                part.register_post_accumulate_grad_hook(partial(self._arrived, ref(one), counter))
 
-    def _arrived(self, one: Bucket | nn.Parameter, counter: _Counter, _: Tensor) -> None:
-        if not counter.complete():
+    def _arrived(self, watched: ReferenceType[Bucket | nn.Parameter], counter: _Counter, _: Tensor) -> None:
+        one = watched()
+        if one is None or not counter.complete():
             return
         work = None
         if self.on and self.active and self._size > 1:
