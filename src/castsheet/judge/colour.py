@@ -50,6 +50,7 @@ class Sighting:
     box: Box
     similarity: float
     others: dict[str, float] = field(default_factory=dict)  # what the same window is to others of its kind
+    tint: float = 0.0  # to whichever of its figures is nearest
 
 
 class Finder:
@@ -76,23 +77,24 @@ class Finder:
 
     def find(self, picture_HWC: Pixels) -> dict[str, Sighting]:
         """The best sighting of every member."""
-        view = _View(self._sums(picture_HWC))
+        codes = self.code_map(picture_HWC)
+        view, tones = _View(self._sums(codes)), _ycc(picture_HWC)
         found = {member.id: self._best(view, member) for member in self.members}
         for member in self.members:
             others = [one for one in self.members if one.kind == member.kind and one.id != member.id]
             at = found[member.id].box
             values = {one.id: self._at(view, one, at) for one in others}
-            found[member.id] = replace(found[member.id], others=values)
+            tint = self._tint(codes, tones, member, at)
+            found[member.id] = replace(found[member.id], others=values, tint=tint)
         return found
 
     def find_one(self, picture_HWC: Pixels, element: str) -> Sighting:
         """The best sighting of one member, without what the others would score there."""
         (member,) = (one for one in self.members if one.id == element)
-        return self._best(_View(self._sums(picture_HWC)), member)
+        return self._best(_View(self._sums(self.code_map(picture_HWC))), member)
 
-    def _sums(self, picture_HWC: Pixels) -> Floats:
-        """Integral image (H + 1, W + 1, K) of softened codes."""
-        codes = self.code_map(picture_HWC)
+    def _sums(self, codes: NDArray[np.int64]) -> Floats:
+        """Integral image (H + 1, W + 1, K) of softened codes (H, W)."""
         count = len(self._codes_K3)
         lookup = np.concatenate([self._soften, np.zeros((1, count), np.float32)])
         sums = np.zeros((codes.shape[0] + 1, codes.shape[1] + 1, count), np.float32)
@@ -112,7 +114,36 @@ class Finder:
             part = codes[top:bottom][mask[top:bottom]]
             counts = np.bincount(part, minlength=count + 1)[:count].astype(np.float32)
             strips.append(counts @ self._soften * scale)
-        return _Figure(np.stack(strips), width / height)
+        return _Figure(
+            np.stack(strips), width / height, self._palette(codes, _ycc(look.picture_HWC), mask, edges)
+        )
+
+    def _palette(
+        self,
+        codes: NDArray[np.int64],
+        tones_HW3: Floats,
+        mask_HW: NDArray[np.bool_],
+        edges: NDArray[np.int64],
+    ) -> Palette:
+        """What strips hold of each code, and its mean colour there."""
+        count = len(self._codes_K3)
+        shares, means = [], []
+        for top, bottom in pairwise(edges):
+            here = mask_HW[top:bottom] & (codes[top:bottom] < count)
+            code, tone = codes[top:bottom][here], tones_HW3[top:bottom][here]
+            held = np.bincount(code, minlength=count)
+            sums = [np.bincount(code, weights=channel, minlength=count) for channel in tone.T]
+            shares.append(held / max(mask_HW.sum(), 1))
+            means.append(np.stack(sums, axis=-1) / np.maximum(held, 1)[:, None])
+        return Palette(np.stack(shares).astype(np.float32), np.stack(means).astype(np.float32))
+
+    def _tint(self, codes: NDArray[np.int64], tones_HW3: Floats, member: Member, box: Box) -> float:
+        """Of a window, to the member's nearest figure."""
+        rows, columns = slice(box.y, box.bottom), slice(box.x, box.right)
+        window = codes[rows, columns]
+        edges = np.linspace(0, window.shape[0], STRIPS[member.kind] + 1).round().astype(int)
+        seen = self._palette(window, tones_HW3[rows, columns], np.ones(window.shape, np.bool_), edges)
+        return min(seen.apart(one.palette) for one in self._figures[member.id])
 
     def _best(self, view: _View, member: Member) -> Sighting:
         figures = self._figures[member.id]
@@ -162,11 +193,26 @@ class ColourDetector:
 
 
 @dataclass(frozen=True)
+class Palette:
+    """Codes by strip: shares (S, K) of all pixels, and mean colours (S, K, 3) in weighted YCbCr."""
+
+    shares_SK: Floats
+    means_SK3: Floats
+
+    def apart(self, other: Palette) -> float:
+        """Mean distance of the colours that both hold; 0 where they hold none in common."""
+        both = np.minimum(self.shares_SK, other.shares_SK)
+        distance = np.linalg.norm(self.means_SK3 - other.means_SK3, axis=-1)
+        return float((both * distance).sum() / max(float(both.sum()), 1e-6))
+
+
+@dataclass(frozen=True)
 class _Figure:
     """A look in codes: softened pixel counts (S, K) for a figure of height 1, and width over height."""
 
     strips_SK: Floats
     aspect: float
+    palette: Palette
 
     def scores(self, seen_SNK: Floats, area: float) -> Floats:
         """Similarity (N,) of windows in which `seen` was counted; `area` is the figure's height squared."""
@@ -258,7 +304,7 @@ def _distance(a_N3: Floats, b_M3: Floats) -> Floats:
     return np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=-1))
 
 
-def _ycc(rgb_N3: Floats) -> Floats:
+def _ycc(rgb_N3: Floats | Pixels) -> Floats:
     matrix = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
     return rgb_N3.astype(np.float32) @ matrix.T * np.array([LUMA_WEIGHT, 1, 1], np.float32)
 

@@ -203,6 +203,7 @@ def _element(
         boxes=[_scaled(one.box, scale) for one in mine],
         coverage=float(np.mean([present(member.kind, float(value)) for value in counted])),
         identity=float(np.median(counted)),
+        tint=round(float(np.median([one.tint for one in mine])), 4),
         margin=float(np.median(margins)) if margins else None,
         drift=float(np.median(counted[-third:]) - np.median(counted[:third])),
         pasted=copied,

@@ -52,6 +52,7 @@ class ElementReport:
         boxes: where, (x, y, w, h) in pixels of the clip.
         coverage: share of sampled, not leaked frames in which it is present.
         identity: median similarity over the same frames.
+        tint: median distance of its colours from its panels', see `castsheet.judge.colour`; for ranking.
         margin: median of similarity less what the same window is to the nearest other element of its kind;
         None
             when there is none.
@@ -69,6 +70,7 @@ class ElementReport:
     boxes: list[tuple[int, int, int, int]]
     coverage: float
     identity: float
+    tint: float
     margin: float | None
     drift: float
     pasted: float | None
@@ -104,9 +106,9 @@ class Judgement:
         sampled: numbers of the frames in which elements were looked for.
         manifest: whether the sheet's panels were known; otherwise they were found in its picture.
         problems: what is wrong, gravest first.
-        score: for ranking takes, in 0..1: mean over elements of coverage times identity, times the share of
-        frames
-            without leak, halved for every other problem.
+        score: for ranking takes, in 0..1: mean over elements of their mean similarity, less by as much as
+            their colours are off (all of it where a colour is no longer the sheet's), times the share of
+            frames without leak, halved for every other grave problem but coverage.
     """
 
     name: str

@@ -12,6 +12,7 @@ import numpy as np
 
 from castsheet.judge.assign import Swap
 from castsheet.judge.cast import Mask
+from castsheet.judge.colour import REACH
 from castsheet.judge.judgement import ElementReport, LeakReport, Problem, TextReport
 from castsheet.judge.leak import Leak
 from castsheet.judge.motion import Motion
@@ -59,7 +60,9 @@ def conclude(
     ]
     problems.sort(key=lambda problem: not problem.grave)
     clean = 1 - float(np.mean(leak.leaked))
-    kept = float(np.mean([one.coverage * one.identity for one in elements]))
+    # Coverage would count an element near its threshold for nothing or all: that ranks takes by luck.
+    likeness = [np.mean(one.similarity) * max(0.0, 1 - one.tint / REACH) for one in elements]
+    kept = float(np.mean(likeness))
     others = sum(problem.grave and problem.measure not in ("leak", "coverage") for problem in problems)
     return problems, round(kept * clean * 0.5**others, 4), _line(problems, elements)
 

@@ -21,6 +21,7 @@ from castsheet.mini.validation import MASK_FRAMES
 from castsheet.sheet.manifest import Sheet
 
 VERSION = 1  # of what is measured; another number measures all clips anew
+JUDGED = 2  # of the judge's score, likewise for clips that were judged
 STRIP = (8, 56, 104)  # frames that are kept to be looked at
 
 

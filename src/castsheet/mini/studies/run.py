@@ -205,7 +205,8 @@ class Runner:
 
     def _key(self, condition: Condition, settings: Preset, ask: Ask) -> str:
         content: list[object] = [measure.VERSION, self._model(settings), asdict(settings)]
-        content += [condition.reference_frames, condition.judge, ask.prompt, ask.seed, ask.sheet.sha256]
+        judged = condition.judge and measure.JUDGED
+        content += [condition.reference_frames, judged, ask.prompt, ask.seed, ask.sheet.sha256]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def _model(self, settings: Preset) -> list[object]:
