@@ -43,6 +43,18 @@ def test_clip_that_keeps_its_cast_passes() -> None:
     assert all(element.margin > 0.2 for element in one.elements if element.kind == "character")
 
 
+def test_colours_that_are_off_cost_rank_before_anybody_is_missed() -> None:
+    """Red: of takes that all show the cast, the one with the wrong tint is kept as soon as the right one."""
+    frames = fixture_clip("clean").frames
+    tinted = np.clip(frames.astype(np.int16) + np.array([14, -6, 0]), 0, 255).astype(np.uint8)
+    true, off = judged(frames), judged(tinted)
+    assert true.passed
+    assert off.passed, off.verdict
+    assert off.score < true.score
+    for before, after in zip(true.elements, off.elements, strict=True):
+        assert before.tint + 2 < after.tint < 20, before.id
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.6, 0.35])
 def test_leak_is_timed_to_the_frame(weight: float) -> None:
     """Red: the dominant failure of sheet-guided video goes unnoticed, or its seconds are wrong."""

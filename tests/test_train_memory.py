@@ -138,7 +138,7 @@ def test_the_expected_peak_is_what_lives_at_once() -> None:
         return expected_peak(keeps, held, trained, 84 * 2**20, offload=offload) / gib
 
     assert peak(Keep.ATTENTION, offload=False) == pytest.approx(28.1, abs=0.05)
-    assert peak(Keep.INPUT, offload=True) == pytest.approx(20.5, abs=0.05)
+    assert peak(Keep.INPUT, offload=True) == pytest.approx(21.3, abs=0.1)
     assert peak(Keep.ALL, offload=False) > peak(Keep.ATTENTION, offload=False) + 40
 
 
