@@ -3,7 +3,7 @@
 What they move decides what they could take, but torch's compiler does not reach that: it sums tables and
 timesteps anew for every token, in fp32 and from the cache, and reads long rows twice.
 
-Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head, M rows of tokens.
+Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ class FusedRows(Rows):
         update, gate, total = x_BTC, shift_BSC, x_BTC
         if pending is not None:
             update, gate, total = pending.update_BTC.contiguous(), pending.gate_BSC, torch.empty_like(x_BTC)
-        wide = x_BTC if form == "scaled" else torch.empty_like(x_BTC)
-        numbers = x_BTC if form == "wide" else torch.empty_like(x_BTC, dtype=E4M3)
-        factor = x_BTC if form == "wide" else x_BTC.new_empty(batch, tokens, 1, dtype=torch.float32)
+        room = _room(x_BTC, x_BTC.shape, form)
         rows, warps = _LAUNCH["enter" if pending is None else "add"]
         if any(edge % rows for edge in (tokens, *accumulate(segments))):
             rows = 1  # so that no program's rows are of two samples or segments
@@ -70,9 +68,7 @@ class FusedRows(Rows):
                 shift_BSC,
                 scale_BSC,
                 total,
-                wide,
-                numbers,
-                factor,
+                *room,
                 batch * tokens,
                 tokens,
                 *_edges(segments, shift_BSC),
@@ -89,9 +85,7 @@ class FusedRows(Rows):
                 SCALED=form != "wide",
                 num_warps=warps,
             )
-        if form == "wide":
-            return total, wide
-        return total, Quantised(numbers, factor, x_BTC.dtype, wide if form == "both" else None)
+        return total, _made(*room, form)
 
     def heads(self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int) -> list[Tensor]:
         x_BTC, norm = given[0]
@@ -138,17 +132,13 @@ class FusedRows(Rows):
         if x_BTHD.stride(3) != 1:
             x_BTHD = x_BTHD.contiguous()
         logits_BTH, logits_row = _by_rows(logits_BTH)
-        wide = x_BTHD if form == "scaled" else x_BTHD.new_empty(batch, tokens, width)
-        numbers = x_BTHD if form == "wide" else x_BTHD.new_empty(batch, tokens, width, dtype=E4M3)
-        factor = x_BTHD if form == "wide" else x_BTHD.new_empty(batch, tokens, 1, dtype=torch.float32)
+        room = _room(x_BTHD, (batch, tokens, width), form)
         rows, warps = _LAUNCH["gated"]
         with _on(x_BTHD):
             rows_gated[(triton.cdiv(batch * tokens, rows),)](
                 x_BTHD,
                 logits_BTH,
-                wide,
-                numbers,
-                factor,
+                *room,
                 batch * tokens,
                 tokens,
                 *x_BTHD.stride()[:3],
@@ -161,9 +151,7 @@ class FusedRows(Rows):
                 SCALED=form != "wide",
                 num_warps=warps,
             )
-        if form == "wide":
-            return wide
-        return Quantised(numbers, factor, x_BTHD.dtype, wide if form == "both" else None)
+        return _made(*room, form)
 
     def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor | Quantised:
         if type(layer) is nn.Linear and isinstance(x, Tensor) and x.device.type == "cuda":
@@ -175,8 +163,7 @@ class FusedRows(Rows):
             return super().gelu(layer, x, form)
         y = layer(x)
         width = y.shape[-1]
-        numbers = torch.empty_like(y, dtype=E4M3)
-        factor = y.new_empty(*y.shape[:-1], 1, dtype=torch.float32)
+        _, numbers, factor = room = _room(y, y.shape, form)
         rows, warps = _LAUNCH["gelu"]
         count = y.numel() // width
         with _on(y):
@@ -192,7 +179,21 @@ class FusedRows(Rows):
                 ROWS=rows,
                 num_warps=warps,
             )
-        return Quantised(numbers, factor, y.dtype)
+        return _made(*room, form)
+
+
+def _room(x: Tensor, shape: Sequence[int], form: Form) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for rows, their e4m3 numbers and their factors; x itself stands for what is not asked for."""
+    wide = x if form == "scaled" else x.new_empty(shape)
+    if form == "wide":
+        return wide, x, x
+    return wide, x.new_empty(shape, dtype=E4M3), x.new_empty((*shape[:-1], 1), dtype=torch.float32)
+
+
+def _made(wide: Tensor, numbers: Tensor, factor: Tensor, form: Form) -> Tensor | Quantised:
+    return (
+        wide if form == "wide" else Quantised(numbers, factor, wide.dtype, wide if form == "both" else None)
+    )
 
 
 def _on(x: Tensor) -> AbstractContextManager[Any]:
