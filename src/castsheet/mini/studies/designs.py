@@ -89,17 +89,8 @@ def designs(
     return {
         "takes": lambda: Study(
             "What does it gain to make several takes and let the judge choose?",
-            tuple(
-                Condition(name, scenes.usual, overrides=overrides, takes=4, judge=True)
-                for name, overrides in (
-                    ("the preset", {}),
-                    ("adapter 1.5", {"lora_strength": 1.5}),
-                    ("4 steps", {"steps": 4}),
-                )
-            ),
-            base="the preset",
-            note="At its preset mini keeps nearly all that there is to keep; an adapter too strong and a"
-            " draft of 4 steps leave more to choose from.",
+            (Condition("4 takes", scenes.usual, takes=4, judge=True),),
+            base="4 takes",
         ),
         "reference-length": lambda: _reference_length(shipped, still),
         "strength": lambda: Study(

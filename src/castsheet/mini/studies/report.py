@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,6 @@ def page(result: Result, reading: str, pictures: Sequence[str]) -> str:
     )
 
 
-CHOICES = ("worst", "first", "random", "judge, early", "judge", "best")
-TAKES_MADE: dict[str, Callable[[Mapping[str, Floats]], float]] = {
-    "first": lambda _: 1.0,
-    "judge, early": lambda found: float(found["takes made"].mean()),
-}
-
 _LEGEND = (
     "Mean over {count} validation identities with a 95 % interval (bootstrap over partner pairs). *Person,"
     " prop, location*: share of telling colours that lie nearer to the wanted identity's than to its"
@@ -190,31 +184,32 @@ def _differences(values: Mapping[str, Mapping[str, Floats]], base: str) -> str:
 
 
 def _takes_table(result: Result) -> str:
+    rows = result.rows[result.study.base]
+    found, apart = (choices(rows, result.truths, value) for value in (overall, off))
     # The best take has the highest identity, and by the other figure the least distance.
     chosen = {"worst": ("lowest", "highest"), "best": ("highest", "lowest")}
     lines = [
-        "| | choice | identity | gain over a random take | off | change | takes made |",
-        "|---|---|---|---|---|---|---|",
+        "| choice | identity | over a random take | off | against a random take | against the first |",
+        "|---|---|---|---|---|---|",
     ]
-    for condition, rows in result.rows.items():
-        found, apart = (choices(rows, result.truths, value) for value in (overall, off))
-        for name in CHOICES:
-            high, low = chosen.get(name, (name, name))
-            cells = [_percent(Mean.of(found[high])), "", _plain(Mean.of(apart[low])), "", ""]
-            if name != "random":
-                cells[1] = _percent(Mean.of(found[high] - found["random"]), sign=True)
-                cells[3] = _plain(Mean.of(apart[low] - apart["random"]), sign=True)
-            if name in TAKES_MADE:
-                cells[4] = f"{TAKES_MADE[name](found):.2f}"
-            lines.append(f"| {condition if name == CHOICES[0] else ''} | {name} | {' | '.join(cells)} |")
-    takes = len(result.rows[result.study.base][0])
+    for name in ("worst", "first", "random", "judge, early", "judge", "best"):
+        high, low = chosen.get(name, (name, name))
+        cells = [_percent(Mean.of(found[high])), "", _plain(Mean.of(apart[low])), "", ""]
+        if name != "random":
+            cells[1] = _percent(Mean.of(found[high] - found["random"]), sign=True)
+            cells[3] = _plain(Mean.of(apart[low] - apart["random"]), sign=True)
+        if name != "first":
+            cells[4] = _plain(Mean.of(apart[low] - apart["first"]), sign=True)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    takes = len(rows[0])
     told = (
         f"Mean over {result.count} validation identities with a 95 % interval (bootstrap over partner pairs)."
         " Identity: mean of the person's, prop's and location's shares of telling colours nearer to the own"
         " identity's than to the partner's; *off*: mean CIE76 from the true colours, likewise. Both are"
         " measured under the truth's masks: the judge does not know them. *First* is `--takes 1`. *Judge,"
-        f" early* is `generate --takes {takes}`, which stops at the first take that passes; *judge* chooses"
-        f" of all {takes}. *Best* and *worst* are by each figure itself."
+        f" early* is `generate --takes {takes}`: it stops at the first take that passes, and made"
+        f" {found['takes made'].mean():.2f} takes on average. *Judge* is `--takes {takes} --keep all`."
+        " *Best* and *worst* are by each figure itself."
     )
     return "\n".join([*lines, "", told, ""])
 
@@ -258,15 +253,14 @@ def _plot(result: Result, file: Path) -> None:
 
 
 def _takes_plot(result: Result, file: Path) -> None:
-    figure, axes = _axes(len(result.rows))
-    names = ["lowest", "random", "judge, early", "judge", "highest"]
-    for axis, (condition, rows) in zip(axes, result.rows.items(), strict=True):
-        found = choices(rows, result.truths)
-        for at, name in enumerate(names):
-            _line(axis, [float(at)], [Mean.of(found[name])], "person", joined=False, label=None)
-        axis.set_xticks(range(len(names)), ["worst", *names[1:-1], "best"], rotation=25, ha="right")
-        axis.set_ylabel("identity, %")
-        axis.set_title(condition, fontsize=9)
+    found = choices(result.rows[result.study.base], result.truths, off)
+    figure, axes = _axes(1)
+    names = ["highest", "first", "random", "judge, early", "judge", "lowest"]
+    means = [Mean.of(found[name] / 100) for name in names]
+    for at, mean in enumerate(means):
+        _line(axes[0], [float(at)], [mean], "person", joined=False, label=None)
+    axes[0].set_xticks(range(len(names)), ["worst", *names[1:-1], "best"], rotation=25, ha="right")
+    axes[0].set_ylabel("off, CIE76")
     _save(figure, file)
 
 
