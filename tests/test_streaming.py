@@ -49,9 +49,12 @@ def test_joined_and_quantised_blocks_stream(fp8: bool) -> None:
     model = join_projections(quantise(model) if fp8 else model)
     video = tiny_video(model.config, reference=1)
     expected = model(video, keep=TARGET).video_BTC
-    alone = sum(t.nbytes for t in model.transformer_blocks[0].parameters())
+    block = model.transformer_blocks[0]
+    held = [tensor.untyped_storage() for tensor in (*block.parameters(), *block.buffers())]
+    once = sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
+    alone = sum(tensor.nbytes for tensor in block.parameters())
     stream_blocks(model, CPU)
-    assert alone <= model.transformer_blocks.slots[0].raw.nbytes < 1.3 * alone + 256 * 40
+    assert alone <= model.transformer_blocks.slots[0].raw.nbytes < once + 256 * 40
     assert torch.equal(model(video, keep=TARGET).video_BTC, expected)
 
 
