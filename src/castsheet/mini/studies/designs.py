@@ -92,6 +92,7 @@ def designs(
             (Condition("4 takes", scenes.usual, takes=4, judge=True),),
             base="4 takes",
         ),
+        "takes-weak": lambda: _takes_weak(scenes),
         "reference-length": lambda: _reference_length(shipped, still),
         "strength": lambda: Study(
             "How strong should the adapter be?",
@@ -154,6 +155,26 @@ def pick(name: str, studies: dict[str, Callable[[], Study]]) -> Study:
 
 def _format(sheet: SheetOf, name: PromptFormat) -> Condition:
     return Condition(name, sheet, overrides={"prompt_format": name})
+
+
+def _takes_weak(scenes: Scenes) -> Study:
+    draft = {"steps": 4, "guidance": 1.0}
+
+    def small(index: int) -> Sheet:
+        return scenes.weighted(index, {"hero": 0.25})
+
+    return Study(
+        "What do takes gain where less carries over?",
+        (
+            Condition("a small hero", small, overrides=draft, takes=4, judge=True),
+            Condition(
+                "adapter 0.75", scenes.usual, overrides=draft | {"lora_strength": 0.75}, takes=4, judge=True
+            ),
+        ),
+        base="a small hero",
+        note="Drafts of 4 steps without guidance: sheets whose hero has a quarter of its usual weight, and an"
+        " adapter weaker than it was trained.",
+    )
 
 
 def _panel_area(scenes: Scenes) -> Study:
