@@ -131,7 +131,7 @@ def test_backgrounds_replace_black_and_nothing_else(scenes: Scenes) -> None:
 def test_every_study_has_its_base_and_distinct_conditions(scenes: Scenes) -> None:
     """Red: a study crashes after ten minutes of sampling, or compares a condition with itself."""
     studies = designs(ValidationSet.load(), scenes)
-    assert len(studies) == 11
+    assert len(studies) == 12
     for name in studies:
         study = pick(name, studies)
         names = [one.name for one in study.conditions]

@@ -119,7 +119,7 @@ def write(result: Result, folder: Path, strips: Mapping[str, Image.Image | None]
         OutputError: the disk refused.
     """
     path = folder / f"{result.name}.md"
-    plot = _takes_plot if result.name == "takes" else _plot
+    plot = _takes_plot if result.name.startswith("takes") else _plot
     write_atomic(folder / f"{result.name}.svg", lambda file: plot(result, file))
     picture = _pictures(strips)
     if picture is not None:
@@ -132,7 +132,7 @@ def write(result: Result, folder: Path, strips: Mapping[str, Image.Image | None]
 
 def page(result: Result, reading: str, pictures: Sequence[str]) -> str:
     """The page's text."""
-    body = _takes_table(result) if result.name == "takes" else _table(result)
+    body = _takes_table(result) if result.name.startswith("takes") else _table(result)
     shown = (
         f"\n![frames]({result.name}.jpg)\n\nFrames 8, 56 and 104 of the first identities, a row each;"
         f" columns: {', '.join(pictures)}.\n"
@@ -184,32 +184,34 @@ def _differences(values: Mapping[str, Mapping[str, Floats]], base: str) -> str:
 
 
 def _takes_table(result: Result) -> str:
-    rows = result.rows[result.study.base]
-    found, apart = (choices(rows, result.truths, value) for value in (overall, off))
     # The best take has the highest identity, and by the other figure the least distance.
     chosen = {"worst": ("lowest", "highest"), "best": ("highest", "lowest")}
     lines = [
-        "| choice | identity | over a random take | off | against a random take | against the first |",
-        "|---|---|---|---|---|---|",
+        "| choice | identity | over random | over the first | off | against random | against the first |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name in ("worst", "first", "random", "judge, early", "judge", "best"):
-        high, low = chosen.get(name, (name, name))
-        cells = [_percent(Mean.of(found[high])), "", _plain(Mean.of(apart[low])), "", ""]
-        if name != "random":
-            cells[1] = _percent(Mean.of(found[high] - found["random"]), sign=True)
-            cells[3] = _plain(Mean.of(apart[low] - apart["random"]), sign=True)
-        if name != "first":
-            cells[4] = _plain(Mean.of(apart[low] - apart["first"]), sign=True)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    takes = len(rows[0])
+    made = []
+    for condition, rows in result.rows.items():
+        found, apart = (choices(rows, result.truths, value) for value in (overall, off))
+        for name in ("worst", "first", "random", "judge, early", "judge", "best"):
+            high, low = chosen.get(name, (name, name))
+            shares, distances = [_percent(Mean.of(found[high]))], [_plain(Mean.of(apart[low]))]
+            for other in ("random", "first"):
+                gain, change = Mean.of(found[high] - found[other]), Mean.of(apart[low] - apart[other])
+                shares.append("" if name == other else _percent(gain, sign=True))
+                distances.append("" if name == other else _plain(change, sign=True))
+            title = name if len(result.rows) == 1 else f"{condition}: {name}"
+            lines.append(f"| {title} | {' | '.join([*shares, *distances])} |")
+        made.append(f"{found['takes made'].mean():.2f}")
+    takes = len(result.rows[result.study.base][0])
     told = (
         f"Mean over {result.count} validation identities with a 95 % interval (bootstrap over partner pairs)."
         " Identity: mean of the person's, prop's and location's shares of telling colours nearer to the own"
         " identity's than to the partner's; *off*: mean CIE76 from the true colours, likewise. Both are"
         " measured under the truth's masks: the judge does not know them. *First* is `--takes 1`. *Judge,"
         f" early* is `generate --takes {takes}`: it stops at the first take that passes, and made"
-        f" {found['takes made'].mean():.2f} takes on average. *Judge* is `--takes {takes} --keep all`."
-        " *Best* and *worst* are by each figure itself."
+        f" {' and '.join(made)} takes on average. *Judge* is `--takes {takes} --keep all`. *Best* and *worst*"
+        " are by each figure itself."
     )
     return "\n".join([*lines, "", told, ""])
 
@@ -253,14 +255,15 @@ def _plot(result: Result, file: Path) -> None:
 
 
 def _takes_plot(result: Result, file: Path) -> None:
-    found = choices(result.rows[result.study.base], result.truths, off)
-    figure, axes = _axes(1)
+    figure, axes = _axes(len(result.rows))
     names = ["highest", "first", "random", "judge, early", "judge", "lowest"]
-    means = [Mean.of(found[name] / 100) for name in names]
-    for at, mean in enumerate(means):
-        _line(axes[0], [float(at)], [mean], "person", joined=False, label=None)
-    axes[0].set_xticks(range(len(names)), ["worst", *names[1:-1], "best"], rotation=25, ha="right")
-    axes[0].set_ylabel("off, CIE76")
+    for axis, (condition, rows) in zip(axes, result.rows.items(), strict=True):
+        found = choices(rows, result.truths, off)
+        for at, name in enumerate(names):
+            _line(axis, [float(at)], [Mean.of(found[name] / 100)], "person", joined=False, label=None)
+        axis.set_xticks(range(len(names)), ["worst", *names[1:-1], "best"], rotation=25, ha="right")
+        axis.set_ylabel("off, CIE76")
+        axis.set_title(condition, fontsize=9)
     _save(figure, file)
 
 
