@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
+from weakref import ReferenceType, ref
 
 import pytest
 import torch
@@ -126,6 +128,24 @@ def test_gradients_at_rest_are_not_on_the_device() -> None:
     for bucket in buckets:
         bucket.open()
         assert bucket.norm == bucket.gradient.norm() > 0
+
+
+def test_a_run_that_is_over_holds_no_gradients() -> None:
+    """Red: hooks hold what they belong to, so that a second run in a process lacks the first one's memory."""
+
+    def run() -> list[ReferenceType[Any]]:
+        layer = nn.Linear(4, 4)
+        bucket = Bucket(list(layer.parameters()), CPU)
+        gradients = GradientSum([bucket], 1, Leaving(CPU))
+        bucket.open()
+        layer(torch.ones(1, 4)).sum().backward()
+        gradients.finish()
+        assert bucket.norm is not None
+        return [ref(bucket), ref(bucket.whole)]
+
+    left = run()
+    gc.collect()
+    assert [one() for one in left] == [None, None]
 
 
 def test_the_expected_peak_is_what_lives_at_once() -> None:

@@ -124,7 +124,7 @@ class Finder:
         tones_HW3: Floats,
         mask_HW: NDArray[np.bool_],
         edges: NDArray[np.int64],
-    ) -> Palette:
+    ) -> _Palette:
         """What strips hold of each code, and its mean colour there."""
         count = len(self._codes_K3)
         shares, means = [], []
@@ -135,7 +135,7 @@ class Finder:
             sums = [np.bincount(code, weights=channel, minlength=count) for channel in tone.T]
             shares.append(held / max(mask_HW.sum(), 1))
             means.append(np.stack(sums, axis=-1) / np.maximum(held, 1)[:, None])
-        return Palette(np.stack(shares).astype(np.float32), np.stack(means).astype(np.float32))
+        return _Palette(np.stack(shares).astype(np.float32), np.stack(means).astype(np.float32))
 
     def _tint(self, codes: NDArray[np.int64], tones_HW3: Floats, member: Member, box: Box) -> float:
         """Of a window, to the member's nearest figure."""
@@ -193,13 +193,13 @@ class ColourDetector:
 
 
 @dataclass(frozen=True)
-class Palette:
+class _Palette:
     """Codes by strip: shares (S, K) of all pixels, and mean colours (S, K, 3) in weighted YCbCr."""
 
     shares_SK: Floats
     means_SK3: Floats
 
-    def apart(self, other: Palette) -> float:
+    def apart(self, other: _Palette) -> float:
         """Mean distance of the colours that both hold; 0 where they hold none in common."""
         both = np.minimum(self.shares_SK, other.shares_SK)
         distance = np.linalg.norm(self.means_SK3 - other.means_SK3, axis=-1)
@@ -212,7 +212,7 @@ class _Figure:
 
     strips_SK: Floats
     aspect: float
-    palette: Palette
+    palette: _Palette
 
     def scores(self, seen_SNK: Floats, area: float) -> Floats:
         """Similarity (N,) of windows in which `seen` was counted; `area` is the figure's height squared."""

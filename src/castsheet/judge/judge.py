@@ -180,6 +180,7 @@ def _element(
     values = np.array([one.similarity for one in mine])
     # A clip that leaked from end to end has no frame left to look at; then nobody is present.
     counted = values[np.array(whole, np.bool_)] if any(whole) else np.zeros(1)
+    tints = [one.tint for one, good in zip(mine, whole, strict=True) if good] or [0.0]
     margins = [
         one.similarity - max(one.others.values())
         for one, good in zip(mine, whole, strict=True)
@@ -203,7 +204,8 @@ def _element(
         boxes=[_scaled(one.box, scale) for one in mine],
         coverage=float(np.mean([present(member.kind, float(value)) for value in counted])),
         identity=float(np.median(counted)),
-        tint=round(float(np.median([one.tint for one in mine])), 4),
+        likeness=float(np.mean(counted)),
+        tint=round(float(np.median(tints)), 4),
         margin=float(np.median(margins)) if margins else None,
         drift=float(np.median(counted[-third:]) - np.median(counted[:third])),
         pasted=copied,

@@ -51,7 +51,7 @@ class ElementReport:
             judge cannot tell somebody else from nobody.
         boxes: where, (x, y, w, h) in pixels of the clip.
         coverage: share of sampled, not leaked frames in which it is present.
-        identity: median similarity over the same frames.
+        identity, likeness: median and mean similarity over the same frames.
         tint: median distance of its colours from its panels', see `castsheet.judge.colour`; for ranking.
         margin: median of similarity less what the same window is to the nearest other element of its kind;
         None
@@ -70,6 +70,7 @@ class ElementReport:
     boxes: list[tuple[int, int, int, int]]
     coverage: float
     identity: float
+    likeness: float
     tint: float
     margin: float | None
     drift: float
@@ -106,7 +107,7 @@ class Judgement:
         sampled: numbers of the frames in which elements were looked for.
         manifest: whether the sheet's panels were known; otherwise they were found in its picture.
         problems: what is wrong, gravest first.
-        score: for ranking takes, in 0..1: mean over elements of their mean similarity, less by as much as
+        score: for ranking takes, in 0..1: mean over elements of their likeness, less by as much as
             their colours are off (all of it where a colour is no longer the sheet's), times the share of
             frames without leak, halved for every other grave problem but coverage.
     """

@@ -158,7 +158,7 @@ def _element(sheet: Sheet, clip: Clip, one: Judgement, element: ElementReport) -
     text = (
         f'<h3>{html.escape(element.id)}</h3><p class="{good}">in {element.coverage:.0%} of the frames</p>'
         f'<p class="dim">{element.kind}<br>identity {element.identity:.2f}{margin}'
-        f"<br>drift {element.drift:+.2f}</p>"
+        f"<br>drift {element.drift:+.2f}<br>colours off by {element.tint:.1f}</p>"
     )
     pictures = f'<div class="pics">{panels}</div>{_pictures(clip, list(worst), worst)}'
     return f'<div class="row"><div>{text}</div><div>{chart}{pictures}</div></div>'

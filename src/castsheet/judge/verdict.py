@@ -61,8 +61,7 @@ def conclude(
     problems.sort(key=lambda problem: not problem.grave)
     clean = 1 - float(np.mean(leak.leaked))
     # Coverage would count an element near its threshold for nothing or all: that ranks takes by luck.
-    likeness = [np.mean(one.similarity) * max(0.0, 1 - one.tint / REACH) for one in elements]
-    kept = float(np.mean(likeness))
+    kept = float(np.mean([one.likeness * max(0.0, 1 - one.tint / REACH) for one in elements]))
     others = sum(problem.grave and problem.measure not in ("leak", "coverage") for problem in problems)
     return problems, round(kept * clean * 0.5**others, 4), _line(problems, elements)
 

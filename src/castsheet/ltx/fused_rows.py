@@ -1,7 +1,7 @@
 """The row operations of `ltx/rows.py` as one GPU kernel each (ltx/row_kernels.py); for inference only.
 
-What they move decides what they could take, but torch's compiler does not reach that: it sums tables and
-timesteps anew for every token, in fp32 and from the cache, and reads long rows twice.
+At full size they take about what their bytes do at the rate of a copy, which torch's compiler does not reach
+for long rows, least of all where they are quantised (benchmarks/README.md).
 
 Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head.
 """
@@ -71,8 +71,7 @@ class FusedRows(Rows):
                 *room,
                 batch * tokens,
                 tokens,
-                *_edges(segments, shift_BSC),
-                *_edges(segments, gate),
+                *_edges(segments),
                 *_strides(gate),
                 *_strides(shift_BSC),
                 *_strides(scale_BSC),
@@ -203,14 +202,16 @@ def _on(x: Tensor) -> AbstractContextManager[Any]:
     return torch.cuda.device(x.device)
 
 
-def _edges(segments: tuple[int, ...], rows_BSC: Tensor) -> tuple[int, ...]:
-    """Where the second, third and fourth segment begin; never, if all tokens share a row."""
-    starts = list(accumulate(segments))[:-1] if rows_BSC.shape[1] > 1 else []
+def _edges(segments: tuple[int, ...]) -> tuple[int, ...]:
+    """Where the second, third and fourth segment begin; those that are not there never do."""
+    starts = list(accumulate(segments))[:-1]
     return (*starts, *[_NEVER] * (_SEGMENTS - 1 - len(starts)))
 
 
 def _strides(rows_BSC: Tensor) -> tuple[int, int]:
-    return (rows_BSC.stride(0) if rows_BSC.shape[0] > 1 else 0), rows_BSC.stride(1)
+    """From a sample's and a segment's row to the next; none where all have one row."""
+    batch, segments, _ = rows_BSC.shape
+    return (rows_BSC.stride(0) if batch > 1 else 0), (rows_BSC.stride(1) if segments > 1 else 0)
 
 
 def _by_rows(x_BTC: Tensor) -> tuple[Tensor, int]:

@@ -21,11 +21,6 @@ def _store_scaled(numbers_ptr, factor_ptr, at, ok, row, real, x):
 
 
 @triton.jit
-def _segment(token, edge1, edge2, edge3):
-    return (token >= edge1).to(tl.int32) + (token >= edge2).to(tl.int32) + (token >= edge3).to(tl.int32)
-
-
-@triton.jit
 def rows_enter(
     x_ptr,
     update_ptr,
@@ -41,9 +36,6 @@ def rows_enter(
     edge1,
     edge2,
     edge3,
-    gate_edge1,
-    gate_edge2,
-    gate_edge3,
     gate_batch,
     gate_row,
     shift_batch,
@@ -67,9 +59,9 @@ def rows_enter(
     at = row.to(tl.int64)[:, None] * WIDTH + column
     # All rows of a program are of one sample and one segment, which share what modulates them.
     batch, token = first // tokens, first % tokens
+    segment = (token >= edge1).to(tl.int32) + (token >= edge2).to(tl.int32) + (token >= edge3).to(tl.int32)
     x = tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32)
     if ADD:
-        segment = _segment(token, gate_edge1, gate_edge2, gate_edge3)
         of = batch * gate_batch + segment * gate_row + column
         gate = tl.load(gate_ptr + of, mask=inside, other=0.0).to(tl.float32)
         update = tl.load(update_ptr + at, mask=ok, other=0.0).to(tl.float32)
@@ -77,7 +69,6 @@ def rows_enter(
         tl.store(total_ptr + at, rounded, mask=ok)
         x = rounded.to(tl.float32)
     x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + EPS)[:, None]
-    segment = _segment(token, edge1, edge2, edge3)
     of = batch * scale_batch + segment * scale_row + column
     scale = tl.load(scale_ptr + of, mask=inside, other=0.0).to(tl.float32)
     of = batch * shift_batch + segment * shift_row + column

@@ -132,8 +132,8 @@ def plan(
 # What a compiled block's results for its backward pass are, and with its work there, in inputs of its size:
 # 2.1 GiB and 4.3 GiB at the published bucket (rank 128, fp8), where an input is 84 MiB. Measured.
 _WHOLE, _WORK = 25, 52
-# With `offload`, what is on its way to or from the host, in inputs: 0.9 GiB there. Measured.
-_ON_THE_WAY = 11
+# With `offload`, what of them is on the device at once, room for copies included: 0.9 GiB there. Measured.
+_ON_DEVICE = 11
 
 
 def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: int, *, offload: bool) -> int:
@@ -149,7 +149,7 @@ def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: i
     """
     others = keeps[:-1]
     extra = {Keep.INPUT: 0, Keep.ATTENTION: 1, Keep.ALL: _WHOLE - 1}
-    inputs = min(_ON_THE_WAY, len(others)) if offload else len(others)
+    inputs = min(_ON_DEVICE, len(others)) if offload else len(others)
     kept = (inputs + sum(extra[keep] for keep in others)) * input_bytes
     return held + _WORK * input_bytes + max(kept, 0 if offload else 4 * trained)
 

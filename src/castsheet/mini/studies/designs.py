@@ -103,18 +103,7 @@ def designs(
         ),
         "panel-area": lambda: _panel_area(scenes),
         "two-characters": lambda: _two_characters(scenes),
-        "stg": lambda: Study(
-            "Does spatio-temporal guidance help, and in which block?",
-            (
-                Condition("off", shipped, overrides={"stg_scale": 0.0}),
-                *(
-                    Condition(f"block {b}", shipped, overrides={"stg_scale": 1.0, "stg_blocks": (b,)})
-                    for b in range(blocks)
-                ),
-            ),
-            base="off",
-            note=f"Scale 1. Mini has {blocks} blocks; the 22B model's recipe perturbs block 28 or 29 of 48.",
-        ),
+        "stg": lambda: _stg(shipped, blocks),
         "guidance": lambda: Study(
             "How much guidance by the prompt?",
             over("guidance", (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)),
@@ -151,6 +140,21 @@ def pick(name: str, studies: dict[str, Callable[[], Study]]) -> Study:
     if name not in studies:
         raise SettingsError(f"no study {name!r}", remedy=f"choose of {', '.join(studies)}")
     return studies[name]()
+
+
+def _stg(sheet: SheetOf, blocks: int) -> Study:
+    return Study(
+        "Does spatio-temporal guidance help, and in which block?",
+        (
+            Condition("off", sheet, overrides={"stg_scale": 0.0}),
+            *(
+                Condition(f"block {b}", sheet, overrides={"stg_scale": 1.0, "stg_blocks": (b,)})
+                for b in range(blocks)
+            ),
+        ),
+        base="off",
+        note=f"Scale 1. Mini has {blocks} blocks; the 22B model's recipe perturbs block 28 or 29 of 48.",
+    )
 
 
 def _format(sheet: SheetOf, name: PromptFormat) -> Condition:
