@@ -26,7 +26,7 @@ test: check
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 render-check: $(STAMP)
-	$(BIN)/python -m castsheet.mini.render_check
+	$(BIN)/python -m mini.render_check
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

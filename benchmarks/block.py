@@ -35,12 +35,18 @@ from benchmarks.ceilings import rate
 from benchmarks.common import Bench, random_transformer, relative, timed, video_stream
 from benchmarks.denoiser import FUSED, group_of, kernel_times
 from benchmarks.peers import SIGMA
-from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.dit import Stream, Transformer
-from castsheet.ltx.fast import attention_kernels, compile_blocks, fuse_rows, fused_rows, join_projections
-from castsheet.ltx.rope import Rope
-from castsheet.ltx.rows import PLAIN, Form, Pending, RMSNorm, Rows
-from castsheet.ltx.scaled import Quantised, quantise_rows
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import Stream, Transformer
+from castsheet.ltx.model.rope import Rope
+from castsheet.ltx.model.rows import PLAIN, Form, Pending, RMSNorm, Rows
+from castsheet.ltx.model.scaled import Quantised, quantise_rows
+from castsheet.ltx.speed.fast import (
+    attention_kernels,
+    compile_blocks,
+    fuse_rows,
+    fused_rows,
+    join_projections,
+)
 
 COPY = "copy within the device"
 COMPILED, KERNELS = "as compiled", "kernels"

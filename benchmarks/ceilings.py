@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import Bench, relative, timed
-from castsheet.ltx.bias import TokenBias
-from castsheet.ltx.fast import attention_kernels, attention_order
-from castsheet.ltx.scaled import quantise_rows, reference_linear, scaled_linear
+from castsheet.ltx.model.bias import TokenBias
+from castsheet.ltx.model.scaled import quantise_rows, reference_linear, scaled_linear
+from castsheet.ltx.speed.fast import attention_kernels, attention_order
 
 
 def ceilings(bench: Bench) -> None:

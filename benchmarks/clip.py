@@ -2,7 +2,7 @@
 
 Denoising runs the real sampler and guided denoiser (`card`: 30 steps, CFG and STG). Expected on an H100: 2.41
 passes a step, so 33 s in fp8 and 42 s in bf16, beyond: 27 s; the sheet's encode under 0.1 s (one frame),
-decoding 1 to 4 s. Decoding's peak, whole and in tiles, is what `castsheet.ltx.memory` estimates.
+decoding 1 to 4 s. Decoding's peak, whole and in tiles, is what `castsheet.ltx.speed.memory` estimates.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from benchmarks.common import Bench, peak, random_transformer, relative, timed
-from castsheet.ltx.dit import Transformer
-from castsheet.ltx.fast import attention_kernels, prepare, tabulated
-from castsheet.ltx.memory import tile_decoding
-from castsheet.ltx.vae import VideoVAE
-from castsheet.reference import Grid, Reference, encode_still, patchify
+from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
+from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.parts.vae import VideoVAE
+from castsheet.ltx.speed.fast import attention_kernels, prepare, tabulated
+from castsheet.ltx.speed.memory import tile_decoding
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, Track, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.sampler import euler

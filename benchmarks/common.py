@@ -32,11 +32,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.dit import Stream, Transformer
-from castsheet.ltx.precision import is_scaled, swap_layers
-from castsheet.ltx.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
-from castsheet.ltx.scaled import ScaledLinear, quantise_rows
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import Stream, Transformer
+from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
+from castsheet.ltx.model.scaled import ScaledLinear, quantise_rows
+from castsheet.ltx.speed.precision import is_scaled, swap_layers
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("torch", "triton", "diffusers", "transformers", "peft", "torchao", "castsheet")

@@ -18,20 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import Bench, random_transformer, relative
-from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.connectors import TextConnectors
-from castsheet.ltx.dit import Transformer
-from castsheet.ltx.fast import compile_blocks, join_projections, tabulated
-from castsheet.ltx.precision import quantise
-from castsheet.ltx.text import GemmaEncoder
-from castsheet.ltx.vae import VideoVAE
-from castsheet.mini.architecture import CONTEXT, FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
-from castsheet.mini.package import Defaults
-from castsheet.mini.train_flow import gemma_config
-from castsheet.reference import Grid, Reference, encode_still, patchify
+from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.parts.connectors import TextConnectors
+from castsheet.ltx.parts.text import GemmaEncoder
+from castsheet.ltx.parts.vae import VideoVAE
+from castsheet.ltx.speed.fast import compile_blocks, join_projections, tabulated
+from castsheet.ltx.speed.precision import quantise
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import sigmas
+from mini.bundle.package import Defaults
+from mini.training.architecture import CONTEXT, FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
+from mini.training.train_flow import gemma_config
 
 CPU = torch.device("cpu")
 USUAL = "a guided step: fast path, fp32"

@@ -15,9 +15,9 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from benchmarks.common import Bench
-from castsheet.processes import World
+from castsheet.machine.processes import World
 from castsheet.train.config import make_config
-from castsheet.train.dataset import write_sample
+from castsheet.train.data.dataset import write_sample
 from castsheet.train.log import read_log
 from castsheet.train.trainer import Trainer
 

@@ -23,12 +23,12 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.ceilings import rate
 from benchmarks.common import Bench, peak, random_transformer, relative, timed, video_stream
 from benchmarks.peers import SIGMA, guided, x0_over_schedule
-from castsheet.ltx.attention8 import attend_fp8, reference_attention, use_fp8_attention
-from castsheet.ltx.bias import Method, TokenBias
-from castsheet.ltx.dit import Output, Transformer
-from castsheet.ltx.fast import attention_kernels, join_projections, prepare, tabulated
-from castsheet.ltx.layers import Kernel
-from castsheet.ltx.streaming import stream_blocks
+from castsheet.ltx.model.bias import Method, TokenBias
+from castsheet.ltx.model.dit import Output, Transformer
+from castsheet.ltx.model.layers import Kernel
+from castsheet.ltx.speed.attention8 import attend_fp8, reference_attention, use_fp8_attention
+from castsheet.ltx.speed.fast import attention_kernels, join_projections, prepare, tabulated
+from castsheet.ltx.speed.streaming import stream_blocks
 from castsheet.sampling.schedule import sigmas
 
 FUSED = "norm, modulation, rope, GELU, quantising"

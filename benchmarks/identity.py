@@ -1,6 +1,6 @@
 """What each approximation costs the embedded model's identity figure, beside its speed and its x0 error.
 
-Every row makes the same validation identities' clips (castsheet.mini.evaluate, mode `sheet`) through the
+Every row makes the same validation identities' clips (mini.evaluation.evaluate, mode `sheet`) through the
 pipeline. `ms` is denoising alone, a clip. The error is that of x0 against the exact run's, each on its own
 path, averaged over steps and clips. Identity is the share of colours that lie nearer to the sheet that was
 given than to its partner's, all groups together.
@@ -18,14 +18,14 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.common import Bench, relative
-from castsheet.mini import deeds
-from castsheet.mini.architecture import FRAMES, HEIGHT, WIDTH
-from castsheet.mini.demo_scene import action_words
-from castsheet.mini.evaluate import score_mode
-from castsheet.mini.parts import mean_colours
-from castsheet.mini.takes import Takes, noise_seed
-from castsheet.mini.validation import MASK_FRAMES, ValidationSet, action_of
 from castsheet.pipeline import Castsheet
+from mini.evaluation import deeds
+from mini.evaluation.demo_scene import action_words
+from mini.evaluation.evaluate import score_mode
+from mini.evaluation.parts import mean_colours
+from mini.evaluation.takes import Takes, noise_seed
+from mini.evaluation.validation import MASK_FRAMES, ValidationSet, action_of
+from mini.training.architecture import FRAMES, HEIGHT, WIDTH
 
 EXACT = "exact"
 # (name, options of the model, settings of the run)

@@ -29,10 +29,10 @@ from castsheet.elements import Scene
 from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
 from castsheet.judge.models import installed_faces, installed_reader
-from castsheet.provenance import versions
+from castsheet.media.provenance import versions
 from castsheet.sheet.compose import compose
 
-DEMO = Path(__file__).parents[1] / "src" / "castsheet" / "mini" / "demo"
+DEMO = Path(__file__).parents[1] / "src" / "castsheet" / "embedded" / "demo"
 OUT = Path(__file__).parent / "results" / "judge.json"
 WIDTH, HEIGHT, FRAMES, FPS = 768, 448, 121, 24.0
 REPEATS = 3

@@ -30,11 +30,11 @@ from benchmarks.common import (
     timed,
     video_stream,
 )
-from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.dit import Pass, Stream, Transformer
-from castsheet.ltx.fast import attention_kernels, prepare
 from castsheet.ltx.keys import transformer_to_diffusers
-from castsheet.ltx.rope import audio_bounds, video_bounds
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import Pass, Stream, Transformer
+from castsheet.ltx.model.rope import audio_bounds, video_bounds
+from castsheet.ltx.speed.fast import attention_kernels, prepare
 from castsheet.sampling.schedule import sigmas
 
 SIGMA = 0.7

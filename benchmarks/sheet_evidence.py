@@ -30,16 +30,16 @@ from typing import Any
 import av
 from PIL import Image
 
+from castsheet.authoring.split import Split, split
 from castsheet.elements import Character, Element, Location, Scene, load_image
-from castsheet.files import write_atomic
+from castsheet.lint.findings import worst
+from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.machine.files import write_atomic
 from castsheet.sheet.compose import compose
-from castsheet.sheet.faces import CenterFace
-from castsheet.sheet.findings import worst
-from castsheet.sheet.lint import Readers, lint_sheet
+from castsheet.sheet.look.faces import CenterFace
+from castsheet.sheet.look.ocr import RapidReader
+from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
-from castsheet.sheet.ocr import RapidReader
-from castsheet.sheet.split import Split, split
-from castsheet.sheet.tools import Tools
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PICTURES = ROOT / "benchmarks" / "results", ROOT / "docs" / "sheets"

@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from castsheet.files import write_atomic
-from castsheet.sheet.layout import MAX_CROP, VIEW_WEIGHT, Layout, PanelWish, Shape, plan
+from castsheet.machine.files import write_atomic
 from castsheet.sheet.manifest import Kind, PanelView
+from castsheet.sheet.plan.layout import MAX_CROP, VIEW_WEIGHT, Layout, PanelWish, Shape, plan
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = range(200)

@@ -23,14 +23,14 @@ from typing import Any
 
 from sheet_evidence import PEOPLE, RESULTS, fetch, save, stills, where
 
+from castsheet.authoring.split import split
 from castsheet.elements import Character, Element, Location, Scene, View, load_image
-from castsheet.files import write_atomic
+from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.machine.files import write_atomic
 from castsheet.sheet.compose import compose
-from castsheet.sheet.faces import CenterFace
-from castsheet.sheet.lint import Readers, lint_sheet
-from castsheet.sheet.ocr import RapidReader
-from castsheet.sheet.split import split
-from castsheet.sheet.tools import Tools
+from castsheet.sheet.look.faces import CenterFace
+from castsheet.sheet.look.ocr import RapidReader
+from castsheet.sheet.look.tools import Tools
 
 SHEETS = range(50)
 SIZES = ((768, 448), (768, 448), (960, 544), (448, 768), (512, 512))

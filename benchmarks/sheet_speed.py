@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 from castsheet.elements import Character, Element, Location, Prop, Scene
-from castsheet.files import write_atomic
+from castsheet.machine.files import write_atomic
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"figure": (3000, 4000), "wide": (4000, 3000)}
@@ -70,7 +70,7 @@ def timed(file: Path, cache: Path) -> None:
     """Compose once and print what it took."""
     started = time.perf_counter()
     from castsheet.sheet.compose import compose
-    from castsheet.sheet.tools import Tools
+    from castsheet.sheet.look.tools import Tools
 
     sheet = compose(Scene.load(file), tools=Tools.installed(cache=cache))
     wall = time.perf_counter() - started

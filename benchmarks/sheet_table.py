@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from castsheet.files import write_atomic
+from castsheet.machine.files import write_atomic
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "sheets.md"

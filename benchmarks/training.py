@@ -10,8 +10,8 @@
 What is timed is `Learner.step`, which `castsheet train` calls, on a batch in host memory: copy, forward and
 backward pass, sum of gradients, norm, AdamW. Weights are random and made on the device; every step has other
 noise. Peaks are of torch's allocator and include everything that lives between steps; `expected_gib` is what
-the trainer says beforehand (`castsheet.train.base.expected_peak`). `first_s` is the first step, which
-compiles what no row before had compiled: blocks that keep the same at the same sizes share their code. The
+the trainer says beforehand (`castsheet.train.memory.keeping.expected_peak`). `first_s` is the first step,
+which compiles what no row before had compiled: blocks that keep the same at the same sizes share their code. The
 peer is diffusers' transformer with PEFT's LoRA of the same rank and layers, its own gradient checkpointing,
 autocast to bf16 with fp32 adapters as in diffusers' training scripts, and AdamW, in the same process before
 ours is made.
@@ -53,14 +53,14 @@ from benchmarks.common import (
     video_stream,
 )
 from benchmarks.peers import peer_inputs, peer_of
-from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.rope import Rope, video_bounds, video_tables
-from castsheet.processes import World, world
-from castsheet.train.base import DTYPES
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.rope import Rope, video_bounds, video_tables
+from castsheet.machine.processes import World, world
 from castsheet.train.batches import Batch
 from castsheet.train.config import Config, join, make_config
-from castsheet.train.dataset import Geometry
+from castsheet.train.data.dataset import Geometry
 from castsheet.train.learner import Learner
+from castsheet.train.memory.keeping import DTYPES
 from castsheet.train.optimiser import make_optimiser, set_rate
 
 # The published recipe, held and run in different ways. `activation_gib` is what blocks may keep.

@@ -19,10 +19,10 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from castsheet import provenance as prov
-from castsheet.contact import contact_sheet
 from castsheet.errors import ImageError, NumericsError, OutputError, SettingsError
-from castsheet.files import sha256, write_atomic
+from castsheet.machine.files import sha256, write_atomic
+from castsheet.media import provenance as prov
+from castsheet.media.contact import contact_sheet
 
 CRF = 14
 # Equal frames must give equal bytes. x264's output depends on the number of threads, so that is fixed; and
@@ -55,7 +55,7 @@ class Clip:
         audio: float32 (S, 2) in [-1, 1], or None.
         audio_rate: samples a second; required with audio.
         sheet: the conditioning picture, for the contact sheet.
-        provenance: settings, seeds, hashes, timings; any values, see `castsheet.provenance.plain`.
+        provenance: settings, seeds, hashes, timings; any values, see `castsheet.media.provenance.plain`.
 
     Raises:
         SettingsError: a shape, type, rate or size that cannot be written.

@@ -12,11 +12,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from castsheet.errors import SceneError
-from castsheet.files import write_atomic
-from castsheet.pictures import MAX_PIXELS as MAX_PIXELS
-from castsheet.pictures import MIN_SIDE as MIN_SIDE
-from castsheet.pictures import file_mode
-from castsheet.pictures import load_image as load_image
+from castsheet.machine.files import write_atomic
+from castsheet.media.pictures import MAX_PIXELS as MAX_PIXELS
+from castsheet.media.pictures import MIN_SIDE as MIN_SIDE
+from castsheet.media.pictures import file_mode
+from castsheet.media.pictures import load_image as load_image
 
 View = Literal["face", "front", "three-quarter", "side", "back", "detail"]
 VIEWS: tuple[View, ...] = get_args(View)

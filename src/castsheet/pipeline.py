@@ -19,18 +19,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from castsheet import provenance
+from castsheet import settings as presets
 from castsheet.clip import Clip
-from castsheet.decoding import decode, decode_audio
-from castsheet.device import pick_device, pick_dtype
 from castsheet.errors import LintRefused
-from castsheet.ltx.bias import TokenBias
-from castsheet.ltx.fast import attention_kernels, tabulated
-from castsheet.models import Models, Source, check_fits
-from castsheet.placement import Placement, enough_memory
-from castsheet.prompt import Prompt, build, parse
-from castsheet.prompt_lint import lint_prompt
-from castsheet.reference import (
+from castsheet.lint.findings import Finding
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.prompt import lint_prompt
+from castsheet.lint.video import VideoSettings, lint_video
+from castsheet.loading.models import Models, Source, check_fits
+from castsheet.loading.placement import Placement, enough_memory
+from castsheet.ltx.decoding import decode, decode_audio
+from castsheet.ltx.latents import (
     Grid,
     Reference,
     encode_still,
@@ -39,7 +38,12 @@ from castsheet.reference import (
     reference_size,
     to_pixels,
 )
-from castsheet.sampling import presets
+from castsheet.ltx.model.bias import TokenBias
+from castsheet.ltx.speed.fast import attention_kernels, tabulated
+from castsheet.machine.device import pick_device, pick_dtype
+from castsheet.machine.stages import Stages
+from castsheet.media import provenance
+from castsheet.prompt import Prompt, build, parse
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
@@ -50,15 +54,11 @@ from castsheet.sampling.denoiser import (
     video_track,
 )
 from castsheet.sampling.guidance import Weights
-from castsheet.sampling.presets import Preset
 from castsheet.sampling.sampler import euler
 from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
-from castsheet.sheet.findings import Finding
-from castsheet.sheet.lint import lint_sheet
+from castsheet.sampling.strength import token_bias
+from castsheet.settings import Preset
 from castsheet.sheet.manifest import Sheet
-from castsheet.stages import Stages
-from castsheet.strength import token_bias
-from castsheet.video_lint import VideoSettings, lint_video
 
 OnStep = Callable[[int, int, Tensor], None]
 

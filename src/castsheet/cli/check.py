@@ -13,7 +13,7 @@ from castsheet.cli.settings import size as read_size
 from castsheet.errors import DependencyError, OutputError
 
 if TYPE_CHECKING:
-    from castsheet.sheet.lint_image import Readers
+    from castsheet.lint.pixels import Readers
 
 Checked = Annotated[
     Path, typer.Argument(help="A scene (YAML), a sheet, any picture used as one, or a ComfyUI workflow.")
@@ -41,14 +41,14 @@ def lint(
     look: Look = True,
 ) -> None:
     """Check a sheet and a prompt. Exit code: 0 all well, 1 warnings, 2 errors (with --fix: left)."""
+    from castsheet.authoring.fix import fix
     from castsheet.cli import show
-    from castsheet.cli.sources import check, load_source, sheet_of
-    from castsheet.progress import stderr_console, stdout_console
-    from castsheet.provenance import dump
-    from castsheet.sheet.findings import exit_code, worst
-    from castsheet.sheet.fix import fix
-    from castsheet.sheet.lint_report import save_report
-    from castsheet.video_lint import lint_workflow
+    from castsheet.jobs.inputs import check, load_source, sheet_of
+    from castsheet.lint.findings import exit_code, worst
+    from castsheet.lint.report import save_report
+    from castsheet.lint.video import lint_workflow
+    from castsheet.machine.progress import stderr_console, stdout_console
+    from castsheet.media.provenance import dump
 
     done: tuple[str, ...] = ()
     written: dict[str, Path] = {}
@@ -91,12 +91,12 @@ def split(
     look: Look = True,
 ) -> None:
     """Take a ready-made sheet apart: one picture a view, named by its label, freed of text."""
+    from castsheet.authoring.split import split as take_apart
     from castsheet.cli import show
     from castsheet.elements import load_image
-    from castsheet.progress import stderr_console
-    from castsheet.sheet.findings import Finding
-    from castsheet.sheet.lint_image import Readers
-    from castsheet.sheet.split import split as take_apart
+    from castsheet.lint.findings import Finding
+    from castsheet.lint.pixels import Readers
+    from castsheet.machine.progress import stderr_console
 
     readers = installed_readers() if look else Readers()
     console = stderr_console()
@@ -114,9 +114,9 @@ def split(
 
 def installed_readers() -> Readers:
     """The models of the optional extras, as far as they are installed."""
-    from castsheet.sheet import ocr
-    from castsheet.sheet.faces import CenterFace
-    from castsheet.sheet.lint_image import Readers
+    from castsheet.lint.pixels import Readers
+    from castsheet.sheet.look import ocr
+    from castsheet.sheet.look.faces import CenterFace
 
     try:
         faces = CenterFace()

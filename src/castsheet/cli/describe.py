@@ -10,7 +10,7 @@ import typer
 from castsheet.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from castsheet.describe import Describer
+    from castsheet.authoring.describe import Describer
     from castsheet.elements import Scene
     from castsheet.sheet.manifest import Sheet
 
@@ -35,14 +35,14 @@ def describe(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1; for --gemma.")] = "auto",
 ) -> None:
     """Describe what a sheet shows: the prompt's first half. Without a model, from what the scene says."""
+    from castsheet.authoring.describe import describe_sheet
     from castsheet.cli import show
-    from castsheet.cli.sources import load_source, sheet_of
-    from castsheet.describe import describe_sheet
     from castsheet.elements import Scene
-    from castsheet.progress import progress, stderr_console
+    from castsheet.jobs.inputs import load_source, sheet_of
+    from castsheet.lint.prompt import lint_prompt
+    from castsheet.machine.progress import progress, stderr_console
     from castsheet.prompt import build
-    from castsheet.prompt_lint import lint_prompt
-    from castsheet.sheet.tools import default_cache
+    from castsheet.sheet.look.tools import default_cache
 
     loaded, console = load_source(source), stderr_console()
     _check_out(loaded, out)
@@ -68,16 +68,16 @@ def _describer(
     if gemma is not None and endpoint is not None:
         raise SettingsError("--gemma and --endpoint are both given", remedy="choose one of them")
     if endpoint is not None:
-        from castsheet.describe import EndpointDescriber
-        from castsheet.endpoint import Endpoint
+        from castsheet.authoring.describe import EndpointDescriber
+        from castsheet.machine.endpoint import Endpoint
 
         if not model:
             raise SettingsError("the endpoint needs --model", remedy="name one of the models that it serves")
         return EndpointDescriber(Endpoint(endpoint, model, key_variable))
     if gemma is None:
         return None
-    from castsheet.device import pick_device, pick_dtype
-    from castsheet.ltx.vision import GemmaVision
+    from castsheet.ltx.parts.vision import GemmaVision
+    from castsheet.machine.device import pick_device, pick_dtype
 
     place = pick_device(device)
     return GemmaVision.load(gemma, device=place, dtype=pick_dtype("auto", place))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from castsheet.sheet.library import Added, Kept
-    from castsheet.sheet.lint_image import Readers
+    from castsheet.authoring.library import Added, Kept
+    from castsheet.lint.pixels import Readers
 
 app = typer.Typer(
     help="Keep a library of characters, props and locations, their pictures sorted into views.",
@@ -51,11 +51,11 @@ def add(
     quality: Annotated[str, typer.Option(help="Cut-outs by u2netp, u2net or plain.")] = "u2netp",
 ) -> None:
     """Sort pictures into views and keep them under a name."""
+    from castsheet.authoring.library import Library, Sorter
     from castsheet.cli.check import installed_readers
     from castsheet.elements import VIEWS
-    from castsheet.progress import stderr_console
-    from castsheet.sheet.library import Library, Sorter
-    from castsheet.sheet.tools import default_cache
+    from castsheet.machine.progress import stderr_console
+    from castsheet.sheet.look.tools import default_cache
 
     kind = one_of("kind", kind, KINDS)
     view = one_of("view", view, VIEWS)
@@ -98,8 +98,8 @@ def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, con
     Raises:
         SettingsError: no label told a view.
     """
+    from castsheet.authoring.split import split
     from castsheet.elements import load_image
-    from castsheet.sheet.split import split
 
     added: list[Added] = []
     for picture in pictures:
@@ -129,7 +129,7 @@ def scene(
     import yaml
 
     from castsheet.elements import Scene
-    from castsheet.files import write_atomic
+    from castsheet.machine.files import write_atomic
 
     if out.exists() and not force:
         raise OutputError(f"{out} exists already", remedy="name another file, or add --force")
@@ -147,7 +147,7 @@ def scene(
 @app.command("list")
 def list_(library: Folder = LIBRARY) -> None:
     """List the elements and their looks."""
-    from castsheet.sheet.library import Library
+    from castsheet.authoring.library import Library
 
     shelf = Library(library)
     for name, looks in shelf.names().items():
@@ -160,7 +160,7 @@ def list_(library: Folder = LIBRARY) -> None:
 @app.command()
 def show(name: Name, library: Folder = LIBRARY, look: str = "default") -> None:
     """Show an element's description and pictures."""
-    from castsheet.sheet.library import Library
+    from castsheet.authoring.library import Library
 
     entry = Library(library).load(name, look)
     element = entry.element
@@ -176,7 +176,7 @@ def remove(
     look: Annotated[str | None, typer.Option(help="Only this look.", show_default="all looks")] = None,
 ) -> None:
     """Delete an element, or one of its looks, from the library."""
-    from castsheet.sheet.library import Library
+    from castsheet.authoring.library import Library
 
     for folder in Library(library).remove(name, look):
         typer.echo(f"removed {folder}")

@@ -37,7 +37,7 @@ def judge(
     from castsheet.judge import report
     from castsheet.judge.judge import Judge, Options
     from castsheet.judge.models import hub_features, installed_faces, installed_reader
-    from castsheet.provenance import dump
+    from castsheet.media.provenance import dump
     from castsheet.sheet.manifest import Sheet
 
     options = Options(

@@ -11,7 +11,7 @@ import typer
 from castsheet.errors import SettingsError
 
 if TYPE_CHECKING:
-    from castsheet.download import RemoteFile, Role
+    from castsheet.machine.download import RemoteFile, Role
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -24,11 +24,11 @@ def inspect(
 
     Of a folder with bundle.json, each file that it names is told; in JSON that is a list.
     """
-    from castsheet.bundle import BUNDLE_FILE, Bundle
     from castsheet.cli import show
-    from castsheet.ltx.inspect import inspect_file
-    from castsheet.progress import stdout_console
-    from castsheet.provenance import dump
+    from castsheet.loading.bundle import BUNDLE_FILE, Bundle
+    from castsheet.ltx.files.inspect import inspect_file
+    from castsheet.machine.progress import stdout_console
+    from castsheet.media.provenance import dump
 
     files = [file]
     if (file / BUNDLE_FILE).is_file():
@@ -48,9 +48,9 @@ def doctor(
 ) -> None:
     """Look at this machine: what runs here, and what the 22B model still needs."""
     from castsheet.cli import show
-    from castsheet.doctor import DEFAULT_FOLDER, diagnose
-    from castsheet.progress import progress, stdout_console
-    from castsheet.provenance import dump
+    from castsheet.machine.doctor import DEFAULT_FOLDER, diagnose
+    from castsheet.machine.progress import progress, stdout_console
+    from castsheet.media.provenance import dump
 
     with progress("looking at this machine"):
         report = diagnose(models or DEFAULT_FOLDER)
@@ -72,9 +72,9 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be downloaded.")] = False,
 ) -> None:
     """Download the 22B model's files. Run again after an interruption: it continues where it stopped."""
-    from castsheet import download as hub
-    from castsheet.doctor import DEFAULT_FOLDER
-    from castsheet.progress import progress
+    from castsheet.machine import download as hub
+    from castsheet.machine.doctor import DEFAULT_FOLDER
+    from castsheet.machine.progress import progress
 
     folder = to or DEFAULT_FOLDER
     wanted = hub.sources([_role(name) for name in only or []], _by_role(repo), _by_role(file))
@@ -102,7 +102,7 @@ def _announce(files: list[RemoteFile], needed: int) -> None:
 
 
 def _role(name: str) -> Role:
-    from castsheet.download import Role
+    from castsheet.machine.download import Role
 
     for role in get_args(Role):
         if name.replace("-", "_") == role:

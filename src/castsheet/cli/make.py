@@ -10,13 +10,13 @@ import typer
 from castsheet.cli.settings import adapter as read_adapter
 from castsheet.cli.settings import size as read_size
 from castsheet.cli.settings import with_settings
+from castsheet.embedded import DEMO_SCENE
 from castsheet.errors import SettingsError
 
 SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
 Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
 Output = Annotated[str, typer.Option("--output", help="Size of the clip that the sheet is for.")]
 FULL_SIZE = "768x448"
-DEMO_SCENE = Path(__file__).parents[1] / "mini" / "demo" / "scene.yaml"
 
 
 def demo(
@@ -26,8 +26,8 @@ def demo(
 ) -> None:
     """Make a sheet and a clip with the embedded model: no network, no GPU, no files of your own."""
     from castsheet.cli import show
-    from castsheet.cli.run import Request, run
-    from castsheet.progress import stderr_console
+    from castsheet.jobs.request import Request, run
+    from castsheet.machine.progress import stderr_console
 
     settings = {} if steps is None else {"steps": steps}
     request = Request(source=DEMO_SCENE, out=out / "demo.mp4", seed=seed, settings=settings)
@@ -53,11 +53,11 @@ def sheet(
 ) -> None:
     """Compose a scene's reference sheet."""
     from castsheet.cli import show
-    from castsheet.cli.sources import tools_for
     from castsheet.elements import Scene
-    from castsheet.progress import progress, stderr_console
+    from castsheet.jobs.inputs import tools_for
+    from castsheet.lint.panels import lint_sheet
+    from castsheet.machine.progress import progress, stderr_console
     from castsheet.sheet.compose import compose
-    from castsheet.sheet.lint import lint_sheet
     from castsheet.sheet.preview import save_preview
 
     loaded, size, console = Scene.load(scene), read_size(output), stderr_console()
@@ -120,8 +120,8 @@ def generate(
 ) -> None:
     """Make a clip from a scene or a sheet; or several takes of it; or every shot of a list."""
     from castsheet.cli import show
-    from castsheet.cli.run import Request, run
-    from castsheet.progress import stderr_console
+    from castsheet.jobs.request import Request, run
+    from castsheet.machine.progress import stderr_console
 
     request = Request(
         source=source,
@@ -150,8 +150,8 @@ def generate(
             raise SettingsError("Ray workers make lists of shots", remedy="give --shots FILE as well")
         show.paths(**run(request, stderr_console()))
         return
-    from castsheet.cli.shots import run_shots
-    from castsheet.shots.workers import cluster
+    from castsheet.jobs.shots import run_shots
+    from castsheet.jobs.workers import cluster
 
     ray = None if workers is None and ray_address is None else cluster(ray_address, workers or 2, device)
     show.paths(**run_shots(request, shots, stderr_console(), ray))

@@ -34,7 +34,7 @@ def _decimals(text: str) -> tuple[float, ...]:
 
 
 def _strengths(text: str) -> dict[str, float]:
-    from castsheet.strength import parse_strengths
+    from castsheet.sampling.strength import parse_strengths
 
     return parse_strengths(text.replace(",", " ").split())
 
@@ -46,7 +46,7 @@ def _number(part: str, kind: Callable[[str], Any], text: str) -> Any:
         raise SettingsError(f"{text!r}: {part!r} is not a number", remedy="list numbers: 28,29") from error
 
 
-# Names are the fields of castsheet.sampling.presets.Preset; that module is not imported, for it needs torch.
+# Names are the fields of castsheet.settings.Preset; that module is not imported, for it needs torch.
 SETTINGS: dict[str, Setting] = {
     "width": Setting(int, "Pixels of the clip."),
     "height": Setting(int, "Pixels of the clip."),

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from castsheet.doctor import Diagnosis
-    from castsheet.ltx.inspect import Report
-    from castsheet.sheet.findings import Finding, Severity
+    from castsheet.lint.findings import Finding, Severity
+    from castsheet.ltx.files.inspect import Report
+    from castsheet.machine.doctor import Diagnosis
     from castsheet.sheet.manifest import Sheet
 
 GIB = 1 << 30

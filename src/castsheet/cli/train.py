@@ -55,12 +55,12 @@ def encode(
 ) -> None:
     """Turn clips, sheets and captions into latents and contexts. Run it again to go on."""
     from castsheet.cli import show
-    from castsheet.models import Source
-    from castsheet.progress import progress, stderr_console
-    from castsheet.sampling.presets import preset
-    from castsheet.train.augment import Augment
-    from castsheet.train.encode import Bucket, Encoding, read_shard, read_table
-    from castsheet.train.encode import encode as run
+    from castsheet.loading.models import Source
+    from castsheet.machine.progress import progress, stderr_console
+    from castsheet.settings import preset
+    from castsheet.train.data.augment import Augment
+    from castsheet.train.data.encode import Bucket, Encoding, read_shard, read_table
+    from castsheet.train.data.encode import encode as run
 
     source = Source.open(model, text_encoder)
     usual = preset("card") if source.bundle is None else source.bundle.settings(None)

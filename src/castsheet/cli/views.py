@@ -12,7 +12,7 @@ from castsheet.cli.settings import size as read_size
 from castsheet.errors import SettingsError
 
 if TYPE_CHECKING:
-    from castsheet.views.renderer import Renderer
+    from castsheet.authoring.renderer import Renderer
 
 WAYS = ("ltx", "diffusers", "endpoint")
 
@@ -45,10 +45,10 @@ def fill(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Make the views that an element lacks, from one picture of it or from words; look at them before use."""
+    from castsheet.authoring import missing
+    from castsheet.authoring.library import Library
     from castsheet.elements import VIEWS
-    from castsheet.progress import progress, stderr_console
-    from castsheet.sheet.library import Library
-    from castsheet.views import missing
+    from castsheet.machine.progress import progress, stderr_console
 
     one_of("by", by, WAYS)
     wanted = [one.strip() for one in views.split(",")] if views else []
@@ -85,8 +85,8 @@ def _renderer(
     device: str,
 ) -> Renderer:
     if by == "endpoint":
-        from castsheet.endpoint import Endpoint
-        from castsheet.views.endpoint import EndpointRenderer
+        from castsheet.authoring.http_renderer import EndpointRenderer
+        from castsheet.machine.endpoint import Endpoint
 
         if endpoint is None or model == "mini":
             raise SettingsError(
@@ -94,16 +94,16 @@ def _renderer(
             )
         return EndpointRenderer(Endpoint(endpoint, model, key_variable))
     if by == "diffusers":
-        from castsheet.device import pick_device, pick_dtype
-        from castsheet.views.diffusion import DiffusionRenderer
+        from castsheet.authoring.diffusion import DiffusionRenderer
+        from castsheet.machine.device import pick_device, pick_dtype
 
         if model == "mini":
             raise SettingsError("diffusers needs --model", remedy="name a pipeline's folder or id")
         place = pick_device(device)
         chosen = {} if steps is None else {"num_inference_steps": steps}
         return DiffusionRenderer.load(model, device=place, dtype=pick_dtype("auto", place), **chosen)
+    from castsheet.authoring.still import StillRenderer
     from castsheet.pipeline import Castsheet
-    from castsheet.views.still import StillRenderer
 
     settings = {} if steps is None else {"steps": steps}
     return StillRenderer(Castsheet.load(model, text_encoder=text_encoder, device=device), **settings)

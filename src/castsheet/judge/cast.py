@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import SheetError
+from castsheet.sheet.look.regions import luma, regions
 from castsheet.sheet.manifest import Box, Kind, Panel, PanelView, Sheet
-from castsheet.sheet.regions import luma, regions
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

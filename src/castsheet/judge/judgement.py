@@ -101,7 +101,7 @@ class TextReport:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that was measured of a clip. `castsheet.provenance.dump` writes it as JSON.
+    """All that was measured of a clip. `castsheet.media.provenance.dump` writes it as JSON.
 
     Attributes:
         sampled: numbers of the frames in which elements were looked for.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from castsheet.judge.cast import Cast, Mask, Pixels
-from castsheet.sheet.regions import separators
+from castsheet.sheet.look.regions import separators
 
 Floats = NDArray[np.float32]
 
@@ -119,7 +119,7 @@ def _bars(grey_LP: Floats) -> float:
 def part_lines(grey_HW: Floats) -> int:
     """Number of black lines across the whole frame, or the whole of one of its parts, as between panels.
 
-    Definition: `castsheet.sheet.regions.separators` of tone under 20, rows and columns, and those inside
+    Definition: `castsheet.sheet.look.regions.separators` of tone under 20, rows and columns, and those inside
     each part.
     Range: 0 upwards; a picture has none, a sheet of six panels about five.
     Blind to: panels that meet without a gutter, gutters of another colour.

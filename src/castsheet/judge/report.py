@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from castsheet.clip import Clip
-from castsheet.files import write_atomic
 from castsheet.judge.cast import Pixels
 from castsheet.judge.judgement import ElementReport, Judgement
 from castsheet.judge.verdict import LIKENESS, PRESENT
+from castsheet.machine.files import write_atomic
 from castsheet.sheet.manifest import Sheet
 
 THUMB = 240  # px wide: frames on the page

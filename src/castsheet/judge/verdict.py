@@ -1,6 +1,6 @@
 """From measures to a verdict: thresholds, problems, a score, one line.
 
-Thresholds come from the first identities of `castsheet.mini.judge_cases`; docs/judge.md holds the figures on
+Thresholds come from the first identities of `mini.judged.cases`; docs/judge.md holds the figures on
 others. They are for frames at the working size. Whether they suit real film is not known yet.
 """
 

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from castsheet.errors import SettingsError
-from castsheet.ltx.bias import TokenBias
-from castsheet.ltx.config import TransformerConfig
-from castsheet.ltx.dit import AVTimesteps, Output, Pass, Stream, Transformer
-from castsheet.ltx.reuse import KeptRows
-from castsheet.ltx.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
-from castsheet.reference import Grid, Reference, patchify, unpatchify
+from castsheet.ltx.latents import Grid, Reference, patchify, unpatchify
+from castsheet.ltx.model.bias import TokenBias
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import AVTimesteps, Output, Pass, Stream, Transformer
+from castsheet.ltx.model.reuse import KeptRows
+from castsheet.ltx.model.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
 from castsheet.sampling.guidance import Weights, combine
 
 RunPasses = Callable[..., tuple[Output, ...]]

@@ -18,9 +18,9 @@ from typing import Any, Literal, get_args
 import torch.distributed as dist
 
 from castsheet.errors import SettingsError
-from castsheet.ltx.dit import Output, Pass, Stream, Transformer
-from castsheet.ltx.sequence import Shards
-from castsheet.processes import World
+from castsheet.ltx.model.dit import Output, Pass, Stream, Transformer
+from castsheet.ltx.model.sequence import Shards
+from castsheet.machine.processes import World
 
 Split = Literal["auto", "passes", "sequence"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -12,9 +12,10 @@ from typing import Any
 from PIL import Image
 
 from castsheet.elements import Element, Scene
-from castsheet.sheet.layout import Layout, canvas_size, plan, wishes
+from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Box, ElementNote, Panel, PanelView, Sheet, Side, Source
-from castsheet.sheet.pins import read_pins
+from castsheet.sheet.plan.layout import Layout, canvas_size, plan, wishes
+from castsheet.sheet.plan.pins import read_pins
 from castsheet.sheet.sources import (
     TURNAROUND,
     Artwork,
@@ -25,7 +26,6 @@ from castsheet.sheet.sources import (
     shown_paths,
     unused_paths,
 )
-from castsheet.sheet.tools import Tools
 
 # Pillow first shrinks by whole factors while more than this remains to be filtered; the error is invisible.
 _REDUCING_GAP = 3.0

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from castsheet.elements import load_image
 from castsheet.errors import SheetError
-from castsheet.files import write_atomic
+from castsheet.machine.files import write_atomic
 
 VERSION = 1
 Kind = Literal["character", "prop", "location"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from castsheet.errors import SheetError
-from castsheet.files import write_atomic
+from castsheet.machine.files import write_atomic
 from castsheet.sheet.manifest import Panel, Sheet
 
 _PAPER, _INK, _LINE = "#f4f2ee", "#202020", "#909090"

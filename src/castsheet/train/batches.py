@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from castsheet.reference import patchify
+from castsheet.ltx.latents import patchify
 from castsheet.train.config import ObjectiveConfig
-from castsheet.train.dataset import Data, Geometry, Pick
+from castsheet.train.data.dataset import Data, Geometry, Pick
 from castsheet.train.objective import sigmas_of
 
 

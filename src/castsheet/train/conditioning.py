@@ -11,13 +11,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from castsheet.ltx.checkpoint import Checkpoint
-from castsheet.ltx.rope import Rope, video_bounds, video_tables
-from castsheet.ltx.vae import diffusers_settings
-from castsheet.reference import encode_still, patchify
+from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.latents import encode_still, patchify
+from castsheet.ltx.model.rope import Rope, video_bounds, video_tables
+from castsheet.ltx.parts.vae import diffusers_settings
 from castsheet.train.batches import Batch
 from castsheet.train.config import ObjectiveConfig
-from castsheet.train.dataset import Data, Geometry
+from castsheet.train.data.dataset import Data, Geometry
 
 
 class Tables:

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from castsheet.errors import SettingsError
-from castsheet.ltx.lora import IC_TARGETS
-from castsheet.ltx.lora_file import ReferenceMode
+from castsheet.ltx.adapters.lora import IC_TARGETS
+from castsheet.ltx.adapters.lora_file import ReferenceMode
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -150,7 +150,7 @@ class Config(_Part):
     Attributes:
         model: a checkpoint file, a diffusers folder, a bundle's folder, or "mini".
         text_encoder: a Gemma-3 folder; needed for sample pictures only.
-        data, held_out: datasets in either layout; see `castsheet.train.dataset`.
+        data, held_out: datasets in either layout; see `castsheet.train.data.dataset`.
         output: the run's folder.
         seconds: end after so long if `steps` are not done; rates then follow the time, and come to their end.
         batch: samples a process takes at once; a step sees batch * accumulation * processes samples.

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from castsheet.ltx.dit import Transformer
-from castsheet.ltx.fast import attention_kernels
-from castsheet.ltx.lora import LoRA, attach, load_attached
-from castsheet.ltx.rope import Rope
-from castsheet.processes import World
-from castsheet.train.base import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
+from castsheet.ltx.adapters.lora import LoRA, attach, load_attached
+from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.model.rope import Rope
+from castsheet.ltx.speed.fast import attention_kernels
+from castsheet.machine.processes import World
 from castsheet.train.batches import Batch, generator
-from castsheet.train.bucket import Bucket
 from castsheet.train.config import Config
-from castsheet.train.dataset import Geometry
-from castsheet.train.distributed import GradientSum, same_start, shard
-from castsheet.train.host import Leaving
+from castsheet.train.data.dataset import Geometry
+from castsheet.train.memory.bucket import Bucket
+from castsheet.train.memory.distributed import GradientSum, same_start, shard
+from castsheet.train.memory.host import Leaving
+from castsheet.train.memory.keeping import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
 from castsheet.train.objective import flow_losses
 from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
 

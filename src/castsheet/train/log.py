@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from castsheet.errors import OutputError
-from castsheet.files import require, write_atomic
+from castsheet.machine.files import require, write_atomic
 
 LOG = "log.jsonl"
 

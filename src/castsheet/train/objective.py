@@ -13,8 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from castsheet.ltx.dit import Stream, Transformer
-from castsheet.ltx.rope import Rope
+from castsheet.ltx.model.dit import Stream, Transformer
+from castsheet.ltx.model.rope import Rope
 
 # The published sampler maps the 0.5 % and 99.9 % points of its logit-normal to 0 and 1.
 _LOW, _HIGH = -2.5758, 3.0902

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from castsheet.errors import CheckpointError
-from castsheet.files import require
+from castsheet.machine.files import require
 from castsheet.train.config import OptimiserConfig
 
 

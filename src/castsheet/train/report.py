@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from castsheet.files import write_atomic
+from castsheet.machine.files import write_atomic
 from castsheet.train.log import read_log
 
 PAGE = "report.html"

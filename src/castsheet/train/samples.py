@@ -9,11 +9,11 @@ import torch
 
 from castsheet.clip import Clip
 from castsheet.errors import SettingsError
-from castsheet.files import write_atomic
-from castsheet.ltx.dit import Transformer
-from castsheet.models import Models, Source
+from castsheet.loading.models import Models, Source
+from castsheet.ltx.model.dit import Transformer
+from castsheet.machine.files import write_atomic
 from castsheet.pipeline import Castsheet, read_prompt
-from castsheet.sampling.presets import Preset
+from castsheet.settings import Preset
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.config import ObjectiveConfig, SampleConfig
 

@@ -22,28 +22,28 @@ from rich.console import Console
 from torch import Tensor
 
 from castsheet import __version__
-from castsheet.device import pick_device
 from castsheet.errors import NumericsError
-from castsheet.files import write_atomic
-from castsheet.ltx.dit import Transformer
-from castsheet.ltx.lora import attached_state, write
-from castsheet.ltx.lora_file import DOWNSCALE, MODE
-from castsheet.ltx.precision import load_transformer
-from castsheet.models import Source
-from castsheet.placement import enough_memory
-from castsheet.processes import World, world
-from castsheet.progress import progress, stderr_console
+from castsheet.loading.models import Source
+from castsheet.loading.placement import enough_memory
+from castsheet.ltx.adapters.lora import attached_state, write
+from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
+from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.speed.precision import load_transformer
+from castsheet.machine.device import pick_device
+from castsheet.machine.files import write_atomic
+from castsheet.machine.processes import World, world
+from castsheet.machine.progress import progress, stderr_console
 from castsheet.train import checkpoint
-from castsheet.train.base import DTYPES
 from castsheet.train.batches import Batch, Sampler, feed, generator, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
-from castsheet.train.dataset import Data, Geometry, require_one_geometry, require_stills
-from castsheet.train.distributed import terminated
+from castsheet.train.data.dataset import Data, Geometry, require_one_geometry, require_stills
+from castsheet.train.data.official import open_data
+from castsheet.train.data.packed import PackedData
 from castsheet.train.learner import Learner, NotFiniteError
 from castsheet.train.log import Log
-from castsheet.train.official import open_data
-from castsheet.train.packed import PackedData
+from castsheet.train.memory.distributed import terminated
+from castsheet.train.memory.keeping import DTYPES
 from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
 from castsheet.train.schedule import place, rate_at

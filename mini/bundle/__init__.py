@@ -1,0 +1,1 @@
+"""The bundle that ships: packing weights, unpacking them, the model card."""

@@ -1,0 +1,213 @@
+"""Hand mini's base and its encoded clips to the product's trainer: `python -m mini.bundle.pack RECIPE`.
+
+The recipe (`mini.training.recipe`) has rendered and encoded the clips and trained codec, text
+encoder and base. Here they become what `castsheet train` reads, in RECIPE/train:
+
+    mini.safetensors       the base in the official layout
+    packed.safetensors     all clips and sheets, with contexts of many wordings of every action
+    sparse.yaml            then looped.yaml and still.yaml, which go on from its adapter
+
+Then, on one GPU, or on N with `torchrun --nproc-per-node N -m castsheet.cli train ...`:
+
+    castsheet train RECIPE/train/sparse.yaml
+    castsheet train RECIPE/train/looped.yaml
+    castsheet train RECIPE/train/still.yaml
+    python -m mini.bundle.pack RECIPE --collect      the adapters to where `mini.bundle.package` reads
+    python -m mini.training.pictures RECIPE            looped.png and still.png
+
+`--set seconds=N` ends a run after so long, its rate come to its end. A recipe that went on from an earlier
+bundle (`--bundle`) has adapters already: `looped` and `still` then go on from those, and `sparse` can be left
+out.
+
+Legend: S samples, N tokens, A actions, E contexts of an action, L tokens of a context, D its width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from castsheet.errors import CheckpointError
+from castsheet.train.data.packed import write_packed
+from castsheet.train.log import LOG, read_log
+from castsheet.train.trainer import ADAPTER
+from mini.bundle.package import CHECKPOINT, write_base
+from mini.data.captions import NEGATIVE, caption
+from mini.data.emphasis import emphasis, token_weights
+from mini.data.latents import Latents
+from mini.script import finish
+from mini.training.architecture import FPS
+from mini.training.stored import load_models
+from mini.training.train_flow import LATENT, TOKENS, Models
+from mini.world.motion import ACTIONS
+from mini.world.render import Renderer
+
+FOLDER = "train"
+CAPTIONS = 200  # contexts an action
+SILENT = 10  # one in so many says nothing of the action
+
+# What each adapter does otherwise than `preset: mini`, in the order of training. Few of the reference's
+# frames are a cheap sample of the whole, and excerpts of many clips one of whole clips.
+PHASES: dict[str, dict[str, Any]] = {
+    "sparse": {
+        "batch": 384,
+        "objective": {"reference_frames": 2, "excerpt": 4, "sigma_tokens": 3 * TOKENS},
+        "optimiser": {
+            "rate": [{"until": 75, "start": 2e-5, "end": 2e-3}, {"until": 3_000, "start": 2e-3, "end": 6e-4}]
+        },
+    },
+    "looped": {"start": "sparse", "objective": {"sigma_tokens": 2 * TOKENS}},
+    "still": {
+        "start": "sparse",
+        "batch": 128,
+        "steps": 1_500,
+        "objective": {"reference": "still", "sigma_tokens": 2 * TOKENS},
+        "optimiser": {
+            "rate": [{"until": 40, "start": 5e-6, "end": 5e-4}, {"until": 1_500, "start": 5e-4, "end": 1e-5}]
+        },
+    },
+}
+
+
+def pack(
+    recipe: Path,
+    latents: Sequence[Latents],
+    models: Models,
+    weights_AN: Tensor | None = None,
+    *,
+    each: int = CAPTIONS,
+) -> Path:
+    """Write all of it; returns the folder.
+
+    Args:
+        latents: of every process that encoded. weights_AN: of the tokens of each action in the loss.
+        each: contexts an action.
+
+    Raises:
+        CheckpointError: the recipe is not done with codec and base.
+        OutputError: the disk refused.
+    """
+    out = recipe / FOLDER
+    out.mkdir(exist_ok=True)
+    write_base(recipe, out)
+    actions_S = torch.cat([one.actions for one in latents]).cpu().long()
+    contexts_AELD = contexts(models, each)
+    write_packed(
+        out,
+        cells(torch.cat([one.clips.cpu() for one in latents])),
+        cells(torch.cat([one.sheets.cpu() for one in latents]))[:, None],
+        contexts_AELD.flatten(0, 1),
+        torch.stack([actions_S * each, (actions_S + 1) * each], dim=1),
+        fps=FPS,
+        weights_AFHW=None if weights_AN is None else weights_AN.unflatten(1, LATENT),
+        weighing_S=actions_S,
+    )
+    for name in PHASES:
+        text = yaml.safe_dump(run_file(recipe, name), sort_keys=False)
+        (out / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return out
+
+
+def run_file(recipe: Path, name: str) -> dict[str, Any]:
+    """What an adapter's run file says; it goes on from that of the bundle the recipe began with, if any."""
+    values = dict(PHASES[name])
+    before = values.pop("start", None)
+    head = {"preset": "mini", "model": CHECKPOINT, "data": ".", "output": f"runs/{name}"}
+    earlier = f"{name if before else 'looped'}.safetensors"
+    if (recipe / "start" / earlier).exists():
+        return head | values | {"adapter": {"start": f"../start/{earlier}"}}
+    return head | values | ({"adapter": {"start": f"runs/{before}/{ADAPTER}"}} if before else {})
+
+
+def cells(tokens_SNC: Tensor) -> Tensor:
+    """(S,C,F,H,W) of tokens in the order frame, row, column."""
+    frames = tokens_SNC.shape[1] // (LATENT[1] * LATENT[2])
+    return tokens_SNC.transpose(1, 2).unflatten(2, (frames, *LATENT[1:])).contiguous()
+
+
+@torch.no_grad()
+def contexts(models: Models, each: int, *, seed: int = 11) -> Tensor:
+    """Contexts (A,E,L,D) bf16 on the CPU: wordings of each action, and prompts that say nothing of it."""
+    random = np.random.default_rng(seed)
+    device = next(models.transformer.parameters()).device
+    made = []
+    for action in ACTIONS:
+        silent = each // SILENT
+        texts = [caption(action, random) for _ in range(each - silent)]
+        texts += [NEGATIVE if number % 2 else "" for number in range(silent)]
+        for start in range(0, len(texts), 64):
+            ids, mask = models.gemma.batch(texts[start : start + 64])
+            made.append(models.contexts(ids.to(device), mask.to(device)).bfloat16().cpu())
+    return torch.cat(made).unflatten(0, (len(ACTIONS), each))
+
+
+def collect(recipe: Path) -> None:
+    """Copy the trained adapters beside the recipe's other results, and their losses as NAME.txt.
+
+    Raises:
+        CheckpointError: one that is needed is not trained yet.
+    """
+    for name in PHASES:
+        folder = recipe / FOLDER / "runs" / name
+        if name == "sparse" and (recipe / "start").exists() and not folder.exists():
+            continue
+        if not (folder / ADAPTER).is_file():
+            raise CheckpointError(
+                f"{folder / ADAPTER} is not there", remedy=f"castsheet train {recipe / FOLDER / name}.yaml"
+            )
+        shutil.copyfile(folder / ADAPTER, recipe / f"{name}.safetensors")
+        if (folder / LOG).is_file():
+            (recipe / f"{name}.txt").write_text(losses(name, folder), encoding="utf-8")
+
+
+def losses(name: str, run: Path) -> str:
+    """A run's mean losses of 100 steps each, as the recipe's log has those of its stages."""
+    lines, window, elapsed, step = list[str](), list[float](), 0.0, 0
+    for line in read_log(run):
+        if line["kind"] != "train":
+            continue
+        elapsed, step = elapsed + line["seconds"], line["step"]
+        window.append(line["loss"])
+        if len(window) == 100:
+            mean = sum(window) / len(window)
+            lines.append(f"{elapsed:7.1f} s  adapter {name} step {step} loss {mean:.4f}")
+            window.clear()
+    lines.append(f"{elapsed:7.1f} s  adapter {name} done after {step} steps")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="the folder that the recipe wrote")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--collect", action="store_true", help="copy the trained adapters back instead")
+    options = parser.parse_args()
+
+    def run() -> None:
+        if options.collect:
+            collect(options.recipe)
+            return
+        files = sorted(options.recipe.glob("latents-*.safetensors"))
+        if not files:
+            raise CheckpointError(
+                f"{options.recipe} holds no latents",
+                remedy="run python -m mini.training.recipe --out FOLDER first",
+            )
+        models = Models.build(options.recipe / "tokenizer", options.device)
+        load_models(models, options.recipe / "base.safetensors")
+        weights_AN = token_weights(emphasis(Renderer()), LATENT)
+        print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models, weights_AN))
+
+    finish(run)
+
+
+if __name__ == "__main__":
+    main()

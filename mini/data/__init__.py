@@ -1,0 +1,1 @@
+"""Mini's training data: captions, clips, latents."""

@@ -1,0 +1,103 @@
+"""Which pixels of a clip belong to which region, and the regions' mean colours.
+
+Regions are the parts of a person that a look colours (hair, skin, top, bottom, shoes, hat), the prop, and
+three bands of the place (sky, land, ground) where nothing stands before them.
+
+Legend: F frames, H height, W width, R regions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mini.world.body import Part
+from mini.world.look import Look
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+PERSON = ("hair", "skin", "top", "bottom", "shoes")
+PLACE = ("sky", "land", "ground")
+REGIONS = (*PERSON, "hat", "prop", *PLACE)
+NONE = 255
+
+# Shares of the height between which a band shows one thing in every painted place; see world/place.py.
+_BANDS = {"sky": (0.0, 0.25), "land": (0.61, 0.69), "ground": (0.72, 1.0)}
+_SHADE = 6  # levels by which a shadow or an edge differs from the empty place
+MIN_PIXELS = 24  # a region seen on fewer eroded pixels in all frames together has no colour
+
+
+def region_map(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pixels) -> Pixels:
+    """Region numbers (F,H,W), `NONE` for eyes, shadows, soft edges and what lies between the bands.
+
+    Args:
+        parts_FHW: part numbers as `Renderer.frames(masks=True)` gives them, 255 where nobody stands.
+        look: says which of sleeves and trousers are long.
+        frames_FHWC: the same frames as pictures. place_HWC: the place without anybody, drawn the same way.
+    """
+    numbers = np.full(256, NONE, np.uint8)
+    for part, region in wearing(look).items():
+        numbers[part] = REGIONS.index(region)
+    regions = numbers[parts_FHW]
+    height = parts_FHW.shape[1]
+    for name, (top, bottom) in _BANDS.items():
+        rows = slice(round(top * height), round(bottom * height))
+        empty = parts_FHW[:, rows] == 255
+        difference = np.abs(frames_FHWC[:, rows].astype(np.int16) - place_HWC[rows]).max(-1)
+        regions[:, rows][empty & (difference <= _SHADE)] = REGIONS.index(name)
+    return regions
+
+
+def wearing(look: Look) -> dict[Part, str]:
+    """Which region each part of a look belongs to; eyes and shadows belong to none."""
+    return {
+        Part.HAIR: "hair",
+        Part.SKIN: "skin",
+        Part.CHEST: "top",
+        Part.SLEEVE: "top",
+        Part.FOREARM: "skin" if look.short_sleeves else "top",
+        Part.HIPS: "bottom",
+        Part.SHIN: "skin" if look.shorts else "bottom",
+        Part.SHOE: "shoes",
+        Part.HAT: "hat",
+        Part.PROP: "prop",
+        Part.PROP_TRIM: "prop",
+    }
+
+
+def eroded(regions_FHW: Pixels) -> Pixels:
+    """The same map without every pixel that touches, also diagonally, one of another region."""
+    padded = np.pad(regions_FHW, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    height, width = regions_FHW.shape[1:]
+    inside = np.ones(regions_FHW.shape, bool)
+    for y in range(3):
+        for x in range(3):
+            inside &= padded[:, y : y + height, x : x + width] == regions_FHW
+    return np.where(inside, regions_FHW, NONE).astype(np.uint8)
+
+
+def mean_colours(frames_FHWC: Pixels, eroded_FHW: Pixels) -> Floats:
+    """CIELAB means (R,3) over all frames; NaN where a region has fewer than `MIN_PIXELS` pixels."""
+    colours = np.full((len(REGIONS), 3), np.nan)
+    for number in range(len(REGIONS)):
+        inside = eroded_FHW == number
+        if np.count_nonzero(inside) >= MIN_PIXELS:
+            colours[number] = lab(frames_FHWC[inside]).mean(0)
+    return colours
+
+
+# sRGB (IEC 61966-2-1) to CIE XYZ and the D65 white point.
+_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+
+
+def lab(rgb: Pixels) -> Floats:
+    """CIELAB (..., 3) of sRGB bytes (..., 3), D65. The distance of two is CIE76 (CIE 15:2004)."""
+    value = rgb.astype(np.float64) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    ratio = linear @ _XYZ.T / _WHITE
+    f = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)

@@ -1,0 +1,1 @@
+"""Mini's architecture and how its parts are trained."""

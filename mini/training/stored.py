@@ -1,0 +1,51 @@
+"""What mini's recipe keeps in its folder, read and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
+from mini.training.architecture import config
+from mini.training.train_flow import Models
+
+
+def codec_file(recipe: Path) -> Path:
+    """The whole codec: with its decoder trained on, once that is done."""
+    trained_on = recipe / "decoder.safetensors"
+    return trained_on if trained_on.exists() else recipe / "codec.safetensors"
+
+
+def load_codec(path: Path, device: str) -> VideoVAE:
+    return video_vae_from_official(config()["vae"], load_file(path, device)).float().requires_grad_(False)
+
+
+def models_state(models: Models) -> dict[str, Tensor]:
+    parts = {"transformer": models.transformer, "gemma": models.gemma.model, "connectors": models.connectors}
+    return {
+        f"{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.state_dict().items()
+    }
+
+
+def load_models(models: Models, path: Path) -> None:
+    state = load_file(path)
+    parts = {"transformer": models.transformer, "gemma": models.gemma.model, "connectors": models.connectors}
+    for name, part in parts.items():
+        own = {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
+        part.load_state_dict({key: tensor.float() for key, tensor in own.items()})
+
+
+def save(tensors: dict[str, Tensor], path: Path) -> None:
+    """bf16, as the package ships them; statistics and modulation tables stay fp32, as in official files."""
+    stored = {
+        key: (tensor.float() if "statistics" in key or "scale_shift_table" in key else tensor.bfloat16())
+        .detach()
+        .cpu()
+        .contiguous()
+        for key, tensor in tensors.items()
+    }
+    temporary = path.with_suffix(".part")
+    save_file(stored, temporary)
+    temporary.replace(path)

@@ -1,0 +1,133 @@
+"""What a seed looks like: its clip, the pictures of its elements, its reference sheet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.elements import VIEWS, Character, Location, Prop, Scene, View
+from castsheet.machine.files import write_atomic
+from castsheet.sheet.compose import compose
+from mini.training.architecture import FRAMES, HEIGHT, WIDTH
+from mini.world.body import Part, Pose, model
+from mini.world.mesh import Actor, build_actor
+from mini.world.motion import ACTIONS, clip_poses
+from mini.world.place import paint
+from mini.world.render import PERSON_PARTS, PROP_PARTS, Camera, Renderer
+
+VIEW_YAW: dict[View, float] = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
+TURNAROUNDS: tuple[tuple[View, ...], ...] = (
+    ("front", "side", "back"),
+    ("front", "side", "back"),
+    ("front", "three-quarter", "side", "back"),
+    ("front", "back"),
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The element pictures of one seed: RGBA by view, the prop RGBA, the place RGB."""
+
+    views: dict[View, Image.Image]
+    prop: Image.Image
+    place: Image.Image
+
+
+def action_of(seed: int) -> str:
+    """The action that a seed's clip shows."""
+    return list(ACTIONS)[int(np.random.default_rng([seed, 4]).integers(len(ACTIONS)))]
+
+
+def clip(
+    renderer: Renderer,
+    actor: Actor,
+    seed: int,
+    action: str,
+    *,
+    frames: int = FRAMES,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> NDArray[np.uint8]:
+    """The seed's clip (frames, height, width, 3)."""
+    renderer.set_actor(actor)
+    renderer.set_backdrop(paint(seed, 2 * size[0], 2 * size[1]))
+    return renderer.frames(clip_poses(action, frames), size)[..., :3]
+
+
+def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0) -> Pictures:
+    """Pictures of the person from all sides, the prop and the empty place, as a user would bring them."""
+    renderer.set_actor(actor)
+    renderer.set_backdrop(None)
+    hide = (*PROP_PARTS, Part.SHADOW)
+    body_size = round(160 * scale), round(288 * scale)
+    # At rest arms hang a little away from the body, as turnarounds are drawn.
+    poses = [Pose(ACTIONS["turn round"](0).rotations, yaw=yaw) for yaw in VIEW_YAW.values()]
+    bodies = renderer.frames(poses, body_size, Camera(0, 1.06, 2.3), hide=hide)
+    chin = float(actor.heads[model().bone("head"), 2])
+    face_size = round(200 * scale), round(200 * scale)
+    face = renderer.frames([poses[0]], face_size, Camera(0, chin + 0.10, 0.78), hide=hide)[0]
+    views = {name: Image.fromarray(body, "RGBA") for name, body in zip(VIEW_YAW, bodies, strict=True)}
+    views["face"] = Image.fromarray(face, "RGBA")
+    prop_pose = Pose({}, prop=np.zeros(3, np.float32))
+    prop_size = round(160 * scale), round(160 * scale)
+    prop = renderer.frames([prop_pose], prop_size, Camera(0, 0.32, 0.8), hide=(*PERSON_PARTS, Part.SHADOW))[0]
+    place = paint(seed, round(384 * scale), round(224 * scale))
+    return Pictures(views, Image.fromarray(prop, "RGBA"), Image.fromarray(place, "RGB"))
+
+
+def scene_of(
+    parts: Pictures, folder: Path, views: Sequence[View] | None = None, *, draft: bool = False
+) -> Scene:
+    """Store a seed's pictures as PNG files and describe them as a scene, as a user would.
+
+    Descriptions carry no word of appearance: mini reads looks from the sheet alone.
+
+    Args:
+        views: which of the person's pictures to store; by default all.
+        draft: write fast instead of small.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def stored(picture: Image.Image, name: str) -> tuple[Path, ...]:
+        options = {"compress_level": 1} if draft else {"optimize": True}
+        path = folder / f"{name}.png"
+        return (write_atomic(path, lambda temporary: picture.save(temporary, format="PNG", **options)),)
+
+    shown = [view for view in VIEWS if view in (parts.views if views is None else views)]
+    hero = {view: stored(parts.views[view], f"hero-{view}") for view in shown}
+    return Scene(
+        elements=(
+            Character(id="hero", description="a person", images=hero),
+            Prop(id="prop", description="the prop", images={"front": stored(parts.prop, "prop")}),
+            Location(id="place", description="the place", images={"front": stored(parts.place, "place")}),
+        )
+    )
+
+
+def training_sheet(parts: Pictures, random: np.random.Generator) -> Image.Image:
+    """A reference sheet at conditioning size, composed by the product, with drawn views and importances."""
+    views: tuple[View, ...] = ("face", *TURNAROUNDS[int(random.integers(len(TURNAROUNDS)))])
+    with tempfile.TemporaryDirectory() as folder:
+        scene = scene_of(parts, Path(folder), views, draft=True)
+        drawn = np.exp(random.normal(0, 0.25, len(scene.elements)))
+        elements = tuple(
+            element.model_copy(update={"importance": float(weight)})
+            for element, weight in zip(scene.elements, drawn, strict=True)
+        )
+        sheet = compose(scene.model_copy(update={"elements": elements}), output=(WIDTH, HEIGHT), grid=16)
+    return sheet.conditioning_image(WIDTH, HEIGHT)
+
+
+def sample(renderer: Renderer, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    """A training sample: clip (121, 112, 192, 3), sheet (112, 192, 3), action."""
+    actor, action = build_actor(seed), action_of(seed)
+    frames = clip(renderer, actor, seed, action)
+    sheet = training_sheet(pictures(renderer, actor, seed), np.random.default_rng([seed, 5]))
+    return frames, np.asarray(sheet), action

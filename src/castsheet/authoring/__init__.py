@@ -1,0 +1,1 @@
+"""What an author does before the sheet stands: library, views, splitting, describing, mending."""

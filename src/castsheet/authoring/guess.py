@@ -1,0 +1,238 @@
+"""Which view of a character a picture shows: by face, figure and file name, with an honest "unsure"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from castsheet.elements import View, load_image
+from castsheet.errors import DependencyError, ImageError
+from castsheet.sheet.look.faces import FRONTAL_YAW, Face, FaceDetector, subject
+from castsheet.sheet.look.matting import Matter, Quality, cut_out
+from castsheet.sheet.manifest import Box
+
+# A standing adult's face (brow to chin) is 1/10 to 1/12 of the height; in a portrait it is 1/5 and more.
+FACE_SHARE = 0.19
+SIDE_YAW = 55.0
+# A figure this many times as high as wide is a person standing, arms down.
+_STANDING = 2.0
+SURE = 0.6
+_HINTS: tuple[tuple[View, frozenset[str]], ...] = (
+    (
+        "three-quarter",
+        frozenset(
+            (
+                "threequarter",
+                "threequarters",
+                "34",
+                "3q",
+                "3quarter",
+                "quarter",
+            )
+        ),
+    ),
+    (
+        "back",
+        frozenset(
+            (
+                "back",
+                "rear",
+                "behind",
+                "backside",
+            )
+        ),
+    ),
+    (
+        "side",
+        frozenset(
+            (
+                "side",
+                "profile",
+                "left",
+                "right",
+                "sideview",
+            )
+        ),
+    ),
+    (
+        "detail",
+        frozenset(
+            (
+                "detail",
+                "details",
+                "hand",
+                "hands",
+                "shoe",
+                "shoes",
+                "texture",
+                "macro",
+                "tattoo",
+                "scar",
+                "jewellery",
+            )
+        ),
+    ),
+    (
+        "face",
+        frozenset(
+            (
+                "face",
+                "head",
+                "portrait",
+                "closeup",
+                "headshot",
+                "selfie",
+            )
+        ),
+    ),
+    (
+        "front",
+        frozenset(
+            (
+                "front",
+                "frontal",
+                "body",
+                "full",
+                "fullbody",
+                "posture",
+            )
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A picture's view.
+
+    Args:
+        confidence: 0..1; below `SURE` the user had better look.
+        reason: what speaks for it, and against it.
+        face: the subject's face, if one was found; px of the picture looked at.
+    """
+
+    view: View
+    confidence: float
+    reason: str
+    face: Face | None = None
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the user had better look."""
+        return self.confidence < SURE
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture prepared for sorting: RGBA, whether its subject stands free in it, what to tell of that."""
+
+    image: Image.Image
+    free: bool
+    note: str = ""
+
+
+def look_at(
+    path: Path, *, quality: Quality = "u2netp", matter: Matter | None = None, cache: Path | None = None
+) -> Look:
+    """Cut the subject out if that can be done here, else take the picture as it is.
+
+    Raises:
+        ImageError: the picture cannot be read.
+    """
+    picture = load_image(path)
+    try:
+        cut = cut_out(path, quality=quality, matter=matter, cache=cache)
+    except (DependencyError, ImageError) as error:
+        return Look(picture, False, f"not cut out: {error.what}")
+    return Look(cut.image, True, cut.note)
+
+
+def name_hint(path: Path) -> View | None:
+    """The view that a file's name tells, or None: `hero_back.jpg`, `Ann-3-4.png`, `full body left`."""
+    text = re.sub(r"3[\s_./-]?4|three[\s_-]?quarters?", " threequarter ", path.stem.lower())
+    text = re.sub(r"close[\s_-]?up", "closeup", re.sub(r"([a-z])(\d)", r"\1 \2", text))
+    words = set(re.split(r"[^a-z0-9]+", text))
+    for view, hints in _HINTS:
+        if words & hints:
+            return view
+    return None
+
+
+def guess_view(look: Look, path: Path, detector: FaceDetector | None, *, pick: int | None = None) -> Guess:
+    """The view of a character's picture.
+
+    Args:
+        path: only its name is read here.
+        detector: None when none is installed; then the figure's shape and the name must do.
+        pick: which face is the subject's, counted from the left, from 1.
+
+    Raises:
+        ImageError: several faces, and none clearly the subject's.
+    """
+    hint = name_hint(path)
+    seen = _by_shape(look) if detector is None else _by_face(look, path, detector, pick)
+    if hint is None:
+        return seen
+    if hint == seen.view:
+        return Guess(hint, min(1.0, seen.confidence + 0.25), f"{seen.reason}; so says the name", seen.face)
+    if seen.unsure or hint == "detail":
+        return Guess(hint, 0.7, f"by the name; {seen.reason}", seen.face)
+    return Guess(seen.view, 0.45, f"{seen.reason}, but the name says {hint}", seen.face)
+
+
+def _by_face(look: Look, path: Path, detector: FaceDetector, pick: int | None) -> Guess:
+    flat = Image.new("RGB", look.image.size, (160, 160, 160))
+    flat.paste(look.image, mask=look.image.getchannel("A"))
+    face = subject(detector.find(flat), str(path), pick=pick)
+    if face is None:
+        return _without_face(look)
+    figure = _figure(look)
+    share = face.box.h / figure.h
+    turned, sure = abs(face.yaw), 0.6 + 0.35 * face.score
+    told = f"face {face.box.h} px high, {share:.0%} of the figure, turned {turned:.0f} degrees"
+    if share >= FACE_SHARE:
+        if turned > SIDE_YAW:
+            return Guess("detail", 0.5, f"a head in profile; {told}", face)
+        return Guess("face", sure - (0.2 if turned > FRONTAL_YAW else 0), told, face)
+    if not look.free and share > 0.6 * FACE_SHARE:
+        sure -= 0.25  # between portrait and whole figure, and nobody knows how far the figure reaches
+    nearest = min(abs(turned - FRONTAL_YAW), abs(turned - SIDE_YAW))
+    sure -= 0.35 * max(0.0, 1 - nearest / 8)
+    view: View = "front" if turned <= FRONTAL_YAW else "three-quarter" if turned <= SIDE_YAW else "side"
+    return Guess(view, sure, told, face)
+
+
+def _without_face(look: Look) -> Guess:
+    shape = _by_shape(look)
+    if look.free and shape.view == "front":
+        # Backs, but drawn people, masks and animals as well: the detector knows human faces.
+        return Guess("back", 0.5, f"no human face; {shape.reason}")
+    return Guess("detail", 0.4, f"no face; {shape.reason}")
+
+
+def _by_shape(look: Look) -> Guess:
+    figure = _figure(look)
+    tall = figure.h / figure.w
+    if not look.free:
+        return Guess("front", 0.3, "the subject could not be told from its background")
+    if tall >= _STANDING:
+        return Guess("front", 0.4, f"a standing figure, {tall:.1f} times as high as wide")
+    if tall > 0.7:
+        return Guess("face", 0.3, f"a compact shape, {tall:.1f} times as high as wide")
+    return Guess("detail", 0.3, f"a wide shape, {tall:.1f} times as high as wide")
+
+
+def _figure(look: Look) -> Box:
+    w, h = look.image.size
+    if not look.free:
+        return Box(0, 0, w, h)
+    seen = np.asarray(look.image.getchannel("A")) > 96
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not rows.size:
+        return Box(0, 0, w, h)
+    x, y = int(columns[0]), int(rows[0])
+    return Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)

@@ -1,0 +1,56 @@
+"""A picture model behind an OpenAI-compatible endpoint as a renderer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from castsheet.authoring.renderer import Request
+from castsheet.errors import EndpointError
+from castsheet.machine.endpoint import Endpoint
+from castsheet.media.pictures import MAX_PIXELS
+
+# The three sizes that the service knows; others are sent when the user asks for them.
+_SIZES = {"square": (1024, 1024), "tall": (1024, 1536), "wide": (1536, 1024)}
+
+
+@dataclass(frozen=True)
+class EndpointRenderer:
+    """`/images/generations` for words, `/images/edits` for a picture; such services take no seed."""
+
+    endpoint: Endpoint
+
+    @property
+    def name(self) -> str:
+        """Address and model."""
+        return self.endpoint.name
+
+    def render(self, request: Request) -> Image.Image:
+        """The picture.
+
+        Raises:
+            EndpointError: the endpoint fails, or answers without a picture.
+        """
+        width, height = request.size or _SIZES[request.shape]
+        fields = {"prompt": request.prompt, "size": f"{width}x{height}"}
+        if request.picture is None:
+            told = self.endpoint.post_json("/images/generations", {**fields, "n": 1})
+        else:
+            data = io.BytesIO()
+            request.picture.convert("RGB").save(data, "PNG")
+            told = self.endpoint.post_form("/images/edits", {**fields, "n": "1"}, {"image": data.getvalue()})
+        try:
+            content = base64.b64decode(told["data"][0]["b64_json"], validate=True)
+            with Image.open(io.BytesIO(content)) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise ValueError("too many pixels")
+                return opened.convert("RGB")
+        except (KeyError, IndexError, TypeError, ValueError, binascii.Error, OSError, SyntaxError) as error:
+            raise EndpointError(
+                f"{self.endpoint.base} answered without a picture in b64_json",
+                remedy="use a model that returns pictures in the answer, not as links",
+            ) from error

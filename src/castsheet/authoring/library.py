@@ -1,0 +1,369 @@
+"""A library of elements that scenes share: a folder per element, in it a folder per look (story beat).
+
+    library/hero/default/element.yaml    as scene files list it, plus `pictures`: where from, how sure
+    library/hero/act-2/element.yaml
+    library/hero/act-2/front-3f9a1c22.jpg
+
+A scene says `use: hero` or `use: hero@act-2`; `castsheet.elements` reads the same files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from castsheet.authoring.guess import Guess, Look, guess_view, look_at
+from castsheet.elements import (
+    DEFAULT_LOOK,
+    VIEWS,
+    Element,
+    Scene,
+    View,
+    load_image,
+    look_folder,
+    read_element,
+)
+from castsheet.errors import ImageError, OutputError, SceneError
+from castsheet.machine.files import sha256, write_atomic
+from castsheet.sheet.look.faces import FaceDetector, close_up, installed_detector
+from castsheet.sheet.look.matting import Matter, Quality, mask_beside
+from castsheet.sheet.manifest import Kind
+
+# What is taken from a folder; a file that is named is read whatever it is called.
+PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
+
+
+class Kept(BaseModel):
+    """What the library remembers of one picture.
+
+    Args:
+        file: its name in the look's folder.
+        origin: the path that it was copied from.
+        confidence: of the view, 0..1; 1 when the user stated it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    view: View
+    sha256: str
+    origin: str
+    confidence: float
+    unsure: bool
+    reason: str
+
+
+_KEPT = TypeAdapter(tuple[Kept, ...])
+_MADE = {"confidence": 0.5, "unsure": True, "reason": "made by a model, not photographed: look at it"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One look of one element."""
+
+    name: str
+    look: str
+    element: Element
+    pictures: tuple[Kept, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `add` did: the look as it is now, its new pictures, and those that it had already."""
+
+    entry: Entry
+    new: tuple[Kept, ...]
+    known: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Sorter:
+    """How pictures are looked at. `detector` None sorts by shape and file name alone."""
+
+    detector: FaceDetector | None
+    quality: Quality = "u2netp"
+    matter: Matter | None = None
+    cache: Path | None = None
+
+    @classmethod
+    def installed(cls, *, quality: Quality = "u2netp", cache: Path | None = None) -> Sorter:
+        """With whatever is installed here."""
+        return cls(installed_detector(), quality, None, cache)
+
+    def sort(self, path: Path, *, pick: int | None) -> tuple[Guess, Look]:
+        """A character's picture: its view, and the picture as it was looked at."""
+        look = look_at(path, quality=self.quality, matter=self.matter, cache=self.cache)
+        return guess_view(look, path, self.detector, pick=pick), look
+
+
+class Library:
+    """The elements in a folder; it need not exist yet."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Element names, and the looks of each; the default look first."""
+        found: dict[str, tuple[str, ...]] = {}
+        for file in sorted(self.root.glob("*/*/element.yaml")):
+            name, look = file.parent.parent.name, file.parent.name
+            found[name] = (*found.get(name, ()), look)
+        order = {name: sorted(looks, key=lambda look: look != DEFAULT_LOOK) for name, looks in found.items()}
+        return {name: tuple(looks) for name, looks in order.items()}
+
+    def load(self, name: str, look: str = DEFAULT_LOOK) -> Entry:
+        """One look of an element, its pictures checked against their hashes.
+
+        Raises:
+            SceneError: there is no such look, its file is damaged, or a picture is missing or was changed.
+        """
+        folder = self.root / look_folder(name, look)
+        element, extra = read_element(folder / "element.yaml")
+        try:
+            pictures = _KEPT.validate_python(extra.get("pictures", ()))
+        except ValidationError as error:
+            raise SceneError(
+                f"{folder / 'element.yaml'}: field pictures: {error.errors()[0]['msg']}",
+                remedy="correct it, or remove the look and add its pictures again",
+            ) from error
+        for kept in pictures:
+            if sha256(folder / kept.file) != kept.sha256:
+                raise SceneError(
+                    f"{folder / kept.file} was changed since it was added",
+                    remedy=f"add the new picture: castsheet elements add {name} PICTURE",
+                )
+        return Entry(name, folder.name, element, pictures, folder)
+
+    def add(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        sorter: Sorter,
+        *,
+        kind: Kind | None = None,
+        look: str = DEFAULT_LOOK,
+        description: str | None = None,
+        importance: float | None = None,
+        view: View | None = None,
+        pick: int | None = None,
+        origin: str | None = None,
+        made: bool = False,
+    ) -> Added:
+        """Sort pictures into views and copy them in. The list is written last; until then nothing changed.
+
+        A new look without a face takes over the default look's: the person stays, the clothes change.
+
+        Args:
+            kind: by default the kind that the element has, or character.
+            view: what all the pictures show, when the user knows.
+            pick: which face is the subject's, counted from the left; only the close-up of it is kept.
+            origin: what is remembered as the pictures' origin in place of their paths.
+            made: whether a model made them: then they are kept as unsure, and photos go before them.
+
+        Raises:
+            SceneError: no usable name or look, nothing to add, or another kind than before.
+            ImageError: a picture cannot be read, or shows several people.
+            OutputError: the disk refused.
+        """
+        folder = self.root / look_folder(name, look)
+        before = self.load(name, look) if (folder / "element.yaml").is_file() else None
+        base = before or self._default(name)
+        kind = _kind_of(name, kind, base)
+        taken = {kept.sha256 for kept in before.pictures} if before else set()
+        new, known = [], []
+        for path in _pictures(paths):
+            digest = _digest(path)
+            if digest in taken and pick is None:
+                known.append(path)
+                continue
+            kept = self._keep(path, digest, folder, sorter, kind, view, pick)
+            known_as = {"origin": origin or kept.origin, **(_MADE if made else {})}
+            new.append(kept.model_copy(update=known_as))
+            taken.add(kept.sha256)
+        pictures = [*(before.pictures if before else ()), *new]
+        if before is None and base is not None and not any(kept.view == "face" for kept in pictures):
+            pictures.extend(_inherited(base, folder))
+        data = _document(name, kind, pictures, base, description, importance)
+        _write(folder / "element.yaml", data)
+        return Added(self.load(name, look), tuple(new), tuple(known))
+
+    def remove(self, name: str, look: str | None = None) -> tuple[Path, ...]:
+        """Delete a look, or the element with all its looks.
+
+        Raises:
+            SceneError: there is none.
+            OutputError: the disk refused.
+        """
+        looks = self.names().get(name, ())
+        wanted = looks if look is None else (look_folder(name, look).name,)
+        gone = tuple(self.root / name / one for one in wanted if one in looks)
+        if not gone:
+            told = f"{name}@{look}" if look else name
+            raise SceneError(
+                f"the library {self.root} has no element {told}", remedy="list it: castsheet elements list"
+            )
+        try:
+            for folder in gone:
+                # The list goes first: what is left of an interrupted removal is no element any more.
+                (folder / "element.yaml").unlink()
+                shutil.rmtree(folder)
+            if not any((self.root / name).iterdir()):
+                (self.root / name).rmdir()
+        except OSError as error:
+            raise OutputError(
+                f"cannot remove {error.filename}: {error.strerror}", remedy="check the folder's permissions"
+            ) from error
+        return gone
+
+    def _default(self, name: str) -> Entry | None:
+        file = self.root / name / DEFAULT_LOOK / "element.yaml"
+        return self.load(name) if file.is_file() else None
+
+    def _keep(
+        self,
+        path: Path,
+        digest: str,
+        folder: Path,
+        sorter: Sorter,
+        kind: Kind,
+        view: View | None,
+        pick: int | None,
+    ) -> Kept:
+        """Copy one picture in, under a name that tells its view and its bytes."""
+        part = None
+        if kind != "character":
+            load_image(path)
+            guess = Guess(view or "front", 1.0, f"a {kind}'s picture")
+        elif view is not None and pick is None:
+            load_image(path)
+            guess = Guess(view, 1.0, "stated")
+        else:
+            guess, look = sorter.sort(path, pick=pick)
+            if pick is not None and guess.face is not None:
+                part = _part(look, guess)
+                guess = Guess("face", 0.9, f"face {pick} of several", guess.face)
+        suffix = ".png" if part is not None else path.suffix.lower()
+        target = folder / f"{guess.view}-{digest[:8]}{f'-{pick}' if part is not None else ''}{suffix}"
+        if part is not None:
+            write_atomic(target, lambda temporary: part.save(temporary, format="PNG"))
+        else:
+            write_atomic(target, lambda temporary: _copy(path, temporary))
+            mask = mask_beside(path)
+            if mask is not None:
+                write_atomic(
+                    target.with_name(f"{target.stem}.mask.png"), lambda temporary: _copy(mask, temporary)
+                )
+        return Kept(
+            file=target.name,
+            view=guess.view,
+            sha256=sha256(target),
+            origin=path.as_posix(),
+            confidence=round(guess.confidence, 2),
+            unsure=guess.unsure,
+            reason=guess.reason,
+        )
+
+
+def _pictures(paths: Sequence[Path]) -> list[Path]:
+    """The pictures among what a shell pattern matches, and in folders: masks travel with their pictures."""
+    listed: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            listed += sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_ENDINGS)
+        else:
+            listed.append(path)
+    found = [path for path in listed if not path.name.endswith(".mask.png")]
+    if not found:
+        raise SceneError("there is no picture to add", remedy="name picture files or a folder of them")
+    return found
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}", remedy="give the path of a picture file") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
+
+
+def _part(look: Look, guess: Guess) -> Image.Image:
+    """The close-up of the chosen face, with what stands around it."""
+    assert guess.face is not None
+    box = close_up(guess.face, np.full(look.image.size[::-1], 255, np.uint8))
+    return look.image.crop((box.x, box.y, box.right, box.bottom))
+
+
+def _kind_of(name: str, kind: Kind | None, base: Entry | None) -> Kind:
+    if base is None:
+        return kind or "character"
+    if kind is not None and kind != base.element.kind:
+        raise SceneError(
+            f"{name} is a {base.element.kind} already, not a {kind}",
+            remedy="choose another name, or remove the element first",
+        )
+    return base.element.kind
+
+
+def _inherited(base: Entry, folder: Path) -> list[Kept]:
+    """The default look's faces, copied, so that each look stands alone."""
+    faces = [kept for kept in base.pictures if kept.view == "face"]
+    for kept in faces:
+        source = base.folder / kept.file
+        write_atomic(folder / kept.file, lambda temporary, source=source: _copy(source, temporary))  # type: ignore[misc]
+    return faces
+
+
+def _document(
+    name: str,
+    kind: Kind,
+    pictures: Sequence[Kept],
+    base: Entry | None,
+    description: str | None,
+    importance: float | None,
+) -> dict[str, Any]:
+    """The look's file: an element as scene files list it, and what is known of each picture.
+
+    Of several pictures of one view the surest comes first, because sheets show the first.
+    """
+    images: dict[str, list[str]] = {}
+    for view in VIEWS:
+        of_view = sorted((kept for kept in pictures if kept.view == view), key=lambda kept: -kept.confidence)
+        if of_view:
+            images[view] = [kept.file for kept in of_view]
+    old = base.element if base else None
+    return {
+        "kind": kind,
+        "id": name,
+        "description": description if description is not None else (old.description if old else ""),
+        "importance": importance if importance is not None else (old.importance if old else 1.0),
+        "images": images,
+        "pictures": [kept.model_dump() for kept in pictures],
+    }
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    """Write the look's file, once it is known to be an element.
+
+    Raises:
+        SceneError: only details of a character, for example.
+    """
+    plain = {key: value for key, value in data.items() if key != "pictures"}
+    Scene.model_validate({"elements": [plain]})
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    write_atomic(path, lambda temporary: _save(temporary, text))
+
+
+def _save(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

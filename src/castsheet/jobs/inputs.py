@@ -1,0 +1,83 @@
+"""What a command works on: a scene file, a sheet, or any picture; and the checks of it. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from castsheet import prompt as prompts
+from castsheet.elements import Scene
+from castsheet.errors import SettingsError
+from castsheet.lint.findings import Finding
+from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.lint.prompt import lint_prompt
+from castsheet.sheet.compose import compose
+from castsheet.sheet.look.tools import CUTS, Tools
+from castsheet.sheet.manifest import Sheet
+
+FULL_SIZE = (768, 448)
+FULL_GRID = 32
+
+
+def load_source(path: Path) -> Scene | Sheet:
+    """Read a scene (.yaml, .yml) or a sheet.
+
+    Raises:
+        SceneError, SheetError, ImageError: it cannot be used.
+    """
+    return Scene.load(path) if path.suffix.lower() in (".yaml", ".yml") else Sheet.load(path)
+
+
+def sheet_of(
+    source: Scene | Sheet, output: tuple[int, int] | None, grid: int | None, *, cut: str | None = None
+) -> Sheet:
+    """The sheet itself, or the scene's, composed for clips of this size.
+
+    Args:
+        cut: how pictures are cut out; by default as the scene's `settings.layout.cut` says, else by u2netp.
+    """
+    if isinstance(source, Sheet):
+        return source
+    return compose(
+        source,
+        output=FULL_SIZE if output is None else output,
+        grid=FULL_GRID if grid is None else grid,
+        tools=tools_for(source, cut),
+    )
+
+
+def tools_for(scene: Scene, cut: str | None = None) -> Tools:
+    """What is installed here, cutting as the command line says, or the scene, or by default.
+
+    Raises:
+        SettingsError: there is no such way to cut.
+    """
+    layout = scene.settings.get("layout")
+    chosen = cut or (layout.get("cut") if isinstance(layout, dict) else None) or CUTS[0]
+    for known in CUTS:
+        if chosen == known:
+            return Tools.installed(cut=known)
+    raise SettingsError(f"pictures cannot be cut out by {chosen!r}", remedy=f"use one of {', '.join(CUTS)}")
+
+
+def check(
+    source: Scene | Sheet,
+    *,
+    prompt: str | None,
+    output: tuple[int, int] | None,
+    grid: int | None,
+    readers: Readers | None = None,
+    sheet: Sheet | None = None,
+) -> list[Finding]:
+    """Findings on the sheet, and on the prompt given or the one that the scene's action makes.
+
+    Args:
+        readers: models that look at the sheet's content; None leaves that out.
+        sheet: the source's sheet, where it was composed before.
+    """
+    sheet = sheet or sheet_of(source, output, grid)
+    found = lint_sheet(sheet, output=output, grid=grid, readers=readers)
+    if prompt is not None:
+        found += lint_prompt(prompt, sheet)
+    elif isinstance(source, Scene) and source.action:
+        found += lint_prompt(prompts.build(sheet, source.action), sheet)
+    return found

@@ -1,0 +1,269 @@
+"""Checks of a composed sheet. `lint_sheet` runs every S rule; rules that need the manifest pass a bare image.
+
+Thresholds come from the adapter's model card and from what users of such sheets measured; each rule's
+docstring says what it demands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from statistics import median
+
+from castsheet.lint import content as lint_content
+from castsheet.lint import pixels as lint_image
+from castsheet.lint.findings import RULES, Fault, Finding, Rule, Severity, exit_code, family, rule, worst
+from castsheet.lint.pixels import Readers, Subject
+from castsheet.sheet.manifest import Box, Sheet
+
+__all__ = [
+    "RULES",
+    "Finding",
+    "Readers",
+    "Rule",
+    "Severity",
+    "exit_code",
+    "lint_content",
+    "lint_image",
+    "lint_sheet",
+    "worst",
+]
+
+GUTTER = (0.008, 0.02)  # of the short side
+MIN_PANEL_AREA = 0.04
+MIN_LEAD = 1.5  # largest character over the median prop
+MAX_UPSCALE = 1.5
+DEFAULT_OUTPUT = (768, 448)
+DEFAULT_GRID = 32  # pixels a latent token of the full-size model
+
+
+def lint_sheet(
+    sheet: Sheet,
+    *,
+    output: tuple[int, int] | None = None,
+    grid: int | None = None,
+    readers: Readers | None = None,
+) -> list[Finding]:
+    """Run every sheet rule.
+
+    Args:
+        sheet: what to check; a bare image has no panels and is checked by its pixels only.
+        output: width and height of the video; default: the size that the sheet was composed for.
+        grid: pixels a latent token at that size; default: the one that the sheet was laid out for, or 32.
+        readers: models that read text and find faces; None leaves out what needs one. `Readers()` says so.
+    """
+    # A bare picture was composed for nothing that is known, so it is held against the full-size model.
+    output = output or (sheet.output if sheet.panels else DEFAULT_OUTPUT)
+    told = sheet.layout.get("grid")
+    known = told if type(told) is int and told > 0 else DEFAULT_GRID
+    subject = Subject(sheet, output, grid or known, readers)
+    return [finding for check in family("S") for finding in check(subject)]
+
+
+def _gap(a: Box, b: Box) -> tuple[int, Box] | None:
+    """Distance of two boxes that face each other across a straight gutter, and that gutter's box.
+
+    Negative when they overlap; None when they do not face each other (they meet at a corner at most).
+    """
+    left, right = (a, b) if a.x <= b.x else (b, a)
+    upper, lower = (a, b) if a.y <= b.y else (b, a)
+    shared_x = min(a.right, b.right) - max(a.x, b.x)
+    shared_y = min(a.bottom, b.bottom) - max(a.y, b.y)
+    if shared_x > 0 and shared_y > 0:
+        return -min(shared_x, shared_y), Box(right.x, lower.y, shared_x, shared_y)
+    if shared_y > 0:
+        return right.x - left.right, Box(left.right, lower.y, right.x - left.right, shared_y)
+    if shared_x > 0:
+        return lower.y - upper.bottom, Box(right.x, upper.bottom, shared_x, lower.y - upper.bottom)
+    return None
+
+
+def _neighbours(places: Sequence[Box]) -> Iterator[tuple[int, int, int, Box]]:
+    """Indices of two boxes with none between them, the gap that parts them, and that gap's box."""
+    for (i, a), (j, b) in combinations(enumerate(places), 2):
+        gap = _gap(a, b)
+        if gap and not any(gap[1].overlaps(c) for k, c in enumerate(places) if k not in (i, j)):
+            yield i, j, *gap
+
+
+def _rooms(sheet: Sheet) -> list[Box]:
+    """The room that each panel was given, where the layout tells it; else what the picture covers.
+
+    A picture that is shown whole may leave black in its room, which is no gutter.
+    """
+    cells = sheet.layout.get("cells")
+    boxes = [panel.box for panel in sheet.panels]
+    if not isinstance(cells, list) or len(cells) != len(boxes):
+        return boxes
+    whole = all(isinstance(cell, list) and [type(side) for side in cell] == [int] * 4 for cell in cells)
+    return [Box(*cell) for cell in cells] if whole else boxes
+
+
+@rule("S06", "a gutter parts the panels", "warning")
+def gutters_are_kept(subject: Subject) -> Iterator[Fault]:
+    """0.8 to 2 % of the sheet's short side, and a pixel of rounding; none, or an overlap, is an error."""
+    short = min(subject.size)
+    low, high = (share * short for share in GUTTER)
+    panels = subject.sheet.panels
+    narrow = [one for one in _neighbours([p.box for p in panels]) if one[2] < low - 1]
+    wide = [one for one in _neighbours(_rooms(subject.sheet)) if one[2] > high + 1]
+    for i, j, gap, where in (*narrow, *wide):
+        names = f"{panels[i].element} ({panels[i].view}) and {panels[j].element} ({panels[j].view})"
+        what = f"{names} overlap by {-gap} px" if gap < 0 else f"{gap} px ({gap / short:.1%}) part {names}"
+        yield Fault(
+            f"{what} (wanted {low:.0f} to {high:.0f} px: 0.8 to 2 % of the short side)",
+            f"compose again with a gutter of {round((low + high) / 2)} px",
+            where=where if gap > 0 else None,
+            severity="error" if gap <= 0 else "warning",
+        )
+
+
+def _cells(box: Box, subject: Subject) -> tuple[int, int, int, int]:
+    """Latent cells [x0, x1) x [y0, y1) that a panel reaches at conditioning size (filled, centre-cropped)."""
+    (width, height), (out_w, out_h) = subject.size, subject.output
+    scale = max(out_w / width, out_h / height)
+    off_x, off_y = (out_w - width * scale) / 2, (out_h - height * scale) / 2
+    slack = 0.25  # a quarter of a pixel in a cell is rounding, not content
+
+    def span(start: int, stop: int, offset: float, length: int) -> tuple[int, int]:
+        first = math.floor((start * scale + offset + slack) / subject.grid)
+        last = math.ceil((stop * scale + offset - slack) / subject.grid)
+        return max(first, 0), min(last, math.ceil(length / subject.grid))
+
+    x0, x1 = span(box.x, box.right, off_x, out_w)
+    y0, y1 = span(box.y, box.bottom, off_y, out_h)
+    return x0, y0, x1, y1
+
+
+@rule("S07", "no two elements share a latent cell", "warning")
+def cells_are_not_shared(subject: Subject) -> Iterator[Fault]:
+    """Where a token's square holds two elements, the model reads one mixture of both."""
+    for a, b in combinations(subject.sheet.panels, 2):
+        if a.element == b.element:
+            continue
+        (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = _cells(a.box, subject), _cells(b.box, subject)
+        shared = max(min(ax1, bx1) - max(ax0, bx0), 0) * max(min(ay1, by1) - max(ay0, by0), 0)
+        if shared:
+            yield Fault(
+                f"{a.element} ({a.view}) and {b.element} ({b.view}) share {shared} latent "
+                f"{'cell' if shared == 1 else 'cells'} of {subject.grid} px at "
+                f"{subject.output[0]} x {subject.output[1]}",
+                "let the gutter lie on the grid: compose again, or move the panel's edge",
+                where=b.box,
+                element=b.element,
+            )
+
+
+@rule("S08", "two to eight panels", "info")
+def panel_count(subject: Subject) -> Iterator[Fault]:
+    """The adapter was trained on sheets of about 6 to 8 panels; more than 8 is a warning."""
+    count = len(subject.sheet.panels)
+    if count > 8:
+        yield Fault(
+            f"{count} panels (usual: 2 to 8): each gets {1 / count:.0%} of the sheet at most on average",
+            "drop what the action does not need, or split the scene",
+            severity="warning",
+        )
+    elif count == 1:
+        yield Fault(
+            "1 panel (usual: 2 to 8): all that the action shows besides it is made up by the model",
+            "add a location or a prop where its looks matter",
+        )
+
+
+@rule("S09", "panels have the size that they need", "warning")
+def area_is_shared_well(subject: Subject) -> Iterator[Fault]:
+    """The largest character holds 1.5 x the median prop or more; no panel less than 4 % of the sheet."""
+    total = subject.size[0] * subject.size[1]
+    area: dict[str, int] = {}
+    for panel in subject.sheet.panels:
+        area[panel.element] = area.get(panel.element, 0) + panel.box.area
+        if panel.box.area < MIN_PANEL_AREA * total:
+            yield Fault(
+                f"{panel.element} ({panel.view}) holds {panel.box.area / total:.1%} of the sheet (limit 4 %)",
+                f"raise the importance of {panel.element}, or drop another panel",
+                where=panel.box,
+                element=panel.element,
+            )
+    kinds = {p.element: p.kind for p in subject.sheet.panels}
+    people = [e for e in area if kinds[e] == "character"]
+    props = [e for e in area if kinds[e] == "prop"]
+    if not people or not props:
+        return
+    lead = max(people, key=lambda e: area[e])
+    ratio = area[lead] / median(area[e] for e in props)
+    if ratio < MIN_LEAD:
+        yield Fault(
+            f"the largest character, {lead}, holds {ratio:.2f} x the median prop's area "
+            f"(wanted {MIN_LEAD} x)",
+            f"raise the importance of {lead}, or lower that of the props",
+            element=lead,
+        )
+
+
+@rule("S11", "each character has a face and a body", "error")
+def characters_are_covered(subject: Subject) -> Iterator[Fault]:
+    """A close-up of the face and a whole figure; with neither an error, with one of them a warning."""
+    panels = subject.sheet.panels
+    if not panels:
+        return
+    people = {e.id for e in subject.sheet.elements if e.kind == "character"}
+    people |= {p.element for p in panels if p.kind == "character"}
+    for person in sorted(people):
+        views = {p.view for p in panels if p.element == person}
+        if "face" not in views and "turnaround" not in views:
+            yield Fault(
+                f"{person} has no face and no body panel (views: {', '.join(sorted(views)) or 'none'})",
+                f"give {person} a `face` and a `front` picture",
+                element=person,
+            )
+        elif "face" not in views:
+            yield Fault(
+                f"{person} has no close-up of the face: the video shows the type, not the person",
+                f"give {person} a `face` picture",
+                element=person,
+                severity="warning",
+            )
+        elif "turnaround" not in views:
+            yield Fault(
+                f"{person} has no whole figure: clothes and build are made up by the model",
+                f"give {person} a `front` picture, better also `side` and `back`",
+                element=person,
+                severity="warning",
+            )
+
+
+@rule("S13", "figures are whole", "warning")
+def figures_are_whole(subject: Subject) -> Iterator[Fault]:
+    """No figure is cut by its picture's edge. A close-up may end at the shoulders, not through the hair."""
+    parts = {"top": "head", "bottom": "feet", "left": "left side", "right": "right side"}
+    for panel in subject.sheet.panels:
+        if panel.kind != "character":
+            continue
+        asked = ("top",) if panel.view == "face" else tuple(parts)
+        for source in panel.sources:
+            cut = [side for side in asked if side in source.clipped]
+            if cut:
+                yield Fault(
+                    f"{panel.element} ({panel.view}): the figure in {source.path} touches the "
+                    f"{', '.join(cut)} edge, so {', '.join(parts[s] for s in cut)} may be cut off",
+                    f"use a picture of {panel.element} with room around the figure",
+                    where=panel.box,
+                    element=panel.element,
+                )
+
+
+@rule("S16", "pictures are not blown up", "warning")
+def sources_are_large_enough(subject: Subject) -> Iterator[Fault]:
+    """No source is enlarged more than 1.5 x onto the sheet."""
+    for panel in subject.sheet.panels:
+        for source in panel.sources:
+            if source.scale > 1.01 * MAX_UPSCALE:  # the planner's own limit, and a pixel of rounding
+                yield Fault(
+                    f"{source.path} is enlarged {source.scale:.2f} x for {panel.element} ({panel.view}) "
+                    f"(limit {MAX_UPSCALE} x)",
+                    f"use a picture at least {source.scale:.1f} x as large",
+                    where=panel.box,
+                    element=panel.element,
+                )

@@ -1,0 +1,134 @@
+"""A bundle: a folder whose `bundle.json` names the files of one model and how it likes to be run.
+
+    {"version": 1, "name": "mini",
+     "files": {"checkpoint": "mini.safetensors", "text_encoder": "text_encoder",
+               "adapters": [{"path": "ic-lora.safetensors", "strength": null, "reference": "looped"},
+                            {"path": "ic-lora-still.safetensors", "reference": "still"}]},
+     "bucket": {"width": 192, "height": 112, "frames": 121, "fps": 24, "stg_blocks": [5]},
+     "preset": {"steps": 16, "lora_strength": 1.0}}
+
+Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset;
+`preset` changes the default preset only, so that a preset that the user names stays what it says. An adapter
+with `reference` is used where the run's setting `reference` is the same, one without it in every run; the
+file's own metadata must agree (ltx/lora_file.py, `reference_mode`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from castsheet.embedded import WEIGHTS
+from castsheet.errors import CheckpointError
+from castsheet.ltx.adapters.lora_file import ReferenceMode
+from castsheet.settings import Preset, override, preset
+
+BUNDLE_FILE = "bundle.json"
+MINI = WEIGHTS
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AdapterFile(_Part):
+    """An adapter; without a strength of its own it follows the preset's `lora_strength`.
+
+    `reference` limits it to runs that hold the sheet so; without it the adapter is used in every run.
+    """
+
+    path: str
+    strength: float | None = None
+    reference: ReferenceMode | None = None
+
+
+class Files(_Part):
+    """The model's files, relative to the bundle's folder."""
+
+    checkpoint: str
+    text_encoder: str
+    adapters: tuple[AdapterFile, ...] = ()
+
+
+class Bucket(_Part):
+    """Size, rate and compression of the clips that the model was trained on, and its blocks for STG."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float = 24.0
+    stg_blocks: tuple[int, ...] | None = None
+    first_frame_crf: int | None = None
+
+
+class Bundle(_Part):
+    """The content of a `bundle.json`, and the folder it was read from."""
+
+    version: int = Field(default=1, ge=1, le=1)
+    name: str
+    files: Files
+    bucket: Bucket | None = None
+    preset: dict[str, Any] = {}
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Bundle:
+        """Read `bundle.json` and see that the files it names are there and its settings are sound.
+
+        Raises:
+            CheckpointError: bundle.json is missing, damaged, or names a file that is not there.
+            SettingsError: its bucket or preset holds an unknown setting or a value out of range.
+        """
+        folder = Path(folder)
+        path = folder / BUNDLE_FILE
+        try:
+            bundle = cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            if folder == MINI:
+                raise CheckpointError(
+                    "the embedded model's weights are not in this installation",
+                    remedy="install a release that has them, or train them: python -m mini.training.recipe",
+                ) from error
+            raise CheckpointError(
+                f"{path} cannot be read: {error.strerror}", remedy=f"name a folder that holds {BUNDLE_FILE}"
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise CheckpointError(f"{path}: {where}: {first['msg']}", remedy="correct the file") from error
+        bundle = bundle.model_copy(update={"folder": folder})
+        for file in (bundle.checkpoint, bundle.text_encoder, *bundle.adapters):
+            if not file.exists():
+                raise CheckpointError(
+                    f"{path} names {file}, which is not there", remedy="complete the bundle's folder"
+                )
+        bundle.settings(None)
+        return bundle
+
+    @property
+    def checkpoint(self) -> Path:
+        """The single-file checkpoint, or a diffusers folder."""
+        return self.folder / self.files.checkpoint
+
+    @property
+    def text_encoder(self) -> Path:
+        """The Gemma-3 folder."""
+        return self.folder / self.files.text_encoder
+
+    @property
+    def adapters(self) -> dict[Path, AdapterFile]:
+        """The adapters' files, with what the bundle says of them."""
+        return {self.folder / one.path: one for one in self.files.adapters}
+
+    def settings(self, name: str | None) -> Preset:
+        """The preset `name` at this model's bucket; None means the model's own default.
+
+        Raises:
+            SettingsError: an unknown preset, setting or value.
+        """
+        base = preset(name or "card")
+        if self.bucket is not None:
+            base = override(base, self.bucket.model_dump(exclude_none=True))
+        return base if name else override(base, self.preset)

@@ -1,0 +1,1 @@
+"""LoRA adapters: their files, merging them into weights, attaching them for training."""

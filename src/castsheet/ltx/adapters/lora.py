@@ -1,0 +1,244 @@
+"""Low-rank adapters in a model: merge for inference, attach for training.
+
+Legend: R rank, I inputs, O outputs of the adapted layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from castsheet.errors import AdapterError, FamilyError
+from castsheet.ltx.adapters.lora_file import FAMILY, LoRA, some, write
+from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.model.scaled import ScaledLinear, dequantise, scaled_linear
+
+__all__ = ["IC_TARGETS", "LoRA", "LoRALinear", "attach", "attached_state", "load_attached", "merge", "write"]
+
+IC_TARGETS = (
+    *(
+        f"{attention}.{layer}"
+        for attention in ("attn1", "attn2")
+        for layer in ("to_q", "to_k", "to_v", "to_out.0")
+    ),
+    "ff.net.0.proj",
+    "ff.net.2",
+)
+
+
+class LoRALinear(nn.Linear):
+    """A linear layer with a trainable low-rank term; `weight` and `bias` are the adapted layer's own.
+
+    So is `weight_scale` where the layer is in fp8. `joined` adds the term to the weight before the product,
+    as `merge` does for inference: fewer passes over the activations, and one more product in the backward
+    pass. It pays in narrow layers with many tokens.
+    """
+
+    weight_scale: nn.Parameter | None
+
+    def __init__(
+        self,
+        base: nn.Linear | ScaledLinear,
+        rank: int,
+        scale: float,
+        generator: torch.Generator | None,
+        joined: bool,
+    ) -> None:
+        super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+        self.weight = base.weight
+        self.register_parameter("bias", base.bias)
+        self.register_parameter("weight_scale", getattr(base, "weight_scale", None))
+        self.scale, self.joined = scale, joined
+        down_RI = torch.empty(rank, base.in_features)
+        nn.init.kaiming_uniform_(down_RI, a=math.sqrt(5), generator=generator)
+        self.lora_A = nn.Parameter(down_RI.to(base.weight.device))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=base.weight.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.joined:
+            with torch.autocast(x.device.type, enabled=False):  # an fp32 sum, rounded once
+                weight = self._wide() + self.scale * (self.lora_B @ self.lora_A)
+            return F.linear(x, weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        # The factors stay fp32 for the optimiser and work in the activations' dtype.
+        low = F.linear(F.linear(x, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
+        return self._frozen(x) + self.scale * low
+
+    def _wide(self) -> Tensor:
+        return (
+            self.weight.float() if self.weight_scale is None else dequantise(self.weight, self.weight_scale)
+        )
+
+    def _frozen(self, x: Tensor) -> Tensor:
+        if self.weight_scale is None:
+            return F.linear(x, self.weight, self.bias)
+        return scaled_linear(x, self.weight, self.weight_scale, self.bias)
+
+
+@torch.no_grad()
+def merge(transformer: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> tuple[str, ...]:
+    """Add strength * B @ A of all adapters to the weights: fp32 sums, rounded once to each weight's dtype.
+
+    Nothing is changed unless every adapter fits.
+
+    Returns:
+        Modules that were left out because they belong to the audio half of a model opened without it.
+
+    Raises:
+        FamilyError: an adapter says that it belongs to another family.
+        AdapterError: a layer is unknown, mis-shaped or quantised, or a factor is not finite.
+    """
+    skipped: list[str] = []
+    for lora, _ in adapters:
+        _refuse_family(lora)
+        skipped += _unused(transformer, lora)
+        _check_shapes(transformer, lora, set(skipped))
+    factors = [(lora.factors(), strength) for lora, strength in adapters]
+    for name, module in transformer.named_modules():
+        terms = [(*parts[name], strength) for parts, strength in factors if name in parts]
+        if not terms or not isinstance(module, nn.Linear):
+            continue
+        weight_OI = module.weight.float()
+        for down_RI, up_OR, strength in terms:
+            weight_OI = weight_OI + strength * (up_OR.to(weight_OI.device) @ down_RI.to(weight_OI.device))
+        module.weight.copy_(weight_OI)
+    return tuple(dict.fromkeys(skipped))
+
+
+def attach(
+    transformer: Transformer,
+    rank: int,
+    alpha: float | None = None,
+    targets: Sequence[str] = IC_TARGETS,
+    *,
+    generator: torch.Generator | None = None,
+    joined: bool = False,
+) -> list[nn.Parameter]:
+    """Freeze the model and give every targeted layer a low-rank term that is zero at first.
+
+    Args:
+        rank, alpha: the term is alpha / rank * B @ A; alpha is the rank when left out.
+        targets: ends of layer names, whole words between dots (`attn1.to_k` is not `audio_attn1.to_k`).
+        generator: draws A (CPU), so that a seed gives the same start on every device.
+        joined: add the term to the weight before each product; see `LoRALinear`.
+
+    Returns:
+        The new parameters, fp32, A before B, in the order of the layers.
+
+    Raises:
+        AdapterError: nothing matches a target, the rank is below 1, or terms are attached already.
+    """
+    if rank < 1 or (alpha is not None and not alpha > 0):
+        raise AdapterError(
+            f"rank {rank} with alpha {alpha} is no adapter",
+            remedy="use a rank of 1 or more and a positive alpha",
+        )
+    if _attached(transformer):
+        raise AdapterError("the model has an adapter attached already", remedy="load the model anew")
+    layers = {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, nn.Linear | ScaledLinear)
+    }
+    missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
+    if missing or not targets:
+        raise AdapterError(
+            f"no layer of the model matches {some(missing) or 'an empty target list'}",
+            remedy=f"choose targets such as {', '.join(IC_TARGETS[:3])}",
+        )
+    transformer.requires_grad_(False)
+    scale = 1.0 if alpha is None else alpha / rank
+    parameters: list[nn.Parameter] = []
+    for name, base in layers.items():
+        if not f".{name}".endswith(tuple(f".{target}" for target in targets)):
+            continue
+        adapted = LoRALinear(base, rank, scale, generator, joined)
+        parent, _, child = name.rpartition(".")
+        setattr(transformer.get_submodule(parent), child, adapted)
+        parameters += [adapted.lora_A, adapted.lora_B]
+    return parameters
+
+
+def attached_state(transformer: Transformer, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The attached terms under official keys, on the CPU, with alpha / rank multiplied into B.
+
+    Args:
+        dtype: of the result; None keeps fp32. Published files are bf16.
+
+    Raises:
+        AdapterError: nothing is attached.
+    """
+    layers = _attached(transformer)
+    if not layers:
+        raise AdapterError("the model has no adapter attached", remedy="call attach() before training")
+    state: dict[str, Tensor] = {}
+    for name, layer in layers.items():
+        up_OR = layer.lora_B.detach() if layer.scale == 1 else layer.lora_B.detach() * layer.scale
+        state[f"diffusion_model.{name}.lora_A.weight"] = layer.lora_A.detach().to("cpu", dtype, copy=True)
+        state[f"diffusion_model.{name}.lora_B.weight"] = up_OR.to("cpu", dtype, copy=True)
+    return state
+
+
+@torch.no_grad()
+def load_attached(transformer: Transformer, lora: LoRA) -> None:
+    """Give the attached terms a file's factors, to go on training it.
+
+    Raises:
+        FamilyError: the file says that it belongs to another family.
+        AdapterError: the file's layers or ranks are not the attached ones.
+    """
+    _refuse_family(lora)
+    layers = _attached(transformer)
+    wanted = {name: (tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)) for name, layer in layers.items()}
+    found = {name: (pair.down_RI, pair.up_OR) for name, pair in lora.pairs.items()}
+    different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+    if different:
+        raise AdapterError(
+            f"{lora.path} does not have the attached layers and rank: {some(different)}",
+            remedy="train with the rank and targets that the file was written with",
+        )
+    for name, (down_RI, up_OR) in lora.factors().items():
+        layers[name].lora_A.copy_(down_RI)
+        layers[name].lora_B.copy_(up_OR / layers[name].scale)
+
+
+def _attached(transformer: Transformer) -> dict[str, LoRALinear]:
+    return {name: module for name, module in transformer.named_modules() if isinstance(module, LoRALinear)}
+
+
+def _refuse_family(lora: LoRA) -> None:
+    if lora.family not in (FAMILY, "unknown"):
+        raise FamilyError(
+            f"{lora.path} is an adapter for {lora.family}, the model is {FAMILY}",
+            remedy=f"use the adapter's release for {FAMILY}",
+        )
+
+
+def _unused(transformer: Transformer, lora: LoRA) -> list[str]:
+    """Layers of the audio half, when the model has none: a joint adapter serves a video-only model too."""
+    if transformer.config.audio:
+        return []
+    return [module for module in lora.pairs if "audio" in module or module.startswith("av_ca_")]
+
+
+def _check_shapes(transformer: Transformer, lora: LoRA, skipped: set[str]) -> None:
+    layers = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+    wrong: list[str] = []
+    for name, pair in lora.pairs.items():
+        if name in skipped:
+            continue
+        layer = layers.get(name)
+        if layer is None:
+            wrong.append(f"{name} (no such layer)")
+        elif layer.weight.shape != (pair.up_OR[0], pair.down_RI[1]):
+            wrong.append(f"{name} {(pair.up_OR[0], pair.down_RI[1])}, not {tuple(layer.weight.shape)}")
+        elif layer.weight.dtype.itemsize < 2:
+            wrong.append(f"{name} (quantised to {layer.weight.dtype}; merge before quantising)")
+    if wrong:
+        raise AdapterError(
+            f"{lora.path} does not fit the model: {len(wrong)} layers, such as {some(wrong)}",
+            remedy="use an adapter made for this model's family and size",
+        )

@@ -1,0 +1,261 @@
+"""Adapter files: reading a header, the factors, what a file says about itself, and writing.
+
+The official keys are `diffusion_model.{module}.lora_A.weight` (rank, in) and `.lora_B.weight` (out, rank).
+There is no alpha: W += strength * B @ A. Files of `lora_down`, `lora_up` and `.alpha` are read too, with B
+multiplied by alpha / rank.
+
+Legend: R rank, I inputs, O outputs of the adapted layer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from castsheet.errors import AdapterError
+from castsheet.ltx.header import save_tensors
+from castsheet.machine.files import write_atomic
+
+DOWNSCALE = "reference_downscale_factor"
+TEMPORAL = "reference_temporal_scale_factor"
+# How the adapter was shown its reference: as a still video of the clip's length, as published adapters were
+# (they do not say so), or as ONE latent frame at the first frame's positions.
+MODE = "reference_mode"
+ReferenceMode = Literal["looped", "still"]
+MODES: tuple[ReferenceMode, ...] = get_args(ReferenceMode)
+
+FAMILY = "ltx-2.3"
+_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
+_KEY = re.compile(
+    r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.weight$|^(?P<scaled>.+)\.alpha$"
+)
+_PARTS = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up"}
+_VERSION_KEYS = (
+    "model_version",
+    "base_model",
+    "base_model_version",
+    "modelspec.architecture",
+    "ss_base_model_version",
+)
+# "2.3.0" alone, or LTX-2 with or without a minor number; "ltx-video-2b" is a size, not a version.
+_VERSION = re.compile(
+    r"^v?2\.(?P<bare>\d)|ltx(?:[-_ ]?video)?v?[-_ ]?2(?:\.(?P<minor>\d))?(?![\db])", re.IGNORECASE
+)
+_DAMAGED = "download the adapter again"
+
+
+class Pair(NamedTuple):
+    """Where a file keeps one layer's factors, their shapes (R, I) and (O, R), and alpha / rank."""
+
+    down_key: str
+    up_key: str
+    down_RI: tuple[int, int]
+    up_OR: tuple[int, int]
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        return self.down_RI[0]
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """An adapter file whose header has been read; the factors are read when they are needed.
+
+    Attributes:
+        pairs: by module name without prefix, such as `transformer_blocks.0.attn1.to_q`.
+        metadata: the header's strings.
+    """
+
+    path: Path
+    pairs: Mapping[str, Pair]
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def open(cls, path: str | Path) -> LoRA:
+        """Read a file's header.
+
+        Raises:
+            AdapterError: not a whole safetensors file, or its keys or shapes are not those of an adapter.
+        """
+        path = Path(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+                alphas = {key: float(file.get_tensor(key)) for key in shapes if key.endswith(".alpha")}
+                return cls(path, _pairs(path, shapes, alphas), dict(file.metadata() or {}))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise AdapterError(f"cannot read the adapter {path}: {error}", remedy=_DAMAGED) from error
+
+    @property
+    def rank(self) -> int:
+        """The largest rank in the file (nearly all files have one)."""
+        return max(pair.rank for pair in self.pairs.values())
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Adapted layers without their block number, in order of first appearance."""
+        return tuple(
+            dict.fromkeys(re.sub(r"^transformer_blocks\.\d+\.", "", module) for module in self.pairs)
+        )
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the factors hold."""
+        return sum(math.prod(pair.down_RI) + math.prod(pair.up_OR) for pair in self.pairs.values())
+
+    @property
+    def family(self) -> str:
+        """`ltx-2.3`, `ltx-2.5`, `ltx-2.0` or `unknown`: from the metadata, else from layers only one has.
+
+        2.3 and 2.5 adapters of the usual layers have the same keys and shapes, so a bare file is `unknown`.
+        """
+        for key in _VERSION_KEYS:
+            found = _VERSION.search(self.metadata.get(key, ""))
+            if found:
+                return f"ltx-2.{found['bare'] or found['minor'] or 0}"
+        if any(
+            module.startswith(("caption_projection", "audio_caption_projection")) for module in self.pairs
+        ):
+            return "ltx-2.0"
+        return "unknown"
+
+    @property
+    def downscale(self) -> int:
+        """How many times smaller than the target the reference must be encoded; 1 when the file does not say.
+
+        Raises:
+            AdapterError: the metadata's value is not a whole number from 1 to 64.
+        """
+        return self._factor(DOWNSCALE)
+
+    @property
+    def temporal(self) -> int:
+        """How many target frames one frame of the reference spans; 1 when the file does not say.
+
+        Raises:
+            AdapterError: the metadata's value is not a whole number from 1 to 64.
+        """
+        return self._factor(TEMPORAL)
+
+    @property
+    def mode(self) -> ReferenceMode | None:
+        """How its reference was held in training; None when the file does not say.
+
+        Raises:
+            AdapterError: the metadata's value is neither "looped" nor "still".
+        """
+        text = self.metadata.get(MODE)
+        if text is not None and text not in MODES:
+            raise AdapterError(
+                f"{self.path}: {MODE} is {text!r}, not {' or '.join(MODES)}",
+                remedy="correct the file's metadata, or use a newer castsheet",
+            )
+        return text
+
+    def _factor(self, key: str) -> int:
+        text = self.metadata.get(key, "1")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (1 <= value <= 64 and value == int(value)):
+            raise AdapterError(
+                f"{self.path}: {key} is {text!r}, not a whole number of at least 1",
+                remedy="correct the file's metadata, or ask its author for the factor it was trained with",
+            )
+        return int(value)
+
+    def factors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """All (down (R, I), up (O, R)) in fp32 on the CPU, alpha / rank multiplied into up.
+
+        Raises:
+            AdapterError: the file changed or holds NaN or infinity.
+        """
+        factors: dict[str, tuple[Tensor, Tensor]] = {}
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                for module, pair in self.pairs.items():
+                    down_RI, up_OR = (
+                        file.get_tensor(pair.down_key).float(),
+                        file.get_tensor(pair.up_key).float(),
+                    )
+                    factors[module] = (down_RI, up_OR * pair.scale)
+        except (OSError, SafetensorError) as error:
+            raise AdapterError(f"cannot read the adapter {self.path}: {error}", remedy=_DAMAGED) from error
+        broken = [name for name, pair in factors.items() if not all(t.isfinite().all() for t in pair)]
+        if broken:
+            raise AdapterError(f"{self.path} holds NaN or infinity in {some(broken)}", remedy=_DAMAGED)
+        return factors
+
+
+def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """Write an adapter file, whole or not at all. The metadata states the reference's factor, 1 unless given.
+
+    Raises:
+        AdapterError: the factors hold NaN or infinity.
+        OutputError: the file cannot be written.
+    """
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise AdapterError(
+            f"the adapter holds NaN or infinity in {some(broken)}; nothing was written",
+            remedy="go back to an earlier checkpoint and train on with a lower learning rate",
+        )
+    tensors = {key: value.contiguous() for key, value in state.items()}
+    strings = {"format": "pt", "base_model": FAMILY, DOWNSCALE: "1", **metadata}
+    return write_atomic(path, lambda temporary: save_tensors(tensors, temporary, strings))
+
+
+def _pairs(path: Path, shapes: Mapping[str, tuple[int, ...]], alphas: Mapping[str, float]) -> dict[str, Pair]:
+    """Sort a file's keys into layers."""
+    keys: dict[str, dict[str, str]] = {}
+    unknown: list[str] = []
+    for key in shapes:
+        found = _KEY.match(key)
+        if found is None:
+            unknown.append(key)
+            continue
+        part = _PARTS[found["part"]] if found["part"] else "alpha"
+        if keys.setdefault(_bare(found["module"] or found["scaled"]), {}).setdefault(part, key) != key:
+            unknown.append(key)  # the same factor a second time, under another prefix
+    if unknown:
+        raise AdapterError(
+            f"{path} has {len(unknown)} keys that are not an adapter's: {some(unknown)}",
+            remedy="use a LoRA file with lora_A/lora_B or lora_down/lora_up keys",
+        )
+    broken = [
+        module
+        for module, parts in keys.items()
+        if not {"down", "up"} <= parts.keys()
+        or not len(shapes[parts["down"]]) == len(shapes[parts["up"]]) == 2
+        or shapes[parts["down"]][0] != shapes[parts["up"]][1]
+        or not shapes[parts["down"]][0]
+    ]
+    if broken or not keys:
+        what = f"has incomplete or mis-shaped factors for {some(broken)}" if broken else "holds no adapter"
+        raise AdapterError(f"{path} {what}", remedy=_DAMAGED)
+    pairs = {}
+    for module, parts in keys.items():
+        down, up = shapes[parts["down"]], shapes[parts["up"]]
+        scale = alphas[parts["alpha"]] / down[0] if "alpha" in parts else 1.0
+        pairs[module] = Pair(parts["down"], parts["up"], (down[0], down[1]), (up[0], up[1]), scale)
+    return pairs
+
+
+def _bare(module: str) -> str:
+    for prefix in _PREFIXES:
+        module = module.removeprefix(prefix)
+    return module
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five names, for a message."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

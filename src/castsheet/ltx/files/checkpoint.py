@@ -1,0 +1,386 @@
+"""Model files in and out: official single files, diffusers folders, fp8 files; which family a file is of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from castsheet.errors import CheckpointError, FamilyError
+from castsheet.ltx import keys as official
+from castsheet.ltx.files.folder import is_diffusers_folder, read_folder
+from castsheet.ltx.header import Entry, read_header, save_tensors
+from castsheet.ltx.model.config import ModelConfig
+from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.parts.audio import (
+    AudioVAE,
+    Vocoder,
+    audio_vae_from_official,
+    audio_vae_to_official,
+    vocoder_from_official,
+    vocoder_to_official,
+)
+from castsheet.ltx.parts.connectors import (
+    GEMMA_12B_STATES,
+    TextConnectors,
+    connectors_from_official,
+    connectors_to_official,
+)
+from castsheet.ltx.parts.vae import VideoVAE, fill, video_vae_from_official, video_vae_to_official
+from castsheet.machine.files import write_atomic
+
+Family = Literal["ltx-2.3", "ltx-2.5", "ltx-2.0", "unknown"]
+Shape = tuple[int, ...]
+
+_FAMILY_REMEDY = "use a checkpoint of the LTX-2.3 family, such as ltx-2.3-22b-dev.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on disk: what it holds is known, nothing is loaded until a `load_*` method is called.
+
+    Attributes:
+        path: the file or folder.
+        metadata: the header's strings (empty for a folder).
+        entries: every tensor under its official name, quantisation scales included.
+    """
+
+    path: Path
+    metadata: Mapping[str, str]
+    entries: Mapping[str, Entry]
+
+    @classmethod
+    def open(cls, path: Path | str) -> Checkpoint:
+        """Open an official single file or a diffusers folder.
+
+        Raises:
+            CheckpointError: nothing there, a damaged or foreign file, or a folder without a model.
+        """
+        path = Path(path)
+        if path.is_dir():
+            if not is_diffusers_folder(path):
+                found = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:5])
+                raise CheckpointError(
+                    f"{path} is a folder without a model (no transformer/config.json)",
+                    remedy=f"name a file in it: {found}"
+                    if found
+                    else "name a .safetensors file or a diffusers folder",
+                )
+            raw, entries = read_folder(path)
+            return cls(path, {"config": json.dumps(raw)}, entries)
+        header = read_header(path)
+        return cls(path, header.metadata, header.entries)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The parsed config.
+
+        Raises:
+            CheckpointError: the config metadata is missing or damaged.
+            FamilyError: the file is of a family that is recognised but not supported.
+        """
+        if self.family in ("ltx-2.5", "ltx-2.0"):
+            raise FamilyError(
+                f"{self.path} is {self.family.upper()}; only LTX-2.3 runs", remedy=_FAMILY_REMEDY
+            )
+        return ModelConfig.from_header(dict(self.metadata))
+
+    @cached_property
+    def family(self) -> Family:
+        """Which model generation the file is of: by its stated version, else by its tensors."""
+        return detect_family(self.metadata.get("model_version"), self.entries)
+
+    @property
+    def version(self) -> str:
+        return self.metadata.get("model_version", "unknown")
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Official names of the model's tensors, quantisation scales left out."""
+        return tuple(name for name in self.entries if not official.is_quantisation(name))
+
+    @cached_property
+    def parts(self) -> frozenset[official.Part]:
+        """The parts that the file holds tensors of."""
+        return frozenset(part for part in map(official.part_of, self.keys) if part)
+
+    @cached_property
+    def has_audio(self) -> bool:
+        """Whether the denoiser's audio half is in the file."""
+        return any(official.is_audio(name) for name in self.keys if official.part_of(name) == "transformer")
+
+    def load_transformer(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        audio: bool = False,
+        check_finite: bool = True,
+    ) -> Transformer:
+        """The denoiser, frozen and in eval mode; AdaLN tables stay fp32, everything else takes `dtype`.
+
+        Args:
+            device: where the tensors go, one by one, so that no second copy exists anywhere.
+            dtype: of the weights; fp8 files are expanded to it.
+            audio: load the audio half too; without it, its tensors are not read.
+            check_finite: refuse NaN and infinity (costs one pass over the weights).
+
+        Raises:
+            CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
+            FamilyError: not an LTX-2.3 file.
+        """
+        config = self.config.transformer
+        if audio and not (config.audio and self.has_audio):
+            raise CheckpointError(
+                f"{self.path} has no audio half", remedy="run without audio, or use a full file"
+            )
+        config = config if audio else config.video_only()
+        names = [name for name in self._names("transformer") if audio or not official.is_audio(name)]
+        with torch.device("meta"):
+            model = Transformer(config)
+        state = self._read(names, device, dtype, check_finite)
+        fill(model, {name.removeprefix(official.DIT): tensor for name, tensor in state})
+        return model.eval().requires_grad_(False)
+
+    def load_video_vae(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        check_finite: bool = True,
+    ) -> VideoVAE:
+        """The video VAE, frozen and in eval mode.
+
+        Raises:
+            CheckpointError, FamilyError: as `load_transformer`.
+        """
+        state = dict(self._read(self._names("vae"), device, dtype, check_finite))
+        return video_vae_from_official(self.config.vae, state).eval().requires_grad_(False)
+
+    def load_connectors(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        audio: bool = False,
+        check_finite: bool = True,
+    ) -> TextConnectors:
+        """The text connectors, frozen and in eval mode; without `audio`, only the video stream is read.
+
+        Raises:
+            CheckpointError, FamilyError: as `load_transformer`.
+        """
+        raw = self.config.raw["transformer"]
+        names = [name for name in self._names("connectors") if audio or not official.is_audio(name)]
+        state = dict(self._read(names, device, dtype, check_finite))
+        return connectors_from_official(raw, state, audio=audio).eval().requires_grad_(False)
+
+    def load_audio(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        check_finite: bool = True,
+    ) -> tuple[AudioVAE, Vocoder]:
+        """The audio VAE in `dtype` and the vocoder in fp32, frozen and in eval mode.
+
+        Raises:
+            CheckpointError, FamilyError: as `load_transformer`.
+        """
+        config = self.config
+        if config.audio_vae is None or config.vocoder is None:
+            raise CheckpointError(
+                f"{self.path} has no audio parts", remedy="run without audio, or use a full file"
+            )
+        mels = dict(self._read(self._names("audio_vae"), device, dtype, check_finite))
+        waves = dict(self._read(self._names("vocoder"), device, torch.float32, check_finite))
+        vae = audio_vae_from_official(config.audio_vae, mels)
+        vocoder = vocoder_from_official(config.vocoder, waves)
+        return vae.eval().requires_grad_(False), vocoder.eval().requires_grad_(False)
+
+    def connectors_fingerprint(self) -> str:
+        """A hash of the connectors' names, shapes and first rows: changes when they are trained anew."""
+        rows = dict(self._first_rows(self._names("connectors")))
+        digest = hashlib.sha256()
+        for name in sorted(rows):
+            entry = self.entries[name]
+            digest.update(f"{name} {entry.shape} {entry.dtype}".encode())
+            digest.update(rows[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _first_rows(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        for file, group in self._by_file(names):
+            with _opened(file) as handle:
+                for name in group:
+                    stored, scalar = self.entries[name].stored, not self.entries[name].shape
+                    yield name, handle.get_tensor(stored) if scalar else handle.get_slice(stored)[:1]
+
+    def _by_file(self, names: Iterable[str]) -> Iterator[tuple[Path, Iterator[str]]]:
+        """Names file by file: opening one reads its whole header, which takes far longer than a tensor."""
+        # Stable, so that within a file the header's order stays, which is the order on disk.
+        by_file = sorted(names, key=lambda name: str(self.entries[name].file))
+        return groupby(by_file, key=lambda name: self.entries[name].file)
+
+    def _names(self, part: official.Part) -> list[str]:
+        names = [name for name in self.keys if official.part_of(name) == part]
+        if not names:
+            raise CheckpointError(
+                f"{self.path} holds no {part.replace('_', ' ')}",
+                remedy="use a complete LTX-2.3 file; ComfyUI's split files lack parts",
+            )
+        return names
+
+    def _read(
+        self, names: Iterable[str], device: torch.device | str, dtype: torch.dtype, check_finite: bool
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Tensors one by one, on their device and in their dtype, scales applied."""
+        spoilt: list[str] = []
+        for file, group in self._by_file(names):
+            with _opened(file, device) as handle:
+                for name in group:
+                    tensor = self._expand(name, handle.get_tensor(self.entries[name].stored))
+                    tensor = tensor.to(torch.float32 if "scale_shift_table" in name else dtype)
+                    if check_finite and not torch.isfinite(tensor).all():
+                        spoilt.append(name)
+                    yield name, tensor
+        if spoilt:
+            raise CheckpointError(
+                f"{self.path}: {len(spoilt)} tensors hold NaN or infinity: {', '.join(spoilt[:5])}",
+                remedy="download the file again; if you trained it, go back to an earlier step",
+            )
+
+    def _expand(self, name: str, tensor: Tensor) -> Tensor:
+        """Undo fp8: weight times its stored scale (one number a tensor, or one a row)."""
+        if tensor.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2):
+            return tensor
+        stem = name.removesuffix(".weight")
+        stored = next((scale for scale in _scale_names(stem) if scale in self.entries), None)
+        if stored is None:
+            return tensor.float()
+        with _opened(self.entries[stored].file, tensor.device) as handle:
+            scale = handle.get_tensor(self.entries[stored].stored).float().flatten()
+        if scale.numel() not in (1, tensor.shape[0]):
+            raise CheckpointError(
+                f"{self.path}: {stored} holds {scale.numel()} scales for {tensor.shape[0]} rows",
+                remedy="use an fp8 file with one scale a tensor or a row, or the bf16 file",
+            )
+        return tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
+def _scale_names(stem: str) -> tuple[str, str]:
+    return f"{stem}.weight_scale", f"{stem}.scale_weight"
+
+
+def detect_family(version: str | None, names: Iterable[str]) -> Family:
+    """The family by the stated version, else by traits that tensor names show.
+
+    2.5 marks keyframes and has no bias in its video feed-forward; 2.0 projects captions inside the denoiser;
+    2.3 has prompt modulation and gated attention.
+    """
+    if version is not None:
+        for known in ("ltx-2.3", "ltx-2.5", "ltx-2.0"):
+            if version == known.removeprefix("ltx-") or version.startswith(known.removeprefix("ltx-") + "."):
+                return known
+    present = {name.removeprefix(official.DIT) for name in names if name.startswith(official.DIT)}
+    if not present:
+        return "unknown"
+    feed_forward = "transformer_blocks.0.ff.net.2"
+    if any("keyframes" in name for name in present) or (
+        f"{feed_forward}.weight" in present and f"{feed_forward}.bias" not in present
+    ):
+        return "ltx-2.5"
+    if any(name.startswith("caption_projection.") for name in present):
+        return "ltx-2.0"
+    gated = "transformer_blocks.0.attn1.to_gate_logits.weight" in present
+    prompted = any(name.startswith("prompt_adaln_single.") for name in present)
+    return "ltx-2.3" if gated and prompted else "unknown"
+
+
+def write_checkpoint(
+    path: Path | str, tensors: Mapping[str, Tensor], config: Mapping[str, Any], version: str
+) -> Path:
+    """Write an official single file: official tensor names, `config` and `model_version` in the header.
+
+    Args:
+        path: the file; replaced as a whole or not at all.
+        tensors: official names (see `official_tensors`), any device.
+        config: the parts `transformer`, `vae`, ... as they stand in the official metadata.
+        version: for example "2.3.0".
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    metadata = {"config": json.dumps(dict(config)), "model_version": version}
+    stored: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().to("cpu").contiguous()
+        # The format has no notion of tied weights, so each name gets its own copy.
+        stored[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in storages else tensor
+        storages.add(tensor.untyped_storage().data_ptr())
+    return write_atomic(Path(path), lambda temporary: save_tensors(stored, temporary, metadata))
+
+
+def official_tensors(
+    *,
+    transformer: Transformer | None = None,
+    connectors: TextConnectors | None = None,
+    vae: VideoVAE | None = None,
+    audio_vae: AudioVAE | None = None,
+    vocoder: Vocoder | None = None,
+) -> dict[str, Tensor]:
+    """The tensors of the given modules under their official names, ready for `write_checkpoint`."""
+    tensors: dict[str, Tensor] = {}
+    if transformer is not None:
+        tensors |= {official.DIT + name: tensor for name, tensor in transformer.state_dict().items()}
+    if connectors is not None:
+        tensors |= connectors_to_official(connectors)
+    if vae is not None:
+        tensors |= video_vae_to_official(vae)
+    if audio_vae is not None:
+        tensors |= audio_vae_to_official(audio_vae)
+    if vocoder is not None:
+        tensors |= vocoder_to_official(vocoder)
+    return tensors
+
+
+def official_keys(config: Mapping[str, Any], *, states: int = GEMMA_12B_STATES) -> dict[str, Shape]:
+    """Name and shape of every tensor of a complete official file with this config, buffers included.
+
+    Args:
+        config: the parts `transformer`, `vae` and, for audio, `audio_vae` and `vocoder`.
+        states: hidden states a token of the text encoder (49 for Gemma-3-12B).
+
+    Raises:
+        CheckpointError, FamilyError: the config is incomplete or of another family.
+    """
+    model = ModelConfig.from_header({"config": json.dumps(dict(config))})
+    audio = model.transformer.audio
+    with torch.device("meta"):
+        tensors = official_tensors(
+            transformer=Transformer(model.transformer),
+            connectors=TextConnectors(config["transformer"], states=states, audio=audio),
+            vae=VideoVAE(model.vae),
+            audio_vae=AudioVAE(model.audio_vae) if audio and model.audio_vae else None,
+            vocoder=Vocoder(model.vocoder) if audio and model.vocoder else None,
+        )
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as handle:
+            yield handle
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}", remedy="download the file again") from error

@@ -1,0 +1,1 @@
+"""What the denoiser is: its layers, blocks and forward pass, in plain PyTorch."""

@@ -1,0 +1,351 @@
+"""The LTX-2.3 denoiser under its official parameter names. Official files load into it as they are.
+
+A token's modulation depends on its timestep only, and a sequence holds very few of those: the target's sigma,
+and zero for a reference or a given first frame. So it is computed once a segment and broadcast.
+
+Legend: B batch, T tokens, L context tokens, C or D channels, S segments, R rows of a modulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from castsheet.ltx.model.bias import TokenBias
+from castsheet.ltx.model.block import Block, Conditions, CrossConditions, new_table
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.layers import AdaLNSingle
+from castsheet.ltx.model.reuse import KeptRows
+from castsheet.ltx.model.rope import Rope
+from castsheet.ltx.model.rows import clip_segments, modulate
+from castsheet.ltx.model.sequence import Shards
+
+AVTimesteps = Literal["own", "cross"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One modality's input.
+
+    Args:
+        tokens_BTC: patchified latents, target first, then what is appended to it.
+        context_BLD: text context of the stream's width.
+        rope: tables of the self-attention for the T tokens.
+        segments: token counts that share a timestep, in order; they sum to T.
+        timesteps_BS: sigma of each segment in [0, 1]; 0 for a clean reference.
+        sigma_B: sigma of the sample, which modulates text and the gates between the streams.
+        cross_rope: temporal tables of the attentions between the streams.
+        bias_TT: added to the self-attention's logits: a matrix, or one strength a token.
+        shards: how a longer sequence lies over processes, if these are one's rows of it; see `shard`.
+    """
+
+    tokens_BTC: Tensor
+    context_BLD: Tensor
+    rope: Rope
+    segments: tuple[int, ...]
+    timesteps_BS: Tensor
+    sigma_B: Tensor
+    cross_rope: Rope | None = None
+    bias_TT: Tensor | TokenBias | None = None
+    shards: Shards | None = None
+
+    def __post_init__(self) -> None:
+        batch, tokens = self.tokens_BTC.shape[:2]
+        if sum(self.segments) != tokens or min(self.segments) < 1:
+            raise ValueError(f"segments {self.segments} do not divide {tokens} tokens")
+        if self.timesteps_BS.shape != (batch, len(self.segments)) or self.sigma_B.shape != (batch,):
+            raise ValueError(
+                f"timesteps {tuple(self.timesteps_BS.shape)} and sigma {tuple(self.sigma_B.shape)} do not fit"
+                f" batch {batch} with {len(self.segments)} segments"
+            )
+        if self.rope.cos_HTD.shape[1] != tokens:
+            raise ValueError(f"RoPE tables for {self.rope.cos_HTD.shape[1]} tokens, but {tokens} tokens")
+
+    def shard(self, shards: Shards) -> Stream:
+        """This process's rows of the stream; the bias stays that of the whole sequence.
+
+        Raises:
+            ValueError: the bias is a matrix.
+        """
+        if isinstance(self.bias_TT, Tensor):
+            raise ValueError("a sequence with a matrix of biases cannot be shared out; use a TokenBias")
+        return replace(
+            self,
+            tokens_BTC=shards.take(self.tokens_BTC, 1),
+            rope=shards.take_rope(self.rope),
+            cross_rope=None if self.cross_rope is None else shards.take_rope(self.cross_rope),
+            segments=shards.segments,
+            shards=shards,
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """Velocities of the target (and of what was appended, unless `keep` left it out)."""
+
+    video_BTC: Tensor
+    audio_BTC: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One evaluation within a guided step; the arguments are those of `Transformer.forward`."""
+
+    video: Stream
+    audio: Stream | None = None
+    stg_blocks: Collection[int] = ()
+    stg_audio: bool = False
+    isolate: bool = False
+
+    def same_inputs(self, other: Pass) -> bool:
+        """Whether both enter the first block alike."""
+        return self.video is other.video and self.audio is other.audio and self.isolate == other.isolate
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """Both streams between two blocks."""
+
+    video_BTC: Tensor
+    video: Conditions
+    audio_BTC: Tensor | None = None
+    audio: Conditions | None = None
+    isolate: bool = False
+
+
+class Transformer(nn.Module):
+    """The denoiser. With `gradient_checkpointing`, blocks are recomputed in the backward pass, not stored."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = False
+        dim = config.dim
+        self.patchify_proj = nn.Linear(config.in_channels, dim)
+        self.adaln_single = AdaLNSingle(dim, 9)
+        self.prompt_adaln_single = AdaLNSingle(dim, 2)
+        self.scale_shift_table = new_table(2, dim)
+        self.proj_out = nn.Linear(dim, config.out_channels)
+        if config.audio:
+            audio_dim = config.audio_dim
+            self.audio_patchify_proj = nn.Linear(config.audio_in_channels, audio_dim)
+            self.audio_adaln_single = AdaLNSingle(audio_dim, 9)
+            self.audio_prompt_adaln_single = AdaLNSingle(audio_dim, 2)
+            self.av_ca_video_scale_shift_adaln_single = AdaLNSingle(dim, 4)
+            self.av_ca_audio_scale_shift_adaln_single = AdaLNSingle(audio_dim, 4)
+            self.av_ca_a2v_gate_adaln_single = AdaLNSingle(dim, 1)
+            self.av_ca_v2a_gate_adaln_single = AdaLNSingle(audio_dim, 1)
+            self.audio_scale_shift_table = new_table(2, audio_dim)
+            self.audio_proj_out = nn.Linear(audio_dim, config.audio_out_channels)
+        self.transformer_blocks = nn.ModuleList([Block(config) for _ in range(config.layers)])
+
+    def forward(
+        self,
+        video: Stream,
+        audio: Stream | None = None,
+        *,
+        stg_blocks: Collection[int] = (),
+        stg_audio: bool = False,
+        isolate: bool = False,
+        av_timesteps: AVTimesteps = "own",
+        keep: int | None = None,
+    ) -> Output:
+        """Velocities of both streams.
+
+        Args:
+            video, audio: the inputs; without `audio` every audio module is skipped.
+            stg_blocks: blocks whose video self-attention is replaced by its values.
+            stg_audio: perturb the audio self-attention of these blocks too.
+            isolate: skip the attentions between the streams (the pass of modality guidance).
+            av_timesteps: what modulates those attentions: each token's own timestep, with gates from the
+                other stream's sigma ("own", the official code since 2026-05); or the other stream's sigma
+                throughout ("cross", the code that 2.3 was released with, and diffusers).
+            keep: only the first `keep` video tokens are wanted; the others skip what nothing reads any more.
+                Exact.
+
+        Raises:
+            ValueError: the streams do not fit the model, or a block index does not exist.
+        """
+        flow = self._enter(video, audio, isolate, av_timesteps)
+        perturbed = self._perturbed(stg_blocks)
+        last = self.config.layers - 1
+        for index in range(self.config.layers):
+            flow = self._step(flow, index, index in perturbed, stg_audio, keep if index == last else None)
+        return self._leave(flow)
+
+    def forward_pair(
+        self,
+        video: Stream,
+        audio: Stream | None = None,
+        *,
+        stg_blocks: Collection[int],
+        stg_audio: bool = False,
+        isolate: bool = False,
+        av_timesteps: AVTimesteps = "own",
+        keep: int | None = None,
+    ) -> tuple[Output, Output]:
+        """(plain, perturbed): what two calls of `forward` give, bit for bit, with the shared blocks run once.
+
+        Nothing before the first perturbed block can know of the perturbation.
+
+        Raises:
+            ValueError: as `forward`; also when `stg_blocks` is empty.
+        """
+        if not stg_blocks:
+            raise ValueError("forward_pair needs at least one block to perturb")
+        passes = (
+            Pass(video, audio, isolate=isolate),
+            Pass(video, audio, stg_blocks, stg_audio, isolate),
+        )
+        plain, perturbed = self.forward_passes(passes, av_timesteps=av_timesteps, keep=keep)
+        return plain, perturbed
+
+    def forward_passes(
+        self,
+        passes: Sequence[Pass],
+        *,
+        av_timesteps: AVTimesteps = "own",
+        keep: int | None = None,
+        kept: KeptRows | None = None,
+    ) -> tuple[Output, ...]:
+        """What one call of `forward` for each pass gives, bit for bit unless `kept` skips some rows.
+
+        All passes go through a block before the next block is asked for, so that weights which are streamed
+        in are fetched once. Passes with the same inputs share the blocks up to the first that is perturbed in
+        one of them only. They are not batched: at the trained size one sample fills the chip.
+
+        Args:
+            kept: rows behind `keep` from an earlier step; see ltx/reuse.py. The passes of all steps come in
+                one order.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        perturbed = [self._perturbed(one.stg_blocks) for one in passes]
+        flows: list[_Flow] = []
+        shared: list[tuple[int, int]] = []  # (the pass that a pass follows, up to which block)
+        for number, one in enumerate(passes):
+            twin = next((i for i in range(number) if one.same_inputs(passes[i])), number)
+            apart = perturbed[number] ^ perturbed[twin]
+            if one.stg_audio != passes[twin].stg_audio:
+                apart = perturbed[number] | perturbed[twin]
+            shared.append((twin, 0 if twin == number else min(apart, default=self.config.layers)))
+            entered = (one.video, one.audio, one.isolate, av_timesteps)
+            flows.append(self._enter(*entered) if twin == number else flows[twin])
+        for index in range(self.config.layers):
+            for number, (twin, branch) in enumerate(shared):
+                if index < branch:
+                    flows[number] = flows[twin]
+                    continue
+                flow, alone = flows[number], False
+                if kept is not None and keep is not None:
+                    flow, alone = _with_kept(flow, kept, (number, index), keep)
+                audio_too = passes[number].stg_audio
+                rows = keep if alone or index == self.config.layers - 1 else None
+                flows[number] = self._step(flow, index, index in perturbed[number], audio_too, rows)
+        return tuple(self._leave(flow) for flow in flows)
+
+    def _perturbed(self, stg_blocks: Collection[int]) -> frozenset[int]:
+        outside = sorted(index for index in stg_blocks if not 0 <= index < self.config.layers)
+        if outside:
+            raise ValueError(f"stg_blocks {outside} do not exist in a model of {self.config.layers} blocks")
+        return frozenset(stg_blocks)
+
+    def _enter(self, video: Stream, audio: Stream | None, isolate: bool, av_timesteps: AVTimesteps) -> _Flow:
+        video_BTC = self.patchify_proj(video.tokens_BTC.to(self.patchify_proj.weight.dtype))
+        v = self._conditions(video, video_BTC.dtype, self.adaln_single, self.prompt_adaln_single)
+        if audio is None:
+            return _Flow(video_BTC, v)
+        if not self.config.audio:
+            raise ValueError("an audio stream was given to a video-only model")
+        audio_BTC = self.audio_patchify_proj(audio.tokens_BTC.to(self.audio_patchify_proj.weight.dtype))
+        a = self._conditions(audio, audio_BTC.dtype, self.audio_adaln_single, self.audio_prompt_adaln_single)
+        if not isolate:
+            to_video = (self.av_ca_video_scale_shift_adaln_single, self.av_ca_a2v_gate_adaln_single)
+            to_audio = (self.av_ca_audio_scale_shift_adaln_single, self.av_ca_v2a_gate_adaln_single)
+            v = self._with_cross(v, video, audio.sigma_B, *to_video, video_BTC.dtype, av_timesteps)
+            a = self._with_cross(a, audio, video.sigma_B, *to_audio, audio_BTC.dtype, av_timesteps)
+        return _Flow(video_BTC, v, audio_BTC, a, isolate)
+
+    def _conditions(
+        self, stream: Stream, dtype: torch.dtype, ada: AdaLNSingle, prompt: AdaLNSingle
+    ) -> Conditions:
+        scale = self.config.timestep_scale
+        ada_BSRC, embedded_BSC = ada(stream.timesteps_BS.float() * scale, dtype)
+        prompt_BSRC, _ = prompt(stream.sigma_B.float()[:, None] * scale, dtype)
+        return Conditions(
+            ada_BSRC=ada_BSRC,
+            embedded_BSC=embedded_BSC,
+            prompt_BRC=prompt_BSRC[:, 0],
+            context_BLD=stream.context_BLD.to(dtype),
+            rope=stream.rope,
+            segments=stream.segments,
+            bias_TT=stream.bias_TT,
+            shards=stream.shards,
+        )
+
+    def _with_cross(
+        self,
+        conditions: Conditions,
+        stream: Stream,
+        other_sigma_B: Tensor,
+        scale_shift: AdaLNSingle,
+        gate: AdaLNSingle,
+        dtype: torch.dtype,
+        av_timesteps: AVTimesteps,
+    ) -> Conditions:
+        if stream.cross_rope is None:
+            raise ValueError("both streams need cross_rope when they attend to each other")
+        other_B1 = other_sigma_B.float()[:, None]
+        t_BS = stream.timesteps_BS.float() if av_timesteps == "own" else other_B1
+        rows_BSRC, _ = scale_shift(t_BS * self.config.timestep_scale, dtype)
+        gate_BSRC, _ = gate(other_B1 * self.config.cross_timestep_scale, dtype)
+        return replace(conditions, cross=CrossConditions(rows_BSRC, gate_BSRC[:, :, 0], stream.cross_rope))
+
+    def _step(self, flow: _Flow, index: int, perturb: bool, stg_audio: bool, keep: int | None) -> _Flow:
+        """One block."""
+        block = self.transformer_blocks[index]
+        arguments = (
+            flow.video_BTC,
+            flow.video,
+            flow.audio_BTC,
+            flow.audio,
+            perturb,
+            perturb and stg_audio,
+            flow.isolate,
+            keep,
+        )
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            x, a = checkpoint(block, *arguments, use_reentrant=False)
+        else:
+            x, a = block(*arguments)
+        return replace(flow, video_BTC=x, audio_BTC=a)
+
+    def _leave(self, flow: _Flow) -> Output:
+        video = self._head(flow.video_BTC, flow.video, self.scale_shift_table, self.proj_out)
+        if flow.audio_BTC is None or flow.audio is None:
+            return Output(video)
+        audio = self._head(flow.audio_BTC, flow.audio, self.audio_scale_shift_table, self.audio_proj_out)
+        return Output(video, audio)
+
+    def _head(self, x_BTC: Tensor, to: Conditions, table_RC: Tensor, project: nn.Linear) -> Tensor:
+        shift, scale = (table_RC.to(x_BTC.dtype) + to.embedded_BSC[:, :, None]).unbind(2)
+        # The official output norm has its own epsilon, not the blocks'.
+        h = F.layer_norm(x_BTC, x_BTC.shape[-1:], eps=1e-6).to(x_BTC.dtype)
+        return project(modulate(h, shift, scale, clip_segments(to.segments, x_BTC.shape[1])))
+
+
+def _with_kept(flow: _Flow, kept: KeptRows, where: tuple[int, int], keep: int) -> tuple[_Flow, bool]:
+    """The flow into a block with the kept rows in place, and whether the rows before `keep` run alone."""
+    if kept.fresh:
+        if kept.keeps:
+            kept.rows_BRC[where] = flow.video_BTC[:, keep:].clone()  # not a view, which would hold all rows
+        return flow, False
+    joined = torch.cat([flow.video_BTC[:, :keep], kept.rows_BRC[where]], dim=1)
+    return replace(flow, video_BTC=joined), True

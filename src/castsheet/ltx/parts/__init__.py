@@ -1,0 +1,1 @@
+"""The parts that diffusers and transformers bring: VAE, audio, text encoder, connectors."""

@@ -1,0 +1,1 @@
+"""What makes a built denoiser faster or smaller, from outside: one optimisation a file."""

@@ -1,0 +1,221 @@
+"""The row operations of `ltx/rows.py` as one GPU kernel each (ltx/row_kernels.py); for inference only.
+
+At full size they take about what their bytes do at the rate of a copy, which torch's compiler does not reach
+for long rows, least of all where they are quantised (benchmarks/README.md).
+
+Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor, nn
+
+from castsheet.ltx.model.rope import Rope
+from castsheet.ltx.model.rows import CURVE, SLOPE, Form, Pending, RMSNorm, Rows
+from castsheet.ltx.model.scaled import E4M3, Quantised
+from castsheet.ltx.speed.row_kernels import rows_enter, rows_gated, rows_gelu, rows_heads
+
+_SEGMENTS = 4  # of different timesteps; of more, the plain way
+_NEVER = 2**31 - 1
+# (rows a program, warps), as measured on an H200 for rows of 4096 and 16384 numbers.
+_LAUNCH = {"enter": (2, 8), "add": (2, 4), "heads": (1, 4), "gated": (1, 4), "gelu": (1, 16)}
+
+
+class FusedRows(Rows):
+    """As `Rows`, within rounding.
+
+    Args:
+        fp8: whether products in fp8 take quantised rows; else all rows stay wide.
+    """
+
+    def __init__(self, fp8: bool) -> None:
+        self._fp8 = fp8
+
+    def enter(
+        self,
+        x_BTC: Tensor,
+        pending: Pending | None,
+        shift_BSC: Tensor,
+        scale_BSC: Tensor,
+        segments: tuple[int, ...],
+        eps: float,
+        form: Form = "wide",
+    ) -> tuple[Tensor, Tensor | Quantised]:
+        form = form if self._fp8 else "wide"
+        if len(segments) > _SEGMENTS:
+            return super().enter(x_BTC, pending, shift_BSC, scale_BSC, segments, eps, form)
+        batch, tokens, width = x_BTC.shape
+        x_BTC = x_BTC.contiguous()
+        update, gate, total = x_BTC, shift_BSC, x_BTC
+        if pending is not None:
+            update, gate, total = pending.update_BTC.contiguous(), pending.gate_BSC, torch.empty_like(x_BTC)
+        room = _room(x_BTC, x_BTC.shape, form)
+        rows, warps = _LAUNCH["enter" if pending is None else "add"]
+        if any(edge % rows for edge in (tokens, *accumulate(segments))):
+            rows = 1  # so that no program's rows are of two samples or segments
+        with _on(x_BTC):
+            rows_enter[(triton.cdiv(batch * tokens, rows),)](
+                x_BTC,
+                update,
+                gate,
+                shift_BSC,
+                scale_BSC,
+                total,
+                *room,
+                batch * tokens,
+                tokens,
+                *_edges(segments),
+                *_strides(gate),
+                *_strides(shift_BSC),
+                *_strides(scale_BSC),
+                EPS=eps,
+                WIDTH=width,
+                PADDED=triton.next_power_of_2(width),
+                ROWS=rows,
+                ADD=pending is not None,
+                WIDE=form != "scaled",
+                SCALED=form != "wide",
+                num_warps=warps,
+            )
+        return total, _made(*room, form)
+
+    def heads(self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int) -> list[Tensor]:
+        x_BTC, norm = given[0]
+        batch, tokens, width = x_BTC.shape
+        x_BTC, x_row = _by_rows(x_BTC)
+        y_BTC, y_norm = given[-1]
+        y_BTC, y_row = _by_rows(y_BTC)
+        made = [x_BTC.new_empty(batch, tokens, heads, width // heads) for _ in given]
+        # Without RoPE the tables are not read.
+        cos, sin = (x_BTC, x_BTC) if rope is None else (rope.cos_HTD, rope.sin_HTD)
+        half = triton.next_power_of_2(width) // 2
+        rows, warps = _LAUNCH["heads"]
+        with _on(x_BTC):
+            rows_heads[(triton.cdiv(batch * tokens, rows),)](
+                x_BTC,
+                y_BTC,
+                norm.weight,
+                y_norm.weight,
+                cos,
+                sin,
+                made[0],
+                made[-1],
+                batch * tokens,
+                tokens,
+                x_row,
+                y_row,
+                *cos.stride()[:2],
+                *sin.stride()[:2],
+                EPS=norm.eps,
+                WIDTH=width,
+                HALF=width // heads // 2,
+                PADDED=half,
+                ROWS=rows,
+                BOTH=len(given) == 2,
+                TURN=rope is not None,
+                num_warps=warps,
+            )
+        return [one.transpose(1, 2) for one in made]
+
+    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
+        form = form if self._fp8 else "wide"
+        batch, tokens, heads, channels = x_BTHD.shape
+        width = heads * channels
+        if x_BTHD.stride(3) != 1:
+            x_BTHD = x_BTHD.contiguous()
+        logits_BTH, logits_row = _by_rows(logits_BTH)
+        room = _room(x_BTHD, (batch, tokens, width), form)
+        rows, warps = _LAUNCH["gated"]
+        with _on(x_BTHD):
+            rows_gated[(triton.cdiv(batch * tokens, rows),)](
+                x_BTHD,
+                logits_BTH,
+                *room,
+                batch * tokens,
+                tokens,
+                *x_BTHD.stride()[:3],
+                logits_row,
+                WIDTH=width,
+                CHANNELS=channels,
+                PADDED=triton.next_power_of_2(width),
+                ROWS=rows,
+                WIDE=form != "scaled",
+                SCALED=form != "wide",
+                num_warps=warps,
+            )
+        return _made(*room, form)
+
+    def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor | Quantised:
+        if type(layer) is nn.Linear and isinstance(x, Tensor) and x.device.type == "cuda":
+            # Applied by cuBLAS to the product's sums, before they are rounded.
+            bias_O, weight_IO = layer.bias, layer.weight.t()
+            y_MO = torch.ops.aten._addmm_activation(bias_O, x.flatten(0, -2), weight_IO, use_gelu=True)
+            return y_MO.unflatten(0, x.shape[:-1])
+        if form != "scaled" or not self._fp8:
+            return super().gelu(layer, x, form)
+        y = layer(x)
+        width = y.shape[-1]
+        _, numbers, factor = room = _room(y, y.shape, form)
+        rows, warps = _LAUNCH["gelu"]
+        count = y.numel() // width
+        with _on(y):
+            rows_gelu[(triton.cdiv(count, rows),)](
+                y.contiguous(),
+                numbers,
+                factor,
+                count,
+                SLOPE=SLOPE,
+                CURVE=CURVE,
+                WIDTH=width,
+                PADDED=triton.next_power_of_2(width),
+                ROWS=rows,
+                num_warps=warps,
+            )
+        return _made(*room, form)
+
+
+def _room(x: Tensor, shape: Sequence[int], form: Form) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for rows, their e4m3 numbers and their factors; x itself stands for what is not asked for."""
+    wide = x if form == "scaled" else x.new_empty(shape)
+    if form == "wide":
+        return wide, x, x
+    return wide, x.new_empty(shape, dtype=E4M3), x.new_empty((*shape[:-1], 1), dtype=torch.float32)
+
+
+def _made(wide: Tensor, numbers: Tensor, factor: Tensor, form: Form) -> Tensor | Quantised:
+    return (
+        wide if form == "wide" else Quantised(numbers, factor, wide.dtype, wide if form == "both" else None)
+    )
+
+
+def _on(x: Tensor) -> AbstractContextManager[Any]:
+    """Launches go to a tensor's device, as torch's own do; compiled code sees to that itself."""
+    if x.device.type != "cuda" or torch.compiler.is_compiling():
+        return nullcontext()
+    return torch.cuda.device(x.device)
+
+
+def _edges(segments: tuple[int, ...]) -> tuple[int, ...]:
+    """Where the second, third and fourth segment begin; those that are not there never do."""
+    starts = list(accumulate(segments))[:-1]
+    return (*starts, *[_NEVER] * (_SEGMENTS - 1 - len(starts)))
+
+
+def _strides(rows_BSC: Tensor) -> tuple[int, int]:
+    """From a sample's and a segment's row to the next; none where all have one row."""
+    batch, segments, _ = rows_BSC.shape
+    return (rows_BSC.stride(0) if batch > 1 else 0), (rows_BSC.stride(1) if segments > 1 else 0)
+
+
+def _by_rows(x_BTC: Tensor) -> tuple[Tensor, int]:
+    """The tensor, copied if its rows are not evenly spaced, and their distance."""
+    even = x_BTC.shape[0] == 1 or x_BTC.stride(0) == x_BTC.shape[1] * x_BTC.stride(1)
+    x_BTC = x_BTC if even and x_BTC.stride(2) == 1 else x_BTC.contiguous()
+    return x_BTC, x_BTC.stride(1)

@@ -1,0 +1,1 @@
+"""This machine: files, devices, processes, progress, endpoints, downloads, and what it can run."""

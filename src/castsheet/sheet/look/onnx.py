@@ -1,0 +1,54 @@
+"""Small networks that installed packages carry, run by onnxruntime; no package's own code is imported."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from castsheet.errors import DependencyError
+from castsheet.machine.files import require
+
+
+def packaged(distribution: str, name: str, install: str) -> Path:
+    """The file of an installed distribution whose path ends in `name`.
+
+    Args:
+        install: what follows `pip install` to get it.
+
+    Raises:
+        DependencyError: the distribution is not installed, or its file is gone.
+    """
+    try:
+        files = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError as error:
+        raise DependencyError(
+            f"this needs the package {distribution!r}, which is not installed",
+            remedy=f"pip install {install}",
+        ) from error
+    for file in files:
+        path = Path(str(file.locate()))
+        if file.as_posix().endswith(name) and path.is_file():
+            return path
+    raise DependencyError(
+        f"the package {distribution!r} lacks its file {name}",
+        remedy=f"pip install --force-reinstall {install}",
+    )
+
+
+def session(model: bytes, extra: str, *, threads: int = 0) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU, quiet about the exporter's habits.
+
+    Args:
+        threads: of one run; 0 is one a core. Callers that work on several pictures at a time want 1.
+
+    Raises:
+        DependencyError: onnxruntime is not installed.
+    """
+    runtime = require("onnxruntime", extra)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    # Threads that wait by spinning take the cores from whoever prepares the next picture.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

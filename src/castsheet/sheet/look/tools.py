@@ -1,0 +1,141 @@
+"""What composing looks and cuts with: cut-outs, a face detector, and a folder of earlier results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from castsheet.errors import DependencyError, ImageError
+from castsheet.machine.files import write_atomic
+from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, installed
+from castsheet.sheet.look.matting import CutOut, Matter, Quality, cut_out, mask_beside
+from castsheet.sheet.manifest import Box
+
+Cut = Literal["u2netp", "u2net", "plain", "none"]
+CUTS: tuple[Cut, ...] = ("u2netp", "u2net", "plain", "none")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """How a scene's pictures are prepared. The default takes them as they are and needs no model.
+
+    Args:
+        cut: the network that cuts out people and things that do not stand free yet; "plain" goes by the
+            colour of a plain background, "none" leaves pictures alone. Locations are never cut.
+        matter: in place of the network that `cut` names.
+        faces: finds the face that a close-up is cropped to; None crops by the figure's height alone.
+        cache: folder of cut-outs, faces and reduced pictures; None keeps nothing.
+    """
+
+    cut: Cut = "none"
+    matter: Matter | None = None
+    faces: FaceDetector | None = None
+    cache: Path | None = None
+
+    @classmethod
+    def installed(cls, *, cut: Cut = "u2netp", cache: Path | None = None) -> Tools:
+        """With what is installed here; results are kept in `cache`, by default the user's cache folder."""
+        cache = cache or default_cache()
+        faces = RememberedFaces(CenterFace.name, CenterFace, cache / "faces") if installed() else None
+        return cls(cut, None, faces, cache)
+
+    @property
+    def name(self) -> str:
+        """Names how pictures are cut, for cache keys."""
+        return self.matter.name if self.matter and self.cut != "none" else self.cut
+
+    def cut_out(self, path: Path, picture: Image.Image) -> tuple[CutOut | None, str]:
+        """The subject of a picture, or None where it stays as it is; and what to look at, empty if nothing.
+
+        A picture that cannot be cut here keeps its background: a sheet with it is better than no sheet, and
+        the remark says so. A mask made by hand that does not fit is the user's to mend.
+
+        Args:
+            picture: RGBA, as read from `path`.
+
+        Raises:
+            ImageError: the mask beside the picture cannot be used.
+        """
+        mask = mask_beside(path)
+        if self.cut == "none":
+            return None, ""
+        quality: Quality = self.cut
+        kept = self._folder("cutouts")  # from `elements add`; what a sheet needs of it is kept smaller
+        try:
+            cut = cut_out(
+                path, quality=quality, matter=self.matter, mask=mask, cache=kept, picture=picture, keep=False
+            )
+        except (DependencyError, ImageError) as error:
+            if mask is not None:
+                raise
+            why = error.what.removeprefix(f"{path}: ")
+            return None, f"{path} keeps its background: {why}; {error.remedy}"
+        return cut, f"{path}: {cut.note}" if cut.note else ""
+
+    def _folder(self, name: str) -> Path | None:
+        return None if self.cache is None else self.cache / name
+
+    @property
+    def pictures(self) -> Path | None:
+        """Where reduced pictures are kept."""
+        return self._folder("pictures")
+
+
+class RememberedFaces:
+    """A detector that keeps what it found in a folder, by the picture's pixels, and is loaded when needed.
+
+    Args:
+        name: names model and version; other names find anew.
+        load: makes the detector.
+    """
+
+    def __init__(self, name: str, load: Callable[[], FaceDetector], folder: Path) -> None:
+        self.name = name
+        self._load = load
+        self._folder = folder
+        self._detector: FaceDetector | None = None
+
+    def find(self, rgb: Image.Image) -> tuple[Face, ...]:
+        """The faces of an RGB picture, the largest first."""
+        digest = hashlib.sha256(f"{self.name} {rgb.mode} {rgb.size}\n".encode())
+        digest.update(rgb.tobytes())
+        entry = self._folder / f"{digest.hexdigest()[:40]}.json"
+        found = _read_faces(entry)
+        if found is None:
+            self._detector = self._detector or self._load()
+            found = self._detector.find(rgb)
+            text = json.dumps([[[f.box.x, f.box.y, f.box.w, f.box.h], f.points, f.score] for f in found])
+            write_atomic(entry, lambda temporary: _write(temporary, text))
+        return found
+
+
+def _read_faces(entry: Path) -> tuple[Face, ...] | None:
+    """An earlier result; a damaged one counts as none."""
+    try:
+        rows = json.loads(entry.read_bytes())
+        return tuple(_face(*row) for row in rows)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _face(box: list[int], points: list[list[float]], score: float) -> Face:
+    left, right, nose, *mouth = ((float(x), float(y)) for x, y in points)
+    return Face(Box(*box), (left, right, nose, mouth[0], mouth[1]), float(score))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def default_cache() -> Path:
+    """Where results are kept between runs: CASTSHEET_CACHE, else `castsheet` in the user's cache folder."""
+    if named := os.environ.get("CASTSHEET_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "castsheet"

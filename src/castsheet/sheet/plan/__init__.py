@@ -1,0 +1,1 @@
+"""Where panels go. Numbers only: no picture is opened here."""

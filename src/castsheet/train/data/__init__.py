@@ -1,0 +1,1 @@
+"""Training data: samples on disk, encoding them, reading other trainers' sets."""

@@ -1,0 +1,274 @@
+"""`castsheet encode`: a table of clips, sheets and captions becomes a training data set.
+
+Two passes, each resumable and safe to run on many machines at once: contexts first, so that the text encoder
+is out of memory when the VAE comes. A sample's file says what it was made from; it is made again only when
+that changed.
+
+Legend: B batch, K variants, C channels, F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from castsheet.clip import read_video
+from castsheet.errors import SettingsError, TextEncoderError
+from castsheet.loading.models import Source
+from castsheet.ltx.latents import Grid, encode_still, reference_size, to_pixels
+from castsheet.ltx.parts.text import ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
+from castsheet.ltx.parts.vae import VideoVAE
+from castsheet.machine.device import pick_device, pick_dtype
+from castsheet.sheet.manifest import Sheet
+from castsheet.train.data.augment import Augment, variant
+from castsheet.train.data.dataset import DatasetError, header_of, write_sample
+
+# Columns and what the official trainer's tables call them.
+COLUMNS = {
+    "video": ("media_path",),
+    "sheet": ("reference_video", "ref_media_path", "reference_path"),
+    "caption": (),
+}
+_VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; paths are absolute."""
+
+    name: str
+    video: Path
+    sheet: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What clips are cut to: pixels, frames (8k + 1), frames a second; the sheet 1/downscale of it."""
+
+    width: int = 768
+    height: int = 448
+    frames: int = 121
+    fps: float = 24.0
+    downscale: int = 1
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A whole job: the model's files, the clips' bucket, the sheets' variants, this worker's share."""
+
+    source: Source
+    out: Path
+    bucket: Bucket
+    augment: Augment
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a CSV or JSONL table with the columns video, sheet, caption; paths relative to the table.
+
+    Raises:
+        DatasetError: not readable, a column is missing, a file is not there, or two clips have one name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".jsonl":
+            records = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            records = list(csv.DictReader(text.splitlines()))
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise DatasetError(f"{path} cannot be read: {error}", remedy="give a .csv or .jsonl file") from error
+    rows = [
+        _row(record, f"{path} row {number}", path.parent) for number, record in enumerate(records, start=1)
+    ]
+    names = [row.name for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or not rows:
+        what = f"{path}: two rows are called {twice}" if rows else f"{path} has no rows"
+        raise DatasetError(what, remedy="give every clip a row of its own with its own path")
+    return rows
+
+
+def encode(
+    rows: Sequence[Row], job: Encoding, *, shard: tuple[int, int] = (0, 1), advance: Advance | None = None
+) -> int:
+    """Make what is missing of this share of the rows.
+
+    Args:
+        shard: (i, n): every n-th row from row i.
+        advance: called with the number of samples that are there.
+
+    Returns:
+        How many samples were made now.
+
+    Raises:
+        DatasetError, ImageError, SheetError, SettingsError: an input is not usable; it is named.
+        TextEncoderError, CheckpointError: the model's files are not complete.
+    """
+    mine = rows[shard[0] :: shard[1]]
+    device = pick_device(job.device)
+    cache = _encode_captions(mine, job, device)
+    stamps = {row: _stamp(row, job, cache) for row in mine}
+    todo = [row for row in mine if header_of(_path(job, row)).get("source") != stamps[row]]
+    if not todo:
+        return 0
+    dtype = pick_dtype(job.dtype, device)
+    vae = job.source.checkpoint.load_video_vae(device=device, dtype=dtype)
+    for done, row in enumerate(todo, start=1):
+        tensors = {
+            "latents": encode_clip(vae, row.video, job.bucket),
+            "references": _references(vae, row, job),
+        }
+        write_sample(
+            _path(job, row),
+            {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()},
+            fps=job.bucket.fps,
+            context=cache.path(row.caption).name,
+            augment=job.augment.record(),
+            source=stamps[row],
+            caption=row.caption,
+        )
+        if advance is not None:
+            advance(len(mine) - len(todo) + done)
+    return len(todo)
+
+
+@torch.no_grad()
+def encode_clip(vae: VideoVAE, path: Path, bucket: Bucket) -> Tensor:
+    """Normalised latents (C,F,H,W) of a clip at the bucket's rate, scaled to fill it and centre-cropped.
+
+    Raises:
+        DatasetError: the clip is too short.
+    """
+    Grid.of(vae, width=bucket.width, height=bucket.height, frames=bucket.frames, fps=bucket.fps)
+    frames_FHWC, fps = read_video(path)
+    # A frame is shown from its own time on; the small term keeps 24 -> 24 from rounding down.
+    wanted = np.floor(np.arange(bucket.frames) * fps / bucket.fps + 1e-6).astype(int)
+    if wanted[-1] >= len(frames_FHWC):
+        raise DatasetError(
+            f"{path}: {len(frames_FHWC)} frames at {fps:g} fps are too short for {bucket.frames} at"
+            f" {bucket.fps:g}",
+            remedy="leave the clip out, or use fewer frames",
+        )
+    pixels_FCHW = torch.from_numpy(frames_FHWC[wanted]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels_FCHW = fill_crop(pixels_FCHW, bucket.width, bucket.height)
+    weight = next(vae.parameters())
+    return vae.encode(pixels_FCHW.transpose(0, 1)[None].to(weight.device))[0]
+
+
+def fill_crop(pixels_FCHW: Tensor, width: int, height: int) -> Tensor:
+    """Bicubic scaling to fill width x height, then the middle of it."""
+    h, w = pixels_FCHW.shape[2:]
+    factor = max(width / w, height / h)
+    size = (max(height, round(h * factor)), max(width, round(w * factor)))
+    if size != (h, w):
+        pixels_FCHW = F.interpolate(pixels_FCHW, size, mode="bicubic", antialias=True).clamp(-1, 1)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return pixels_FCHW[:, :, top : top + height, left : left + width]
+
+
+@torch.no_grad()
+def _references(vae: VideoVAE, row: Row, job: Encoding) -> Tensor:
+    """Latents (K,C,1,h,w) of the sheet and its variants."""
+    bucket = job.bucket
+    size = reference_size(vae, bucket.width, bucket.height, bucket.downscale)
+    sheets = [_sheet(row.sheet)]
+    for number in range(1, job.augment.variants):
+        random = np.random.default_rng([job.seed, number, *row.name.encode()])
+        sheets.append(variant(sheets[0], job.augment, random))
+    device = next(vae.parameters()).device
+    pictures = [to_pixels(sheet.conditioning_image(*size)).to(device) for sheet in sheets]
+    return torch.cat([encode_still(vae, picture, 1) for picture in pictures])
+
+
+def _sheet(path: Path) -> Sheet:
+    """A sheet, or the first frame of the video that others loop a sheet into."""
+    if path.suffix.lower() not in _VIDEOS:
+        return Sheet.load(path)
+    from PIL import Image
+
+    image = Image.fromarray(read_video(path)[0][0])
+    return Sheet(image, output=image.size, path=path)
+
+
+def _encode_captions(rows: Sequence[Row], job: Encoding, device: torch.device) -> ContextCache:
+    """Contexts of all captions, in the data set's own cache."""
+    source = job.source
+    if source.text_encoder is None:
+        raise TextEncoderError(
+            "captions need a text encoder", remedy="give --text-encoder with a Gemma-3 folder"
+        )
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    fingerprint = (
+        f"{gemma_fingerprint(source.text_encoder)} {source.checkpoint.connectors_fingerprint()} {dtype}"
+    )
+    cache = ContextCache(job.out / "contexts", fingerprint)
+    missing = [row.caption for row in rows if not cache.path(row.caption).is_file()]
+    if missing:
+        gemma = GemmaEncoder.load(source.text_encoder, device=device, dtype=dtype)
+        encoder = TextEncoder(gemma, source.checkpoint.load_connectors(device=device, dtype=dtype))
+        for caption in dict.fromkeys(missing):
+            cache.put(caption, encoder.encode(caption))
+    return cache
+
+
+def _stamp(row: Row, job: Encoding, cache: ContextCache) -> str:
+    """Hash of all that a sample's file depends on; files count by size and time."""
+    files = [_size_and_time(path) for path in (row.video, row.sheet)]
+    entries = job.source.checkpoint.entries
+    model = [(path.name, *_size_and_time(path)) for path in sorted({one.file for one in entries.values()})]
+    parts = [files, model, asdict(job.bucket), asdict(job.augment), job.seed, cache.path(row.caption).name]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _path(job: Encoding, row: Row) -> Path:
+    return job.out / "samples" / f"{row.name}.safetensors"
+
+
+def _row(record: Mapping[str, Any], where: str, folder: Path) -> Row:
+    values = {}
+    for column, aliases in COLUMNS.items():
+        value = next((record[name] for name in (column, *aliases) if record.get(name)), None)
+        if not isinstance(value, str):
+            raise DatasetError(f"{where}: no {column}", remedy=f"the columns are {', '.join(COLUMNS)}")
+        values[column] = value
+    for column in ("video", "sheet"):
+        if not (folder / values[column]).is_file():
+            raise DatasetError(
+                f"{where}: {values[column]} is not there", remedy="paths are relative to the table"
+            )
+    name = "__".join(
+        part for part in Path(values["video"]).with_suffix("").parts if part not in ("/", "..", ".")
+    )
+    return Row(name, folder / values["video"], folder / values["sheet"], values["caption"])
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read I/N.
+
+    Raises:
+        SettingsError: not of that form, or I is not below N.
+    """
+    share, slash, count = text.partition("/")
+    if not (slash and share.isdecimal() and count.isdecimal() and int(share) < int(count)):
+        raise SettingsError(f"shard {text!r} is not I/N with I from 0 to N - 1", remedy="write it as 0/8")
+    return int(share), int(count)

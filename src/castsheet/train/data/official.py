@@ -1,0 +1,176 @@
+"""The official trainer's `.precomputed` data, turned once into ours.
+
+    .precomputed/latents/NAME.pt            latents (C,F,H,W) normalised, num_frames, height, width, fps
+    .precomputed/reference_latents/NAME.pt  the same of the reference
+    .precomputed/conditions/NAME.pt         video_prompt_embeds (N,D), prompt_attention_mask (N)
+
+The official trainer runs 2 B parameters of frozen connectors in every step; their output depends on the
+caption only, so they run here, once. A looped sheet becomes one latent frame.
+
+This is the one place where .pt files are read, because that layout has no other form. They are pickles, which
+can run code when opened, so torch's restricted reader is used (`weights_only=True`: tensors, numbers, texts)
+and whatever it does not accept is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.parts.connectors import TextConnectors, place_registers
+from castsheet.machine.files import write_atomic
+from castsheet.machine.processes import World
+from castsheet.train.data.dataset import Data, Dataset, DatasetError, header_of, write_sample
+from castsheet.train.data.packed import PACKED, PackedData
+
+PARTS = ("latents", "reference_latents", "conditions")
+_REMEDY = "process the data set anew with the official scripts, or encode it with `castsheet encode`"
+
+
+def open_data(
+    folder: Path,
+    output: Path,
+    model: Checkpoint,
+    *,
+    channels: int,
+    context_dim: int,
+    downscale: int,
+    where: World,
+) -> Data:
+    """Open a data set in any layout; the official one is first turned into ours, under OUTPUT/data.
+
+    Raises:
+        DatasetError: nothing there, or a sample is damaged or does not fit; the file is named.
+        OutputError: the disk refused.
+    """
+    root = official_root(folder)
+    if root is not None:
+        digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+        folder = output / "data" / f"{root.parent.name}-{digest}"
+        if where.main:
+            convert(root, folder, model, where.device)
+        where.wait()
+    opened = PackedData if (folder / PACKED).is_file() else Dataset
+    return opened.open(folder, channels=channels, context_dim=context_dim, downscale=downscale)
+
+
+def official_root(folder: Path) -> Path | None:
+    """The folder that holds `latents/`, if this is the official layout."""
+    return next((root for root in (folder / ".precomputed", folder) if (root / "latents").is_dir()), None)
+
+
+@torch.no_grad()
+def convert(root: Path, out: Path, model: Checkpoint, device: torch.device) -> None:
+    """Write every official sample that is not there yet in our layout.
+
+    Raises:
+        DatasetError: a file is damaged or holds other things than tensors.
+        CheckpointError: the model has no text connectors.
+    """
+    names = [path.relative_to(root / "latents") for path in sorted((root / "latents").rglob("*.pt"))]
+    whole = [name for name in names if all((root / part / name).is_file() for part in PARTS)]
+    if len(whole) < len(names):
+        missing = next(name for name in names if name not in whole)
+        warnings.warn(
+            f"{root}: {len(names) - len(whole)} samples lack their reference or caption and are left out,"
+            f" such as {missing}",
+            stacklevel=2,
+        )
+    connectors: TextConnectors | None = None
+    for name in whole:
+        target = out / "samples" / f"{'__'.join(name.with_suffix('').parts)}.safetensors"
+        stamp = " ".join(_stamp(root / part / name) for part in PARTS)
+        if header_of(target).get("source") == stamp:
+            continue
+        if connectors is None:
+            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+            connectors = model.load_connectors(device=device, dtype=dtype)
+        clip, fps = _latents(root / PARTS[0] / name)
+        sheet, _ = _latents(root / PARTS[1] / name)
+        context = _write_context(out, _features(root / PARTS[2] / name), connectors)
+        tensors = {"latents": clip, "references": sheet[None]}
+        write_sample(target, tensors, fps=fps, context=context, augment={}, source=stamp)
+
+
+def read_pt(path: Path) -> Mapping[str, Any]:
+    """A .pt file of tensors, numbers and texts.
+
+    Raises:
+        DatasetError: it is damaged, or a pickle of anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"{path} is refused: not a plain file of tensors ({reason})", remedy=_REMEDY
+        ) from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} holds no named tensors", remedy=_REMEDY)
+    return content
+
+
+def _latents(path: Path) -> tuple[Tensor, float]:
+    content = read_pt(path)
+    latents = content.get("latents")
+    if not isinstance(latents, Tensor) or latents.ndim != 4 or not latents.isfinite().all():
+        raise DatasetError(f"{path}: `latents` is no finite tensor of four axes", remedy=_REMEDY)
+    stated = [
+        int(content.get(name, size))
+        for name, size in zip(("num_frames", "height", "width"), latents.shape[1:], strict=True)
+    ]
+    if stated != list(latents.shape[1:]) or "fps" not in content:
+        raise DatasetError(
+            f"{path}: latents of {tuple(latents.shape[1:])}, stated as {stated} at {content.get('fps')} fps",
+            remedy=_REMEDY,
+        )
+    return latents, float(content["fps"])
+
+
+def _features(path: Path) -> tuple[Tensor, Tensor]:
+    content = read_pt(path)
+    features = content.get("video_prompt_embeds", content.get("prompt_embeds"))
+    mask = content.get("prompt_attention_mask")
+    if (
+        not (isinstance(features, Tensor) and isinstance(mask, Tensor))
+        or (features.ndim, features.shape[:1]) != (2, mask.shape)
+        or not features.isfinite().all()
+    ):
+        raise DatasetError(f"{path}: no prompt features with their mask", remedy=_REMEDY)
+    return features, mask.bool()
+
+
+def _write_context(out: Path, caption: tuple[Tensor, Tensor], connectors: TextConnectors) -> str:
+    features_ND, mask_N = caption
+    digest = hashlib.sha256(features_ND.float().numpy().tobytes() + mask_N.numpy().tobytes())
+    key = f"{digest.hexdigest()}.safetensors"
+    context_LD = connect(connectors, features_ND[None], mask_N[None])[0].to(features_ND.dtype)
+    stored = {"video": context_LD.cpu().contiguous()}
+    write_atomic(out / "contexts" / key, lambda temporary: save_file(stored, temporary))
+    return key
+
+
+def connect(connectors: TextConnectors, features_BND: Tensor, mask_BN: Tensor) -> Tensor:
+    """Contexts (B,L,D) of features that were projected already."""
+    connector, weight = connectors.video_connector, connectors.video_text_proj_in.weight
+    length = connectors.context_length(features_BND.shape[1])
+    features_BND, mask_BN = features_BND.to(weight), mask_BN.to(weight.device)
+    x_BLD = place_registers(features_BND, mask_BN, connector.learnable_registers, length)
+    rotary = connector.rope(x_BLD.shape[0], length, device=x_BLD.device)
+    for block in connector.transformer_blocks:
+        x_BLD = block(x_BLD, attention_mask=None, rotary_emb=rotary)
+    return connector.norm_out(x_BLD)
+
+
+def _stamp(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"

@@ -1,0 +1,96 @@
+"""Tiny random LTX models and inputs, shared by the tests of the model code."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import Stream, Transformer
+from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
+
+FRAMES, ROWS, COLUMNS, FPS = 3, 2, 4, 24.0
+TARGET = FRAMES * ROWS * COLUMNS
+AUDIO = 5
+CONTEXT = 6
+
+
+def tiny_config(*, audio: bool = False, layers: int = 3) -> TransformerConfig:
+    """A 2-head model. Width 32 has 16 pairs: 5 frequencies on 3 axes and one identity, as at full size."""
+    return TransformerConfig(
+        layers=layers,
+        heads=2,
+        head_dim=16,
+        in_channels=8,
+        out_channels=8,
+        context_dim=32,
+        audio=audio,
+        audio_heads=2,
+        audio_head_dim=8,
+        audio_in_channels=6,
+        audio_out_channels=6,
+        audio_context_dim=16,
+    )
+
+
+def tiny_transformer(*, audio: bool = False, layers: int = 3, seed: int = 0) -> Transformer:
+    """A model all of whose parameters are random, tables and norms included; its outputs are near 1."""
+    model = Transformer(tiny_config(audio=audio, layers=layers))
+    randomise(model, seed)
+    return model.eval()
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> None:
+    """Fill every parameter: matrices keep an input's size, vectors and tables stay near their usual place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name:
+                parameter.copy_(1 + 0.3 * noise)
+            elif parameter.ndim == 2 and "table" not in name:
+                parameter.copy_(noise / parameter.shape[1] ** 0.5)
+            else:
+                parameter.copy_(0.3 * noise)
+
+
+def randn(*shape: int, seed: int) -> Tensor:
+    """Normal numbers from a generator of their own."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_video(
+    config: TransformerConfig, *, reference: int = 0, sigmas: tuple[float, ...] = (0.7, 0.3), seed: int = 1
+) -> Stream:
+    """A batch with one sigma a sample; `reference` latent frames at timestep 0 are appended to the target."""
+    bounds = video_bounds(FRAMES, ROWS, COLUMNS, FPS)
+    if reference:
+        bounds = torch.cat((bounds, video_bounds(reference, ROWS, COLUMNS, FPS)), dim=1)
+    tokens = bounds.shape[1]
+    sigma_B = torch.tensor(sigmas)
+    segments = (TARGET, tokens - TARGET) if reference else (TARGET,)
+    timesteps_BS = torch.stack((sigma_B, torch.zeros_like(sigma_B)), dim=1)[:, : len(segments)]
+    return Stream(
+        tokens_BTC=randn(len(sigmas), tokens, config.in_channels, seed=seed),
+        context_BLD=randn(len(sigmas), CONTEXT, config.context_dim, seed=seed + 100),
+        rope=video_tables(config, bounds),
+        cross_rope=cross_tables(config, bounds) if config.audio else None,
+        segments=segments,
+        timesteps_BS=timesteps_BS,
+        sigma_B=sigma_B,
+    )
+
+
+def tiny_audio(config: TransformerConfig, *, sigmas: tuple[float, ...] = (0.7, 0.3), seed: int = 2) -> Stream:
+    """The audio stream beside `tiny_video`."""
+    bounds = audio_bounds(AUDIO)
+    sigma_B = torch.tensor(sigmas)
+    return Stream(
+        tokens_BTC=randn(len(sigmas), AUDIO, config.audio_in_channels, seed=seed),
+        context_BLD=randn(len(sigmas), CONTEXT, config.audio_context_dim, seed=seed + 100),
+        rope=audio_tables(config, bounds),
+        cross_rope=cross_tables(config, bounds),
+        segments=(AUDIO,),
+        timesteps_BS=sigma_B[:, None],
+        sigma_B=sigma_B,
+    )

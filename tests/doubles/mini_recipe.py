@@ -1,0 +1,47 @@
+"""A recipe folder as training leaves it, with random weights of mini's own architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from castsheet.ltx.adapters import lora
+from castsheet.ltx.parts.vae import VideoVAE, video_vae_to_official
+from mini.data.captions import train_tokenizer
+from mini.training.architecture import ADAPTER_RANK, LATENT_CHANNELS, config
+from mini.training.stored import models_state, save
+from mini.training.train_flow import Models
+from tests.doubles.ltx_tiny import randomise
+
+LOG = """\
+    3.1 s  600 of 8000 identities rendered
+   12.5 s  codec step 100 loss 0.4000
+   14.5 s  codec step 200 loss 0.2000
+   15.0 s  codec: unseen clips at 31.20 dB PSNR
+   20.0 s  base step 100 loss 0.9000
+   21.0 s  base step 200 loss 0.3000
+   30.0 s  adapter sparse step 100 loss 0.0800
+   31.0 s  adapter sparse done after 150 steps
+"""
+
+
+def build_recipe(folder: Path, *, seed: int = 0) -> Path:
+    """Write codec, base, adapter, tokenizer, log and a picture; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    train_tokenizer(folder / "tokenizer", captions=600)
+    models = Models.build(folder / "tokenizer", "cpu")
+    randomise(models.transformer, seed)
+    vae = VideoVAE(config()["vae"])
+    vae.set_statistics(torch.zeros(LATENT_CHANNELS), torch.full((LATENT_CHANNELS,), 0.7))
+    save(video_vae_to_official(vae), folder / "codec.safetensors")
+    save(models_state(models), folder / "base.safetensors")
+    for parameter in lora.attach(models.transformer, rank=ADAPTER_RANK):
+        parameter.data = 0.02 * torch.randn(parameter.shape)
+    for name in ("looped", "still"):
+        save(lora.attached_state(models.transformer), folder / f"{name}.safetensors")
+    (folder / "log.txt").write_text(LOG)
+    Image.new("RGB", (64, 32), "teal").save(folder / "looped.png")
+    return folder

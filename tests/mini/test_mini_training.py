@@ -1,0 +1,150 @@
+"""What mini's recipe is made of: its optimiser, stage budgets, captions and codec start."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from castsheet.ltx.parts.text import load_tokenizer
+from castsheet.ltx.parts.vae import VideoVAE
+from castsheet.machine.processes import World
+from castsheet.prompt import is_two_part, parse
+from mini.data.captions import NEGATIVE, PHRASES, caption, train_tokenizer
+from mini.data.corpus import Corpus
+from mini.data.filling import Filling
+from mini.training.architecture import CONTEXT, config
+from mini.training.muon import orthogonalise, split
+from mini.training.optimise import Budget, optimise
+from mini.training.train_codec import reconstruction_loss, start_near_linear, train_decoder
+from mini.world.motion import ACTIONS
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def test_orthogonalised_updates_have_singular_values_near_one() -> None:
+    """Red: Muon's updates are no longer balanced over directions, tall and wide matrices alike."""
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((3, 48, 96), (2, 96, 48)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, generator=generator)))
+        assert values.min() > 0.5
+        assert values.max() < 1.4
+
+
+def test_muon_takes_weights_of_layers_and_leaves_tables_to_adam() -> None:
+    """Red: embeddings, norms or small heads are treated as matrices, which ruins them."""
+    module = nn.Sequential(nn.Embedding(64, 64), nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 8))
+    matrices, others = split([module])
+    assert matrices == [module[1].weight]
+    assert len(others) == 6
+
+
+def test_the_shared_loop_learns_and_stores_the_average() -> None:
+    """Red: the training loop no longer reduces a loss that it can drive to zero."""
+    torch.manual_seed(0)
+    layer, goal = nn.Linear(32, 32), torch.randn(32, 32)
+
+    def loss_of(_: int) -> torch.Tensor:
+        return (layer.weight - goal).square().mean()
+
+    before, lines = loss_of(0).item(), list[str]()
+    optimise([layer], loss_of, Budget(300), rate=0.05, log=lines.append, name="toy", muon=True, where=ALONE)
+    assert loss_of(0).item() < 0.1 * before
+    assert lines[-1] == "toy done after 300 steps"
+
+
+def test_a_budget_ends_by_steps_or_by_time() -> None:
+    """Red: a stage ignores one of its two limits."""
+    assert Budget(10).progress(5, 0.0) == 0.5
+    assert Budget(10, seconds=math.inf).progress(10, 0.0) == 1
+    assert Budget(10**9, seconds=1e-9).progress(0, 1.0) == 1
+
+
+def test_captions_are_prompts_of_the_product() -> None:
+    """Red: mini is trained on prompts that the product would not build or accept."""
+    random = np.random.default_rng(0)
+    texts = [caption(action, random) for action in ACTIONS for _ in range(40)]
+    two_part = [text for text in texts if is_two_part(text)]
+    assert len(two_part) > 0.8 * len(texts)
+    formats = {parse(text).format for text in two_part}
+    assert {"prose", "markdown"} <= formats
+    assert set(PHRASES) == set(ACTIONS)
+
+
+def test_the_tokenizer_covers_any_text_and_leaves_room(tmp_path: Path) -> None:
+    """Red: a user's own words cannot be encoded, or mini's captions overflow its context."""
+    train_tokenizer(tmp_path, captions=600)
+    tokenizer, bos, longest = load_tokenizer(tmp_path)
+    assert longest == CONTEXT
+    assert tokenizer.id_to_token(bos) == "<bos>"
+    for text in ("hero: a zebra-striped übermantel, 人", NEGATIVE):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids).strip() == text
+    random = np.random.default_rng(1)
+    lengths = [len(tokenizer.encode(caption(action, random)).ids) for action in ACTIONS for _ in range(30)]
+    assert max(lengths) < CONTEXT - 16
+
+
+def test_the_codec_starts_as_a_linear_autoencoder() -> None:
+    """Red: residual layers speak from the first step on, and the codec's training stalls again."""
+    torch.manual_seed(0)
+    vae = VideoVAE(config()["vae"])
+    start_near_linear(vae)
+    silent = [name for name, p in vae.named_parameters() if name.endswith("weight") and not p.any()]
+    assert sum("conv2" in name for name in silent) == 12
+    assert sum("samplers" in name for name in silent) == 6
+    output = vae.decode(vae.encode(torch.rand(1, 3, 9, 32, 32) * 2 - 1))
+    assert output.shape == (1, 3, 9, 32, 32)
+    assert torch.isfinite(output).all()
+
+
+def test_edges_count_more_in_the_codec_loss() -> None:
+    """Red: a figure's outline weighs no more than empty sky, and faces blur."""
+    flat, edged = torch.zeros(1, 3, 1, 8, 8), torch.zeros(1, 3, 1, 8, 8)
+    edged[..., 4:] = 1.0
+    assert reconstruction_loss(edged + 0.1, edged) > reconstruction_loss(flat + 0.1, flat)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_waits_gets_samples_or_the_reason() -> None:
+    """Red: training waits for ever for a renderer that died, or starts before its samples are there."""
+    filling = Filling()
+    filling.fill(lambda: filling.advance(3))
+    filling.wait_for(3)
+    assert filling.ready == 3
+
+    def fails() -> None:
+        raise ValueError("no driver")
+
+    broken = Filling()
+    broken.fill(fails)
+    with pytest.raises(ValueError, match="no driver"):
+        broken.wait_for(1)
+
+
+def test_training_the_decoder_on_leaves_latents_alone() -> None:
+    """Red: the decoder's stage moves the encoder or the statistics: no denoiser fits any more."""
+    torch.manual_seed(0)
+    vae = VideoVAE(config()["vae"]).requires_grad_(False)
+    frames = torch.randint(256, (2, 33, 32, 32, 3), dtype=torch.uint8)
+    corpus = Corpus(frames, frames[:, 0], torch.tensor([0, 1]), ready=2)
+    weights = torch.ones(len(ACTIONS), 33, 32, 32)
+    before = {name: tensor.clone() for name, tensor in vae.model.state_dict().items()}
+    train_decoder(vae, corpus, weights, Budget(1), batch=1, where=ALONE, log=print)
+    changed = {
+        name for name, tensor in vae.model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
+
+
+def test_pixels_of_parts_count_by_their_weight() -> None:
+    """Red: the decoder's stage no longer looks more closely at the cast."""
+    target = torch.zeros(1, 3, 1, 8, 8)
+    output, weight = target.clone(), torch.ones(1, 1, 8, 8)
+    output[..., 2, 2] = 0.5
+    weight[..., 2, 2] = 9
+    assert reconstruction_loss(output, target, weight) == 9 * reconstruction_loss(output, target)

@@ -1,0 +1,185 @@
+"""The denoiser's own promises: which passes run, what stays exact, how noise starts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from castsheet.errors import SettingsError
+from castsheet.ltx.latents import Grid, Reference, patchify
+from castsheet.ltx.model.dit import Transformer
+from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, audio_track, draw, video_track
+from castsheet.sampling.guidance import Weights
+from castsheet.sampling.sampler import euler
+from castsheet.sampling.schedule import sigmas
+from tests.doubles.ltx_tiny import randn, randomise, tiny_config
+
+CPU = torch.device("cpu")
+GRID = Grid(frames=3, height=2, width=4, fps=24.0, scale=(8, 16, 16))
+
+
+class Counting(Transformer):
+    """The real denoiser, keeping count of its passes, and the last plain one's input and output."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.calls: list[str] = []
+
+    def forward_passes(self, passes, **options):
+        self.calls = [
+            "isolated" if one.isolate else "stg" if one.stg_blocks else "cond" if number == 0 else "uncond"
+            for number, one in enumerate(passes)
+        ]
+        outputs = super().forward_passes(passes, **options)
+        self.seen = passes[0].video, outputs[0]
+        return outputs
+
+
+def model(*, audio: bool = False) -> Counting:
+    transformer = Counting(tiny_config(audio=audio)).eval()
+    randomise(transformer, seed=3)
+    return transformer.requires_grad_(False)
+
+
+def denoiser(guide: Guide, *, strength: float = 1.0, audio: bool = False, **options) -> Denoiser:
+    transformer = model(audio=audio)
+    config = transformer.config
+    reference = Reference(randn(1, GRID.tokens, config.in_channels, seed=1), GRID.bounds(), strength)
+    video = video_track(config, GRID, reference, device=CPU, dtype=torch.float32)
+    sound = audio_track(config, 5, device=CPU, dtype=torch.float32) if audio else None
+    contexts = [
+        Contexts(
+            randn(1, 4, config.context_dim, seed=seed),
+            randn(1, 4, config.audio_context_dim, seed=seed + 10) if audio else None,
+        )
+        for seed in (2, 3)
+    ]
+    return Denoiser(transformer, video, sound, *contexts, guide, **options)
+
+
+@pytest.mark.parametrize(
+    ("guide", "audio", "expected"),
+    [
+        (Guide(Weights()), False, ["cond"]),
+        (Guide(Weights(guidance=4.0)), False, ["cond", "uncond"]),
+        (Guide(Weights(stg_scale=1.0), stg_blocks=(1,)), False, ["cond", "stg"]),
+        (Guide(Weights(4.0, 1.0), stg_blocks=(2,)), False, ["cond", "uncond", "stg"]),
+        (Guide(Weights(), Weights(guidance=7.0)), True, ["cond", "uncond"]),
+        (Guide(Weights(4, 1, 3), Weights(7, 1, 3), (1,)), True, ["cond", "uncond", "stg", "isolated"]),
+    ],
+)
+def test_only_passes_that_count_are_run(guide, audio, expected):
+    """Red: a distilled run pays for guidance it does not use, or a weighted pass is left out."""
+    subject = denoiser(guide, audio=audio)
+    subject(draw(subject, GRID, 0, None, 1.0), torch.tensor(0.8))
+    assert subject.transformer.calls == expected
+
+
+def test_unguided_prediction_is_one_pass():
+    """Red: with all guidance off, x0 is not x - sigma v of the conditional pass."""
+    subject = denoiser(Guide(Weights(rescale=0.7)))
+    x = draw(subject, GRID, 0, None, 1.0)
+    x0 = subject(x, torch.tensor(0.8))
+    stream, out = subject.transformer.seen
+    assert torch.equal(stream.tokens_BTC, torch.cat([subject.unpack(x)[0], subject.video.fixed], dim=1))
+    assert out.video_BTC.shape[1] == GRID.tokens
+    assert torch.allclose(x0, x - 0.8 * out.video_BTC.flatten(1), atol=1e-5)
+
+
+def test_clean_reference_is_not_sampled():
+    """Red: the clean reference moves, or its rows are computed for nothing."""
+    subject = denoiser(Guide(Weights()))
+    assert subject.keep == GRID.tokens
+    assert subject.video.masks == (1.0, 0.0)
+    assert draw(subject, GRID, 0, None, 1.0).shape == (1, GRID.tokens * subject.video.clean_BTC.shape[2])
+
+
+def test_weak_reference_is_noised_with_its_share():
+    """Red: at strength s the reference is not at noise level (1 - s) sigma, or does not end clean."""
+    subject = denoiser(Guide(Weights()), strength=0.75)
+    start = subject.unpack(draw(subject, GRID, 0, None, 1.0))[0]
+    clean = subject.video.clean_BTC[:, GRID.tokens :]
+    added = start[:, GRID.tokens :] - 0.75 * clean
+    assert subject.keep is None
+    assert subject.video.masks == (1.0, 0.25)
+    assert 0.15 < float(added.std()) < 0.35
+    x = subject.pack(start, None)
+    x0 = subject.unpack(subject(x, torch.tensor(0.8)))[0]
+    stream, out = subject.transformer.seen
+    assert stream.timesteps_BS.tolist() == [pytest.approx([0.8, 0.2])]
+    own = (start - 0.2 * out.video_BTC)[:, GRID.tokens :]
+    assert torch.allclose(x0[:, GRID.tokens :], 0.25 * own + 0.75 * clean, atol=1e-5)
+
+
+def test_first_frame_stays_bitwise():
+    """Red: a given first frame drifts while the rest is sampled."""
+    transformer = model()
+    given = randn(1, transformer.config.in_channels, 1, GRID.height, GRID.width, seed=8)
+    track = video_track(transformer.config, GRID, None, given, device=CPU, dtype=torch.float32)
+    context = Contexts(randn(1, 4, transformer.config.context_dim, seed=2))
+    subject = Denoiser(transformer, track, None, context, context, Guide(Weights(4.0, rescale=0.7)))
+    out = subject.unpack(euler(subject, draw(subject, GRID, 0, None, 1.0), sigmas(3)))[0]
+    assert track.segments == (8, 16)
+    assert torch.equal(out[:, :8], patchify(given))
+
+
+def test_noise_of_the_target_depends_on_seed_and_size_only():
+    """Red: switching on sound or weakening the sheet changes the picture's noise."""
+    plain = draw(denoiser(Guide(Weights())), GRID, 7, None, 1.0)
+    for options in ({"audio": True}, {"strength": 0.5}):
+        guide = Guide(Weights(), Weights() if "audio" in options else None)
+        subject = denoiser(guide, **options)
+        target = subject.unpack(draw(subject, GRID, 7, None, 1.0))[0][:, : GRID.tokens]
+        assert torch.equal(target.flatten(1), plain)
+    latents = torch.randn(1, 8, 3, 2, 4, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(plain, patchify(latents).flatten(1))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7"])
+def test_bad_seeds(seed):
+    """Red: a seed out of range fails inside torch, or is rounded."""
+    with pytest.raises(SettingsError, match="seed"):
+        draw(denoiser(Guide(Weights())), GRID, seed, None, 1.0)
+
+
+def test_pack_and_unpack():
+    """Red: values of picture and sound change places between steps."""
+    subject = denoiser(Guide(Weights(), Weights()), audio=True)
+    video, sound = randn(1, 24, 8, seed=1), randn(1, 5, subject.audio.clean_BTC.shape[2], seed=2)
+    back = subject.unpack(subject.pack(video, sound))
+    assert torch.equal(back[0], video)
+    assert torch.equal(back[1], sound)
+
+
+def test_streams_and_weights_go_together():
+    """Red: a stream without weights is sampled by nothing, or guidance runs without a negative prompt."""
+    with pytest.raises(ValueError, match="go together"):
+        denoiser(Guide(Weights()), audio=True)
+    subject = denoiser(Guide(Weights()))
+    with pytest.raises(ValueError, match="negative"):
+        Denoiser(subject.transformer, subject.video, None, subject.positive, None, Guide(Weights(4.0)))
+
+
+def test_kept_reference_rows():
+    """Red: caching the reference's rows is on by default, inexact where it recomputes, or does nothing."""
+    guide = Guide(Weights(4.0, 1.0), stg_blocks=(1,))
+    exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
+    x = draw(exact, GRID, 0, None, 1.0)
+    for step, sigma in enumerate((0.9, 0.8, 0.7, 0.6)):
+        wanted, got = (subject(x, torch.tensor(sigma)) for subject in (exact, cached))
+        if step % 2 == 0:
+            assert torch.equal(got, wanted)
+        else:
+            error = float((got - wanted).norm() / wanted.norm())
+            assert 1e-6 < error < 0.1
+        x = x * 0.9
+
+
+def test_kept_rows_that_did_not_change_are_exact():
+    """Red: a step that reuses the reference's rows computes anything else otherwise."""
+    guide = Guide(Weights(4.0, 1.0), stg_blocks=(2,))
+    exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
+    x = draw(exact, GRID, 0, None, 1.0)
+    sigma = torch.tensor(0.8)
+    cached(x, sigma)
+    torch.testing.assert_close(cached(x, sigma), exact(x, sigma), rtol=1e-5, atol=1e-5)
