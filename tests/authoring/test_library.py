@@ -224,12 +224,43 @@ def test_a_mask_travels_with_its_picture(tmp_path: Path, shots: Path) -> None:
     assert front.with_name(f"{front.stem}.mask.png").is_file()
 
 
+def test_an_inherited_face_keeps_its_mask(tmp_path: Path, shots: Path) -> None:
+    """Red: a face's hand-made mask is lost in every new look, whose close-ups are then cut out by a model."""
+    face().getchannel("A").save(shots / "IMG_1.mask.png")
+    library = Library(tmp_path / "library")
+    library.add("hero", sorted(shots.iterdir()), sorter())
+    coat = tmp_path / "coat-front.png"
+    figure(coat="#20a0a0").save(coat)
+    inherited = library.add("hero", [coat], sorter(), look="Act 2").entry.element.images["face"][0]
+    mask = inherited.with_name(f"{inherited.stem}.mask.png")
+    assert mask.read_bytes() == (shots / "IMG_1.mask.png").read_bytes()
+
+
 def test_a_changed_picture_is_noticed(tmp_path: Path, shots: Path) -> None:
-    """Red: the library's picture is edited in place, and clips change without a trace."""
+    """Red: the library's picture is edited in place, and clips change without a trace; or the remedy fails."""
     library = Library(tmp_path / "library")
     entry = library.add("hero", [shots / "IMG_1.png"], sorter()).entry
     figure().save(entry.folder / entry.pictures[0].file)
-    with pytest.raises(SceneError, match="was changed"):
+    with pytest.raises(SceneError, match="was changed") as caught:
+        library.load("hero")
+    assert caught.value.remedy.endswith("castsheet elements remove hero --look default")
+    library.remove("hero", "default")
+    library.add("hero", [shots / "IMG_1.png"], sorter())
+    assert library.load("hero").pictures == entry.pictures
+
+
+def test_a_lost_picture_is_named(tmp_path: Path, shots: Path) -> None:
+    """Red: a picture that only the library's notes list is gone, and the user sees a traceback."""
+    library = Library(tmp_path / "library")
+    entry = library.add("hero", [shots / "IMG_1.png", shots / "IMG_2.png"], sorter()).entry
+    lost = entry.folder / next(kept.file for kept in entry.pictures if kept.view == "front")
+    lost.unlink()
+    listed = entry.folder / "element.yaml"
+    kept_lines = [
+        line for line in listed.read_text().splitlines() if line not in ("  front:", f"  - {lost.name}")
+    ]
+    listed.write_text("\n".join(kept_lines) + "\n")
+    with pytest.raises(SceneError, match=f"{lost.name} is missing"):
         library.load("hero")
 
 

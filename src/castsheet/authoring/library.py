@@ -32,10 +32,12 @@ from castsheet.elements import (
     read_element,
 )
 from castsheet.errors import ImageError, OutputError, SceneError
-from castsheet.machine.files import sha256, write_atomic
+from castsheet.machine.files import sha256, write_atomic, write_text
 from castsheet.sheet.look.faces import FaceDetector, close_up, installed_detector
-from castsheet.sheet.look.matting import Matter, Quality, mask_beside
+from castsheet.sheet.look.matting import Matter, Quality, mask_beside, mask_path
 from castsheet.sheet.manifest import Kind
+
+_LIST = "element.yaml"  # a look's file: the element, and what is known of its pictures
 
 # What is taken from a folder; a file that is named is read whatever it is called.
 PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
@@ -114,7 +116,7 @@ class Library:
     def names(self) -> dict[str, tuple[str, ...]]:
         """Element names, and the looks of each; the default look first."""
         found: dict[str, tuple[str, ...]] = {}
-        for file in sorted(self.root.glob("*/*/element.yaml")):
+        for file in sorted(self.root.glob(f"*/*/{_LIST}")):
             name, look = file.parent.parent.name, file.parent.name
             found[name] = (*found.get(name, ()), look)
         order = {name: sorted(looks, key=lambda look: look != DEFAULT_LOOK) for name, looks in found.items()}
@@ -127,20 +129,20 @@ class Library:
             SceneError: there is no such look, its file is damaged, or a picture is missing or was changed.
         """
         folder = self.root / look_folder(name, look)
-        element, extra = read_element(folder / "element.yaml")
+        element, extra = read_element(folder / _LIST)
         try:
             pictures = _KEPT.validate_python(extra.get("pictures", ()))
         except ValidationError as error:
             raise SceneError(
-                f"{folder / 'element.yaml'}: field pictures: {error.errors()[0]['msg']}",
+                f"{folder / _LIST}: field pictures: {error.errors()[0]['msg']}",
                 remedy="correct it, or remove the look and add its pictures again",
             ) from error
+        remedy = (
+            "put the file back as it was, or remove the look and add its pictures again: "
+            f"castsheet elements remove {name} --look {folder.name}"
+        )
         for kept in pictures:
-            if sha256(folder / kept.file) != kept.sha256:
-                raise SceneError(
-                    f"{folder / kept.file} was changed since it was added",
-                    remedy=f"add the new picture: castsheet elements add {name} PICTURE",
-                )
+            _check_unchanged(folder / kept.file, kept.sha256, remedy)
         return Entry(name, folder.name, element, pictures, folder)
 
     def add(
@@ -175,7 +177,7 @@ class Library:
             OutputError: the disk refused.
         """
         folder = self.root / look_folder(name, look)
-        before = self.load(name, look) if (folder / "element.yaml").is_file() else None
+        before = self.load(name, look) if (folder / _LIST).is_file() else None
         base = before or self._default(name)
         kind = _kind_of(name, kind, base)
         taken = {kept.sha256 for kept in before.pictures} if before else set()
@@ -193,7 +195,7 @@ class Library:
         if before is None and base is not None and not any(kept.view == "face" for kept in pictures):
             pictures.extend(_inherited(base, folder))
         data = _document(name, kind, pictures, base, description, importance)
-        _write(folder / "element.yaml", data)
+        _write(folder / _LIST, data)
         return Added(self.load(name, look), tuple(new), tuple(known))
 
     def remove(self, name: str, look: str | None = None) -> tuple[Path, ...]:
@@ -214,7 +216,7 @@ class Library:
         try:
             for folder in gone:
                 # The list goes first: what is left of an interrupted removal is no element any more.
-                (folder / "element.yaml").unlink()
+                (folder / _LIST).unlink()
                 shutil.rmtree(folder)
             if not any((self.root / name).iterdir()):
                 (self.root / name).rmdir()
@@ -225,7 +227,7 @@ class Library:
         return gone
 
     def _default(self, name: str) -> Entry | None:
-        file = self.root / name / DEFAULT_LOOK / "element.yaml"
+        file = self.root / name / DEFAULT_LOOK / _LIST
         return self.load(name) if file.is_file() else None
 
     def _keep(
@@ -256,12 +258,7 @@ class Library:
         if part is not None:
             write_atomic(target, lambda temporary: part.save(temporary, format="PNG"))
         else:
-            write_atomic(target, lambda temporary: _copy(path, temporary))
-            mask = mask_beside(path)
-            if mask is not None:
-                write_atomic(
-                    target.with_name(f"{target.stem}.mask.png"), lambda temporary: _copy(mask, temporary)
-                )
+            _copy_with_mask(path, target)
         return Kept(
             file=target.name,
             view=guess.view,
@@ -294,8 +291,28 @@ def _digest(path: Path) -> str:
         raise ImageError(f"{path}: {error.strerror}", remedy="give the path of a picture file") from error
 
 
+def _check_unchanged(picture: Path, digest: str, remedy: str) -> None:
+    """Refuse a picture of the library that is missing or has other bytes than when it was added."""
+    try:
+        found = sha256(picture)
+    except FileNotFoundError as error:
+        raise SceneError(f"{picture} is missing", remedy=remedy) from error
+    except OSError as error:
+        raise SceneError(f"{picture} cannot be read: {error.strerror}", remedy=remedy) from error
+    if found != digest:
+        raise SceneError(f"{picture} was changed since it was added", remedy=remedy)
+
+
+def _copy_with_mask(source: Path, target: Path) -> None:
+    """Copy a picture, and the mask drawn for it by hand where there is one."""
+    _copy(source, target)
+    mask = mask_beside(source)
+    if mask is not None:
+        _copy(mask, mask_path(target))
+
+
 def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
+    write_atomic(target, lambda temporary: shutil.copyfile(source, temporary))
 
 
 def _part(look: Look, guess: Guess) -> Image.Image:
@@ -320,8 +337,7 @@ def _inherited(base: Entry, folder: Path) -> list[Kept]:
     """The default look's faces, copied, so that each look stands alone."""
     faces = [kept for kept in base.pictures if kept.view == "face"]
     for kept in faces:
-        source = base.folder / kept.file
-        write_atomic(folder / kept.file, lambda temporary, source=source: _copy(source, temporary))  # type: ignore[misc]
+        _copy_with_mask(base.folder / kept.file, folder / kept.file)
     return faces
 
 
@@ -362,8 +378,4 @@ def _write(path: Path, data: dict[str, Any]) -> None:
     plain = {key: value for key, value in data.items() if key != "pictures"}
     Scene.model_validate({"elements": [plain]})
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-    write_atomic(path, lambda temporary: _save(temporary, text))
-
-
-def _save(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, text)

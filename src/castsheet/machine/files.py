@@ -13,7 +13,7 @@ from types import ModuleType
 from castsheet.errors import DependencyError, OutputError
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it into place.
 
     Whatever stops the write (full disk, Ctrl-C, a crash of the encoder) leaves the old file, or none.
@@ -45,6 +45,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all: UTF-8, line ends as they are in `text`.
+
+    Raises:
+        OutputError: the operating system refused.
+    """
+    return write_atomic(path, lambda temporary: temporary.write_bytes(text.encode()))
 
 
 def sha256(path: Path) -> str:

@@ -138,9 +138,14 @@ def _widened(shares: NDArray[np.float64], side: int) -> tuple[int, int]:
 
 
 def mask_beside(path: Path) -> Path | None:
-    """The mask made by hand for a picture: `hero.mask.png` for `hero.jpg`; None when there is none."""
-    beside = path.with_name(f"{path.stem}.mask.png")
-    return beside if beside.is_file() else None
+    """The mask made by hand for a picture; None when there is none."""
+    mask = mask_path(path)
+    return mask if mask.is_file() else None
+
+
+def mask_path(picture: Path) -> Path:
+    """Where a picture's hand-made mask lies: `hero.mask.png` for `hero.jpg`."""
+    return picture.with_name(f"{picture.stem}.mask.png")
 
 
 def cut_out(
