@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from castsheet.errors import CheckpointError, SettingsError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.progress import progress
 from castsheet.pipeline import Castsheet
 from mini.evaluation import deeds, score, validation
@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     print(table(results))
     if options.json is not None:
         text = json.dumps(report, indent=1) + "\n"
-        write_atomic(options.json, lambda path: _write(path, text))
+        write_text(options.json, text)
     if options.pictures is not None:
         for mode in options.modes:
             _save(contact_sheet(takes, mode, options.count), options.pictures / f"{mode}.png")
@@ -168,10 +168,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def _save(picture: Image.Image, path: Path) -> None:
     write_atomic(path, lambda temporary: picture.save(temporary, format="PNG"))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _modes(text: str) -> tuple[Mode, ...]:

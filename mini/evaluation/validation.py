@@ -24,7 +24,7 @@ from PIL import Image
 from rich.console import Console
 
 from castsheet.errors import CheckpointError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.progress import progress
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
@@ -160,7 +160,7 @@ def make(folder: Path = SHIPPED, *, count: int = COUNT, console: Console | None 
     write_atomic(folder / "truth.png", lambda path: atlas.save(path, format="PNG", optimize=True))
     lines = ",\n  ".join(json.dumps(one) for one in identities)
     text = f'{{\n "version": 1,\n "identities": [\n  {lines}\n ]\n}}\n'
-    write_atomic(folder / "set.json", lambda path: _write_text(path, text))
+    write_text(folder / "set.json", text)
     return ValidationSet.load(folder)
 
 
@@ -216,10 +216,6 @@ def _centroids(renderer: Renderer, console: Console | None) -> deeds.Floats:
 def _save_array(path: Path, name: str, array: np.ndarray) -> None:
     arrays: dict[str, Any] = {name: array}
     write_atomic(path, lambda temporary: np.savez_compressed(temporary, **arrays))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def main() -> None:

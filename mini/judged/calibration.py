@@ -18,7 +18,7 @@ from castsheet.errors import SettingsError
 from castsheet.judge.cast import Pixels
 from castsheet.judge.judge import Judge
 from castsheet.judge.judgement import Judgement
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.progress import progress
 from mini.judged.cases import Case, cases
 from mini.judged.thresholds import Calibration, calibrate
@@ -198,12 +198,12 @@ def calibrated(pairs: int, held_out: int, out: Path) -> None:
     failures: list[tuple[Record, Pixels]] = []
     second = judged(range(pairs, pairs + held_out), make, failures)
     text = json.dumps([*first, *second], indent=0) + "\n"
-    write_atomic(out.with_suffix(".json"), lambda path: _write(path, text))
+    write_text(out.with_suffix(".json"), text)
     if failures:
         picture = Image.fromarray(np.concatenate([shown for _, shown in failures]))
         write_atomic(out.with_suffix(".jpg"), lambda path: picture.save(path, quality=88))
     parts = markdown(table(first, second), second), frames_told(second), failure_table(failures)
-    write_atomic(out, lambda path: _write(path, "\n".join(parts)))
+    write_text(out, "\n".join(parts))
 
 
 def main() -> None:
@@ -214,10 +214,6 @@ def main() -> None:
     asked = parser.parse_args()
     finish(lambda: calibrated(asked.pairs, asked.held_out, asked.out))
     print(asked.out)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from castsheet.machine.files import require, write_atomic
+from castsheet.machine.files import require, write_atomic, write_text
 from mini.evaluation.parts import Floats
 from mini.evaluation.validation import ValidationSet
 from mini.studies.designs import Study
@@ -127,7 +127,7 @@ def write(result: Result, folder: Path, strips: Mapping[str, Image.Image | None]
             folder / f"{result.name}.jpg", lambda file: picture.save(file, format="JPEG", quality=88)
         )
     text = page(result, _reading(path), pictures=list(strips) if picture is not None else [])
-    return write_atomic(path, lambda file: _fill(file, text))
+    return write_text(path, text)
 
 
 def page(result: Result, reading: str, pictures: Sequence[str]) -> str:
@@ -339,7 +339,3 @@ def _reading(path: Path) -> str:
         return path.read_text(encoding="utf-8").split(READING, 1)[1].lstrip("\n")
     except (OSError, IndexError):
         return ""
-
-
-def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

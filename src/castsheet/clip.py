@@ -20,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from castsheet.errors import ImageError, NumericsError, OutputError, SettingsError
-from castsheet.machine.files import sha256, write_atomic
+from castsheet.machine.files import sha256, write_atomic, write_text
 from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
 
@@ -112,7 +112,7 @@ class Clip:
 
             def write_contact(contact: Path) -> None:
                 self.contact().save(contact)
-                write_atomic(files.sidecar, lambda side: _write_text(side, sidecar))
+                write_text(files.sidecar, sidecar)
 
             write_atomic(files.contact, write_contact)
 
@@ -255,10 +255,6 @@ def _audio_blocks(audio_SC: np.ndarray, rate: int | None) -> Sequence[av.AudioFr
         block.pts = start
         blocks.append(block)
     return blocks
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _check_frames(frames: np.ndarray, fps: float) -> None:

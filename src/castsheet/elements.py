@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from castsheet.errors import SceneError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.media.pictures import MAX_PIXELS as MAX_PIXELS
 from castsheet.media.pictures import MIN_SIDE as MIN_SIDE
 from castsheet.media.pictures import file_mode
@@ -169,11 +169,7 @@ class Scene(_Part):
         data = self.model_dump(mode="json", exclude_defaults=True)
         data["elements"] = [_plain(element, path.parent) for element in self.elements]
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-
-        def write(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-
-        return write_atomic(path, write)
+        return write_text(path, text)
 
 
 def look_folder(name: str, look: str = DEFAULT_LOOK) -> Path:

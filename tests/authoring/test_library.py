@@ -237,7 +237,7 @@ def test_an_inherited_face_keeps_its_mask(tmp_path: Path, shots: Path) -> None:
 
 
 def test_a_changed_picture_is_noticed(tmp_path: Path, shots: Path) -> None:
-    """Red: the library's picture is edited in place, and clips change without a trace; or the remedy fails."""
+    """Red: an edited picture of the library changes clips without a trace, or the remedy does not work."""
     library = Library(tmp_path / "library")
     entry = library.add("hero", [shots / "IMG_1.png"], sorter()).entry
     figure().save(entry.folder / entry.pictures[0].file)

@@ -24,7 +24,7 @@ from castsheet.errors import EndpointError, PromptError
 from castsheet.lint.findings import Finding
 from castsheet.lint.prompt import lint_prompt
 from castsheet.machine.endpoint import Endpoint
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.prompt import Prompt, describe
 from castsheet.sheet.manifest import Box, ElementNote, Kind, Sheet
 
@@ -199,7 +199,7 @@ def _described(note: ElementNote, picture: Image.Image, describer: Describer, ca
             f"the model says nothing about {note.id!r}", remedy="describe it yourself, or use another model"
         )
     if entry is not None:
-        write_atomic(entry, lambda temporary: _write(temporary, text))
+        write_text(entry, json.dumps({"text": text}, ensure_ascii=False))
     return text
 
 
@@ -218,7 +218,3 @@ def _read(entry: Path) -> str:
     except (OSError, ValueError):
         return ""
     return str(told.get("text", "")) if isinstance(told, dict) else ""
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(json.dumps({"text": text}, ensure_ascii=False), encoding="utf-8")

@@ -19,7 +19,7 @@ from castsheet.clip import Clip
 from castsheet.judge.cast import Pixels
 from castsheet.judge.judgement import ElementReport, Judgement
 from castsheet.judge.verdict import LIKENESS, PRESENT
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.sheet.manifest import Sheet
 
 THUMB = 240  # px wide: frames on the page
@@ -60,7 +60,7 @@ def write(path: Path, sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) ->
         OutputError: the disk refused.
     """
     text = page(sheet, judged)
-    return write_atomic(path, lambda temporary: _fill(temporary, text))
+    return write_text(path, text)
 
 
 def page(sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) -> str:
@@ -270,7 +270,3 @@ def picture_url(picture: Pixels, width: int) -> str:
     held = io.BytesIO()
     image.save(held, "JPEG", quality=86)
     return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
-
-
-def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

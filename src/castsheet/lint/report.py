@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from castsheet.lint.findings import RULES, Finding, Severity
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.sheet.manifest import Panel, Sheet
 
 _ORDER: tuple[Severity, ...] = ("error", "warning", "info")
@@ -90,11 +90,7 @@ def save_report(
         OutputError: the disk refused.
     """
     text = report(sheet, findings, title=title, done=done)
-    return write_atomic(Path(path), lambda temporary: _write(temporary, text))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    return write_text(Path(path), text)
 
 
 def _known(sheet: Sheet) -> str:

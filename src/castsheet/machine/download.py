@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from castsheet import __version__
 from castsheet.errors import DownloadError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 
 Role = Literal["checkpoint", "adapter", "text_encoder"]
 Report = Callable[[int], None]  # called with the number of bytes done
@@ -229,11 +229,7 @@ def write_bundle(folder: Path, files: Sequence[RemoteFile]) -> Path | None:
         },
     }
     text = json.dumps(bundle, indent=2) + "\n"
-    return write_atomic(folder / "bundle.json", lambda path: _write_text(path, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    return write_text(folder / "bundle.json", text)
 
 
 def _verify(file: RemoteFile, report: Report) -> None:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from castsheet.elements import load_image
 from castsheet.errors import SheetError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_atomic, write_text
 
 VERSION = 1
 Kind = Literal["character", "prop", "location"]
@@ -154,7 +154,7 @@ class Sheet:
         rgb = self.image.convert("RGB")
         write_atomic(png, lambda temporary: rgb.save(temporary, format="PNG"))
         manifest = png.with_suffix(".json")
-        write_atomic(manifest, lambda temporary: _write_bytes(temporary, text.encode()))
+        write_text(manifest, text)
         return png, manifest
 
     @classmethod
@@ -288,7 +288,3 @@ def _contradictions(sheet: Sheet) -> Iterator[str]:
         for other in sheet.panels[:number]:
             if box.overlaps(other.box):
                 yield f"{name}: box overlaps the {other.view} panel of {other.element!r}"
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

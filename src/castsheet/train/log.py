@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from castsheet.errors import OutputError
-from castsheet.machine.files import require, write_atomic
+from castsheet.machine.files import require, write_text
 
 LOG = "log.jsonl"
 
@@ -29,7 +29,7 @@ class Log:
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
         self.path = folder / LOG
         kept = [json.dumps(line) + "\n" for line in read_log(folder) if line["step"] <= step]
-        write_atomic(self.path, lambda temporary: _write(temporary, "".join(kept)))
+        write_text(self.path, "".join(kept))
         self._board: Any = None
         if tensorboard:
             require("tensorboard", "train")
@@ -68,7 +68,3 @@ def read_log(folder: Path) -> Iterator[Mapping[str, Any]]:
     for line in lines:
         if line.endswith("\n"):
             yield json.loads(line)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

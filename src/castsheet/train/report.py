@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.train.log import read_log
 
 PAGE = "report.html"
@@ -71,7 +71,7 @@ def write_page(folder: Path, title: str, steps: int) -> Path:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
         f"<style>{_STYLE}</style><h1>{state}</h1><div class=grid>{body}</html>\n"
     )
-    return write_atomic(folder / PAGE, lambda temporary: _write(temporary, page))
+    return write_text(folder / PAGE, page)
 
 
 def series(lines: Sequence[Mapping[str, Any]], field: str) -> list[Point]:
@@ -154,7 +154,3 @@ def _picture(path: Path) -> str:
     name = html.escape(path.stem)
     picture = f'<img alt="{name}" src="data:image/jpeg;base64,{data}">'
     return f"<figure>{picture}<figcaption>step {name}</figcaption></figure>"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -30,7 +30,7 @@ from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.speed.precision import load_transformer
 from castsheet.machine.device import pick_device
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.machine.processes import World, world
 from castsheet.machine.progress import progress, stderr_console
 from castsheet.train import checkpoint
@@ -120,7 +120,7 @@ class Trainer:
                 expected = f"{self.learner.expected_bytes / 2**30:.1f} of {there / 2**30:.1f} GiB"
                 self._say(f"expected peak {expected}")
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
-            write_atomic(config.output / "config.json", lambda path: _write(path, values))
+            write_text(config.output / "config.json", values)
         with self._shown() as advance:
             end = config.steps if self._place() < config.steps else self.step
             for batches in feed(self._batches, self.step, end):
@@ -368,7 +368,3 @@ class Clock:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Literal
 from PIL import Image
 
 from castsheet.errors import DependencyError, ImageError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.files import write_text
 from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, installed
 from castsheet.sheet.look.matting import CutOut, Matter, Quality, cut_out, mask_beside
 from castsheet.sheet.manifest import Box
@@ -112,7 +112,7 @@ class RememberedFaces:
             self._detector = self._detector or self._load()
             found = self._detector.find(rgb)
             text = json.dumps([[[f.box.x, f.box.y, f.box.w, f.box.h], f.points, f.score] for f in found])
-            write_atomic(entry, lambda temporary: _write(temporary, text))
+            write_text(entry, text)
         return found
 
 
@@ -128,10 +128,6 @@ def _read_faces(entry: Path) -> tuple[Face, ...] | None:
 def _face(box: list[int], points: list[list[float]], score: float) -> Face:
     left, right, nose, *mouth = ((float(x), float(y)) for x, y in points)
     return Face(Box(*box), (left, right, nose, mouth[0], mouth[1]), float(score))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def default_cache() -> Path:
