@@ -11,10 +11,10 @@ What is timed is `Learner.step`, which `castsheet train` calls, on a batch in ho
 backward pass, sum of gradients, norm, AdamW. Weights are random and made on the device; every step has other
 noise. Peaks are of torch's allocator and include everything that lives between steps; `expected_gib` is what
 the trainer says beforehand (`castsheet.train.memory.keeping.expected_peak`). `first_s` is the first step,
-which compiles what no row before had compiled: blocks that keep the same at the same sizes share their code. The
-peer is diffusers' transformer with PEFT's LoRA of the same rank and layers, its own gradient checkpointing,
-autocast to bf16 with fp32 adapters as in diffusers' training scripts, and AdamW, in the same process before
-ours is made.
+which compiles what no row before had compiled: blocks that keep the same at the same sizes share their code.
+The peer is diffusers' transformer with PEFT's LoRA of the same rank and layers, its own gradient
+checkpointing, autocast to bf16 with fp32 adapters as in diffusers' training scripts, and AdamW, in the same
+process before ours is made.
 
 Work of a step (T = 5376 + 5376 tokens): 3 x 242 TFLOP in linear layers with the recomputed forward pass, 91
 in attention forward and 228 backward, 5 % for the adapters. Expected on an H100 or H200: fp8 1.6 to 1.7 s and
