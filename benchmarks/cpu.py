@@ -155,8 +155,8 @@ class Runs:
     def steps(self, denoiser: Denoiser, count: int) -> Tensor:
         x = draw(denoiser, self.grid, 0, None, 1.0)
         level = sigmas(Defaults().steps)[3]
-        for _ in range(count):
-            x0 = denoiser(x, level)
+        for step in range(count):
+            x0 = denoiser(x, level, step)
         return x0
 
 

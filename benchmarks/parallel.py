@@ -28,7 +28,7 @@ from castsheet.ltx.speed.fast import attention_kernels, tabulated
 from castsheet.machine.processes import World, world
 from castsheet.sampling.denoiser import RunPasses, draw, run_alone
 from castsheet.sampling.parallel import SharedPasses, Split
-from castsheet.sampling.sampler import euler
+from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
 
 STEPS = 4  # after one that compiles

@@ -21,7 +21,7 @@ from castsheet.ltx.latents import Grid, Reference, make_reference, reference_siz
 from castsheet.ltx.speed.fast import attention_kernels
 from castsheet.pipeline import Castsheet, make_guide, make_levels
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, video_track
-from castsheet.sampling.sampler import euler
+from castsheet.sampling.samplers import euler
 from castsheet.settings import Preset
 from castsheet.sheet.manifest import Sheet
 

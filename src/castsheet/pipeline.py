@@ -54,7 +54,7 @@ from castsheet.sampling.denoiser import (
     video_track,
 )
 from castsheet.sampling.guidance import Weights
-from castsheet.sampling.sampler import euler
+from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
 from castsheet.sampling.strength import token_bias
 from castsheet.settings import Preset

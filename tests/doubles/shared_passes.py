@@ -14,7 +14,7 @@ from benchmarks.common import open_bench
 from benchmarks.parallel import bench_of, parallel
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Output, Pass, Transformer
-from castsheet.ltx.model.reuse import KeptRows
+from castsheet.ltx.model.reuse import RowCache
 from castsheet.ltx.model.sequence import Shards
 from castsheet.ltx.speed.fast import compile_blocks
 from castsheet.machine.processes import World, world
@@ -84,8 +84,8 @@ def kept(where: World) -> float:
     model, asked = model_of(audio=False), passes(audio=False)
     outputs = []
     for run in (run_alone, SharedPasses(where)):
-        rows = KeptRows(2)
+        rows = RowCache(2)
         run(model, asked, keep=TARGET, kept=rows)
-        rows.advance()
+        rows.begin(1)
         outputs.append(run(model, asked, keep=TARGET, kept=rows))
     return max(away(left, right) for left, right in zip(*outputs, strict=True))

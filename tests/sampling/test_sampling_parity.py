@@ -34,7 +34,7 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, audio_track, video_track
 from castsheet.sampling.guidance import Weights
-from castsheet.sampling.sampler import euler
+from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
 from tests.doubles.ltx_tiny import randn, randomise, tiny_config
 

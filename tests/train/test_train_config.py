@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.testing._internal.two_tensor import TwoTensor
 
 from castsheet.errors import CheckpointError, DependencyError, SettingsError
-from castsheet.train.batches import Sampler, draw, generator
+from castsheet.machine.seeds import generator
+from castsheet.train.batches import Sampler, draw
 from castsheet.train.config import (
     BaseConfig,
     ObjectiveConfig,

@@ -19,8 +19,9 @@ from castsheet.loading.models import Source
 from castsheet.ltx.latents import encode_still, to_pixels
 from castsheet.ltx.parts.text import GemmaEncoder, TextEncoder
 from castsheet.machine.processes import World
+from castsheet.machine.seeds import generator
 from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
-from castsheet.train.batches import generator, make_batch
+from castsheet.train.batches import make_batch
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.data.augment import Augment, variant
 from castsheet.train.data.dataset import Dataset, DatasetError, require_one_geometry

@@ -13,7 +13,8 @@ from castsheet.errors import CheckpointError
 from castsheet.ltx.adapters.lora import LoRA
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.machine.processes import World
-from castsheet.train.batches import generator, make_batch
+from castsheet.machine.seeds import generator
+from castsheet.train.batches import make_batch
 from castsheet.train.conditioning import Tables
 from castsheet.train.config import ObjectiveConfig, load_config
 from castsheet.train.data.dataset import Dataset, DatasetError, Pick

@@ -27,9 +27,11 @@ from castsheet.ltx.latents import Grid, Reference, patchify, unpatchify
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import AVTimesteps, Output, Pass, Stream, Transformer
-from castsheet.ltx.model.reuse import KeptRows
+from castsheet.ltx.model.reuse import RowCache
 from castsheet.ltx.model.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
+from castsheet.machine.seeds import generator
 from castsheet.sampling.guidance import Weights, combine
+from castsheet.sampling.samplers import Renoise
 
 RunPasses = Callable[..., tuple[Output, ...]]
 
@@ -151,7 +153,7 @@ class Guide:
 
 
 class Denoiser:
-    """The guided model as `euler` wants it: (x, sigma) -> x0, with both streams in one tensor.
+    """The guided model as samplers call it: (x, sigma, step) -> x0, with both streams in one tensor.
 
     Passes whose weight switches them off are not run. All go through a block before the next, and the
     conditional and the perturbed pass share their first blocks.
@@ -162,8 +164,8 @@ class Denoiser:
         positive, negative: text contexts; negative may be None at guidance 1.
         guide: weights of the passes.
         av_timesteps: which timestep modulates the attention between the streams; see ltx/dit.py.
-        reference_every: compute a clean reference's rows every that many calls only; 1 is exact. See
-            ltx/reuse.py; calls must be the steps of one run.
+        reference_every: compute a clean reference's rows every that many steps only; 1 is exact. See
+            ltx/model/reuse.py.
         run: how the passes are run; several processes can share them (sampling/parallel.py).
 
     Raises:
@@ -193,7 +195,7 @@ class Denoiser:
         self.dtype = transformer.patchify_proj.weight.dtype
         self.fixed_BTC = video.fixed
         self.keep = None if self.fixed_BTC is None else video.sampled
-        self.kept = KeptRows(reference_every)
+        self.kept = RowCache(reference_every)
         self.run = run
 
     def pack(self, video_BTC: Tensor, audio_BTC: Tensor | None) -> Tensor:
@@ -210,8 +212,21 @@ class Denoiser:
             return video_BTC, None
         return video_BTC, x_BN[:, count:].unflatten(1, (self.audio.sampled, -1))
 
-    def __call__(self, x_BN: Tensor, sigma: Tensor) -> Tensor:
-        """Guided x0 of all sampled values at noise level sigma (a scalar), fp32, (1,N)."""
+    @property
+    def shares(self) -> Tensor:
+        """Share of the noise level that each sampled value carries, fp32 (1,N)."""
+        tracks = [self.video] if self.audio is None else [self.video, self.audio]
+        parts = [track.mask.expand(-1, track.clean_BTC.shape[2]).flatten() for track in tracks]
+        return torch.cat(parts)[None]
+
+    def __call__(self, x_BN: Tensor, sigma: Tensor, step: int = 0) -> Tensor:
+        """Guided x0 of all sampled values at noise level sigma (a scalar), fp32, (1,N).
+
+        Args:
+            step: number of the sampler's step, from 0; it decides whether cached rows are read. All calls of
+                a step have its number, and step 0 begins a run, so that a denoiser serves several runs.
+        """
+        self.kept.begin(step)
         x, a = self.unpack(x_BN)
         outputs = self._passes(x, a, sigma)
         video = self._combine(
@@ -245,7 +260,6 @@ class Denoiser:
             keep=self.keep,
             kept=self.kept,
         )
-        self.kept.advance()
         return dict(zip(passes, outputs, strict=True))
 
     def _streams(
@@ -309,21 +323,43 @@ def draw(denoiser: Denoiser, grid: Grid, seed: int, noise: Tensor | None, sigma:
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise SettingsError(f"seed {seed!r}", remedy="choose a whole number from 0 to 2^63 - 1")
-    generator = torch.Generator().manual_seed(seed)
+    source = torch.Generator().manual_seed(seed)
     video, sound = denoiser.video, denoiser.audio
     channels = video.clean_BTC.shape[2]
     shape = (1, channels, grid.frames, grid.height, grid.width)
     if noise is None:
-        noise = torch.randn(shape, generator=generator)
+        noise = torch.randn(shape, generator=source)
     elif tuple(noise.shape) != shape:
         raise SettingsError(f"noise of shape {tuple(noise.shape)}", remedy=f"give noise of shape {shape}")
     start = None
     if sound is not None:
-        start = sound.start(torch.randn(sound.clean_BTC.shape, generator=generator), sigma)
-    appended = torch.randn(1, video.sampled - grid.tokens, channels, generator=generator)
+        start = sound.start(torch.randn(sound.clean_BTC.shape, generator=source), sigma)
+    appended = torch.randn(1, video.sampled - grid.tokens, channels, generator=source)
     return denoiser.pack(
         video.start(torch.cat([patchify(noise.float().cpu()), appended], dim=1), sigma), start
     )
+
+
+def step_noise(denoiser: Denoiser, grid: Grid, seed: int, eta: float) -> Renoise:
+    """The noise that an ancestral sampler adds: a function of the seed and the step, drawn on the CPU.
+
+    A seed means the same on every device, and any step can be made again by itself. As in `draw`, the
+    target's noise does not depend on sound and reference.
+    """
+    video, sound = denoiser.video, denoiser.audio
+    channels = video.clean_BTC.shape[2]
+
+    def noise(step: int) -> Tensor:
+        def normal(part: str, *shape: int) -> Tensor:
+            source = generator(seed, "step noise", step, part)
+            return torch.randn(1, *shape, generator=source).to(video.clean_BTC.device)
+
+        target = patchify(normal("target", channels, grid.frames, grid.height, grid.width))
+        appended = normal("appended", video.sampled - grid.tokens, channels)
+        audio = None if sound is None else normal("audio", *sound.clean_BTC.shape[1:])
+        return denoiser.pack(torch.cat([target, appended], dim=1), audio)
+
+    return Renoise(eta, noise, denoiser.shares)
 
 
 def clip_latents(denoiser: Denoiser, grid: Grid, x_BN: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ Legend: B batch, T target tokens, R reference tokens, C channels, L D context.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from castsheet.ltx.latents import patchify
+from castsheet.machine.seeds import generator
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.data.dataset import Data, Geometry, Pick
 from castsheet.train.objective import sigmas_of
@@ -93,12 +93,6 @@ class Sampler:
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator(seed, "epoch", epoch))
-
-
-def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator whose stream belongs to these parts."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def draw(

@@ -22,7 +22,8 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.speed.fast import attention_kernels
 from castsheet.machine.processes import World
-from castsheet.train.batches import Batch, generator
+from castsheet.machine.seeds import generator
+from castsheet.train.batches import Batch
 from castsheet.train.config import Config
 from castsheet.train.data.dataset import Geometry
 from castsheet.train.memory.bucket import Bucket

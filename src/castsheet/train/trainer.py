@@ -33,8 +33,9 @@ from castsheet.machine.device import pick_device
 from castsheet.machine.files import write_text
 from castsheet.machine.processes import World, world
 from castsheet.machine.progress import progress, stderr_console
+from castsheet.machine.seeds import generator
 from castsheet.train import checkpoint
-from castsheet.train.batches import Batch, Sampler, feed, generator, make_batch
+from castsheet.train.batches import Batch, Sampler, feed, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
 from castsheet.train.data.dataset import Data, Geometry, require_one_geometry, require_stills

@@ -21,7 +21,7 @@ from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.block import Block, Conditions, CrossConditions, new_table
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.layers import AdaLNSingle
-from castsheet.ltx.model.reuse import KeptRows
+from castsheet.ltx.model.reuse import RowCache
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.rows import clip_segments, modulate
 from castsheet.ltx.model.sequence import Shards
@@ -212,7 +212,7 @@ class Transformer(nn.Module):
         *,
         av_timesteps: AVTimesteps = "own",
         keep: int | None = None,
-        kept: KeptRows | None = None,
+        kept: RowCache | None = None,
     ) -> tuple[Output, ...]:
         """What one call of `forward` for each pass gives, bit for bit unless `kept` skips some rows.
 
@@ -341,10 +341,10 @@ class Transformer(nn.Module):
         return project(modulate(h, shift, scale, clip_segments(to.segments, x_BTC.shape[1])))
 
 
-def _with_kept(flow: _Flow, kept: KeptRows, where: tuple[int, int], keep: int) -> tuple[_Flow, bool]:
+def _with_kept(flow: _Flow, kept: RowCache, where: tuple[int, int], keep: int) -> tuple[_Flow, bool]:
     """The flow into a block with the kept rows in place, and whether the rows before `keep` run alone."""
     if kept.fresh:
-        if kept.keeps:
+        if kept.stores:
             kept.rows_BRC[where] = flow.video_BTC[:, keep:].clone()  # not a view, which would hold all rows
         return flow, False
     joined = torch.cat([flow.video_BTC[:, :keep], kept.rows_BRC[where]], dim=1)
