@@ -27,8 +27,9 @@ from transformers import Gemma3TextModel
 from castsheet.errors import CheckpointError, OutputError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, AdapterFile, Bucket, Bundle, Files
 from castsheet.ltx import keys as official
-from castsheet.ltx.adapters.lora_file import DOWNSCALE, FAMILY, MODE, ReferenceMode
+from castsheet.ltx.adapters.lora_file import DOWNSCALE, FAMILY, MODE
 from castsheet.ltx.adapters.lora_file import write as write_adapter
+from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.files.checkpoint import official_keys, write_checkpoint
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic

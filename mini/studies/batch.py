@@ -22,7 +22,7 @@ from castsheet.ltx.speed.fast import attention_kernels
 from castsheet.pipeline import Castsheet, make_guide, make_levels
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, video_track
 from castsheet.sampling.samplers import euler
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 
 
@@ -37,7 +37,7 @@ class Ask:
 
 @torch.no_grad()
 def latents(
-    castsheet: Castsheet, asks: Sequence[Ask], settings: Preset, reference_frames: int | None = None
+    castsheet: Castsheet, asks: Sequence[Ask], settings: Settings, reference_frames: int | None = None
 ) -> Tensor:
     """Clean latents (B,C,F,H,W) of clips that share their settings.
 
@@ -82,7 +82,7 @@ def latents(
 
 @torch.no_grad()
 def frames(
-    castsheet: Castsheet, asks: Sequence[Ask], settings: Preset, reference_frames: int | None = None
+    castsheet: Castsheet, asks: Sequence[Ask], settings: Settings, reference_frames: int | None = None
 ) -> list[np.ndarray]:
     """The clips' frames, uint8 (F,H,W,3) each. Arguments and errors: as of `latents`."""
     pixels_BCFHW = finite(
@@ -92,7 +92,7 @@ def frames(
 
 
 def _references(
-    castsheet: Castsheet, asks: Sequence[Ask], settings: Preset, grid: Grid, held: int | None
+    castsheet: Castsheet, asks: Sequence[Ask], settings: Settings, grid: Grid, held: int | None
 ) -> Reference:
     """The sheets' tokens (B,T,C). Sheets that are asked for more than once are encoded once."""
     vae, downscale = castsheet.models.vae(), castsheet.models.source.downscale(settings)

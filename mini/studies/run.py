@@ -19,7 +19,7 @@ from castsheet.machine.processes import one_thread_each
 from castsheet.machine.progress import progress
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 from castsheet.sheet.manifest import ElementNote, Sheet
 from mini.evaluation.takes import noise_seed
 from mini.evaluation.validation import ValidationSet
@@ -93,7 +93,7 @@ class Runner:
         with self._pool() as submit:
             return all(self._study(name, study, indices, submit) for name, study in studies.items())
 
-    def settings(self, condition: Condition) -> Preset:
+    def settings(self, condition: Condition) -> Settings:
         """A condition's settings."""
         return self.castsheet.settings(**condition.overrides)
 
@@ -203,13 +203,13 @@ class Runner:
             jobs.append(Job(condition, (name, condition.name, index, take), ask, key))
         return jobs
 
-    def _key(self, condition: Condition, settings: Preset, ask: Ask) -> str:
+    def _key(self, condition: Condition, settings: Settings, ask: Ask) -> str:
         content: list[object] = [measure.VERSION, self._model(settings), asdict(settings)]
         judged = condition.judge and measure.JUDGED
         content += [condition.reference_frames, judged, ask.prompt, ask.seed, ask.sheet.sha256]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
-    def _model(self, settings: Preset) -> list[object]:
+    def _model(self, settings: Settings) -> list[object]:
         """The files of a run and how they are held; which adapters those are depends on the reference."""
         models = self.castsheet.models
         if settings.reference not in self._files:
@@ -219,7 +219,7 @@ class Runner:
         return [self._files[settings.reference], models.device.type, models.numerics]
 
 
-def prompt_of(condition: Condition, sheet: Sheet, index: int, settings: Preset) -> str:
+def prompt_of(condition: Condition, sheet: Sheet, index: int, settings: Settings) -> str:
     """A condition's whole prompt: what the sheet shows, what it names beyond, what happens."""
     notes = (*sheet.elements, *(_NOTES[name] for name in condition.named))
     told = Sheet(sheet.image, sheet.panels if not condition.named else (), notes, sheet.output)

@@ -51,13 +51,14 @@ from castsheet.sampling.denoiser import (
     audio_track,
     clip_latents,
     draw,
+    step_noise,
     video_track,
 )
 from castsheet.sampling.guidance import Weights
-from castsheet.sampling.samplers import euler
+from castsheet.sampling.samplers import SAMPLERS
 from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
 from castsheet.sampling.strength import token_bias
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 
 OnStep = Callable[[int, int, Tensor], None]
@@ -140,7 +141,7 @@ class Castsheet:
         sheet: Sheet | Path | str,
         action: str = "",
         *,
-        preset: str | Preset | None = None,
+        preset: str | Settings | None = None,
         seed: int = 0,
         first_frame: Image.Image | Path | str | None = None,
         prompt: Prompt | str | None = None,
@@ -196,20 +197,20 @@ class Castsheet:
         wave, rate = (None, None) if sound is None else sound
         return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
 
-    def settings(self, base: str | Preset | None = None, **overrides: Any) -> Preset:
+    def settings(self, base: str | Settings | None = None, **overrides: Any) -> Settings:
         """The settings of a run: the preset at the model's bucket, then the overrides.
 
         Raises:
             SettingsError: an unknown preset, setting or value.
         """
         bundle = self.models.source.bundle
-        if isinstance(base, Preset):
+        if isinstance(base, Settings):
             return presets.override(base, overrides)
         chosen = presets.preset(base or "card") if bundle is None else bundle.settings(base)
         return presets.override(chosen, overrides)
 
     def findings(
-        self, sheet: Sheet, words: Prompt, settings: Preset, *, baseline: str | Preset | None = None
+        self, sheet: Sheet, words: Prompt, settings: Settings, *, baseline: str | Settings | None = None
     ) -> list[Finding]:
         """What the checks say about a run before it is made.
 
@@ -240,7 +241,7 @@ class Castsheet:
 
     def _inputs(
         self,
-        settings: Preset,
+        settings: Settings,
         sheet: Sheet,
         words: Prompt,
         first_frame: Image.Image | Path | str | None,
@@ -288,7 +289,7 @@ class Castsheet:
 
     def _sample(
         self,
-        settings: Preset,
+        settings: Settings,
         inputs: Inputs,
         seed: int,
         noise: Tensor | None,
@@ -320,11 +321,14 @@ class Castsheet:
         x = draw(denoiser, grid, seed, noise, float(inputs.levels[0]))
         steps = len(inputs.levels) - 1
         fast = attention_kernels(device), tabulated(transformer, inputs.levels, masks=video.masks)
+        sampler = SAMPLERS[settings.sampler]
+        renoise = step_noise(denoiser, grid, seed, settings.eta) if sampler.eta else None
+        show = preview(on_step, denoiser, grid, steps)
         with stages("sampling"), fast[0], fast[1]:
-            x = euler(denoiser, x, inputs.levels, callback=preview(on_step, denoiser, grid, steps))
+            x = sampler.walk(denoiser, x, inputs.levels, renoise=renoise, callback=show)
         return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
 
-    def _record(self, settings: Preset, inputs: Inputs, sheet: Sheet, words: Prompt) -> dict[str, Any]:
+    def _record(self, settings: Settings, inputs: Inputs, sheet: Sheet, words: Prompt) -> dict[str, Any]:
         """What made a clip: its settings and inputs, and hashes of the files."""
         source = self.models.source
         run = f"{settings.name}, {settings.steps} steps, guidance {settings.guidance:g}"
@@ -344,7 +348,7 @@ class Castsheet:
         }
 
 
-def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings: Preset) -> Prompt:
+def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings: Settings) -> Prompt:
     """The two-part prompt: the given one, or one built from the sheet and the action.
 
     Raises:
@@ -363,7 +367,7 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
         raise LintRefused(f"the checks found {len(errors)} errors: {listing}", remedy=errors[0].remedy)
 
 
-def make_guide(settings: Preset) -> Guide:
+def make_guide(settings: Settings) -> Guide:
     """Which passes run and how they count. Without audio there is nothing to isolate the video from."""
     modality = settings.modality_scale if settings.audio else 1.0
     video = Weights(settings.guidance, settings.stg_scale, modality, settings.rescale)
@@ -371,7 +375,7 @@ def make_guide(settings: Preset) -> Guide:
     return Guide(video, audio if settings.audio else None, settings.stg_blocks)
 
 
-def make_levels(settings: Preset, grid: Grid, reference: Reference) -> Tensor:
+def make_levels(settings: Settings, grid: Grid, reference: Reference) -> Tensor:
     """The run's noise levels."""
     if settings.sigmas is not None:
         return listed(settings.sigmas)

@@ -9,11 +9,13 @@ inline     Reference sheet: a; b; c. Generated video: action.        action
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from castsheet.errors import PromptError
-from castsheet.sheet.manifest import Box, ElementNote, Sheet
+
+if TYPE_CHECKING:  # the command line's help reads FORMATS through the settings and must not wait for numpy
+    from castsheet.sheet.manifest import Box, ElementNote, Sheet
 
 PromptFormat = Literal["prose", "inline", "markdown"]
 FORMATS: tuple[PromptFormat, ...] = get_args(PromptFormat)
@@ -126,7 +128,8 @@ def _position(box: Box, size: tuple[int, int]) -> str:
 
 def _union(boxes: list[Box]) -> Box:
     x, y = min(b.x for b in boxes), min(b.y for b in boxes)
-    return Box(x, y, max(b.right for b in boxes) - x, max(b.bottom for b in boxes) - y)
+    w, h = max(b.right for b in boxes) - x, max(b.bottom for b in boxes) - y
+    return replace(boxes[0], x=x, y=y, w=w, h=h)
 
 
 def _markdown_item(note: ElementNote, sheet: Sheet) -> str:

@@ -1,192 +1,276 @@
-"""Presets: the published recipes for the reference-sheet adapter, as frozen data.
+"""The settings of a run, and the presets: the published recipes for the reference-sheet adapter. No torch.
 
-`card` is the recipe of the adapter's model card and the default; `comfy` that of the vendor's ComfyUI
-workflow; `space-distilled` that of the public demo, which runs the distilled model. Every field can be
-overridden.
+A field of `Settings` says everything about itself: its default, one sentence of help, and its kind, which
+knows the allowed values and reads them. The checks, the command line's options and the table in
+docs/settings.md are derived from the fields. A new setting is one field here, read where it takes effect; a
+new preset is one entry of `PRESETS`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn, get_args
+from typing import Any, NamedTuple, NoReturn, TypeVar, get_args
 
 from castsheet.errors import SettingsError
-from castsheet.ltx.adapters.lora_file import MODES, ReferenceMode
+from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.prompt import FORMATS, PromptFormat
-from castsheet.sampling.schedule import DISTILLED, MAX_STEPS, ScheduleKind, check_levels
+from castsheet.sampling.levels import DISTILLED, MAX_STEPS, ScheduleKind, check_levels
+from castsheet.sampling.samplers import SAMPLERS
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Settings of one run. Which sizes and frame counts the VAE can make is checked when the run starts.
+class Kind:
+    """What values a field takes, and how they are read.
 
     Attributes:
-        width, height: pixels of the clip.
-        frames, fps: length of the clip in frames (8k + 1 with the real VAE), frames a second.
-        steps: Euler steps; with `sigmas` it is their count less one.
-        sigmas: noise levels used as they are, from at most 1 to 0, instead of the schedule.
-        schedule: at which token count the schedule is evaluated; see sampling/schedule.py.
-        guidance, stg_scale, modality_scale, rescale: see sampling/guidance.py. 1, 0, 1 and 0 switch them off.
-        audio_guidance: `guidance` of the audio stream; only with `audio`.
-        stg_blocks: blocks whose self-attention the STG pass replaces by its values.
-        lora_strength: for adapters that were loaded without a strength of their own.
-        reference: "looped" shows the sheet as a still video of the clip's length, "still" as one latent frame
-            (a sixteenth of the tokens), to adapters that were trained so.
-        reference_strength: 1 keeps the sheet clean; s < 1 shows it at noise level (1 - s) * sigma.
-        reference_every: compute a clean sheet's rows in every such step only and reuse them in between; 1 is
-            exact, more is faster and approximate (ltx/reuse.py).
-        strength: of single elements of the sheet, above 0 and at most 10; 1 for those that are not named.
-        first_frame_crf: H.264 rate factor at which a given first frame is compressed once, as the official
-            LTX-2.3 pipeline does; 0 leaves it as it is.
-        negative_prompt: what guidance steers away from; unused at guidance 1.
-        prompt_format: layout of the two-part prompt; see prompt.py.
-        audio: sample sound jointly (the checkpoint must have audio).
+        allowed: the allowed values in words.
+        option: the type of the command line's option.
     """
 
-    name: str
-    width: int = 768
-    height: int = 448
-    frames: int = 121
-    fps: float = 24.0
-    steps: int = 30
-    sigmas: tuple[float, ...] | None = None
-    schedule: ScheduleKind = "official"
-    guidance: float = 4.0
-    stg_scale: float = 1.0
-    stg_blocks: tuple[int, ...] = (29,)
-    rescale: float = 0.0
-    modality_scale: float = 1.0
-    audio_guidance: float = 7.0
-    lora_strength: float = 1.4
-    reference: ReferenceMode = "looped"
-    reference_strength: float = 1.0
-    reference_every: int = 1
-    strength: Mapping[str, float] = field(default_factory=dict)
-    first_frame_crf: int = 33
-    negative_prompt: str = NEGATIVE_PROMPT
-    prompt_format: PromptFormat = "prose"
-    audio: bool = False
+    allowed: str
+    option: type = str
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise SettingsError if the value is of another type or not allowed."""
+        raise NotImplementedError
+
+    def from_option(self, given: Any) -> Any:
+        """The value that an option of the command line means."""
+        return given
+
+    def from_data(self, value: Any) -> Any:
+        """The value that a value of YAML or JSON means; what cannot be read is left to `check`."""
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Number(Kind):
+    """A number from `low` to `high`, ends included; whole if both ends are."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+        self.option = int if isinstance(low, int) else float
+        self.allowed = f"{low} to {high}"
+
+    def check(self, name: str, value: Any) -> None:
+        kinds = (int,) if self.option is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            whole = "whole " if self.option is int else ""
+            _refuse(name, value, f"give a {whole}number from {self.allowed}")
+        if not (math.isfinite(value) and self.low <= value <= self.high):
+            _refuse(name, value, f"allowed are {self.allowed}")
+
+
+class Choice(Kind):
+    """One of some names."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        self.allowed = ", ".join(self.names)
+
+    def check(self, name: str, value: Any) -> None:
+        if value not in self.names:
+            _refuse(name, value, f"choose one of {self.allowed}")
+
+
+class Flag(Kind):
+    """Yes or no."""
+
+    allowed, option = "true or false", bool
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, bool):
+            _refuse(name, value, "choose true or false")
+
+
+class Text(Kind):
+    """Any text."""
+
+    allowed = "any text"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, str):
+            _refuse(name, value, "give a text; an empty one is allowed")
+
+
+class Blocks(Kind):
+    """Numbers of the model's blocks: `28,29`."""
+
+    allowed = "block numbers from 0"
+
+    def check(self, name: str, value: Any) -> None:
+        if not (isinstance(value, tuple) and all(type(block) is int and block >= 0 for block in value)):
+            _refuse(name, value, "list block numbers from 0, for example 28")
+
+    def from_option(self, given: Any) -> Any:
+        return _numbers(given, int)
+
+
+class Levels(Kind):
+    """Noise levels, falling to 0: `1,0.9,0.5,0`; None leaves them to the schedule."""
+
+    allowed = "falling levels, the first at most 1, the last 0"
+
+    def check(self, name: str, value: Any) -> None:
+        if value is None:
+            return
+        if not (isinstance(value, tuple) and all(type(level) in (int, float) for level in value)):
+            _refuse(name, value, "give a list of numbers")
+        check_levels(value)
+
+    def from_option(self, given: Any) -> Any:
+        return _numbers(given, float)
+
+
+class Strengths(Kind):
+    """Numbers by name: `hero=1.2 lamp=0.7`. 0 is as good as leaving a name out, and refused."""
+
+    def __init__(self, low: float, high: float, example: str) -> None:
+        self.low, self.high = low, high
+        least = "above 0" if low == 0 else f"from {low:g}"
+        self.allowed = f"names with numbers {least}, at most {high:g}"
+        self.remedy = f"give names with numbers {least} and at most {high:g}: {example}"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            _refuse(name, value, self.remedy)
+        for key, number in value.items():
+            good = type(number) in (int, float) and self.low <= number <= self.high and number != 0
+            if not (isinstance(key, str) and key and good):
+                _refuse(name, dict(value), self.remedy)
+
+    def from_option(self, given: Any) -> Any:
+        """`name=number`, several parted by spaces or commas; `none` for no name."""
+        numbers: dict[str, float] = {}
+        for item in [] if given.strip() == "none" else given.replace(",", " ").split():
+            name, _, text = item.rpartition("=")
+            value = _number(text)
+            if not (name and self.low <= value <= self.high and value != 0):
+                raise SettingsError(f"strength {item!r}", remedy=f"{self.remedy}, as name=number")
+            if name in numbers:
+                raise SettingsError(f"strength of {name!r} is given twice", remedy="give it once")
+            numbers[name] = value
+        return numbers
+
+
+class About(NamedTuple):
+    """What a field says of itself."""
+
+    help: str
+    kind: Kind
+
+
+def _setting(default: Any, help: str, kind: Kind) -> Any:
+    """A field of `Settings`, with what it says of itself."""
+    about = {"about": About(help, kind)}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=about)
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one run; `name` is the preset that they came from.
+
+    Which sizes and frame counts the VAE can make is checked when the run starts. See sampling/guidance.py for
+    the guidance scales, sampling/schedule.py for the schedule, ltx/model/reuse.py for `reference_every`.
+
+    Raises:
+        SettingsError: a value is of the wrong type or out of range, or two contradict each other.
+    """
+
+    name: str = "card"
+    width: int = _setting(768, "Pixels of the clip.", Number(16, 8192))
+    height: int = _setting(448, "Pixels of the clip.", Number(16, 8192))
+    frames: int = _setting(121, "Frames of the clip, 8k + 1.", Number(1, 2001))
+    fps: float = _setting(24.0, "Frames a second.", Number(1.0, 240.0))
+    steps: int = _setting(30, "Sampling steps.", Number(1, MAX_STEPS))
+    sigmas: tuple[float, ...] | None = _setting(
+        None, "Noise levels instead of the schedule, such as 1,0.99,0.9,0.4,0.", Levels()
+    )
+    schedule: ScheduleKind = _setting(
+        "official", "Which token count shapes the schedule.", Choice(get_args(ScheduleKind))
+    )
+    sampler: str = _setting("euler", "How the noise levels are walked down.", Choice(SAMPLERS))
+    eta: float = _setting(
+        1.0, "Share of the noise that each step of an ancestral sampler replaces.", Number(0.0, 1.0)
+    )
+    guidance: float = _setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
+    stg_scale: float = _setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
+    stg_blocks: tuple[int, ...] = _setting((29,), "Blocks that it perturbs, such as 29 or 28,29.", Blocks())
+    rescale: float = _setting(
+        0.0, "Share of the guided prediction's spread that is taken back.", Number(0.0, 1.0)
+    )
+    modality_scale: float = _setting(
+        1.0, "Guidance between picture and sound; 1 switches it off.", Number(-50.0, 50.0)
+    )
+    audio_guidance: float = _setting(7.0, "Guidance by the prompt for the sound.", Number(-50.0, 50.0))
+    lora_strength: float = _setting(1.4, "Strength of adapters that were given none.", Number(-10.0, 10.0))
+    reference: ReferenceMode = _setting(
+        "looped", "The sheet in every latent frame (looped), or in one (still); as trained.", Choice(MODES)
+    )
+    reference_strength: float = _setting(
+        1.0, "1 shows the sheet clean; s shows it with 1 - s of the noise.", Number(0.0, 1.0)
+    )
+    reference_every: int = _setting(
+        1, "Reuse the sheet's rows over so many steps; 1: exact, more: faster.", Number(1, MAX_STEPS)
+    )
+    strength: Mapping[str, float] = _setting(
+        {}, "Of single elements: hero=1.2 backpack=0.7; 1 is usual.", Strengths(0.0, 10.0, "hero: 1.2")
+    )
+    first_frame_crf: int = _setting(
+        33, "H.264 rate factor that a first frame goes through, as in training; 0: none.", Number(0, 51)
+    )
+    negative_prompt: str = _setting(NEGATIVE_PROMPT, "What guidance steers away from.", Text())
+    prompt_format: PromptFormat = _setting("prose", "Layout of the two-part prompt.", Choice(FORMATS))
+    audio: bool = _setting(False, "Make sound too; the model must have it.", Flag())
 
     def __post_init__(self) -> None:
-        """Raise SettingsError where a value is of the wrong type or out of range."""
-        for name, (low, high) in _RANGES.items():
-            _check_number(name, getattr(self, name), low, high)
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                _refuse(name, getattr(self, name), f"choose one of {', '.join(choices)}")
-        if not isinstance(self.audio, bool):
-            _refuse("audio", self.audio, "choose true or false")
-        if not isinstance(self.negative_prompt, str):
-            _refuse("negative_prompt", self.negative_prompt, "give a text; an empty one is allowed")
-        _check_blocks(self.stg_blocks, self.stg_scale)
-        _check_strength(self.strength)
-        if self.sigmas is not None:
-            check_levels(_numbers("sigmas", self.sigmas))
-            if self.steps != len(self.sigmas) - 1:
-                _refuse(
-                    "steps",
-                    self.steps,
-                    f"the {len(self.sigmas)} sigmas given make {len(self.sigmas) - 1} steps",
-                )
+        for name, one in described(type(self)).items():
+            one.kind.check(name, getattr(self, name))
+        if self.stg_scale != 0 and not self.stg_blocks:
+            remedy = "name at least one block in stg_blocks, or set stg_scale to 0"
+            _refuse("stg_scale", self.stg_scale, remedy)
+        if self.eta != 1 and not SAMPLERS[self.sampler].eta:
+            samplers = ", ".join(name for name, one in SAMPLERS.items() if one.eta)
+            _refuse("eta", self.eta, f"sampler {self.sampler} reads no eta; leave it at 1 or use {samplers}")
+        if self.sigmas is not None and self.steps != len(self.sigmas) - 1:
+            steps = len(self.sigmas) - 1
+            _refuse("steps", self.steps, f"the {len(self.sigmas)} sigmas given make {steps} steps")
 
 
-LARGEST = 10.0  # strength of an element
-
-# Allowed ranges, ends included. Where both ends are int the value must be a whole number.
-_RANGES: dict[str, tuple[float, float]] = {
-    "width": (16, 8192),
-    "height": (16, 8192),
-    "frames": (1, 2001),
-    "fps": (1.0, 240.0),
-    "steps": (1, MAX_STEPS),
-    "guidance": (-50.0, 50.0),
-    "stg_scale": (-50.0, 50.0),
-    "rescale": (0.0, 1.0),
-    "modality_scale": (-50.0, 50.0),
-    "audio_guidance": (-50.0, 50.0),
-    "lora_strength": (-10.0, 10.0),
-    "reference_strength": (0.0, 1.0),
-    "reference_every": (1, MAX_STEPS),
-    "first_frame_crf": (0, 51),
-}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "schedule": get_args(ScheduleKind),
-    "reference": MODES,
-    "prompt_format": FORMATS,
-}
+def described(settings: type[Settings] = Settings) -> dict[str, About]:
+    """What every field says of itself, by name."""
+    return {one.name: one.metadata["about"] for one in fields(settings) if one.metadata}
 
 
-def _check_number(field: str, value: Any, low: float, high: float) -> None:
-    whole = isinstance(low, int)
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        _refuse(field, value, f"give a {'whole ' if whole else ''}number from {low} to {high}")
-    if not (math.isfinite(value) and low <= value <= high):
-        _refuse(field, value, f"allowed are {low} to {high}")
-
-
-def _check_blocks(blocks: Any, scale: float) -> None:
-    whole = isinstance(blocks, tuple) and all(type(block) is int and block >= 0 for block in blocks)
-    if not whole:
-        _refuse("stg_blocks", blocks, "list block numbers from 0, for example 28")
-    if scale != 0 and not blocks:
-        _refuse("stg_scale", scale, "name at least one block in stg_blocks, or set stg_scale to 0")
-
-
-def _check_strength(strength: Any) -> None:
-    remedy = f"name elements with numbers above 0 and at most {LARGEST:g}: hero: 1.2"
-    if not isinstance(strength, Mapping):
-        _refuse("strength", strength, remedy)
-    for name, value in strength.items():
-        number = type(value) in (int, float) and 0 < value <= LARGEST
-        if not (isinstance(name, str) and name and number):
-            _refuse("strength", dict(strength), remedy)
-
-
-def _numbers(field: str, values: Any) -> tuple[float, ...]:
-    good = isinstance(values, tuple) and all(type(value) in (int, float) for value in values)
-    if not good:
-        _refuse(field, values, "give a list of numbers")
-    return tuple(values)
-
-
-def _refuse(field: str, value: Any, remedy: str) -> NoReturn:
-    raise SettingsError(f"setting {field} = {value!r}", remedy=remedy)
-
-
-CARD = Preset("card")
-# The workflow's sampler adds noise between steps (Euler ancestral); the steps here are plain Euler.
-COMFY = Preset(
-    "comfy",
-    width=960,
-    height=544,
-    steps=8,
-    sigmas=DISTILLED,
-    guidance=1.0,
-    stg_scale=0.0,
-    stg_blocks=(),
-    lora_strength=1.0,
-    negative_prompt="",
-    prompt_format="markdown",
-)
-SPACE_DISTILLED = Preset(
+CARD = Settings("card")
+SPACE_DISTILLED = Settings(
     "space-distilled",
     steps=8,
     sigmas=DISTILLED,
     guidance=1.0,
     stg_scale=0.0,
     stg_blocks=(),
-    lora_strength=1.4,
     negative_prompt="",
 )
-PRESETS = {one.name: one for one in (CARD, COMFY, SPACE_DISTILLED)}
+COMFY = replace(
+    SPACE_DISTILLED,
+    name="comfy",
+    width=960,
+    height=544,
+    sampler="euler_ancestral",
+    lora_strength=1.0,
+    prompt_format="markdown",
+)
+# `card` is the recipe of the adapter's model card; `comfy` that of the vendor's ComfyUI workflow;
+# `space-distilled` that of the public demo, which runs the distilled model.
+PRESETS: dict[str, Settings] = {one.name: one for one in (CARD, COMFY, SPACE_DISTILLED)}
 
 
-def preset(name: str = "card", **overrides: Any) -> Preset:
+def preset(name: str = "card", **overrides: Any) -> Settings:
     """A preset by name, with fields overridden.
 
     Raises:
@@ -197,28 +281,50 @@ def preset(name: str = "card", **overrides: Any) -> Preset:
     return override(PRESETS[name], overrides)
 
 
-def override(base: Preset, overrides: Mapping[str, Any]) -> Preset:
-    """`base` with some fields replaced. Lists become tuples, so that YAML and JSON values fit.
+S = TypeVar("S", bound=Settings)
+
+
+def override(base: S, overrides: Mapping[str, Any]) -> S:
+    """`base` with some fields replaced, by values as Python, YAML or JSON have them.
 
     New `sigmas` set `steps`; new `steps` are refused while the preset's own sigmas would decide instead.
 
     Raises:
         SettingsError: no such field, a wrong type or a value out of range.
     """
-    allowed = [one.name for one in fields(Preset) if one.name != "name"]
-    unknown = sorted(set(overrides) - set(allowed))
+    known = described(type(base))
+    unknown = sorted(set(overrides) - set(known))
     if unknown:
         raise SettingsError(
-            f"unknown setting {', '.join(unknown)}", remedy=f"settings are {', '.join(allowed)}"
+            f"unknown setting {', '.join(unknown)}", remedy=f"settings are {', '.join(known)}"
         )
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()
-    }
+    values = {name: known[name].kind.from_data(value) for name, value in overrides.items()}
     levels = values.get("sigmas")
-    if levels is not None and "steps" not in values:
-        values["steps"] = len(_numbers("sigmas", levels)) - 1
+    if isinstance(levels, tuple) and "steps" not in values:
+        values["steps"] = max(1, len(levels) - 1)
     if base.sigmas is not None and "sigmas" not in values and values.get("steps", base.steps) != base.steps:
-        _refuse(
-            "steps", values["steps"], f"preset {base.name} lists its sigmas; give sigmas too, or clear them"
-        )
+        remedy = f"preset {base.name} lists its sigmas; give sigmas too, or clear them"
+        _refuse("steps", values["steps"], remedy)
     return replace(base, **values)
+
+
+def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
+    """Numbers parted by spaces or commas."""
+    parts = text.replace(",", " ").split()
+    try:
+        return tuple(kind(part) for part in parts)
+    except ValueError as error:
+        wrong = str(error).rpartition(": ")[2]
+        raise SettingsError(f"{text!r}: {wrong} is not a number", remedy="list numbers: 28,29") from error
+
+
+def _number(text: str) -> float:
+    """The number, NaN for a text that is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _refuse(name: str, value: Any, remedy: str) -> NoReturn:
+    raise SettingsError(f"setting {name} = {value!r}", remedy=remedy)

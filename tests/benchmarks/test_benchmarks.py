@@ -20,7 +20,7 @@ from benchmarks.table import FUSED as NAMED
 from benchmarks.table import MARKER, fill, render
 from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 
 
@@ -109,7 +109,7 @@ class Painter:
         self.off = 0.1 if options.get("dtype") == "fp8" else 0.0
         self.settings = Castsheet.load("mini", device="cpu").settings
 
-    def __call__(self, _sheet: Sheet, _action: str, *, preset: Preset, on_step: Any, **_: Any) -> Clip:
+    def __call__(self, _sheet: Sheet, _action: str, *, preset: Settings, on_step: Any, **_: Any) -> Clip:
         off = self.off + 0.2 * (preset.reference_every - 1)
         for step in (1, 2):
             on_step(step, 2, torch.ones(3) * (1 + off))

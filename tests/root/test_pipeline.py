@@ -134,12 +134,25 @@ def test_same_seed_same_bytes(castsheet, bundle, tmp_path):
         {"negative_prompt": "red barn"},
         {"prompt_format": "markdown"},
         {"reference_every": 2},
+        {"sampler": "heun"},
+        {"sampler": "euler_ancestral"},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=lambda change: "-".join(map(str, next(iter(change.items())))),
 )
 def test_every_setting_reaches_the_sampler(castsheet, change):
     """Red: an override is accepted and then has no effect."""
     assert not torch.equal(last_latents(castsheet, **change), last_latents(castsheet))
+
+
+def test_eta_is_the_ancestral_samplers(castsheet):
+    """Red: eta changes nothing, or 0 is not plain Euler, or a sampler that reads none takes it silently."""
+    plain = last_latents(castsheet)
+    assert torch.equal(last_latents(castsheet, sampler="euler_ancestral", eta=0), plain)
+    half = last_latents(castsheet, sampler="euler_ancestral", eta=0.5)
+    assert not torch.equal(half, plain)
+    assert not torch.equal(half, last_latents(castsheet, sampler="euler_ancestral"))
+    with pytest.raises(SettingsError, match="eta"):
+        castsheet.settings(eta=0.5)
 
 
 def test_strength_of_an_element(castsheet):

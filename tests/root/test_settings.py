@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
 
 from castsheet.errors import SettingsError
-from castsheet.sampling.schedule import DISTILLED
-from castsheet.settings import CARD, COMFY, PRESETS, SPACE_DISTILLED, Preset, override, preset
+from castsheet.sampling.levels import DISTILLED
+from castsheet.settings import CARD, COMFY, PRESETS, SPACE_DISTILLED, Settings, override, preset
+from tools.settings_table import PAGE, page
 
 
 def test_card_is_the_published_recipe():
@@ -26,6 +29,22 @@ def test_distilled_presets(one, strength):
     assert one.sigmas == DISTILLED
     assert one.steps == 8
     assert (one.guidance, one.stg_scale, one.lora_strength, one.negative_prompt) == (1.0, 0.0, strength, "")
+
+
+def test_comfy_walks_as_the_workflow_does():
+    """Red: the vendor's workflow is named and another sampler is run."""
+    assert (COMFY.sampler, COMFY.eta, COMFY.width, COMFY.height) == ("euler_ancestral", 1.0, 960, 544)
+
+
+def test_the_docs_say_what_the_fields_say():
+    """Red: a setting or preset was changed and docs/settings.md not: run `python -m tools.settings_table`."""
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_settings_import_no_torch():
+    """Red: the command line's help waits for torch, or for numpy."""
+    program = "import sys, castsheet.settings; assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_presets_are_frozen():
@@ -94,4 +113,4 @@ def test_bad_values_name_the_allowed_range(field, value, allowed):
 def test_building_one_directly_is_checked_too():
     """Red: only the helper checks, and Python users get nonsense through."""
     with pytest.raises(SettingsError, match="steps"):
-        Preset("mine", sigmas=(1.0, 0.5, 0.0))
+        Settings("mine", sigmas=(1.0, 0.5, 0.0))

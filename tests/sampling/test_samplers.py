@@ -12,8 +12,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from castsheet.errors import NumericsError
+from castsheet.sampling.levels import DISTILLED
 from castsheet.sampling.samplers import SAMPLERS, Renoise, Sampler, euler, euler_ancestral, heun
-from castsheet.sampling.schedule import DISTILLED, listed, sigmas
+from castsheet.sampling.schedule import listed, sigmas
 
 NOISE = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
 

@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from castsheet.errors import SettingsError
-from castsheet.sampling.schedule import (
-    DISTILLED,
-    DISTILLED_STAGE_2,
-    check_levels,
-    listed,
-    schedule_tokens,
-    shift,
-    sigmas,
-)
+from castsheet.sampling.levels import DISTILLED, DISTILLED_STAGE_2, check_levels
+from castsheet.sampling.schedule import listed, schedule_tokens, shift, sigmas
 
 OFFICIAL_30 = """1.0 .99496 .9896 .98391 .97784 .97136 .96442 .95698 .94897 .94034 .93099 .92085 .90981
 .89774 .88448 .86986 .85365 .83558 .81532 .79243 .76636 .73642 .70166 .66081 .61214 .55315 .48016 .38754

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from castsheet.cli import _gathered
-from castsheet.cli.settings import SETTINGS
 from castsheet.errors import SettingsError, SheetError
-from castsheet.sampling.strength import cell_strengths, parse_strengths, token_bias
+from castsheet.sampling.strength import cell_strengths, token_bias
+from castsheet.settings import described
 from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
 
+STRENGTH = described()["strength"].kind
 WHOLE = {"image": (1536, 896), "size": (768, 448), "cell": 32}
 
 
@@ -88,7 +89,7 @@ def test_strengths_without_an_element_are_refused() -> None:
 
 def test_parsing_strengths() -> None:
     """Red: the command line's strengths are read as others."""
-    assert parse_strengths(["hero=1.2", "bag=0.7"]) == {"hero": 1.2, "bag": 0.7}
+    assert STRENGTH.from_option("hero=1.2, bag=0.7") == {"hero": 1.2, "bag": 0.7}
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,13 @@ def test_parsing_strengths() -> None:
 def test_strengths_that_mean_nothing_are_refused(item: str) -> None:
     """Red: a typo turns an element off or crashes with a traceback."""
     with pytest.raises(SettingsError, match="strength"):
-        parse_strengths([item])
+        STRENGTH.from_option(item)
 
 
 def test_a_strength_given_twice_is_refused() -> None:
     """Red: which of two strengths counts is left to chance."""
     with pytest.raises(SettingsError, match="twice"):
-        parse_strengths(["hero=1", "hero=2"])
+        STRENGTH.from_option("hero=1 hero=2")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_strengths_follow_their_option(line: list[str]) -> None:
     gathered = _gathered(line)
     assert gathered[0] == "generate"
     assert gathered[-2:] == ["--seed", "1"]
-    assert SETTINGS["strength"].read(gathered[2]) == {"hero": 1.2, "bag": 0.7}
+    assert STRENGTH.from_option(gathered[2]) == {"hero": 1.2, "bag": 0.7}
     assert _gathered(["lint", "a=1", "--strength", "x=1", "-o", "b=2"]) == (
         ["lint", "a=1", "--strength", "x=1", "-o", "b=2"]
     )

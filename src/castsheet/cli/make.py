@@ -12,6 +12,7 @@ from castsheet.cli.settings import size as read_size
 from castsheet.cli.settings import with_settings
 from castsheet.embedded import DEMO_SCENE
 from castsheet.errors import SettingsError
+from castsheet.settings import PRESETS
 
 SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
 Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
@@ -89,7 +90,7 @@ def generate(
         list[str] | None, typer.Option(help="FILE or FILE:STRENGTH, in addition to the model's; repeatable.")
     ] = None,
     first_frame: Annotated[Path | None, typer.Option(help="A picture that the clip starts from.")] = None,
-    preset: Annotated[str | None, typer.Option(help="card, comfy or space-distilled.")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"A published recipe: {', '.join(PRESETS)}.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bf16, fp32 or fp8.")] = "auto",

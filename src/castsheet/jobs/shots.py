@@ -31,7 +31,7 @@ from castsheet.machine.progress import progress
 from castsheet.media.provenance import dump, pixels_sha256
 from castsheet.pipeline import Castsheet, make_guide, read_prompt, refuse_errors
 from castsheet.prompt import Prompt
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 
 ENCODED_AT_ONCE = 32  # prompts; what they become is in memory at the same time
@@ -47,7 +47,7 @@ class Ready:
 
     shot: Shot
     plan: Plan
-    settings: Preset
+    settings: Settings
     words: Prompt
     takes: int
     key: str

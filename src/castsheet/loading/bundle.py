@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from castsheet.embedded import WEIGHTS
 from castsheet.errors import CheckpointError
-from castsheet.ltx.adapters.lora_file import ReferenceMode
-from castsheet.settings import Preset, override, preset
+from castsheet.ltx.adapters.mode import ReferenceMode
+from castsheet.settings import Settings, override, preset
 
 BUNDLE_FILE = "bundle.json"
 MINI = WEIGHTS
@@ -122,7 +122,7 @@ class Bundle(_Part):
         """The adapters' files, with what the bundle says of them."""
         return {self.folder / one.path: one for one in self.files.adapters}
 
-    def settings(self, name: str | None) -> Preset:
+    def settings(self, name: str | None) -> Settings:
         """The preset `name` at this model's bucket; None means the model's own default.
 
         Raises:

@@ -15,7 +15,8 @@ from castsheet.errors import AdapterError, FamilyError, OutputError, SettingsErr
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.loading.placement import Form, Placement
 from castsheet.ltx.adapters.lora import LoRA, merge
-from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL, ReferenceMode
+from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL
+from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
@@ -28,7 +29,7 @@ from castsheet.ltx.speed.precision import load_transformer
 from castsheet.ltx.speed.streaming import stream_blocks
 from castsheet.media import provenance
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Adapter:
     strength: float | None = None
     reference: ReferenceMode | None = None
 
-    def strength_in(self, settings: Preset) -> float:
+    def strength_in(self, settings: Settings) -> float:
         """The strength in a run with these settings."""
         return settings.lora_strength if self.strength is None else self.strength
 
@@ -102,11 +103,11 @@ class Source:
         """A short name for people."""
         return self.checkpoint.path.stem if self.bundle is None else self.bundle.name
 
-    def adapters_in(self, settings: Preset) -> tuple[Adapter, ...]:
+    def adapters_in(self, settings: Settings) -> tuple[Adapter, ...]:
         """The adapters of a run: all but those that are for another way of holding the reference."""
         return tuple(one for one in self.adapters if one.reference in (None, settings.reference))
 
-    def check_reference(self, settings: Preset) -> None:
+    def check_reference(self, settings: Settings) -> None:
         """Refuse adapters that were trained on references held in another way than the run's.
 
         "looped" is what adapters that say nothing were trained on; "still" wants one that says so.
@@ -129,7 +130,7 @@ class Source:
                 remedy=f"use an adapter whose metadata says {MODE} still, reference looped, or force it",
             )
 
-    def downscale(self, settings: Preset) -> int:
+    def downscale(self, settings: Settings) -> int:
         """How many times smaller than the clip the run's adapters read the sheet.
 
         Raises:
@@ -144,7 +145,7 @@ class Source:
             )
         return factors.pop() if factors else 1
 
-    def record(self, settings: Preset) -> dict[str, Any]:
+    def record(self, settings: Settings) -> dict[str, Any]:
         """Names, sizes and hashes of all files, for a clip's sidecar."""
         encoder = self.text_encoder
         adapters = [
@@ -230,7 +231,7 @@ class Models:
             self._audio = self.source.checkpoint.load_audio(device=self.device, dtype=self.dtype)
         return self._audio
 
-    def settle(self, settings: Preset) -> Plan | None:
+    def settle(self, settings: Settings) -> Plan | None:
         """Decide what is on the GPU when; None where there is nothing to decide.
 
         Raises:
@@ -238,7 +239,7 @@ class Models:
         """
         return self.placement.settle(self.source.checkpoint, self.source.text_encoder, settings)
 
-    def transformer(self, settings: Preset) -> Transformer:
+    def transformer(self, settings: Settings) -> Transformer:
         """The denoiser with the adapters merged at the settings' strengths, made fast.
 
         Other strengths than last time load the weights anew: what was rounded into bf16 cannot be taken out.
@@ -357,7 +358,7 @@ def _keep(cache: ContextCache, prompt: str, context: Context) -> None:
         warnings.warn(f"the prompt's context was not kept: {error.what}", stacklevel=2)
 
 
-def check_fits(settings: Preset, checkpoint: Checkpoint) -> None:
+def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:
     """Refuse settings that ask for what the model does not have.
 
     Raises:

@@ -20,7 +20,7 @@ from castsheet.ltx.speed.attention8 import check_device
 from castsheet.ltx.speed.memory import Parts, Plan, parse_budget, plan
 from castsheet.ltx.speed.precision import E4M3_NAME, Precision
 from castsheet.ltx.speed.streaming import move
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 
 CPU = torch.device("cpu")
 ATTENTIONS = ("auto", "fp8")
@@ -70,7 +70,7 @@ class Placement:
         """Where the text encoder works."""
         return CPU if self.plan is not None and self.plan.text == "cpu" else self.device
 
-    def settle(self, checkpoint: Checkpoint, text_encoder: Path | None, settings: Preset) -> Plan | None:
+    def settle(self, checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings) -> Plan | None:
         """Make the plan for a clip; the last one stays while the sizes do.
 
         Raises:
@@ -148,7 +148,7 @@ def is_fp8(checkpoint: Checkpoint) -> bool:
     )
 
 
-def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Preset, width: int = 2) -> Parts:
+def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings, width: int = 2) -> Parts:
     """Sizes of a model's parts as they lie in memory, and of a clip; `width` bytes a number outside fp8."""
     vae = diffusers_settings(checkpoint.config.vae)
     cell, stride = vae["spatial_compression_ratio"], vae["temporal_compression_ratio"]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from castsheet.elements import load_image
 from castsheet.errors import SettingsError
-from castsheet.ltx.adapters.lora_file import ReferenceMode
+from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.model.rope import video_bounds
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sampling.recompress import recompress

@@ -8,7 +8,6 @@ Legend: H, W rows and columns of latent cells, T tokens.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,31 +15,7 @@ import torch
 
 from castsheet.errors import SettingsError, SheetError
 from castsheet.ltx.model.bias import Method, TokenBias
-from castsheet.settings import LARGEST
 from castsheet.sheet.manifest import Box, Sheet
-
-
-def parse_strengths(items: Sequence[str]) -> dict[str, float]:
-    """`["hero=1.2", "backpack=0.7"]` as a dictionary.
-
-    Raises:
-        SettingsError: not name=number, a number that is not above 0 and at most 10, or a name given twice.
-    """
-    strengths: dict[str, float] = {}
-    for item in items:
-        name, _, text = item.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (name and 0 < value <= LARGEST):
-            raise SettingsError(
-                f"strength {item!r}", remedy=f"write name=number, above 0 and at most {LARGEST:g}: hero=1.2"
-            )
-        if name in strengths:
-            raise SettingsError(f"strength of {name!r} is given twice", remedy="give it once")
-        strengths[name] = value
-    return strengths
 
 
 def cell_strengths(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.adapters.lora import IC_TARGETS
-from castsheet.ltx.adapters.lora_file import ReferenceMode
+from castsheet.ltx.adapters.mode import ReferenceMode
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

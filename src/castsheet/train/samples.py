@@ -13,7 +13,7 @@ from castsheet.loading.models import Models, Source
 from castsheet.ltx.model.dit import Transformer
 from castsheet.machine.files import write_atomic
 from castsheet.pipeline import Castsheet, read_prompt
-from castsheet.settings import Preset
+from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.config import ObjectiveConfig, SampleConfig
 
@@ -23,7 +23,7 @@ class _InTraining(Models):
 
     trained: Transformer
 
-    def transformer(self, settings: Preset) -> Transformer:  # noqa: ARG002 - the strength is the training's
+    def transformer(self, settings: Settings) -> Transformer:  # noqa: ARG002 - the strength is the training's
         return self.trained
 
     def let_go(self) -> None:

@@ -14,22 +14,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from castsheet.errors import AdapterError
+from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic
 
 DOWNSCALE = "reference_downscale_factor"
 TEMPORAL = "reference_temporal_scale_factor"
-# How the adapter was shown its reference: as a still video of the clip's length, as published adapters were
-# (they do not say so), or as ONE latent frame at the first frame's positions.
 MODE = "reference_mode"
-ReferenceMode = Literal["looped", "still"]
-MODES: tuple[ReferenceMode, ...] = get_args(ReferenceMode)
 
 FAMILY = "ltx-2.3"
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")

@@ -1,0 +1,12 @@
+"""How an adapter was shown its reference. No torch.
+
+"looped" is a still video of the clip's length: published adapters were trained on it and do not say so.
+"still" is ONE latent frame at the first frame's positions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+ReferenceMode = Literal["looped", "still"]
+MODES: tuple[ReferenceMode, ...] = get_args(ReferenceMode)

@@ -1,0 +1,34 @@
+"""Noise levels as plain numbers: what a setting may say of a schedule. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from castsheet.errors import SettingsError
+
+ScheduleKind = Literal["official", "target", "diffusers"]
+
+MAX_STEPS = 1000
+
+# The distilled model's own levels. They are used as they are: shifting them again ruins them.
+DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
+DISTILLED_STAGE_2 = (0.909375, 0.725, 0.421875, 0.0)
+
+
+def check_levels(levels: Sequence[float]) -> None:
+    """Raise SettingsError unless the levels fall strictly from at most 1 to exactly 0."""
+    remedy = "list falling noise levels such as 1.0, 0.9, 0.5, 0.0 (the first at most 1, the last 0)"
+    if not 2 <= len(levels) <= MAX_STEPS + 1:
+        raise SettingsError(f"a list of {len(levels)} sigmas", remedy=remedy)
+    if not all(math.isfinite(level) for level in levels):
+        raise SettingsError(f"sigmas with values that are not numbers: {tuple(levels)}", remedy=remedy)
+    if levels[0] > 1 or levels[-1] != 0:
+        raise SettingsError(f"sigmas from {levels[0]} to {levels[-1]}", remedy=remedy)
+    for index, (high, low) in enumerate(pairwise(levels)):
+        if low >= high:
+            raise SettingsError(
+                f"sigma {index + 1} ({low}) is not below sigma {index} ({high})", remedy=remedy
+            )
