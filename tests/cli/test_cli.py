@@ -108,6 +108,32 @@ def test_the_help_names_every_preset(capsys):
     assert ", ".join(PRESETS) in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--strength", "c0=1.2", "p0=0.7"],
+        ["--strength", "c0=1.2 p0=0.7"],
+        ["--strength=c0=1.2", "p0=0.7"],
+        ["--strength=c0=1.2 p0=0.7"],
+    ],
+)
+def test_strengths_follow_their_option(scene, bundle, tmp_path, capsys, line):
+    """Red: the second element's strength is taken for the scene's file."""
+    out = tmp_path / "clip.mp4"
+    options = ("--model", bundle, "--steps", 1, "--cache-dir", tmp_path / "cache", "-o", out)
+    assert run("generate", *line, *options, scene) == 0, capsys.readouterr().err
+    made = json.loads((tmp_path / "clip.clip.json").read_text())["provenance"]
+    assert made["settings"]["strength"] == {"c0": 1.2, "p0": 0.7}
+
+
+def test_only_strengths_are_gathered(capsys):
+    """Red: a file whose name holds an equals sign is taken for a strength."""
+    assert run("lint", "a=1") == 2
+    assert "a=1" in capsys.readouterr().err
+    assert run("generate", "--strength", "x=1", "-o", "b=2.mp4", "c=3") == 2
+    assert "c=3" in capsys.readouterr().err
+
+
 def test_sheet_writes_picture_and_manifest(scene, tmp_path, capsys):
     """Red: the first command of the tutorial fails, or its sheet does not load."""
     assert run("sheet", scene, "-o", tmp_path / "cast.png", "--output", "192x112", "--grid", 16) == 0

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from castsheet.cli import _gathered
 from castsheet.errors import SettingsError, SheetError
 from castsheet.sampling.strength import cell_strengths, token_bias
 from castsheet.settings import described
@@ -105,21 +104,3 @@ def test_a_strength_given_twice_is_refused() -> None:
     """Red: which of two strengths counts is left to chance."""
     with pytest.raises(SettingsError, match="twice"):
         STRENGTH.from_option("hero=1 hero=2")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        ["generate", "--strength", "hero=1.2", "bag=0.7", "--seed", "1"],
-        ["generate", "--strength", "hero=1.2 bag=0.7", "--seed", "1"],
-    ],
-)
-def test_strengths_follow_their_option(line: list[str]) -> None:
-    """Red: the second element's strength is taken for the scene's file."""
-    gathered = _gathered(line)
-    assert gathered[0] == "generate"
-    assert gathered[-2:] == ["--seed", "1"]
-    assert STRENGTH.from_option(gathered[2]) == {"hero": 1.2, "bag": 0.7}
-    assert _gathered(["lint", "a=1", "--strength", "x=1", "-o", "b=2"]) == (
-        ["lint", "a=1", "--strength", "x=1", "-o", "b=2"]
-    )

@@ -79,17 +79,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _gathered(arguments: Sequence[str]) -> list[str]:
-    """`--strength hero=1.2 backpack=0.7` as one value: options of this library take one word each."""
+    """`--strength hero=1.2 lamp=0.7`, or `--strength=hero=1.2 lamp=0.7`, as one value.
+
+    Options of this library take one word each.
+    """
     gathered: list[str] = []
-    open_ = False
+    awaits = follows = False  # the option's first value; a further one
     for word in arguments:
-        if open_ and re.fullmatch(r"[^-=\s][^=\s]*=[\d.eE+-]*", word):
-            if gathered[-1] == "--strength":
+        if (awaits or follows) and re.fullmatch(r"[^-=\s][^=\s]*=[\d.eE+-]*", word):
+            if awaits:
                 gathered.append(word)
             else:
                 gathered[-1] += f" {word}"
+            awaits, follows = False, True
             continue
-        open_ = word == "--strength"
+        awaits, follows = word == "--strength", word.startswith("--strength=")
         gathered.append(word)
     return gathered
 
