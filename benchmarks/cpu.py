@@ -49,7 +49,7 @@ def cpu(bench: Bench) -> None:
     model = random_transformer(TransformerConfig.from_dict(raw["transformer"]), CPU, torch.float32)
     vae = VideoVAE(raw["vae"]).eval()
     frames = 17 if small else FRAMES
-    grid = Grid.of(vae, width=WIDTH, height=HEIGHT, frames=frames, fps=FPS)
+    grid = Grid.of(vae.config, width=WIDTH, height=HEIGHT, frames=frames, fps=FPS)
     image = torch.rand(1, 3, HEIGHT, WIDTH) * 2 - 1
     steps = Defaults().steps
     stages = {"text": text_stage(raw), "sheet": lambda: encode_still(vae, image, grid.frames)}

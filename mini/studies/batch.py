@@ -16,8 +16,15 @@ from torch import Tensor
 
 from castsheet.errors import SettingsError
 from castsheet.loading.models import check_fits
-from castsheet.ltx.decoding import finite
-from castsheet.ltx.latents import Grid, Reference, make_reference, reference_size, to_frames, to_pixels
+from castsheet.ltx.latents import (
+    Grid,
+    Reference,
+    finite,
+    make_reference,
+    reference_size,
+    to_frames,
+    to_pixels,
+)
 from castsheet.ltx.speed.fast import attention_kernels
 from castsheet.pipeline import Castsheet, make_guide, make_levels
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, video_track
@@ -56,9 +63,7 @@ def latents(
         )
     models = castsheet.models
     check_fits(settings, models.source.checkpoint)
-    vae = models.vae()
-    size = {"width": settings.width, "height": settings.height}
-    grid = Grid.of(vae, **size, frames=settings.frames, fps=settings.fps)
+    grid = models.source.grid(settings)
     reference = _references(castsheet, asks, settings, grid, reference_frames)
     guide = make_guide(settings)
     positive = _contexts(castsheet, [ask.prompt for ask in asks])
@@ -96,7 +101,7 @@ def _references(
 ) -> Reference:
     """The sheets' tokens (B,T,C). Sheets that are asked for more than once are encoded once."""
     vae, downscale = castsheet.models.vae(), castsheet.models.source.downscale(settings)
-    size = reference_size(vae, settings.width, settings.height, downscale)
+    size = reference_size(grid, downscale)
     pictures = {ask.sheet.sha256: ask.sheet for ask in asks}
     pixels_BCHW = torch.cat([to_pixels(sheet.conditioning_image(*size)) for sheet in pictures.values()])
     pixels_BCHW = pixels_BCHW.to(castsheet.models.device)

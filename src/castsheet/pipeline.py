@@ -28,13 +28,13 @@ from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import VideoSettings, lint_video
 from castsheet.loading.models import Models, Source, check_fits
 from castsheet.loading.placement import Placement, enough_memory
-from castsheet.ltx.decoding import decode, decode_audio
 from castsheet.ltx.latents import (
     Grid,
     Reference,
+    decode,
+    decode_audio,
     encode_still,
     make_reference,
-    read_picture,
     reference_size,
     to_pixels,
 )
@@ -54,6 +54,7 @@ from castsheet.sampling.denoiser import (
     step_noise,
     video_track,
 )
+from castsheet.sampling.first_frame import read_picture
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
@@ -219,7 +220,7 @@ class Castsheet:
         """
         source, usual = self.models.source, self.settings(baseline)
         adapters = source.adapters_in(settings)
-        size, cell = (settings.width, settings.height), self.models.vae().spatial
+        size, cell = (settings.width, settings.height), source.cell
         video = VideoSettings(
             width=settings.width,
             height=settings.height,
@@ -250,11 +251,9 @@ class Castsheet:
         """Everything that the denoiser reads besides the noise."""
         check_fits(settings, self.models.source.checkpoint)
         self.models.settle(settings)
-        with stages("load"):
-            vae = self.models.vae()
-        width, height, downscale = settings.width, settings.height, self.models.source.downscale(settings)
-        grid = Grid.of(vae, width=width, height=height, frames=settings.frames, fps=settings.fps)
-        picture = sheet.conditioning_image(*reference_size(vae, width, height, downscale))
+        source = self.models.source
+        grid, downscale = source.grid(settings), source.downscale(settings)
+        picture = sheet.conditioning_image(*reference_size(grid, downscale))
         opening = None
         if first_frame is not None:
             opening = read_picture(first_frame, grid, crf=settings.first_frame_crf)
@@ -262,8 +261,9 @@ class Castsheet:
         with stages("text"):
             texts = [words.text, settings.negative_prompt] if guide.wants("uncond") else [words.text]
             contexts = self.models.contexts(texts, audio=settings.audio)
+        with stages("load"):
+            vae = self.models.vae()
         with stages("reference"):
-            vae = self.models.vae()  # encoding the text may have sent it away
             pixels = to_pixels(picture).to(self.models.device)
             reference = make_reference(
                 vae,
@@ -277,7 +277,7 @@ class Castsheet:
                 sheet,
                 settings.strength,
                 size=picture.size,
-                cell=vae.spatial,
+                cell=source.cell,
                 clip_tokens=grid.tokens,
                 frames=grid.frames if settings.reference == "looped" else 1,
             )

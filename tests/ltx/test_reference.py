@@ -15,14 +15,13 @@ from castsheet.ltx.latents import (
     encode_still,
     make_reference,
     patchify,
-    read_picture,
     reference_size,
     to_frames,
     to_pixels,
     unpatchify,
 )
 from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.sampling.recompress import recompress
+from castsheet.sampling.first_frame import read_picture, recompress
 from tests.doubles.tiny_bundle import CHANNELS, tiny_sheet, vae_config
 
 
@@ -80,7 +79,7 @@ def test_token_order_is_frame_row_column(batch, c, f, h, w):
 
 def test_reference_has_the_clips_positions(vae):
     """Red: the appended tokens lie elsewhere than the clip's own, unlike in training."""
-    grid = Grid.of(vae, width=64, height=32, frames=17, fps=24.0)
+    grid = Grid.of(vae.config, width=64, height=32, frames=17, fps=24.0)
     reference = make_reference(vae, image(), grid)
     assert (grid.frames, grid.height, grid.width, grid.tokens, grid.frame_tokens) == (3, 2, 4, 24, 8)
     assert reference.tokens_BTC.shape == (1, 24, CHANNELS)
@@ -92,8 +91,8 @@ def test_reference_has_the_clips_positions(vae):
 
 def test_downscaled_reference_spans_the_clip(vae):
     """Red: an adapter trained on half-size sheets sees its sheet in one corner of the clip."""
-    grid = Grid.of(vae, width=64, height=32, frames=17, fps=24.0)
-    assert reference_size(vae, 64, 32, 2) == (32, 16)
+    grid = Grid.of(vae.config, width=64, height=32, frames=17, fps=24.0)
+    assert reference_size(grid, 2) == (32, 16)
     reference = make_reference(vae, image(32, 16), grid, downscale=2, strength=0.5)
     assert reference.tokens_BTC.shape == (1, 6, CHANNELS)
     assert reference.bounds_AT2[1].tolist() == [[0.0, 32.0]] * 6
@@ -114,14 +113,14 @@ def test_downscaled_reference_spans_the_clip(vae):
 def test_sizes_the_vae_cannot_make(vae, size, remedy):
     """Red: a size fails deep in the model, or the factors of the real VAE (32, 8) are assumed."""
     with pytest.raises(SettingsError) as raised:
-        Grid.of(vae, **{"width": 64, "height": 32, "frames": 17, "fps": 24.0, **size})
+        Grid.of(vae.config, **{"width": 64, "height": 32, "frames": 17, "fps": 24.0, **size})
     assert remedy in raised.value.remedy
 
 
 def test_reference_size_must_divide(vae):
     """Red: a half-size sheet is cropped silently to whole cells and shifts against the clip."""
     with pytest.raises(SettingsError, match="multiples of 32"):
-        reference_size(vae, 80, 32, 2)
+        reference_size(Grid.of(vae.config, width=80, height=32, frames=17, fps=24.0), 2)
 
 
 def test_pixels_and_back():
@@ -138,7 +137,7 @@ def test_pixels_and_back():
 def test_first_picture_is_read_on_black(vae, tmp_path):
     """Red: a transparent first picture shows the garbage under its transparency, or is of the wrong size."""
     Image.new("RGBA", (128, 64), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    grid = Grid.of(vae, width=64, height=32, frames=9, fps=24.0)
+    grid = Grid.of(vae.config, width=64, height=32, frames=9, fps=24.0)
     picture = read_picture(tmp_path / "clear.png", grid)
     assert picture.size == (64, 32)
     assert not np.asarray(picture).any()
@@ -146,7 +145,7 @@ def test_first_picture_is_read_on_black(vae, tmp_path):
     with pytest.raises(ImageError):
         read_picture(tmp_path / "absent.png", grid)
     with pytest.raises(SettingsError, match="9 frames"):
-        read_picture(tmp_path / "clear.png", Grid.of(vae, width=64, height=32, frames=1, fps=24.0))
+        read_picture(tmp_path / "clear.png", Grid.of(vae.config, width=64, height=32, frames=1, fps=24.0))
 
 
 def test_recompression_is_that_of_a_video():

@@ -51,7 +51,8 @@ def test_a_still_is_the_first_frame_of_the_still_video() -> None:
     """Red: the one frame differs from the looped reference's first in content or position."""
     torch.manual_seed(0)
     vae = VideoVAE(MINI_VAE).eval()
-    grid = Grid.of(vae, width=2 * vae.spatial, height=vae.spatial, frames=2 * vae.temporal + 1, fps=24.0)
+    size = {"width": 2 * vae.spatial, "height": vae.spatial}
+    grid = Grid.of(MINI_VAE, **size, frames=2 * vae.temporal + 1, fps=24.0)
     image = torch.rand(1, 3, vae.spatial, 2 * vae.spatial) * 2 - 1
     still, looped = make_reference(vae, image, grid, mode="still"), make_reference(vae, image, grid)
     count = grid.frame_tokens

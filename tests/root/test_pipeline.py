@@ -25,12 +25,13 @@ from castsheet.errors import (
 )
 from castsheet.loading.bundle import Bundle
 from castsheet.ltx.adapters.lora import write
-from castsheet.ltx.files.checkpoint import write_checkpoint
-from castsheet.ltx.latents import Grid, encode_still, read_picture, to_pixels
+from castsheet.ltx.files.checkpoint import Checkpoint, write_checkpoint
+from castsheet.ltx.latents import Grid, encode_still, to_pixels
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-from castsheet.pipeline import Castsheet
+from castsheet.pipeline import Castsheet, read_prompt
 from castsheet.prompt import Prompt
+from castsheet.sampling.first_frame import read_picture
 from castsheet.sheet.manifest import Box, Panel
 from tests.doubles.lora_tiny import one_layer
 from tests.doubles.ltx_tiny import randomise
@@ -184,7 +185,7 @@ def test_first_frame_is_kept(castsheet):
     """Red: the clip does not start with the given picture."""
     picture = tiny_sheet(seed=4).image
     vae = castsheet.models.vae()
-    grid = Grid.of(vae, width=WIDTH, height=HEIGHT, frames=FRAMES, fps=24.0)
+    grid = Grid.of(vae.config, width=WIDTH, height=HEIGHT, frames=FRAMES, fps=24.0)
     for options, crf in (({}, 33), ({"first_frame_crf": 0}, 0)):
         latents = last_latents(castsheet, first_frame=picture, **options)
         expected = encode_still(vae, to_pixels(read_picture(picture, grid, crf=crf)), 1)
@@ -305,6 +306,17 @@ def test_unusable_settings(castsheet, options, word):
     with pytest.raises((SettingsError, SheetError)) as raised:
         castsheet(tiny_sheet(), ACTION, **options)
     assert word in raised.value.remedy
+
+
+def test_the_checks_load_no_weights(castsheet, monkeypatch):
+    """Red: a VAE of 1.4 GB is loaded to learn how many pixels a latent cell spans."""
+    monkeypatch.setattr(Checkpoint, "load_video_vae", None)  # a call of it fails
+    settings = castsheet.settings()
+    grid = castsheet.models.source.grid(settings)
+    assert (grid.frames, grid.size) == ((FRAMES - 1) // 8 + 1, (WIDTH, HEIGHT))
+    sheet = tiny_sheet()
+    words = read_prompt(sheet, ACTION, None, settings)
+    assert castsheet.findings(sheet, words, settings) is not None
 
 
 def test_checks_refuse_errors(castsheet):

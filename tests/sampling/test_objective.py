@@ -9,7 +9,8 @@ import torch
 
 from castsheet.ltx.model.dit import Stream
 from castsheet.ltx.model.rope import Rope
-from castsheet.train.objective import flow_losses, sample_sigmas, shift_for
+from castsheet.sampling.schedule import shift
+from castsheet.train.objective import flow_losses, sample_sigmas
 
 
 class Oracle:
@@ -34,8 +35,8 @@ def problem(reference: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 def test_shift_grows_with_the_token_count() -> None:
     """Red: training noise no longer matches the official trainer's mu of 2.508 at the real bucket."""
-    assert shift_for(1024) == pytest.approx(0.95)
-    assert shift_for(5376) == pytest.approx(2.5083, abs=1e-4)
+    assert shift(1024) == pytest.approx(0.95)
+    assert shift(5376) == pytest.approx(2.5083, abs=1e-4)
 
 
 def test_sigmas_have_the_published_distribution() -> None:

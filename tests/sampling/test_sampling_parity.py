@@ -247,7 +247,7 @@ def diffusers_run(model, vae, audio_vae, embeds, sheet, first) -> tuple[torch.Te
 def our_run(model, vae, embeds, sheet, first) -> tuple[torch.Tensor, torch.Tensor]:
     """Raw video latents and normalised audio tokens, from the noise that diffusers draws."""
     config, text = model.config, model.config.context_dim
-    grid = Grid.of(vae, width=WIDTH, height=HEIGHT, frames=FRAMES, fps=24.0)
+    grid = Grid.of(vae.config, width=WIDTH, height=HEIGHT, frames=FRAMES, fps=24.0)
     reference, given = make_reference(vae, to_pixels(sheet), grid), encode_still(vae, to_pixels(first), 1)
     video = video_track(config, grid, reference, given, device=CPU, dtype=torch.float32)
     sound = audio_track(config, round(FRAMES / 24.0 * 25), device=CPU, dtype=torch.float32)

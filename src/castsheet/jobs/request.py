@@ -86,7 +86,7 @@ def _run(request: Request, console: Console, where: World) -> dict[str, Path]:
     plan = settle(request, source)
     with progress("opening the model", console=console):
         castsheet = open_model(request)
-        grid = castsheet.models.vae().spatial
+        grid = castsheet.models.source.cell
     if where.size > 1:
         castsheet.models.run = SharedPasses(where, request.split)
     settings = castsheet.settings(plan.preset, **plan.overrides)

@@ -25,12 +25,12 @@ from castsheet.judge import report
 from castsheet.judge.judge import Judge
 from castsheet.judge.reroll import reroll
 from castsheet.loading.models import check_fits
-from castsheet.ltx.latents import Grid, read_picture
 from castsheet.machine.processes import started
 from castsheet.machine.progress import progress
 from castsheet.media.provenance import dump, pixels_sha256
 from castsheet.pipeline import Castsheet, make_guide, read_prompt, refuse_errors
 from castsheet.prompt import Prompt
+from castsheet.sampling.first_frame import read_picture
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 
@@ -148,7 +148,7 @@ def run_shots(
     with progress("opening the model", console=console):
         castsheet = open_model(request)
     settings = castsheet.settings(request.preset, **request.settings)
-    sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.vae().spatial)
+    sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.source.cell)
     ready = {shot.id: _ready(castsheet, request, source, sheet, shot) for shot in shots}
     folder = ShotFolder(request.out)
     written: dict[str, Path] = {}
@@ -214,8 +214,7 @@ def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet:
         plan = settle(asked, source)
         settings = castsheet.settings(plan.preset, **plan.overrides)
         check_fits(settings, models.source.checkpoint)
-        size = {"width": settings.width, "height": settings.height}
-        grid = Grid.of(models.vae(), **size, frames=settings.frames, fps=settings.fps)
+        grid = models.source.grid(settings)
         words = read_prompt(sheet, plan.action, asked.prompt, settings)
         found = castsheet.findings(sheet, words, settings, baseline=plan.preset)
         if not request.force:

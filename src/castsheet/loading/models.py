@@ -18,10 +18,11 @@ from castsheet.ltx.adapters.lora import LoRA, merge
 from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.latents import Grid
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
-from castsheet.ltx.parts.vae import VideoVAE
+from castsheet.ltx.parts.vae import VideoVAE, scale_of
 from castsheet.ltx.speed.attention8 import use_fp8_attention
 from castsheet.ltx.speed.fast import join_projections, prepare
 from castsheet.ltx.speed.memory import SLOTS, Plan, tile_decoding
@@ -129,6 +130,20 @@ class Source:
                 f"reference still: {names} is not known to be trained on it; identity would be lost",
                 remedy=f"use an adapter whose metadata says {MODE} still, reference looped, or force it",
             )
+
+    @property
+    def cell(self) -> int:
+        """Pixels of the clip that a latent cell's side spans."""
+        return scale_of(self.checkpoint.config.vae)[2]
+
+    def grid(self, settings: Settings) -> Grid:
+        """The latent grid of a run.
+
+        Raises:
+            SettingsError: the model's VAE cannot make that size or frame count.
+        """
+        size = {"width": settings.width, "height": settings.height}
+        return Grid.of(self.checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
 
     def downscale(self, settings: Settings) -> int:
         """How many times smaller than the clip the run's adapters read the sheet.

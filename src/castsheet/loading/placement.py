@@ -14,8 +14,8 @@ from torch import nn
 from castsheet.errors import SettingsError
 from castsheet.ltx import keys
 from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.latents import Grid
 from castsheet.ltx.model.scaled import unit_of
-from castsheet.ltx.parts.vae import diffusers_settings
 from castsheet.ltx.speed.attention8 import check_device
 from castsheet.ltx.speed.memory import Parts, Plan, parse_budget, plan
 from castsheet.ltx.speed.precision import E4M3_NAME, Precision
@@ -149,17 +149,18 @@ def is_fp8(checkpoint: Checkpoint) -> bool:
 
 
 def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings, width: int = 2) -> Parts:
-    """Sizes of a model's parts as they lie in memory, and of a clip; `width` bytes a number outside fp8."""
-    vae = diffusers_settings(checkpoint.config.vae)
-    cell, stride = vae["spatial_compression_ratio"], vae["temporal_compression_ratio"]
-    frame = (settings.width // cell) * (settings.height // cell)
-    frames = (settings.frames - 1) // stride + 1
-    tokens = frame * (2 * frames if settings.reference == "looped" else frames + 1)
+    """Sizes of a model's parts as they lie in memory, and of a clip; `width` bytes a number outside fp8.
+
+    Raises:
+        SettingsError: the VAE cannot make that size or frame count.
+    """
+    size = {"width": settings.width, "height": settings.height}
+    grid = Grid.of(checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
     gemma = [] if text_encoder is None else list(text_encoder.glob("*.safetensors"))
     config = checkpoint.config.transformer
     return Parts.of(
         config if settings.audio else config.video_only(),
-        tokens=tokens,
+        tokens=grid.tokens + (grid.tokens if settings.reference == "looped" else grid.frame_tokens),
         # Text encoders are published in bf16.
         text=sum(file.stat().st_size for file in gemma) * width // 2
         + width * _count(checkpoint, "connectors"),

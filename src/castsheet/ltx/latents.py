@@ -1,29 +1,29 @@
-"""Pictures as latents: the sheet as reference tokens, a given first frame as clean target tokens.
+"""Between pictures, latents, tokens and sound: the latent grid, the still reference, the decoded clip.
 
-The sheet conditions as a still video. Encoding a time-constant video gives the same latent frame over and
-over (the encoder pads in time by copies of the first frame and has no temporal attention), so ONE frame is
-encoded and repeated, which is exact.
+A reference conditions as a still video. Encoding a video that never changes gives the same latent frame over
+and over (the encoder pads in time by copies of the first frame and has no temporal attention). So ONE frame
+is encoded and repeated, which is exact.
 
-Legend: B batch, C channels, F frames, H height, W width (pixels or latent cells), T tokens, A axes.
+Legend: B batch, C channels, F frames, H height, W width (pixels or latent cells), T tokens, A axes, S samples
+of sound.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from castsheet.elements import load_image
-from castsheet.errors import SettingsError
+from castsheet.errors import NumericsError, SettingsError
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.model.rope import video_bounds
-from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.sampling.recompress import recompress
-from castsheet.sheet.manifest import Sheet
+from castsheet.ltx.parts.audio import AudioVAE, Vocoder
+from castsheet.ltx.parts.vae import VideoVAE, scale_of
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,36 @@ class Grid:
     scale: tuple[int, int, int]
 
     @classmethod
-    def of(cls, vae: VideoVAE, *, width: int, height: int, frames: int, fps: float) -> Grid:
+    def of(cls, config: Mapping[str, Any], *, width: int, height: int, frames: int, fps: float) -> Grid:
         """The latent grid of a clip of `frames` frames of width x height pixels.
+
+        Args:
+            config: the checkpoint's `vae` config; the VAE itself need not be loaded.
 
         Raises:
             SettingsError: the VAE cannot make that size or frame count; the nearest ones are named.
+            CheckpointError: the config describes a VAE that is not supported.
         """
+        temporal, spatial, _ = scale = scale_of(config)
         for name, side in (("width", width), ("height", height)):
-            if side % vae.spatial:
-                below = max(side // vae.spatial, 1) * vae.spatial
+            if side % spatial:
+                below = max(side // spatial, 1) * spatial
                 raise SettingsError(
-                    f"{name} {side} is not a multiple of {vae.spatial}",
-                    remedy=f"use {name} {below} or {side // vae.spatial * vae.spatial + vae.spatial}",
+                    f"{name} {side} is not a multiple of {spatial}",
+                    remedy=f"use {name} {below} or {side // spatial * spatial + spatial}",
                 )
-        if (frames - 1) % vae.temporal:
-            below = (frames - 1) // vae.temporal * vae.temporal + 1
+        if (frames - 1) % temporal:
+            below = (frames - 1) // temporal * temporal + 1
             raise SettingsError(
-                f"{frames} frames: the count must be {vae.temporal}k+1",
-                remedy=f"use {below} or {below + vae.temporal} frames",
+                f"{frames} frames: the count must be {temporal}k+1",
+                remedy=f"use {below} or {below + temporal} frames",
             )
-        scale = (vae.temporal, vae.spatial, vae.spatial)
-        return cls((frames - 1) // vae.temporal + 1, height // vae.spatial, width // vae.spatial, fps, scale)
+        return cls((frames - 1) // temporal + 1, height // spatial, width // spatial, fps, scale)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The clip's width and height in pixels."""
+        return self.width * self.scale[2], self.height * self.scale[1]
 
     @property
     def tokens(self) -> int:
@@ -111,28 +120,6 @@ def to_pixels(image: Image.Image) -> Tensor:
     return array_HWC.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -> Image.Image:
-    """A picture for a clip to start with, at the clip's size; black where it is transparent.
-
-    Args:
-        crf: H.264 rate factor at which it is compressed once, at its own size; 0 leaves it as it is.
-
-    Raises:
-        ImageError: it cannot be read, or not be compressed.
-        SettingsError: the clip has one latent frame only, so that nothing would be left to make.
-    """
-    if grid.frames < 2:
-        raise SettingsError(
-            "a first frame, and a clip that is no longer than it",
-            remedy=f"use {grid.scale[0] + 1} frames or more",
-        )
-    rgba = (given if isinstance(given, Image.Image) else load_image(Path(given))).convert("RGBA")
-    picture = Image.new("RGB", rgba.size)
-    picture.paste(rgba, mask=rgba.getchannel("A"))
-    picture = recompress(picture, crf)
-    return Sheet(picture).conditioning_image(grid.width * grid.scale[2], grid.height * grid.scale[1])
-
-
 def to_frames(pixels_BCFHW: Tensor) -> np.ndarray:
     """The first video of a batch of pixels in [-1,1] as uint8 (F,H,W,3); values outside are clipped."""
     levels_CFHW = ((pixels_BCFHW[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -152,14 +139,15 @@ def encode_still(vae: VideoVAE, image_BCHW: Tensor, latent_frames: int) -> Tenso
     return vae.encode(image_BCHW[:, :, None]).expand(-1, -1, latent_frames, -1, -1)
 
 
-def reference_size(vae: VideoVAE, width: int, height: int, downscale: int) -> tuple[int, int]:
-    """Pixels (width, height) at which an adapter with this downscale factor wants the sheet encoded.
+def reference_size(grid: Grid, downscale: int) -> tuple[int, int]:
+    """Pixels (width, height) at which an adapter with this downscale factor wants the reference encoded.
 
     Raises:
         SettingsError: the clip's sides do not divide by the factor into whole latent cells.
     """
-    unit = vae.spatial * downscale
-    if width % unit or height % unit:
+    width, height = grid.size
+    if grid.width % downscale or grid.height % downscale:
+        unit = grid.scale[2] * downscale
         raise SettingsError(
             f"the adapter reads its reference at 1/{downscale} size; {width}x{height} does not divide so",
             remedy=f"use a width and a height that are multiples of {unit}",
@@ -176,17 +164,49 @@ def make_reference(
     downscale: int = 1,
     strength: float = 1.0,
 ) -> Reference:
-    """The sheet as a still video.
+    """A picture as a still video.
 
     Args:
-        image_BCHW: the sheet in [-1,1] at `reference_size`.
+        image_BCHW: the picture in [-1,1] at `reference_size`.
         grid: the clip's grid.
         mode: "looped" is of the clip's length; "still" one latent frame at the time of the clip's first,
             [0, 1/fps).
-        downscale: how many times smaller than the clip the sheet is encoded.
+        downscale: how many times smaller than the clip the reference is encoded.
         strength: see `Reference`.
     """
     latents = encode_still(vae, image_BCHW, grid.frames if mode == "looped" else 1)
     frames, height, width = latents.shape[2:]
     bounds = video_bounds(frames, height, width, grid.fps, scale=grid.scale, downscale=downscale)
     return Reference(patchify(latents).float(), bounds, strength)
+
+
+def decode(vae: VideoVAE, latents_BCFHW: Tensor) -> np.ndarray:
+    """Frames (F,H,W,3) uint8.
+
+    Raises:
+        NumericsError: the decoder gave values that are not finite.
+    """
+    return to_frames(finite(vae.decode(latents_BCFHW), "the picture"))
+
+
+def decode_audio(
+    parts: tuple[AudioVAE, Vocoder], tokens_BTC: Tensor, seconds: float
+) -> tuple[np.ndarray, int]:
+    """Sound of a clip's length: (S,2) fp32 in [-1,1], and samples a second.
+
+    Raises:
+        NumericsError: as `decode`.
+    """
+    vae, vocoder = parts
+    wave_CS = finite(vocoder(vae.decode(tokens_BTC))[0].float(), "the sound").clamp(-1, 1)
+    wave_SC = wave_CS.T[: round(seconds * vocoder.rate)]
+    return np.ascontiguousarray(wave_SC.cpu().numpy()), vocoder.rate
+
+
+def finite(x: Tensor, what: str) -> Tensor:
+    """`x`, or NumericsError where it holds NaN or infinity."""
+    if not torch.isfinite(x).all():
+        raise NumericsError(
+            f"decoding gave {what} values that are not finite", remedy="run with --dtype fp32"
+        )
+    return x

@@ -101,14 +101,14 @@ def video_track(
     """
     given = 0 if first_frame_BCFHW is None else grid.frame_tokens
     parts = [(given, 0.0), (grid.tokens - given, 1.0)]
-    clean_BTC = torch.zeros(1, grid.tokens, config.in_channels)
+    clean_BTC = torch.zeros(1, grid.tokens, config.in_channels, device=device)
     if first_frame_BCFHW is not None:
-        clean_BTC[:, :given] = patchify(first_frame_BCFHW).float().cpu()
+        clean_BTC[:, :given] = patchify(first_frame_BCFHW).to(clean_BTC)
     bounds, sampled = grid.bounds(), grid.tokens
     if reference is not None:
         tokens = reference.tokens_BTC.shape[1]
         parts.append((tokens, 1.0 - reference.strength))
-        clean_BTC = torch.cat([clean_BTC, reference.tokens_BTC.float().cpu()], dim=1)
+        clean_BTC = torch.cat([clean_BTC, reference.tokens_BTC.to(clean_BTC)], dim=1)
         bounds = torch.cat([bounds, reference.bounds_AT2], dim=1)
         sampled += 0 if reference.strength == 1.0 else tokens
     parts = [part for part in parts if part[0]]
@@ -116,7 +116,7 @@ def video_track(
     cross_rope = cross_tables(config, bounds, dtype).to(device) if config.audio else None
     segments, masks = tuple(count for count, _ in parts), tuple(mask for _, mask in parts)
     bias = None if bias is None else bias.to(device)
-    return Track(segments, masks, clean_BTC.to(device), sampled, rope, cross_rope, bias)
+    return Track(segments, masks, clean_BTC, sampled, rope, cross_rope, bias)
 
 
 def audio_track(config: TransformerConfig, frames: int, *, device: torch.device, dtype: torch.dtype) -> Track:

@@ -14,7 +14,7 @@ from torch import Tensor
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import encode_still, patchify
 from castsheet.ltx.model.rope import Rope, video_bounds, video_tables
-from castsheet.ltx.parts.vae import diffusers_settings
+from castsheet.ltx.parts.vae import scale_of
 from castsheet.train.batches import Batch
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.data.dataset import Data, Geometry
@@ -26,9 +26,7 @@ class Tables:
     def __init__(
         self, model: Checkpoint, objective: ObjectiveConfig, device: torch.device, dtype: torch.dtype
     ) -> None:
-        vae = diffusers_settings(model.config.vae)
-        spatial = vae["spatial_compression_ratio"]
-        self.scale = (vae["temporal_compression_ratio"], spatial, spatial)
+        self.scale = scale_of(model.config.vae)
         self.config, self.objective = model.config.transformer, objective
         self.device, self.dtype = device, dtype
         self._made: dict[tuple[Geometry, int], Rope] = {}

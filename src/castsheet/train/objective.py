@@ -15,15 +15,11 @@ from torch import Tensor
 
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import Rope
+from castsheet.sampling.schedule import shift
 
 # The published sampler maps the 0.5 % and 99.9 % points of its logit-normal to 0 and 1.
 _LOW, _HIGH = -2.5758, 3.0902
 _REFLECT, _UNIFORM_SHARE = 1e-3, 0.1
-
-
-def shift_for(tokens: int) -> float:
-    """mu of the shifted schedule: 0.95 at 1,024 tokens, 2.05 at 4,096, linear in between and beyond."""
-    return 0.95 + (tokens - 1024) * (2.05 - 0.95) / (4096 - 1024)
 
 
 def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -39,7 +35,7 @@ def sigmas_of(normal_B: Tensor, uniform_B: Tensor, chance_B: Tensor, tokens: int
     y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1; what falls
     below 0.001 is reflected; one sample in ten is uniform on [0.001, 1].
     """
-    mu = shift_for(tokens)
+    mu = shift(tokens)
     y_B = torch.sigmoid(normal_B + mu)
     low, high = 1 / (1 + math.exp(-(mu + _LOW))), 1 / (1 + math.exp(-(mu + _HIGH)))
     z_B = (y_B - low) / (high - low)
@@ -72,7 +68,8 @@ def flow_losses(
         given_B: the samples that are given them, all when None. All samples keep one shape either way.
         mask_BN: weight of each target token in the loss, 0 or more; all alike when None.
 
-    A sample without a token in the loss has a loss of NaN: looking for one here would hold the device up.
+    If a sample's mask is zero everywhere its loss is NaN. It is not checked here because the check would make
+    the host wait for the GPU.
     """
     tokens = target_BNC.shape[1]
     sigma_B11 = sigma_B.float()[:, None, None]

@@ -139,10 +139,21 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def scale_of(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(frames, pixels, pixels) that a latent cell of an official `vae` config spans: (8, 32, 32) for LTX-2.3.
+
+    The first latent frame is one frame. Raises CheckpointError as `diffusers_settings` does.
+    """
+    settings = diffusers_settings(config)
+    spatial = settings["spatial_compression_ratio"]
+    return settings["temporal_compression_ratio"], spatial, spatial
+
+
 class VideoVAE(nn.Module):
     """Pixels to normalised latents and back.
 
     Attributes:
+        config: the official `vae` config.
         spatial: pixels of a latent cell's side (32 for LTX-2.3).
         temporal: frames of a latent frame, the first one excepted (8 for LTX-2.3).
         channels: latent channels (128 for LTX-2.3).
@@ -154,6 +165,7 @@ class VideoVAE(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         settings = diffusers_settings(config)
+        self.config = config
         self.model = AutoencoderKLLTX2Video(**settings)
         self.spatial: int = settings["spatial_compression_ratio"]
         self.temporal: int = settings["temporal_compression_ratio"]

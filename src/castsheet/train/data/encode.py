@@ -147,6 +147,12 @@ def encode(
     return len(todo)
 
 
+def _grid(vae: VideoVAE, bucket: Bucket) -> Grid:
+    """The bucket in latent cells; SettingsError where the VAE cannot make it."""
+    size = {"width": bucket.width, "height": bucket.height}
+    return Grid.of(vae.config, **size, frames=bucket.frames, fps=bucket.fps)
+
+
 @torch.no_grad()
 def encode_clip(vae: VideoVAE, path: Path, bucket: Bucket) -> Tensor:
     """Normalised latents (C,F,H,W) of a clip at the bucket's rate, scaled to fill it and centre-cropped.
@@ -154,7 +160,7 @@ def encode_clip(vae: VideoVAE, path: Path, bucket: Bucket) -> Tensor:
     Raises:
         DatasetError: the clip is too short.
     """
-    Grid.of(vae, width=bucket.width, height=bucket.height, frames=bucket.frames, fps=bucket.fps)
+    _grid(vae, bucket)
     frames_FHWC, fps = read_video(path)
     # A frame is shown from its own time on; the small term keeps 24 -> 24 from rounding down.
     wanted = np.floor(np.arange(bucket.frames) * fps / bucket.fps + 1e-6).astype(int)
@@ -185,7 +191,7 @@ def fill_crop(pixels_FCHW: Tensor, width: int, height: int) -> Tensor:
 def _references(vae: VideoVAE, row: Row, job: Encoding) -> Tensor:
     """Latents (K,C,1,h,w) of the sheet and its variants."""
     bucket = job.bucket
-    size = reference_size(vae, bucket.width, bucket.height, bucket.downscale)
+    size = reference_size(_grid(vae, bucket), bucket.downscale)
     sheets = [_sheet(row.sheet)]
     for number in range(1, job.augment.variants):
         random = np.random.default_rng([job.seed, number, *row.name.encode()])

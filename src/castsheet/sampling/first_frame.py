@@ -1,19 +1,45 @@
-"""A still picture with the traces of video compression that the model saw in training.
+"""The picture that a clip starts with: read, compressed once like video, at the clip's size.
 
-Clips that the model learned from were H.264, so a first frame as clean as a PNG is unlike any that it knows.
-The official pipeline therefore sends the picture through the encoder once, at rate factor 33 for LTX-2.3.
+The model learned from H.264 clips, so a first frame as clean as a PNG is unlike any frame that it knows. The
+official pipeline therefore sends the picture through the encoder once, at rate factor 33 for LTX-2.3.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
 
 from castsheet.clip import EXACT, to_yuv
-from castsheet.errors import ImageError
+from castsheet.errors import ImageError, SettingsError
+from castsheet.ltx.latents import Grid
+from castsheet.media.pictures import load_image
+from castsheet.sheet.manifest import Sheet
+
+
+def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -> Image.Image:
+    """A picture for a clip to start with, at the clip's size; black where it is transparent.
+
+    Args:
+        crf: H.264 rate factor at which it is compressed once, at its own size; 0 leaves it as it is.
+
+    Raises:
+        ImageError: it cannot be read, or not be compressed.
+        SettingsError: the clip has one latent frame only, so that nothing would be left to make.
+    """
+    if grid.frames < 2:
+        raise SettingsError(
+            "a first frame, and a clip that is no longer than it",
+            remedy=f"use {grid.scale[0] + 1} frames or more",
+        )
+    rgba = (given if isinstance(given, Image.Image) else load_image(Path(given))).convert("RGBA")
+    picture = Image.new("RGB", rgba.size)
+    picture.paste(rgba, mask=rgba.getchannel("A"))
+    picture = recompress(picture, crf)
+    return Sheet(picture).conditioning_image(*grid.size)
 
 
 def recompress(image: Image.Image, crf: int) -> Image.Image:
