@@ -14,7 +14,7 @@ from castsheet.loading.placement import Form, Placement, enough_memory, is_fp8, 
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.scaled import ScaledLinear
 from castsheet.ltx.speed.fast import join_projections
-from castsheet.ltx.speed.memory import FULL, GIB, Plan, plan
+from castsheet.ltx.speed.memory import DECODE_BYTES, GIB, Plan, official, plan
 from castsheet.ltx.speed.streaming import StreamedBlocks, move, stream_blocks
 from castsheet.pipeline import Castsheet
 from tests.doubles.ltx_tiny import tiny_transformer, tiny_video
@@ -54,7 +54,7 @@ def run(bundle: Path, cache: Path, placement: Placement, **settings) -> tuple[Ca
 
 
 def planned(**changes) -> Plan:
-    whole = Plan("plain", 3, 3, True, "gpu", False, peak=GIB, budget=2 * GIB)
+    whole = Plan("plain", 3, 3, True, "beside", False, peak=GIB, budget=2 * GIB)
     return replace(whole, **changes)
 
 
@@ -71,7 +71,7 @@ def test_streamed_blocks_make_the_same_clip(bundle, tmp_path):
     assert isinstance(blocks, StreamedBlocks)
     assert len(blocks.resident) == 1
     assert torch.equal(streamed, whole)
-    # The sheet's encoding, the denoiser, the decoding: each had its turn, the text encoder alone.
+    # The sheet's encoding, room for the denoiser, the denoiser, the decoding: each had its turn.
     assert placement.turns[0] == "VideoVAE"
     assert "NoneType" in placement.turns
     assert placement.turns.index("Transformer") < len(placement.turns) - 1
@@ -126,7 +126,7 @@ def test_sizes_are_read_from_the_files(bundle):
     assert (parts.layers, parts.tokens) == (3, 2 * 3 * 2 * 4)
     still = parts_of(source.checkpoint, source.text_encoder, replace(settings, reference="still"))
     assert still.tokens == 3 * 2 * 4 + 2 * 4
-    assert parts.decode == WIDTH * HEIGHT * FRAMES * 284
+    assert parts.decode == WIDTH * HEIGHT * FRAMES * DECODE_BYTES
     vae = source.checkpoint.load_video_vae().model
     own = sum(p.numel() for p in vae.parameters())
     assert own <= parts.vae / 2 <= own + 64  # and the statistics
@@ -166,9 +166,11 @@ def test_a_limit_needs_a_gpu(bundle):
 
 def test_slots_stay_when_others_take_their_turn():
     """Red: a streamed plan forgets the blocks' room while the VAE decodes, and runs out of memory."""
-    made = plan(int(7.2 * GIB), FULL, fp8=True)
+    parts = official()
+    made = plan(int(4.5 * GIB), parts, fp8=True)
     assert made.streams
-    assert made.peak >= 2 * FULL.block + FULL.vae + FULL.tiled
+    assert not made.together
+    assert made.peak >= 2 * parts.block + parts.vae + parts.tiled
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 
 from castsheet.errors import AdapterError, FamilyError, OutputError, SettingsError, TextEncoderError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
-from castsheet.loading.placement import Form, Placement
+from castsheet.loading.placement import Placement
 from castsheet.ltx.adapters.lora import LoRA, merge
 from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL
 from castsheet.ltx.adapters.mode import ReferenceMode
@@ -252,7 +252,10 @@ class Models:
         Raises:
             SettingsError: the clip does not fit the memory.
         """
-        return self.placement.settle(self.source.checkpoint, self.source.text_encoder, settings)
+        plan = self.placement.settle(self.source.checkpoint, self.source.text_encoder, settings)
+        if self._merged != self._wanted(settings):
+            self._transformer = None  # it will be loaded anew, so nothing should make room for it
+        return plan
 
     def transformer(self, settings: Settings) -> Transformer:
         """The denoiser with the adapters merged at the settings' strengths, made fast.
@@ -262,19 +265,26 @@ class Models:
         Raises:
             AdapterError: an adapter does not fit the model.
         """
-        adapters = self.source.adapters_in(settings)
-        strengths = [(adapter.lora, adapter.strength_in(settings)) for adapter in adapters]
-        form = self.placement.form(self.source.checkpoint)
-        wanted = (settings.audio, form, *((lora.path, strength) for lora, strength in strengths))
+        wanted = self._wanted(settings)
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
             self.placement.turn(None, [self._vae])
-            self._transformer = self._load(form, strengths, audio=settings.audio)
+            self._transformer = self._load(settings)
             self._merged = wanted
         self.placement.turn(self._transformer, [self._vae])
         return self._transformer
 
-    def _load(self, form: Form, adapters: list[tuple[LoRA, float]], *, audio: bool) -> Transformer:
+    def _strengths(self, settings: Settings) -> list[tuple[LoRA, float]]:
+        return [(one.lora, one.strength_in(settings)) for one in self.source.adapters_in(settings)]
+
+    def _wanted(self, settings: Settings) -> tuple[Any, ...]:
+        """What tells one loaded denoiser from another."""
+        strengths = [(lora.path, strength) for lora, strength in self._strengths(settings)]
+        return settings.audio, self.placement.form(self.source.checkpoint), *strengths
+
+    def _load(self, settings: Settings) -> Transformer:
+        form, audio = self.placement.form(self.source.checkpoint), settings.audio
+        adapters = self._strengths(settings)
         home = torch.device("cpu") if form.streams else self.device
         if form.precision is None:
             model = self.source.checkpoint.load_transformer(device=home, dtype=self.dtype, audio=audio)
@@ -329,7 +339,7 @@ class Models:
 
     def _text_encoder(self, audio: bool) -> TextEncoder:
         folder, device = self._text_folder(), self.placement.text_device
-        self.placement.turn(None, [self._vae, self._transformer])
+        self.placement.turn_of_text([self._vae, self._transformer])
         gemma = GemmaEncoder.load(folder, device=device, dtype=self._text_dtype)
         connectors = self.source.checkpoint.load_connectors(
             device=device, dtype=self._text_dtype, audio=audio

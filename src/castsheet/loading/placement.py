@@ -108,16 +108,32 @@ class Placement:
         return Form("fp8" if fp8 else None, streams, resident)
 
     def turn(self, part: nn.Module | None, others: Sequence[nn.Module | None]) -> None:
-        """Give a part the GPU, if they take turns: the others leave it."""
-        if self.plan is None or self.plan.together:
+        """Bring a part to the GPU; None makes room for one that is to be loaded.
+
+        Where parts take turns, the others leave.
+        """
+        if self.plan is None:
             return
-        for other in others:
-            if other is not None:
-                move(other, CPU)
+        if not self.plan.together:
+            self._send_away(others)
         if part is not None:
-            move(part, self.device)
+            # Also where all parts stay: an earlier plan, for a larger clip, may have sent this one away.
+            self._move(part, self.device)
+
+    def turn_of_text(self, others: Sequence[nn.Module | None]) -> None:
+        """Make room for the text encoder: where it works alone on the GPU, the others leave."""
+        if self.plan is not None and self.plan.text == "alone":
+            self._send_away(others)
+
+    def _send_away(self, parts: Sequence[nn.Module | None]) -> None:
+        for part in parts:
+            if part is not None:
+                self._move(part, CPU)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _move(self, part: nn.Module, device: torch.device) -> None:
+        move(part, device)
 
 
 _SMALLER = "give --memory fewer GiB, so that more is streamed, or make a smaller or shorter clip"
@@ -156,20 +172,44 @@ def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settin
     """
     size = {"width": settings.width, "height": settings.height}
     grid = Grid.of(checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
+    reference = grid.tokens if settings.reference == "looped" else grid.frame_tokens
     gemma = [] if text_encoder is None else list(text_encoder.glob("*.safetensors"))
     config = checkpoint.config.transformer
+    # The vocoder is in fp32 whatever the others are in.
+    sound = width * _count(checkpoint, "audio_vae") + 4 * _count(checkpoint, "vocoder")
     return Parts.of(
         config if settings.audio else config.video_only(),
-        tokens=grid.tokens + (grid.tokens if settings.reference == "looped" else grid.frame_tokens),
+        tokens=grid.tokens + reference,
         # Text encoders are published in bf16.
         text=sum(file.stat().st_size for file in gemma) * width // 2
-        + width * _count(checkpoint, "connectors"),
+        + width * _count(checkpoint, "connectors", audio=settings.audio),
         vae=width * _count(checkpoint, "vae"),
         pixels=settings.width * settings.height * settings.frames,
         width=width,
+        sound=sound if settings.audio else 0,
+        kept_rows=reference * kept_tensors(settings, config.layers),
     )
 
 
-def _count(checkpoint: Checkpoint, part: Literal["connectors", "vae"]) -> int:
-    """Numbers of a part."""
-    return sum(checkpoint.entries[name].count for name in checkpoint.keys if keys.part_of(name) == part)
+def kept_tensors(settings: Settings, layers: int) -> int:
+    """How many times a reference's rows are kept over steps: once a pass and block that the pass runs itself.
+
+    The perturbed pass shares the blocks before the first perturbed one with the conditional pass. Rows of a
+    reference that is not clean change with every step and are never kept.
+    """
+    if settings.reference_every == 1 or settings.reference_strength < 1:
+        return 0
+    audio = settings.audio
+    unconditional = settings.guidance != 1 or (audio and settings.audio_guidance != 1)
+    isolated = audio and settings.modality_scale != 1
+    perturbed = layers - min(settings.stg_blocks, default=layers) if settings.stg_scale else 0
+    return layers * (1 + unconditional + isolated) + perturbed
+
+
+def _count(checkpoint: Checkpoint, part: keys.Part, *, audio: bool = True) -> int:
+    """Numbers of a part, with or without its audio half."""
+    return sum(
+        checkpoint.entries[name].count
+        for name in checkpoint.keys
+        if keys.part_of(name) == part and (audio or not keys.is_audio(name))
+    )

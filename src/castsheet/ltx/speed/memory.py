@@ -1,12 +1,15 @@
 """What is in GPU memory when: a pure function from free bytes and part sizes to a plan.
 
-A clip is made in stages that need not share the card: text, sheet (VAE encoder), denoising, decoding. The
-plan takes the first of these that fits, best first:
+A clip is made in stages: text, sheet (VAE encoder), denoising, decoding. The denoiser and the VAE stay on
+the card between the stages where both fit; else they take turns there. The plan takes the first that fits:
 
-    plain weights, all parts loaded for good;  plain, parts in turn;  fp8, all;  fp8, in turn;
-    some blocks streamed from host memory, as few as the budget allows (fp8 where the GPU has it)
+    plain weights, parts stay;  plain, parts in turn;  fp8, parts stay;  fp8, parts in turn;
+    some blocks streamed from host memory, parts stay;  the same, parts in turn (fp8 where the GPU has it)
 
-The text encoder is as large as the denoiser: it works on the card if it fits there alone, else on the CPU.
+Of streaming plans the one with most blocks on the card is taken. The text encoder is as large as the denoiser
+and is let go after each use. It works beside the other parts where it fits, else alone on the card while they
+wait in host memory, else on the CPU.
+
 Sizes are counted from the model's config; working memory is estimated by the formulas below, from a margin
 over the largest tensors that are alive at once.
 """
@@ -15,21 +18,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.parts.vae import VideoVAE
+
+if TYPE_CHECKING:
+    from castsheet.ltx.parts.vae import VideoVAE
 
 GIB = 2**30
 SLOTS = 2
 _RESERVE = 0.05  # of the free memory: the allocator's gaps, and other programs that wake up
-# Working memory of the official decoder in bf16: bytes a pixel of the clip, and of one tile of fixed size.
-DECODE_BYTES = 284
-TILED_BYTES = 3 * GIB
+# Working memory of the official decoder in bf16, in bytes a pixel of the clip. Measured at 768x448x121 on an
+# H100: 106 whole. The margin is for the allocator's gaps and for other choices of cuDNN.
+DECODE_BYTES = 160
+# The same in tiles: one tile, and all frames twice while the tiles are joined (measured: 23 a pixel).
+TILE_BYTES = 1.5 * GIB
+TILED_BYTES = 24
 _PASSES = 3  # conditional, unconditional, perturbed: hidden states that are alive between blocks
 
 
@@ -40,8 +48,9 @@ class Parts:
     Attributes:
         block, layers, rest: the denoiser: one block, how many, and what is outside them.
         dim: width of the denoiser. tokens: length of the longest sequence, references included.
-        text: text encoder with connectors. vae: the video VAE.
+        text: text encoder with connectors. vae: the video VAE. sound: audio VAE and vocoder.
         decode: working memory of the VAE without tiling, and `tiled` with it.
+        kept: reference rows that are kept over steps (ltx/model/reuse.py).
         width: bytes of a number that is not in fp8: 2 for bf16, 4 for fp32.
     """
 
@@ -55,6 +64,8 @@ class Parts:
     decode: int = 0
     tiled: int = 0
     width: int = 2
+    sound: int = 0
+    kept: int = 0
 
     @classmethod
     def of(
@@ -66,19 +77,33 @@ class Parts:
         vae: int = 0,
         pixels: int = 0,
         width: int = 2,
+        sound: int = 0,
+        kept_rows: int = 0,
     ) -> Parts:
         """The denoiser's sizes, counted from its config without making it; the others' as they are given.
 
-        `pixels` of the whole clip, frames counted, give the VAE's working memory.
+        Args:
+            pixels: of the whole clip, frames counted; they give the VAE's working memory.
+            kept_rows: reference rows that are kept over steps, each as wide as the denoiser.
         """
         with torch.device("meta"):
             model = Transformer(replace(config, layers=1))
         block = sum(one.numel() for one in model.transformer_blocks[0].parameters())
         total = sum(one.numel() for one in model.parameters())
-        decode = pixels * DECODE_BYTES * width // 2
-        tiled = min(decode, TILED_BYTES * width // 2)
-        sizes = {"text": text, "vae": vae, "decode": decode, "tiled": tiled, "width": width}
-        return cls(block, config.layers, total - block, config.dim, tokens, **sizes)
+        return cls(
+            block,
+            config.layers,
+            total - block,
+            config.dim,
+            tokens,
+            text=text,
+            vae=vae,
+            decode=pixels * DECODE_BYTES * width // 2,
+            tiled=tiled_bytes(pixels, width),
+            width=width,
+            sound=sound,
+            kept=kept_rows * config.dim * width,
+        )
 
     def weights(self, precision: Literal["plain", "fp8"], blocks: int) -> int:
         """Bytes of the denoiser with this many blocks on the card."""
@@ -95,18 +120,41 @@ class Parts:
         return self.tokens * self.dim * self.width * widths
 
 
-# LTX-2.3 video only, with Gemma-3-12B, at 768x448x121 with a full-length reference.
-FULL = Parts(
-    block=268_812_352,
-    layers=48,
-    rest=221_323_392,
-    dim=4096,
-    tokens=10752,
-    text=12_187_000_000 * 2 + 2_383_000_000 * 2,
-    vae=726_105_969 * 2,
-    decode=768 * 448 * 121 * DECODE_BYTES,
-    tiled=TILED_BYTES,
-)
+def tiled_bytes(pixels: int, width: int = 2) -> int:
+    """Working memory of the VAE in tiles, for a clip of this many pixels, frames counted."""
+    return min(pixels * DECODE_BYTES, int(TILE_BYTES) + pixels * TILED_BYTES) * width // 2
+
+
+def official(
+    *, audio: bool = False, width: int = 768, height: int = 448, frames: int = 121, kept_tensors: int = 0
+) -> Parts:
+    """LTX-2.3 22B in bf16 with Gemma-3-12B, for a clip with a full-length reference.
+
+    The parameter counts are those of the published files.
+
+    Args:
+        kept_tensors: how many times the reference's rows are kept over steps.
+    """
+    pixels = width * height * frames
+    reference = ((frames - 1) // 8 + 1) * (width // 32) * (height // 32)
+    return Parts(
+        block=386_695_360 if audio else 268_812_352,
+        layers=48,
+        rest=427_460_864 if audio else 221_323_392,
+        dim=4096,
+        tokens=2 * reference,
+        text=2 * (GEMMA + (3_172_227_584 if audio else 2_383_253_760)),
+        vae=2 * 726_106_225,
+        decode=pixels * DECODE_BYTES,
+        tiled=tiled_bytes(pixels),
+        sound=2 * 53_248_402 + 4 * 129_085_032 if audio else 0,
+        kept=2 * 4096 * reference * kept_tensors,
+    )
+
+
+GEMMA = 12_187_325_040  # parameters of Gemma-3-12B
+
+TextPlace = Literal["beside", "alone", "cpu"]
 
 
 @dataclass(frozen=True)
@@ -116,8 +164,9 @@ class Plan:
     Attributes:
         precision: of the denoiser's large layers.
         resident, layers: blocks that stay on the card while denoising, of how many; the rest are streamed.
-        together: text encoder, VAE and denoiser stay on the card between stages and clips.
-        text: where the text encoder works. tiling: whether the VAE decodes in tiles.
+        together: VAE and denoiser stay on the card between stages and clips; else they take turns there.
+        text: where the text encoder works: "beside" the others on the card, "alone" on it, or on the "cpu".
+        tiling: whether the VAE decodes in tiles.
         peak: estimated bytes at the fullest stage. budget: what it may be.
         width: bytes of a number that is not in fp8.
     """
@@ -126,17 +175,17 @@ class Plan:
     resident: int
     layers: int
     together: bool
-    text: Literal["gpu", "cpu"]
+    text: TextPlace
     tiling: bool
     peak: int
     budget: int
     width: int = 2
 
     @property
-    def rank(self) -> tuple[bool, bool, int, bool]:
+    def rank(self) -> tuple[bool, bool, bool, bool, int]:
         """Larger is better: the order in which plans are preferred."""
-        whole = self.resident == self.layers
-        return whole, whole and self.precision == "plain", self.resident, self.together
+        whole = not self.streams
+        return whole, whole and self.precision == "plain", not self.tiling, self.together, self.resident
 
     @property
     def streams(self) -> bool:
@@ -148,11 +197,15 @@ class Plan:
         where = "all blocks on the card"
         if self.streams:
             where = f"{self.layers - self.resident} of {self.layers} blocks streamed from host memory"
-        order = "parts stay loaded" if self.together else "parts loaded in turn"
-        text = "" if self.text == "gpu" else ", text encoder on the CPU"
+        order = "denoiser and VAE stay loaded" if self.together else "denoiser and VAE in turn"
+        text = {
+            "beside": "text encoder beside them",
+            "alone": "text encoder alone, for each new prompt",
+            "cpu": "text encoder on the CPU",
+        }[self.text]
         tiles = ", decoding in tiles" if self.tiling else ""
         size = f"about {self.peak / GIB:.1f} of {self.budget / GIB:.1f} GiB"
-        return f"{weights}, {where}, {order}{text}{tiles}; {size}"
+        return f"{weights}, {where}, {order}, {text}{tiles}; {size}"
 
 
 def plan(
@@ -176,14 +229,17 @@ def plan(
             if made.peak <= budget:
                 return made
     last = kinds[-1]
-    for resident in range(parts.layers - SLOTS - 1, -1, -1):
-        made = _plan(budget, parts, last, resident, together=False)
-        if made.peak <= budget:
-            return made
-    least = _plan(budget, parts, last, 0, together=False).peak
+    for together in (True, False):
+        for resident in range(parts.layers - SLOTS - 1, -1, -1):
+            made = _plan(budget, parts, last, resident, together)
+            if made.peak <= budget:
+                return made
+    least = _plan(0, parts, last, 0, together=False).peak
+    smaller = "use reference_every 1, or " if parts.kept else "or "
     raise SettingsError(
         f"{budget / GIB:.1f} GiB of GPU memory are too little for this clip",
-        remedy=f"free at least {math.ceil(least / GIB * 10) / 10:.1f} GiB, or make a smaller or shorter clip",
+        remedy=f"free at least {math.ceil(least / GIB * 10) / 10:.1f} GiB, {smaller}make a smaller or"
+        " shorter clip",
     )
 
 
@@ -193,19 +249,26 @@ def _plan(
     """The plan with these choices and its peak, whether or not it fits."""
     on_card = resident if resident == parts.layers else resident + SLOTS
     denoiser = parts.weights(precision, on_card)
-    if together:
-        held = denoiser + parts.text + parts.vae
-        peak = held + max(parts.activations, parts.decode)
-        return Plan(precision, resident, parts.layers, True, "gpu", False, peak, budget, parts.width)
-    # Each stage has the card to itself; the text encoder goes to the CPU when even that is not enough.
-    # The slots of streamed blocks stay there.
+    # Two things never leave: the slots of streamed blocks, and the small parts that make sound.
     slots = parts.weights(precision, on_card - resident) - parts.weights(precision, 0)
-    text: Literal["gpu", "cpu"] = "gpu" if slots + parts.text <= budget else "cpu"
-    tiling = slots + parts.vae + parts.decode > budget
-    decode = parts.vae + (parts.tiled if tiling else parts.decode)
-    encode = parts.text if text == "gpu" else 0
-    stages = (denoiser + parts.activations, slots + decode, slots + encode)
-    return Plan(precision, resident, parts.layers, False, text, tiling, max(stages), budget, parts.width)
+    stay = slots + parts.sound
+    tiling = stay + parts.vae + parts.decode > budget
+    decode = parts.tiled if tiling else parts.decode
+    denoise = parts.activations + parts.kept
+    if together:
+        held = denoiser + parts.sound + parts.vae
+        stages = [held + denoise, held + decode]
+    else:
+        held = stay
+        stages = [denoiser + parts.sound + denoise, stay + parts.vae + decode]
+    text: TextPlace = "cpu"
+    if together and held + parts.text <= budget:
+        text = "beside"
+        stages.append(held + parts.text)
+    elif stay + parts.text <= budget:
+        text = "alone"
+        stages.append(stay + parts.text)
+    return Plan(precision, resident, parts.layers, together, text, tiling, max(stages), budget, parts.width)
 
 
 def tile_decoding(vae: VideoVAE, tiling: bool = True) -> None:
