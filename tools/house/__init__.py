@@ -1,0 +1,1 @@
+"""The house, counted and drawn from its own imports: `python -m tools.house`."""
