@@ -1,10 +1,10 @@
 """Count the house, and draw it.
 
-    python -m tools.house                      # this tree
-    python -m tools.house --against 42f3a91    # beside a revision
-    python -m tools.house --wheel              # with the wheel, built by pip
-    python -m tools.house --faults             # what breaks the rules, one line each
-    python -m tools.house --draw               # docs/architecture.svg
+python -m tools.house                      # this tree
+python -m tools.house --against 42f3a91    # beside a revision
+python -m tools.house --wheel              # with the wheel, built by pip
+python -m tools.house --faults             # what breaks the rules, one line each
+python -m tools.house --draw               # docs/architecture.svg
 """
 
 from __future__ import annotations

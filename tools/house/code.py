@@ -23,8 +23,8 @@ class Import:
     Attributes:
         of: The importing file, relative to the tree.
         line: Its line.
-        target: Dotted name of what is imported, as deep as the statement tells: `castsheet.ltx.keys.is_audio`.
-        at_import: Whether it runs when the file is imported; else it is inside a function or for type checkers only.
+        target: Dotted name of what is imported, as deep as the statement says: `castsheet.ltx.keys.is_audio`.
+        at_import: Whether it runs when the file is imported: outside functions and type-checking blocks.
     """
 
     of: Path
@@ -69,9 +69,8 @@ class Tree:
     def imports(self) -> list[Import]:
         """Imports of the package's own files, in the order of files and lines."""
         inside = Path("src", PACKAGE)
-        return [
-            one for path, tree in self.files.items() if path.is_relative_to(inside) for one in _imports(path, tree)
-        ]
+        ours = [path for path in self.files if path.is_relative_to(inside)]
+        return [one for path in ours for one in _imports(path, self.files[path])]
 
     def lines(self, path: Path) -> int:
         """Lines of a file, relative to the root."""

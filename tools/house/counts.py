@@ -57,7 +57,9 @@ def _declared(rooms: Sequence[str], floors: Floors) -> bool:
 
 def faults(tree: Tree) -> list[str]:
     """What breaks the house's rules, one line each: circles, arrows back up, long files and functions."""
-    found = [f"circle: {' - '.join(group)}" for within in ("", *INSIDE) for group in circles(tree.arrows(within))]
+    found = [
+        f"circle: {' - '.join(group)}" for within in ("", *INSIDE) for group in circles(tree.arrows(within))
+    ]
     for within, floors in {"": HOUSE, **INSIDE}.items():
         if _declared(tree.rooms(within), floors):
             found += [f"back up: {one}" for one in upward(tree.arrows(within), floors)]
@@ -74,7 +76,17 @@ def built(root: Path) -> dict[str, str]:
         subprocess.CalledProcessError: The wheel cannot be built; pip has said why.
     """
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(root)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            folder,
+            str(root),
+        ]
         subprocess.run(command, check=True)
         path = next(Path(folder).glob("*.whl"))
         with ZipFile(path) as archive:
@@ -99,5 +111,7 @@ def table(columns: dict[str, dict[str, str]]) -> str:
     """A Markdown table of one or more trees' counts."""
     rows = list(dict.fromkeys(name for counted in columns.values() for name in counted))
     lines = ["| | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
-    lines += [f"| {name} | " + " | ".join(one.get(name, "") for one in columns.values()) + " |" for name in rows]
+    lines += [
+        f"| {name} | " + " | ".join(one.get(name, "") for one in columns.values()) + " |" for name in rows
+    ]
     return "\n".join(lines)

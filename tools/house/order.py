@@ -1,8 +1,8 @@
 """Who may import whom: the floors of the house, lowest first.
 
-A room is a folder of the package, or a module at its root. A room may import rooms of lower floors only, so that
-two rooms of one floor do not know each other. `tests/test_house.py` holds the code to it, and `docs/architecture.md`
-shows it.
+A room is a folder of the package, or a module at its root. A room may import rooms of lower floors only: two
+rooms of one floor do not know each other. `tests/test_house.py` holds the code to this order, and
+`docs/architecture.md` shows it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ HOUSE: Floors = (
     ("errors", "embedded"),
     ("machine",),
     ("media",),
-    ("clip", "elements"),
+    ("elements", "clip"),
     ("sheet", "ltx"),
-    ("prompt",),
+    ("prompt", "sampling"),
     ("settings",),
-    ("lint", "sampling", "judge"),
-    ("loading",),
+    ("lint", "judge", "loading"),
     ("pipeline",),
     ("authoring", "train"),
     ("jobs", "pairs"),
@@ -36,7 +35,7 @@ INSIDE: dict[str, Floors] = {
         ("model",),
         ("adapters", "parts"),
         ("latents", "files"),
-        ("decoding", "speed"),
+        ("speed",),
     ),
     "sheet": (("box",), ("manifest",), ("look", "plan", "preview"), ("sources",), ("compose",)),
 }
