@@ -1,0 +1,25 @@
+"""The files that full-size measurements run on."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.full_size import make, toy
+from castsheet.loading.models import Source
+from castsheet.ltx.files.checkpoint import official_keys
+from castsheet.pipeline import Castsheet
+
+
+def test_random_files_are_an_official_model(tmp_path):
+    """Red: what is measured at full size goes through other code than a published model's files do."""
+    make(tmp_path, tiny=True)
+    source = Source.open(tmp_path)
+    config, gemma = toy()
+    stored = {name: tuple(entry.shape) for name, entry in source.checkpoint.entries.items()}
+    assert stored == official_keys(config, states=gemma.num_hidden_layers + 1)
+    (adapter,) = source.adapters
+    assert (adapter.lora.rank, len(adapter.lora.pairs)) == (4, 3 * 10)
+    models = Castsheet.load(tmp_path, device="cpu", cache_dir=tmp_path / "cache").models
+    model = models.transformer(Castsheet(models).settings())
+    deviation = model.transformer_blocks[0].attn1.to_q.weight.std()
+    assert torch.isclose(deviation, torch.tensor(48**-0.5), rtol=0.1)
