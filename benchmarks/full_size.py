@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -236,7 +237,7 @@ class Pools:
         small = tensor.ndim < 2 or "lora_B" in name
         scale = 0.02 if small else float(np.prod(tensor.shape[1:])) ** -0.5
         numbers = self.scaled(scale, dtype)
-        left, place = tensor.numel() * dtype.itemsize, 64 * (hash(name) % (len(numbers) // 128))
+        left, place = tensor.numel() * dtype.itemsize, 64 * (zlib.crc32(name.encode()) % (len(numbers) // 128))
         while left:
             piece = memoryview(numbers)[place : place + left]
             yield piece
