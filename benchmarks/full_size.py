@@ -237,7 +237,8 @@ class Pools:
         small = tensor.ndim < 2 or "lora_B" in name
         scale = 0.02 if small else float(np.prod(tensor.shape[1:])) ** -0.5
         numbers = self.scaled(scale, dtype)
-        left, place = tensor.numel() * dtype.itemsize, 64 * (zlib.crc32(name.encode()) % (len(numbers) // 128))
+        left = tensor.numel() * dtype.itemsize
+        place = 64 * (zlib.crc32(name.encode()) % (len(numbers) // 128))
         while left:
             piece = memoryview(numbers)[place : place + left]
             yield piece
