@@ -31,10 +31,11 @@ import av
 from PIL import Image
 
 from castsheet.authoring.split import Split, split
-from castsheet.elements import Character, Element, Location, Scene, load_image
+from castsheet.elements import Character, Element, Location, Scene
 from castsheet.lint.findings import worst
 from castsheet.lint.panels import Readers, lint_sheet
 from castsheet.machine.files import write_atomic
+from castsheet.media.pictures import load_image
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.faces import CenterFace
 from castsheet.sheet.look.ocr import RapidReader

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 
 from castsheet.machine.files import write_atomic
-from castsheet.sheet.manifest import Kind, PanelView
+from castsheet.sheet.box import Kind, PanelView
 from castsheet.sheet.plan.layout import MAX_CROP, VIEW_WEIGHT, Layout, PanelWish, Shape, plan
 
 RESULTS = Path(__file__).parent / "results"

@@ -24,9 +24,10 @@ from typing import Any
 from sheet_evidence import PEOPLE, RESULTS, fetch, save, stills, where
 
 from castsheet.authoring.split import split
-from castsheet.elements import Character, Element, Location, Scene, View, load_image
+from castsheet.elements import Character, Element, Location, Scene, View
 from castsheet.lint.panels import Readers, lint_sheet
 from castsheet.machine.files import write_atomic
+from castsheet.media.pictures import load_image
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.faces import CenterFace
 from castsheet.sheet.look.ocr import RapidReader

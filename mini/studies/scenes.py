@@ -17,8 +17,9 @@ from PIL import Image
 from castsheet.elements import Character, Element, Location, Prop, Scene
 from castsheet.errors import CastsheetError, SheetError
 from castsheet.machine.files import write_atomic
+from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
-from castsheet.sheet.manifest import Box, Sheet
+from castsheet.sheet.manifest import Sheet
 from mini.evaluation.validation import seed_of
 from mini.training.architecture import HEIGHT, WIDTH
 from mini.world.mesh import build_actor

@@ -13,10 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from castsheet.errors import SceneError
 from castsheet.machine.files import write_text
-from castsheet.media.pictures import MAX_PIXELS as MAX_PIXELS
-from castsheet.media.pictures import MIN_SIDE as MIN_SIDE
 from castsheet.media.pictures import file_mode
-from castsheet.media.pictures import load_image as load_image
 
 View = Literal["face", "front", "three-quarter", "side", "back", "detail"]
 VIEWS: tuple[View, ...] = get_args(View)

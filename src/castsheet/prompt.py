@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from castsheet.errors import PromptError
 
 if TYPE_CHECKING:  # the command line's help reads FORMATS through the settings and must not wait for numpy
-    from castsheet.sheet.manifest import Box, ElementNote, Sheet
+    from castsheet.sheet.box import Box
+    from castsheet.sheet.manifest import ElementNote, Sheet
 
 PromptFormat = Literal["prose", "inline", "markdown"]
 FORMATS: tuple[PromptFormat, ...] = get_args(PromptFormat)

@@ -14,9 +14,9 @@ from castsheet.cli.elements import apart
 from castsheet.elements import Scene
 from castsheet.errors import ImageError, SceneError, SettingsError
 from castsheet.lint.pixels import Readers
+from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.ocr import TextLine
-from castsheet.sheet.manifest import Box
 from tests.doubles.drawn import face, figure, place, thing
 from tests.sheet.test_faces import Finds, a_face
 

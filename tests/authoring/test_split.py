@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from castsheet.authoring.labels import Label, assign, contradictions, element_view, read_label
 from castsheet.authoring.split import find_pictures, split
 from castsheet.errors import DependencyError, SheetError
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import Face
 from castsheet.sheet.look.ocr import RapidReader, TextLine, erase, installed
-from castsheet.sheet.manifest import Box
 from tests.doubles.drawn import figure
 
 GREY = (128, 128, 128)

@@ -28,9 +28,10 @@ from castsheet.authoring.missing import fill, missing, request
 from castsheet.authoring.renderer import Request
 from castsheet.authoring.still import StillRenderer, on_black
 from castsheet.cli import main
-from castsheet.elements import Character, Location, load_image
+from castsheet.elements import Character, Location
 from castsheet.errors import CheckpointError, EndpointError, SettingsError
 from castsheet.machine.endpoint import Endpoint
+from castsheet.media.pictures import load_image
 from castsheet.pipeline import Castsheet
 from tests.doubles.drawn import figure, thing
 from tests.doubles.fake_endpoint import serving

@@ -9,7 +9,8 @@ import numpy as np
 
 from castsheet.clip import Clip, read_video
 from castsheet.judge.protocols import Detection
-from castsheet.sheet.manifest import Box, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Sheet
 
 FOLDER = Path(__file__).parents[1] / "data" / "judge"
 

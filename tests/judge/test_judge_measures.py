@@ -15,7 +15,8 @@ from castsheet.judge import leak, motion
 from castsheet.judge.assign import assign, order, swaps
 from castsheet.judge.cast import figure_mask, read_cast, working_size
 from castsheet.judge.published import evenly, face_sim, nexus_score
-from castsheet.sheet.manifest import Box, Panel, Sheet, Source
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Panel, Sheet, Source
 from mini.judged import thresholds as calibrate
 from mini.judged.calibration import frames_told
 from tests.doubles.judge_doubles import BlobFaces, MeanColour

@@ -13,7 +13,8 @@ from castsheet.lint.findings import RULES, Finding, exit_code, family, worst
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import VideoSettings, lint_video
-from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet, Source
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
 
 NOTES = (
     ElementNote("mara", "character", "a woman"),

@@ -16,9 +16,10 @@ from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import VideoSettings, lint_video
 from castsheet.prompt import build
+from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.ocr import TextLine
-from castsheet.sheet.manifest import Box, ElementNote, Sheet
+from castsheet.sheet.manifest import ElementNote, Sheet
 from tests.doubles.drawn import scene
 from tests.lint import test_lint as plain
 from tests.lint import test_lint_content as content

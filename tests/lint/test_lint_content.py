@@ -13,9 +13,10 @@ from castsheet.lint.panels import Readers, lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import VideoSettings, lint_video, lint_workflow
 from castsheet.prompt import build
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import Face
 from castsheet.sheet.look.ocr import TextLine
-from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet, Source
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
 from tests.doubles.drawn import figure, thing
 
 NOTES = (

@@ -18,8 +18,9 @@ from castsheet.cli import main
 from castsheet.lint.findings import Finding, worst
 from castsheet.lint.panels import Readers, lint_sheet
 from castsheet.lint.report import report, save_report
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.ocr import TextLine
-from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.manifest import Panel, Sheet
 from tests.lint.test_lint_content import CLOSE, LAMP, NOTES, PANELS, QUAY, ROW, Reader, panel, sheet, textured
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from castsheet.elements import Character, Location, Prop, Scene, load_image
+from castsheet.elements import Character, Location, Prop, Scene
 from castsheet.errors import CastsheetError, ImageError, SceneError
+from castsheet.media.pictures import load_image
 
 YAML = """\
 title: A walk

@@ -32,7 +32,8 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.pipeline import Castsheet, read_prompt
 from castsheet.prompt import Prompt
 from castsheet.sampling.first_frame import read_picture
-from castsheet.sheet.manifest import Box, Panel
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Panel
 from tests.doubles.lora_tiny import one_layer
 from tests.doubles.ltx_tiny import randomise
 from tests.doubles.tiny_bundle import (

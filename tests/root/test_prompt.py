@@ -13,7 +13,8 @@ from castsheet.errors import PromptError
 from castsheet.lint.findings import Finding
 from castsheet.lint.prompt import lint_prompt
 from castsheet.prompt import FORMATS, Prompt, build, describe, is_two_part, parse
-from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet
 
 MARA = ElementNote("mara", "character", "a tall woman with red hair and a green coat")
 LAMP = ElementNote("brass_lamp", "prop", "a brass oil lamp with a cracked chimney")

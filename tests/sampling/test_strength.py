@@ -12,7 +12,8 @@ from PIL import Image
 from castsheet.errors import SettingsError, SheetError
 from castsheet.sampling.strength import cell_strengths, token_bias
 from castsheet.settings import described
-from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet
 
 STRENGTH = described()["strength"].kind
 WHOLE = {"image": (1536, 896), "size": (768, 448), "cell": 32}

@@ -16,9 +16,10 @@ from castsheet.elements import Character, Element, Location, Prop, Scene
 from castsheet.errors import ImageError, LayoutError, SheetError
 from castsheet.lint.panels import lint_sheet
 from castsheet.machine.files import sha256
+from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.tools import RememberedFaces, Tools
-from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.manifest import Panel, Sheet
 from castsheet.sheet.plan.layout import MAX_CROP
 from castsheet.sheet.preview import preview, save_preview
 from castsheet.sheet.sources import artworks, open_picture

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from castsheet.authoring.guess import Look, guess_view, name_hint
 from castsheet.errors import DependencyError, ImageError
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, Face, close_up, face_crop, subject
-from castsheet.sheet.manifest import Box
 from tests.doubles.drawn import figure
 
 

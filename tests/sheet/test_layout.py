@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from castsheet.elements import Character, Location, Prop, Scene
 from castsheet.errors import LayoutError
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 from castsheet.sheet.plan.layout import MAX_CROP, Layout, PanelWish, Shape, plan, wishes
 from castsheet.sheet.plan.pins import read_pins
 

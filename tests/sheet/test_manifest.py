@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from castsheet.errors import ImageError, OutputError, SheetError
-from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet, Source
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
 
 WORDS = st.text(max_size=30)
 SIDES = st.lists(st.sampled_from(["left", "top", "right", "bottom"]), unique=True).map(tuple)

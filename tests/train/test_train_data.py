@@ -20,7 +20,8 @@ from castsheet.ltx.latents import encode_still, to_pixels
 from castsheet.ltx.parts.text import GemmaEncoder, TextEncoder
 from castsheet.machine.processes import World
 from castsheet.machine.seeds import generator
-from castsheet.sheet.manifest import Box, ElementNote, Panel, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet
 from castsheet.train.batches import make_batch
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.data.augment import Augment, variant

@@ -26,7 +26,8 @@ from castsheet.lint.prompt import lint_prompt
 from castsheet.machine.endpoint import Endpoint
 from castsheet.machine.files import write_text
 from castsheet.prompt import Prompt, describe
-from castsheet.sheet.manifest import Box, ElementNote, Kind, Sheet
+from castsheet.sheet.box import Box, Kind
+from castsheet.sheet.manifest import ElementNote, Sheet
 
 ATTRIBUTES = (5, 7)
 MAX_WORDS = 70

@@ -18,8 +18,9 @@ from castsheet.errors import LayoutError
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import DEFAULT_GRID, DEFAULT_OUTPUT, lint_sheet
 from castsheet.lint.pixels import Readers
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.ocr import erase, grown
-from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.manifest import Panel, Sheet
 from castsheet.sheet.plan.layout import VIEW_WEIGHT, PanelWish, plan
 
 FIXABLE = ("S01", "S02", "S03", "S05", "S06", "S07", "S09", "S18")

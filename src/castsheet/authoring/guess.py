@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from castsheet.elements import View, load_image
+from castsheet.elements import View
 from castsheet.errors import DependencyError, ImageError
+from castsheet.media.pictures import load_image
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import FRONTAL_YAW, Face, FaceDetector, subject
 from castsheet.sheet.look.matting import Matter, Quality, cut_out
-from castsheet.sheet.manifest import Box
 
 # A standing adult's face (brow to chin) is 1/10 to 1/12 of the height; in a portrait it is 1/5 and more.
 FACE_SHARE = 0.19

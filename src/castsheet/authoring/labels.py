@@ -16,9 +16,9 @@ from PIL import Image
 
 from castsheet.elements import View
 from castsheet.lint.findings import Fault
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import FaceDetector
 from castsheet.sheet.look.ocr import TextLine
-from castsheet.sheet.manifest import Box
 
 Facing = Literal["front", "three-quarter", "left", "right", "side", "back"]
 Extent = Literal["head", "body"]

@@ -21,21 +21,13 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from castsheet.authoring.guess import Guess, Look, guess_view, look_at
-from castsheet.elements import (
-    DEFAULT_LOOK,
-    VIEWS,
-    Element,
-    Scene,
-    View,
-    load_image,
-    look_folder,
-    read_element,
-)
+from castsheet.elements import DEFAULT_LOOK, VIEWS, Element, Scene, View, look_folder, read_element
 from castsheet.errors import ImageError, OutputError, SceneError
 from castsheet.machine.files import sha256, write_atomic, write_text
+from castsheet.media.pictures import load_image
+from castsheet.sheet.box import Kind
 from castsheet.sheet.look.faces import FaceDetector, close_up, installed_detector
 from castsheet.sheet.look.matting import Matter, Quality, mask_beside, mask_path
-from castsheet.sheet.manifest import Kind
 
 _LIST = "element.yaml"  # a look's file: the element, and what is known of its pictures
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from castsheet.authoring.library import Added, Library, Sorter
 from castsheet.authoring.renderer import Renderer, Request, Shape
-from castsheet.elements import DEFAULT_LOOK, Element, View, load_image, look_folder
+from castsheet.elements import DEFAULT_LOOK, Element, View, look_folder
 from castsheet.errors import SettingsError
-from castsheet.sheet.manifest import Kind
+from castsheet.media.pictures import load_image
+from castsheet.sheet.box import Kind
 
 # What the adapter's card asks for: a close-up and a turnaround; one clean picture of anything else.
 NEEDED: dict[Kind, tuple[View, ...]] = {

@@ -19,11 +19,11 @@ from castsheet.elements import View
 from castsheet.errors import SheetError
 from castsheet.lint.findings import Fault
 from castsheet.machine.files import write_atomic
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import FaceDetector
 from castsheet.sheet.look.ocr import TextLine, TextReader, erase, grown
 from castsheet.sheet.look.regions import luma, regions
-from castsheet.sheet.manifest import Box
 
 Pixels = NDArray[np.int16]
 

@@ -93,10 +93,10 @@ def split(
     """Take a ready-made sheet apart: one picture a view, named by its label, freed of text."""
     from castsheet.authoring.split import split as take_apart
     from castsheet.cli import show
-    from castsheet.elements import load_image
     from castsheet.lint.findings import Finding
     from castsheet.lint.pixels import Readers
     from castsheet.machine.progress import stderr_console
+    from castsheet.media.pictures import load_image
 
     readers = installed_readers() if look else Readers()
     console = stderr_console()

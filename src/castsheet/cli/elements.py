@@ -99,7 +99,7 @@ def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, con
         SettingsError: no label told a view.
     """
     from castsheet.authoring.split import split
-    from castsheet.elements import load_image
+    from castsheet.media.pictures import load_image
 
     added: list[Added] = []
     for picture in pictures:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 
 Floats = NDArray[np.float64]
 

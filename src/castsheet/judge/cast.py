@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import SheetError
+from castsheet.sheet.box import Box, Kind, PanelView
 from castsheet.sheet.look.regions import luma, regions
-from castsheet.sheet.manifest import Box, Kind, Panel, PanelView, Sheet
+from castsheet.sheet.manifest import Panel, Sheet
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

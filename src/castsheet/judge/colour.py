@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.judge.cast import Cast, Kind, Look, Member, Pixels, working_frames
+from castsheet.judge.cast import Cast, Look, Member, Pixels, working_frames
 from castsheet.judge.protocols import Detection
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box, Kind
 
 Floats = NDArray[np.float32]
 

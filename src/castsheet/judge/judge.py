@@ -21,7 +21,8 @@ from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, Moti
 from castsheet.judge.protocols import Detector, Embedder, TextReader, crop
 from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
 from castsheet.judge.verdict import conclude, leaked, present
-from castsheet.sheet.manifest import Box, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Sheet
 
 STRIDE = 4  # elements are looked for in every fourth frame, 31 of a 121-frame clip
 SAMPLES = 61  # longer clips are looked at in this many frames at most

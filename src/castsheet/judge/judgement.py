@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from castsheet.judge.assign import Swap
 from castsheet.judge.published import FaceSim, Nexus
-from castsheet.sheet.manifest import Kind
+from castsheet.sheet.box import Kind
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from PIL import Image
 from castsheet.judge.cast import Pixels
 from castsheet.judge.protocols import Detection, Detector, Embedder, TextReader, Vectors
 from castsheet.machine.files import require
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, FaceDetector
 from castsheet.sheet.look.ocr import RapidReader
 from castsheet.sheet.look.onnx import packaged
-from castsheet.sheet.manifest import Box
 
 EXTRA = "identity"
 GROW = 0.25  # of the face's height, on every side: room for the chin and brow that alignment needs

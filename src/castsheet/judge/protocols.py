@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from castsheet.judge.cast import Pixels
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 
 Vectors = NDArray[np.float32]
 

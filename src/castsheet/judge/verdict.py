@@ -16,7 +16,7 @@ from castsheet.judge.colour import REACH
 from castsheet.judge.judgement import ElementReport, LeakReport, Problem, TextReport
 from castsheet.judge.leak import Leak
 from castsheet.judge.motion import Motion
-from castsheet.sheet.manifest import Kind
+from castsheet.sheet.box import Kind
 
 LIKENESS = 0.4
 LINES = 1

@@ -16,11 +16,12 @@ from PIL import Image
 
 from castsheet.lint.findings import Fault, rule
 from castsheet.lint.pixels import BLACK, Subject
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import FRONTAL_YAW
 from castsheet.sheet.look.ocr import grown
 from castsheet.sheet.look.regions import luma
-from castsheet.sheet.manifest import Box, Panel
+from castsheet.sheet.manifest import Panel
 
 Pixels = NDArray[np.floating]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 
 Severity = Literal["info", "warning", "error"]
 _ORDER: tuple[Severity, ...] = ("info", "warning", "error")

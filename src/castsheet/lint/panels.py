@@ -15,7 +15,8 @@ from castsheet.lint import content as lint_content
 from castsheet.lint import pixels as lint_image
 from castsheet.lint.findings import RULES, Fault, Finding, Rule, Severity, exit_code, family, rule, worst
 from castsheet.lint.pixels import Readers, Subject
-from castsheet.sheet.manifest import Box, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Sheet
 
 __all__ = [
     "RULES",

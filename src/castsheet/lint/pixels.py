@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.lint.findings import Fault, rule
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import Face, FaceDetector
 from castsheet.sheet.look.ocr import TextLine, TextReader
 from castsheet.sheet.look.regions import (
@@ -22,7 +23,7 @@ from castsheet.sheet.look.regions import (
     regions,
     separators,
 )
-from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.manifest import Panel, Sheet
 
 BLACK = 8  # luma, of 255
 SURE_TEXT = 0.8  # the reader's score; folds and twigs that look like letters get less

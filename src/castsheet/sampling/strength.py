@@ -15,7 +15,8 @@ import torch
 
 from castsheet.errors import SettingsError, SheetError
 from castsheet.ltx.model.bias import Method, TokenBias
-from castsheet.sheet.manifest import Box, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Sheet
 
 
 def cell_strengths(

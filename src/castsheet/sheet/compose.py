@@ -12,8 +12,9 @@ from typing import Any
 from PIL import Image
 
 from castsheet.elements import Element, Scene
+from castsheet.sheet.box import Box, PanelView, Side
 from castsheet.sheet.look.tools import Tools
-from castsheet.sheet.manifest import Box, ElementNote, Panel, PanelView, Sheet, Side, Source
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
 from castsheet.sheet.plan.layout import Layout, canvas_size, plan, wishes
 from castsheet.sheet.plan.pins import read_pins
 from castsheet.sheet.sources import (

@@ -11,57 +11,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from castsheet.elements import load_image
 from castsheet.errors import SheetError
 from castsheet.machine.files import write_atomic, write_text
+from castsheet.media.pictures import load_image
+from castsheet.sheet.box import Box, Kind, PanelView, Side
 
 VERSION = 1
-Kind = Literal["character", "prop", "location"]
-PanelView = Literal["face", "turnaround", "product", "place"]
-Side = Literal["left", "top", "right", "bottom"]
 
 _RECOMPOSE = "compose the sheet again, or delete the JSON to use the bare picture"
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels of the composed sheet; `x`, `y` is its upper left corner."""
-
-    x: int
-    y: int
-    w: int
-    h: int
-
-    @property
-    def right(self) -> int:
-        """First column to the right of the box."""
-        return self.x + self.w
-
-    @property
-    def bottom(self) -> int:
-        """First row below the box."""
-        return self.y + self.h
-
-    @property
-    def area(self) -> int:
-        """Pixels covered."""
-        return self.w * self.h
-
-    def overlaps(self, other: Box) -> bool:
-        """Whether the two share at least one pixel."""
-        across = self.x < other.right and other.x < self.right
-        return across and self.y < other.bottom and other.y < self.bottom
-
-    def inside(self, width: int, height: int) -> bool:
-        """Whether the box is not empty and lies on a canvas of this size."""
-        corner = self.x >= 0 and self.y >= 0 and self.w > 0 and self.h > 0
-        return corner and self.right <= width and self.bottom <= height
 
 
 @dataclass(frozen=True)

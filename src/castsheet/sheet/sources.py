@@ -12,10 +12,10 @@ from PIL import Image
 
 from castsheet.elements import VIEWS, Element, View
 from castsheet.errors import ImageError
+from castsheet.sheet.box import Box, PanelView, Side
 from castsheet.sheet.look.faces import face_crop
 from castsheet.sheet.look.small import VISIBLE, Small, brightest, load_small, silhouette
 from castsheet.sheet.look.tools import Tools
-from castsheet.sheet.manifest import Box, PanelView, Side
 from castsheet.sheet.plan.worth import Shape
 
 # Head and shoulders are the top quarter of a standing figure: an adult's head is 1/7 to 1/8 of the height.

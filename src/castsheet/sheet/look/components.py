@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 
 Mask = NDArray[np.bool_]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import DependencyError, ImageError
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.onnx import packaged, session
-from castsheet.sheet.manifest import Box
 
 EXTRA = "faces"
 # At the first long side a standing figure's face has some 40 px, and one pass takes a tenth of a second;

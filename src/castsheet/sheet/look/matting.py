@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from castsheet.elements import load_image
 from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import write_atomic
+from castsheet.media.pictures import load_image
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import closed, estimate_backdrop, key, own_colours, refine, without_specks
 from castsheet.sheet.look.onnx import packaged, session
-from castsheet.sheet.manifest import Box
 
 EXTRA = "cutout"
 # Part of every cache key: raise it when results change.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.machine.files import require
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 
 READ_SIDE = 1600  # px of the longer side; labels of a sheet of 2400 px are read as surely, in half the time
 _RIM = 3  # lines beside a text box that say what lies under it

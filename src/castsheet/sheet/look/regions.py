@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 
 UNIFORM_STD = 3.0  # a line of one colour, with room for JPEG noise
 SAME_TONE = 6.0  # neighbouring lines of one band differ by less, in luma

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
-from castsheet.elements import load_image
 from castsheet.machine.files import sha256, write_atomic
+from castsheet.media.pictures import load_image
 from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import Tools
 

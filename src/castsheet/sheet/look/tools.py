@@ -14,9 +14,9 @@ from PIL import Image
 
 from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import write_text
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, installed
 from castsheet.sheet.look.matting import CutOut, Matter, Quality, cut_out, mask_beside
-from castsheet.sheet.manifest import Box
 
 Cut = Literal["u2netp", "u2net", "plain", "none"]
 CUTS: tuple[Cut, ...] = ("u2netp", "u2net", "plain", "none")

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.elements import MAX_PIXELS, Scene
+from castsheet.elements import Scene
 from castsheet.errors import LayoutError
-from castsheet.sheet.manifest import Box, PanelView
+from castsheet.media.pictures import MAX_PIXELS
+from castsheet.sheet.box import Box, PanelView
 from castsheet.sheet.plan.pins import Division, check_pins
 from castsheet.sheet.plan.polish import Part, Placed, Polisher, in_pixels, joined, refined
 from castsheet.sheet.plan.search import Leaf, Slicing, Tree, cells_per_unit, lattice_units, replaced

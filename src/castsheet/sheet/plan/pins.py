@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from castsheet.errors import LayoutError
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 from castsheet.sheet.plan.polish import halves
 from castsheet.sheet.plan.search import Axis
 

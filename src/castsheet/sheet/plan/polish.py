@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from castsheet.sheet.manifest import Box
+from castsheet.sheet.box import Box
 from castsheet.sheet.plan.search import Axis, Cut, FixedTree, Leaf, Tree, fine_units
 from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, Worth
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.sheet.manifest import Box, Kind, PanelView
+from castsheet.sheet.box import Box, Kind, PanelView
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from castsheet.errors import SettingsError
-from castsheet.sheet.manifest import Box, Panel, Sheet
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Panel, Sheet
 
 
 @dataclass(frozen=True)
