@@ -27,9 +27,10 @@ from benchmarks.common import ROOT, Bench, Mode, open_bench, peak, relative, rep
 from castsheet.ltx.speed.fast import attention_kernels, tabulated
 from castsheet.machine.processes import World, world
 from castsheet.sampling.denoiser import RunPasses, draw, run_alone
-from castsheet.sampling.parallel import SharedPasses, Split
+from castsheet.sampling.parallel import SharedPasses
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
+from castsheet.sampling.split import Split
 
 STEPS = 4  # after one that compiles
 

@@ -26,7 +26,8 @@ from castsheet.ltx.latents import (
     to_pixels,
 )
 from castsheet.ltx.speed.fast import attention_kernels
-from castsheet.pipeline import Castsheet, make_guide, make_levels
+from castsheet.pipeline import Castsheet
+from castsheet.run import make_guide, make_levels
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, video_track
 from castsheet.sampling.samplers import euler
 from castsheet.settings import Settings

@@ -10,7 +10,7 @@ Legend: B batch (1), C channels, F frames, H height, W width, T tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,8 @@ from torch import Tensor
 
 from castsheet import settings as presets
 from castsheet.clip import Clip
-from castsheet.errors import LintRefused
-from castsheet.lint.findings import Finding
-from castsheet.lint.panels import lint_sheet
-from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import VideoSettings, lint_video
 from castsheet.loading.models import Models, Source, check_fits
+from castsheet.loading.options import Loading
 from castsheet.loading.placement import Placement, enough_memory
 from castsheet.ltx.latents import (
     Grid,
@@ -43,21 +39,22 @@ from castsheet.ltx.speed.fast import attention_kernels, tabulated
 from castsheet.machine.device import pick_device, pick_dtype
 from castsheet.machine.stages import Stages
 from castsheet.media import provenance
-from castsheet.prompt import Prompt, build, parse
+from castsheet.prompt import Prompt
+from castsheet.run import Run, findings_of, make_guide, make_levels, read_prompt, refuse_errors, run_texts
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
     Guide,
+    RunPasses,
     audio_track,
     clip_latents,
     draw,
+    run_alone,
     step_noise,
     video_track,
 )
 from castsheet.sampling.first_frame import read_picture
-from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import SAMPLERS
-from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
 from castsheet.sampling.strength import token_bias
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
@@ -73,8 +70,8 @@ class Inputs:
         contexts: of the prompt, and of the negative prompt where guidance uses it.
         picture: the sheet at its conditioning size. reference: the same as tokens.
         bias: strengths of its elements.
-        opening: the given first picture at the clip's size. given: its latent frame.
-        levels: the noise levels.
+        given: the latent frame of the picture that the clip starts with.
+        levels: the noise levels of the first stage.
     """
 
     grid: Grid
@@ -83,7 +80,6 @@ class Inputs:
     picture: Image.Image
     reference: Reference
     bias: TokenBias | None
-    opening: Image.Image | None
     given: Tensor | None
     levels: Tensor
 
@@ -130,13 +126,26 @@ class Castsheet:
             SettingsError: no such device, precision or attention, or a memory limit without a GPU.
             DependencyError: fp8 attention's package is not installed.
         """
-        source = Source.open(model, text_encoder, adapters)
-        place = pick_device(device)
-        cache = None if cache_dir is None else Path(cache_dir)
-        placement = Placement(place, dtype, memory, attention)
-        return cls(Models(source, place, pick_dtype(dtype, place), cache, placement))
+        loading = Loading(device, dtype, memory, attention, cache_dir=cache_dir)
+        return cls.open(Source.open(model, text_encoder, adapters), loading, pick_device(device))
 
-    @torch.no_grad()
+    @classmethod
+    def open(
+        cls, source: Source, loading: Loading, device: torch.device, run: RunPasses = run_alone
+    ) -> Castsheet:
+        """A model from its files.
+
+        Args:
+            device: the one that `loading` names.
+            run: how a step's passes are run; several processes can share them (sampling/parallel.py).
+
+        Raises:
+            SettingsError, DependencyError: see `load`.
+        """
+        cache = None if loading.cache_dir is None else Path(loading.cache_dir)
+        placement = Placement(device, loading.dtype, loading.memory, loading.attention)
+        return cls(Models(source, device, pick_dtype(loading.dtype, device), cache, placement, run))
+
     def __call__(
         self,
         sheet: Sheet | Path | str,
@@ -174,29 +183,19 @@ class Castsheet:
             NumericsError: the model's numbers ran away; names the step.
             CheckpointError, AdapterError, TextEncoderError: a file is damaged or does not fit.
         """
-        settings = self.settings(preset, **overrides)
-        sheet = sheet if isinstance(sheet, Sheet) else Sheet.load(sheet)
-        words = read_prompt(sheet, action, prompt, settings)
-        findings = self.findings(sheet, words, settings, baseline=preset) if check else []
-        if not force:
-            refuse_errors(findings)
-            self.models.source.check_reference(settings)
-        stages = Stages(self.models.device)
-        with enough_memory():
-            inputs = self._inputs(settings, sheet, words, first_frame, stages)
-            video, audio = self._sample(settings, inputs, seed, noise, on_step, stages)
-            with stages("decode"):
-                frames = decode(self.models.vae(), video)
-                seconds = settings.frames / settings.fps
-                sound = None if audio is None else decode_audio(self.models.audio(), audio, seconds)
-        record = {
-            **self._record(settings, inputs, sheet, words),
-            "seed": seed if noise is None else None,
-            "findings": [finding.to_dict() for finding in findings],
-            "timings_s": stages.seconds,
-        }
-        wave, rate = (None, None) if sound is None else sound
-        return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
+        usual = self.settings(preset)
+        run = self.prepare(
+            sheet if isinstance(sheet, Sheet) else Sheet.load(sheet),
+            action,
+            settings=presets.override(usual, overrides),
+            usual=usual,
+            seed=seed,
+            first_frame=first_frame,
+            prompt=prompt,
+            check=check,
+        )
+        self.refuse(run, force=force)
+        return self.make(run, noise=noise, on_step=on_step)
 
     def settings(self, base: str | Settings | None = None, **overrides: Any) -> Settings:
         """The settings of a run: the preset at the model's bucket, then the overrides.
@@ -210,61 +209,102 @@ class Castsheet:
         chosen = presets.preset(base or "card") if bundle is None else bundle.settings(base)
         return presets.override(chosen, overrides)
 
-    def findings(
-        self, sheet: Sheet, words: Prompt, settings: Settings, *, baseline: str | Settings | None = None
-    ) -> list[Finding]:
-        """What the checks say about a run before it is made.
+    def prepare(
+        self,
+        sheet: Sheet,
+        action: str = "",
+        *,
+        settings: Settings,
+        usual: Settings | None = None,
+        seed: int = 0,
+        first_frame: Image.Image | Path | str | None = None,
+        prompt: Prompt | str | None = None,
+        check: bool = True,
+    ) -> Run:
+        """Settle a clip without making it; weights are not loaded.
 
         Args:
-            baseline: the preset that the settings came from; its size and strength are the usual ones.
-        """
-        source, usual = self.models.source, self.settings(baseline)
-        adapters = source.adapters_in(settings)
-        size, cell = (settings.width, settings.height), source.cell
-        video = VideoSettings(
-            width=settings.width,
-            height=settings.height,
-            frames=settings.frames,
-            fps=settings.fps,
-            grid=cell,
-            lora_strength=settings.lora_strength if adapters else None,
-            guidance=settings.guidance,
-            negative_prompt=settings.negative_prompt,
-            preset_lora_strength=usual.lora_strength,
-            bucket=(usual.width, usual.height),
-        )
-        families = tuple(adapter.lora.family for adapter in adapters)
-        return [
-            *lint_sheet(sheet, output=size, grid=cell),
-            *lint_prompt(words, sheet),
-            *lint_video(video, source.checkpoint.family, families),
-        ]
+            usual: the preset that the settings came from; the checks name what departs from it.
+            check: let the checks look at it.
 
-    def _inputs(
-        self,
-        settings: Settings,
-        sheet: Sheet,
-        words: Prompt,
-        first_frame: Image.Image | Path | str | None,
-        stages: Stages,
-    ) -> Inputs:
-        """Everything that the denoiser reads besides the noise."""
-        check_fits(settings, self.models.source.checkpoint)
-        self.models.settle(settings)
-        source = self.models.source
-        grid, downscale = source.grid(settings), source.downscale(settings)
-        picture = sheet.conditioning_image(*reference_size(grid, downscale))
+        Raises:
+            SettingsError, PromptError, ImageError: an input is not usable.
+        """
+        usual = usual or settings
+        words = read_prompt(sheet, action, prompt, settings)
         opening = None
         if first_frame is not None:
+            grid = self.models.source.grid(settings)
             opening = read_picture(first_frame, grid, crf=settings.first_frame_crf)
-        guide = make_guide(settings)
+        run = Run(settings, usual, sheet, words, seed, opening)
+        return replace(run, findings=tuple(findings_of(run, self.models.source))) if check else run
+
+    def refuse(self, run: Run, *, force: bool = False) -> None:
+        """Refuse a run that cannot be made, or that the checks advise against.
+
+        Args:
+            force: go on although a check found an error, or the adapter is not known to be trained on
+                references held as the setting `reference` says.
+
+        Raises:
+            LintRefused: the checks found an error.
+            SettingsError, AdapterError: the model cannot make it.
+        """
+        source = self.models.source
+        if not force:
+            refuse_errors(run.findings)
+            source.check_reference(run.settings)
+        check_fits(run.settings, source.checkpoint)
+        source.grid(run.settings)
+
+    @torch.no_grad()
+    def make(self, run: Run, *, noise: Tensor | None = None, on_step: OnStep | None = None) -> Clip:
+        """Make a clip that was settled. An exception that `on_step` raises ends it: that is how to cancel.
+
+        Args:
+            noise, on_step: see `__call__`.
+
+        Raises:
+            SettingsError, NumericsError, CheckpointError, AdapterError, TextEncoderError: see `__call__`.
+        """
+        settings, stages = run.settings, Stages(self.models.device)
+        with enough_memory():
+            inputs = self._inputs(run, stages)
+            video, audio = self._sample(run, inputs, noise, on_step, stages)
+            with stages("decode"):
+                frames = decode(self.models.vae(), video)
+                seconds = settings.frames / settings.fps
+                sound = None if audio is None else decode_audio(self.models.audio(), audio, seconds)
+        record = {
+            **self._record(run, inputs),
+            "seed": run.seed if noise is None else None,
+            "findings": [finding.to_dict() for finding in run.findings],
+            "timings_s": stages.seconds,
+        }
+        wave, rate = (None, None) if sound is None else sound
+        return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
+
+    def contexts(self, run: Run) -> tuple[Contexts, ...]:
+        """The encoded prompt, and the negative prompt's where guidance uses it.
+
+        Raises:
+            TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
+        """
+        return tuple(self.models.contexts(run_texts(run), audio=run.settings.audio))
+
+    def _inputs(self, run: Run, stages: Stages) -> Inputs:
+        """Everything that the denoiser reads besides the noise."""
+        settings, source, device = run.settings, self.models.source, self.models.device
+        check_fits(settings, source.checkpoint)
+        self.models.settle(settings)
+        grid, downscale = source.grid(settings), source.downscale(settings)
+        picture = run.sheet.conditioning_image(*reference_size(grid, downscale))
         with stages("text"):
-            texts = [words.text, settings.negative_prompt] if guide.wants("uncond") else [words.text]
-            contexts = self.models.contexts(texts, audio=settings.audio)
+            contexts = run.contexts or self.contexts(run)
         with stages("load"):
             vae = self.models.vae()
         with stages("reference"):
-            pixels = to_pixels(picture).to(self.models.device)
+            pixels = to_pixels(picture).to(device)
             reference = make_reference(
                 vae,
                 pixels,
@@ -274,7 +314,7 @@ class Castsheet:
                 strength=settings.reference_strength,
             )
             bias = token_bias(
-                sheet,
+                run.sheet,
                 settings.strength,
                 size=picture.size,
                 cell=source.cell,
@@ -282,22 +322,16 @@ class Castsheet:
                 frames=grid.frames if settings.reference == "looped" else 1,
             )
             given = None
-            if opening is not None:
-                given = encode_still(vae, to_pixels(opening).to(self.models.device), 1)
+            if run.opening is not None:
+                given = encode_still(vae, to_pixels(run.opening).to(device), 1)
         levels = make_levels(settings, grid, reference)
-        return Inputs(grid, guide, tuple(contexts), picture, reference, bias, opening, given, levels)
+        return Inputs(grid, make_guide(settings), contexts, picture, reference, bias, given, levels)
 
     def _sample(
-        self,
-        settings: Settings,
-        inputs: Inputs,
-        seed: int,
-        noise: Tensor | None,
-        on_step: OnStep | None,
-        stages: Stages,
+        self, run: Run, inputs: Inputs, noise: Tensor | None, on_step: OnStep | None, stages: Stages
     ) -> tuple[Tensor, Tensor | None]:
         """Clean latents (1,C,F,H,W), and clean audio tokens where there is sound."""
-        grid = inputs.grid
+        settings, grid = run.settings, inputs.grid
         with stages("load"):
             transformer = self.models.transformer(settings)
             seconds = settings.frames / settings.fps
@@ -307,37 +341,35 @@ class Castsheet:
             config, grid, inputs.reference, inputs.given, bias=inputs.bias, device=device, dtype=dtype
         )
         sound = audio_track(config, sound_frames, device=device, dtype=dtype) if sound_frames else None
-        negative = inputs.contexts[1] if len(inputs.contexts) > 1 else None
+        positive, *negative = (one.to(device) for one in inputs.contexts)
         denoiser = Denoiser(
             transformer,
             video,
             sound,
-            inputs.contexts[0],
-            negative,
+            positive,
+            negative[0] if negative else None,
             inputs.guide,
             reference_every=settings.reference_every,
             run=self.models.run,
         )
-        x = draw(denoiser, grid, seed, noise, float(inputs.levels[0]))
-        steps = len(inputs.levels) - 1
-        fast = attention_kernels(device), tabulated(transformer, inputs.levels, masks=video.masks)
+        x = draw(denoiser, grid, run.seed, noise, float(inputs.levels[0]))
         sampler = SAMPLERS[settings.sampler]
-        renoise = step_noise(denoiser, grid, seed, settings.eta) if sampler.eta else None
-        show = preview(on_step, denoiser, grid, steps)
-        with stages("sampling"), fast[0], fast[1]:
+        renoise = step_noise(denoiser, grid, run.seed, settings.eta) if sampler.eta else None
+        show = preview(on_step, denoiser, grid, len(inputs.levels) - 1)
+        table = tabulated(transformer, inputs.levels, masks=video.masks)
+        with stages("sampling"), attention_kernels(device), table:
             x = sampler.walk(denoiser, x, inputs.levels, renoise=renoise, callback=show)
         return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
 
-    def _record(self, settings: Settings, inputs: Inputs, sheet: Sheet, words: Prompt) -> dict[str, Any]:
+    def _record(self, run: Run, inputs: Inputs) -> dict[str, Any]:
         """What made a clip: its settings and inputs, and hashes of the files."""
-        source = self.models.source
-        run = f"{settings.name}, {settings.steps} steps, guidance {settings.guidance:g}"
-        opening = inputs.opening
+        source, settings, sheet, opening = self.models.source, run.settings, run.sheet, run.opening
+        told = f"{settings.name}, {settings.steps} steps, guidance {settings.guidance:g}"
         return {
-            "notes": {"model": source.name, "run": run, "action": words.action},
+            "notes": {"model": source.name, "run": told, "action": run.words.action},
             "settings": asdict(settings),
             "sigmas": inputs.levels.tolist(),
-            "prompt": words.text,
+            "prompt": run.words.text,
             "sheet": {"sha256": sheet.sha256, "name": None if sheet.path is None else sheet.path.name},
             "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
             "model": {**source.record(settings), "adapter_layers_left_out": list(self.models.left_out)},
@@ -346,41 +378,6 @@ class Castsheet:
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "numerics": self.models.numerics,
         }
-
-
-def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings: Settings) -> Prompt:
-    """The two-part prompt: the given one, or one built from the sheet and the action.
-
-    Raises:
-        PromptError: a half is missing.
-    """
-    if isinstance(prompt, Prompt):
-        return prompt
-    return build(sheet, action, settings.prompt_format) if prompt is None else parse(prompt)
-
-
-def refuse_errors(findings: Sequence[Finding]) -> None:
-    """Raise LintRefused if a finding is an error."""
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        listing = "; ".join(f"{one.rule} {one.message}" for one in errors)
-        raise LintRefused(f"the checks found {len(errors)} errors: {listing}", remedy=errors[0].remedy)
-
-
-def make_guide(settings: Settings) -> Guide:
-    """Which passes run and how they count. Without audio there is nothing to isolate the video from."""
-    modality = settings.modality_scale if settings.audio else 1.0
-    video = Weights(settings.guidance, settings.stg_scale, modality, settings.rescale)
-    audio = Weights(settings.audio_guidance, settings.stg_scale, modality, settings.rescale)
-    return Guide(video, audio if settings.audio else None, settings.stg_blocks)
-
-
-def make_levels(settings: Settings, grid: Grid, reference: Reference) -> Tensor:
-    """The run's noise levels."""
-    if settings.sigmas is not None:
-        return listed(settings.sigmas)
-    tokens = schedule_tokens(settings.schedule, grid.tokens, reference.tokens_BTC.shape[1])
-    return sigmas(settings.steps, tokens=tokens)
 
 
 def preview(

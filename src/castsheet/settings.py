@@ -88,7 +88,8 @@ class Flag(Kind):
 class Text(Kind):
     """Any text."""
 
-    allowed = "any text"
+    def __init__(self, allowed: str = "any text") -> None:
+        self.allowed = allowed
 
     def check(self, name: str, value: Any) -> None:
         if not isinstance(value, str):
@@ -162,8 +163,8 @@ class About(NamedTuple):
     kind: Kind
 
 
-def _setting(default: Any, help: str, kind: Kind) -> Any:
-    """A field of `Settings`, with what it says of itself."""
+def setting(default: Any, help: str, kind: Kind) -> Any:
+    """A dataclass's field that says everything of itself."""
     about = {"about": About(help, kind)}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=about)
@@ -182,50 +183,50 @@ class Settings:
     """
 
     name: str = "card"
-    width: int = _setting(768, "Pixels of the clip.", Number(16, 8192))
-    height: int = _setting(448, "Pixels of the clip.", Number(16, 8192))
-    frames: int = _setting(121, "Frames of the clip, 8k + 1.", Number(1, 2001))
-    fps: float = _setting(24.0, "Frames a second.", Number(1.0, 240.0))
-    steps: int = _setting(30, "Sampling steps.", Number(1, MAX_STEPS))
-    sigmas: tuple[float, ...] | None = _setting(
+    width: int = setting(768, "Pixels of the clip.", Number(16, 8192))
+    height: int = setting(448, "Pixels of the clip.", Number(16, 8192))
+    frames: int = setting(121, "Frames of the clip, 8k + 1.", Number(1, 2001))
+    fps: float = setting(24.0, "Frames a second.", Number(1.0, 240.0))
+    steps: int = setting(30, "Sampling steps.", Number(1, MAX_STEPS))
+    sigmas: tuple[float, ...] | None = setting(
         None, "Noise levels instead of the schedule, such as 1,0.99,0.9,0.4,0.", Levels()
     )
-    schedule: ScheduleKind = _setting(
+    schedule: ScheduleKind = setting(
         "official", "Which token count shapes the schedule.", Choice(get_args(ScheduleKind))
     )
-    sampler: str = _setting("euler", "How the noise levels are walked down.", Choice(SAMPLERS))
-    eta: float = _setting(
+    sampler: str = setting("euler", "How the noise levels are walked down.", Choice(SAMPLERS))
+    eta: float = setting(
         1.0, "Share of the noise that each step of an ancestral sampler replaces.", Number(0.0, 1.0)
     )
-    guidance: float = _setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
-    stg_scale: float = _setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
-    stg_blocks: tuple[int, ...] = _setting((29,), "Blocks that it perturbs, such as 29 or 28,29.", Blocks())
-    rescale: float = _setting(
+    guidance: float = setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
+    stg_scale: float = setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
+    stg_blocks: tuple[int, ...] = setting((29,), "Blocks that it perturbs, such as 29 or 28,29.", Blocks())
+    rescale: float = setting(
         0.0, "Share of the guided prediction's spread that is taken back.", Number(0.0, 1.0)
     )
-    modality_scale: float = _setting(
+    modality_scale: float = setting(
         1.0, "Guidance between picture and sound; 1 switches it off.", Number(-50.0, 50.0)
     )
-    audio_guidance: float = _setting(7.0, "Guidance by the prompt for the sound.", Number(-50.0, 50.0))
-    lora_strength: float = _setting(1.4, "Strength of adapters that were given none.", Number(-10.0, 10.0))
-    reference: ReferenceMode = _setting(
+    audio_guidance: float = setting(7.0, "Guidance by the prompt for the sound.", Number(-50.0, 50.0))
+    lora_strength: float = setting(1.4, "Strength of adapters that were given none.", Number(-10.0, 10.0))
+    reference: ReferenceMode = setting(
         "looped", "The sheet in every latent frame (looped), or in one (still); as trained.", Choice(MODES)
     )
-    reference_strength: float = _setting(
+    reference_strength: float = setting(
         1.0, "1 shows the sheet clean; s shows it with 1 - s of the noise.", Number(0.0, 1.0)
     )
-    reference_every: int = _setting(
+    reference_every: int = setting(
         1, "Reuse the sheet's rows over so many steps; 1: exact, more: faster.", Number(1, MAX_STEPS)
     )
-    strength: Mapping[str, float] = _setting(
+    strength: Mapping[str, float] = setting(
         {}, "Of single elements: hero=1.2 backpack=0.7; 1 is usual.", Strengths(0.0, 10.0, "hero: 1.2")
     )
-    first_frame_crf: int = _setting(
+    first_frame_crf: int = setting(
         33, "H.264 rate factor that a first frame goes through, as in training; 0: none.", Number(0, 51)
     )
-    negative_prompt: str = _setting(NEGATIVE_PROMPT, "What guidance steers away from.", Text())
-    prompt_format: PromptFormat = _setting("prose", "Layout of the two-part prompt.", Choice(FORMATS))
-    audio: bool = _setting(False, "Make sound too; the model must have it.", Flag())
+    negative_prompt: str = setting(NEGATIVE_PROMPT, "What guidance steers away from.", Text())
+    prompt_format: PromptFormat = setting("prose", "Layout of the two-part prompt.", Choice(FORMATS))
+    audio: bool = setting(False, "Make sound too; the model must have it.", Flag())
 
     def __post_init__(self) -> None:
         for name, one in described(type(self)).items():
@@ -241,9 +242,9 @@ class Settings:
             _refuse("steps", self.steps, f"the {len(self.sigmas)} sigmas given make {steps} steps")
 
 
-def described(settings: type[Settings] = Settings) -> dict[str, About]:
-    """What every field says of itself, by name."""
-    return {one.name: one.metadata["about"] for one in fields(settings) if one.metadata}
+def described(of: type[Any] = Settings) -> dict[str, About]:
+    """What every field of a dataclass such as `Settings` says of itself, by name."""
+    return {one.name: one.metadata["about"] for one in fields(of) if one.metadata}
 
 
 CARD = Settings("card")

@@ -19,7 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from castsheet.cli import main
-from castsheet.cli.settings import adapter, size, with_settings
+from castsheet.cli.settings import adapter, size, with_options
 from castsheet.clip import read_video
 from castsheet.elements import Scene
 from castsheet.errors import SettingsError
@@ -90,7 +90,7 @@ def test_a_setting_is_one_place():
         got.update(settings)
 
     app = typer.Typer()
-    app.command()(with_settings(command, Toy))
+    app.command()(with_options(settings=Toy)(command))
     runner = CliRunner()
     assert runner.invoke(app, ["--haze", "0.5", "--stg-blocks", "1,2", "--audio"]).exit_code == 0
     assert got == {"haze": 0.5, "stg_blocks": (1, 2), "audio": True}
@@ -199,7 +199,7 @@ def test_errors_of_the_checks_stop_unless_forced(scene, bundle, tmp_path, capsys
     line = (*line, "--cache-dir", tmp_path / "cache")
     assert run(*line) == 2
     told = capsys.readouterr()
-    assert "error: the checks above found errors" in told.err
+    assert "error: the checks found an error: S03" in told.err
     assert "--force" in told.err
     assert not list(tmp_path.glob("x.*"))
     assert run(*line, "--force") == 0

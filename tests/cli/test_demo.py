@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from castsheet.cli.make import DEMO_SCENE
 from castsheet.elements import Scene
 from castsheet.errors import CheckpointError
 from castsheet.jobs.request import Request, run
+from castsheet.jobs.watcher import Watcher
 from castsheet.lint.findings import worst
 from castsheet.lint.panels import lint_sheet
 from castsheet.loading.bundle import MINI, Bundle
+from castsheet.loading.options import Loading
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
@@ -64,12 +65,10 @@ def test_demo_journey(tmp_path: Path) -> None:
         source=DEMO_SCENE,
         out=tmp_path / "out" / "demo.mp4",
         model=str(tmp_path / "weights"),
-        device="cpu",
-        dtype="fp32",
-        cache_dir=tmp_path / "cache",
+        loading=Loading(device="cpu", dtype="fp32", cache_dir=tmp_path / "cache"),
         settings={"steps": 1, "frames": 9},
     )
-    written = run(request, Console(quiet=True))
+    written = run(request, Watcher())
     assert {path.name for path in written.values()} == {
         path.name for path in (tmp_path / "out").iterdir()
     } - {"demo.sheet.json"}
@@ -85,5 +84,5 @@ def test_without_weights_the_error_says_so(tmp_path: Path) -> None:
     assert caught.value.remedy
     request = Request(source=DEMO_SCENE, out=tmp_path / "demo.mp4", model=str(tmp_path / "weights"))
     with pytest.raises(CheckpointError):
-        run(request, Console(quiet=True))
+        run(request, Watcher())
     assert not list(tmp_path.iterdir())

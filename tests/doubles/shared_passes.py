@@ -19,7 +19,8 @@ from castsheet.ltx.model.sequence import Shards
 from castsheet.ltx.speed.fast import compile_blocks
 from castsheet.machine.processes import World, world
 from castsheet.sampling.denoiser import run_alone
-from castsheet.sampling.parallel import SPLITS, SharedPasses
+from castsheet.sampling.parallel import SharedPasses
+from castsheet.sampling.split import SPLITS
 from tests.doubles.ltx_tiny import TARGET, randn, randomise, tiny_audio, tiny_config, tiny_video
 
 

@@ -1,14 +1,20 @@
-"""A double of the generator at the process boundary: counts attempts on disk, fails and dies by name."""
+"""Doubles at the process boundary: a generator that fails and dies by name, workers elsewhere, a counter."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from castsheet.errors import NumericsError
 from castsheet.jobs.shotlist import Shot
+from castsheet.jobs.shots import OpenShotMaker, Ready
+from castsheet.jobs.workers import Made, Pack
+from castsheet.ltx.parts.text import GemmaEncoder
 
 
 @dataclass(frozen=True)
@@ -34,3 +40,37 @@ class Counting:
         if shot.id == "broken":
             raise NumericsError("NaN", remedy="another seed")
         return {"name": shot.id.encode()}
+
+
+class CountingEncoder(GemmaEncoder):
+    """The real text encoder; counts how often it is loaded."""
+
+    loads = 0
+
+    @classmethod
+    def load(cls, *arguments: Any, **options: Any) -> GemmaEncoder:
+        CountingEncoder.loads += 1
+        return GemmaEncoder.load(*arguments, **options)
+
+
+@dataclass
+class Elsewhere:
+    """Workers as on other machines: each has its own empty cache, and all that it gets was pickled."""
+
+    workers: int
+    folder: Path
+    opened: int = 0
+
+    def __call__(
+        self, open_maker: OpenShotMaker, jobs: Sequence[Ready], *, pack: Pack[Ready]
+    ) -> Iterator[Made[Ready]]:
+        makers = [self._open(open_maker) for _ in range(self.workers)]
+        for number, job in enumerate(jobs):
+            travelled = pickle.loads(pickle.dumps(pack(job)))
+            yield job, makers[number % self.workers](travelled)
+
+    def _open(self, open_maker: OpenShotMaker) -> Any:
+        self.opened += 1
+        request = pickle.loads(pickle.dumps(open_maker.request))
+        loading = replace(request.loading, cache_dir=self.folder / f"cache of worker {self.opened}")
+        return replace(open_maker, request=request.model_copy(update={"loading": loading}))()

@@ -29,7 +29,7 @@ from castsheet.ltx.files.checkpoint import Checkpoint, write_checkpoint
 from castsheet.ltx.latents import Grid, encode_still, to_pixels
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-from castsheet.pipeline import Castsheet, read_prompt
+from castsheet.pipeline import Castsheet
 from castsheet.prompt import Prompt
 from castsheet.sampling.first_frame import read_picture
 from castsheet.sheet.box import Box
@@ -316,8 +316,7 @@ def test_the_checks_load_no_weights(castsheet, monkeypatch):
     grid = castsheet.models.source.grid(settings)
     assert (grid.frames, grid.size) == ((FRAMES - 1) // 8 + 1, (WIDTH, HEIGHT))
     sheet = tiny_sheet()
-    words = read_prompt(sheet, ACTION, None, settings)
-    assert castsheet.findings(sheet, words, settings) is not None
+    assert castsheet.prepare(sheet, ACTION, settings=settings).findings is not None
 
 
 def test_checks_refuse_errors(castsheet):

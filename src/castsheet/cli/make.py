@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from castsheet.cli.settings import adapter as read_adapter
 from castsheet.cli.settings import size as read_size
-from castsheet.cli.settings import with_settings
+from castsheet.cli.settings import with_options
 from castsheet.embedded import DEMO_SCENE
 from castsheet.errors import SettingsError
-from castsheet.settings import PRESETS
+from castsheet.loading.options import Loading
+from castsheet.settings import PRESETS, Settings
 
 SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
 Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
@@ -27,12 +28,12 @@ def demo(
 ) -> None:
     """Make a sheet and a clip with the embedded model: no network, no GPU, no files of your own."""
     from castsheet.cli import show
+    from castsheet.cli.watch import Terminal
     from castsheet.jobs.request import Request, run
-    from castsheet.machine.progress import stderr_console
 
     settings = {} if steps is None else {"steps": steps}
     request = Request(source=DEMO_SCENE, out=out / "demo.mp4", seed=seed, settings=settings)
-    show.paths(**run(request, stderr_console()))
+    show.paths(**run(request, Terminal()))
 
 
 def sheet(
@@ -74,10 +75,11 @@ def sheet(
     show.paths(**made)
 
 
-@with_settings
+@with_options(loading=Loading, settings=Settings)
 def generate(
     source: Source,
-    settings: dict[str, object],
+    loading: dict[str, Any],
+    settings: dict[str, Any],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="The clip, .mp4; or the shots' folder.", show_default="clip.mp4"),
@@ -92,15 +94,6 @@ def generate(
     first_frame: Annotated[Path | None, typer.Option(help="A picture that the clip starts from.")] = None,
     preset: Annotated[str | None, typer.Option(help=f"A published recipe: {', '.join(PRESETS)}.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, bf16, fp32 or fp8.")] = "auto",
-    memory: Annotated[str, typer.Option(help="GPU memory to stay under: auto, or GiB such as 12.")] = "auto",
-    attention: Annotated[str, typer.Option(help="auto, or fp8: approximate, on newer GPUs.")] = "auto",
-    split: Annotated[
-        Literal["auto", "passes", "sequence"],
-        typer.Option(help="What torchrun's processes share: a step's passes, each pass's sequence, or both."),
-    ] = "auto",
-    cache_dir: Annotated[Path | None, typer.Option(help="Where encoded prompts are kept.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if a check finds an error.")] = False,
     takes: Annotated[
         int, typer.Option(min=1, help="Make up to so many takes, judge each, stop when one passes.")
@@ -121,38 +114,18 @@ def generate(
 ) -> None:
     """Make a clip from a scene or a sheet; or several takes of it; or every shot of a list."""
     from castsheet.cli import show
+    from castsheet.cli.watch import Terminal
     from castsheet.jobs.request import Request, run
-    from castsheet.machine.progress import stderr_console
-
-    request = Request(
-        source=source,
-        out=out or Path("clip.mp4" if shots is None else "shots"),
-        action=action,
-        prompt=prompt,
-        model=model,
-        text_encoder=text_encoder,
-        adapters=tuple(read_adapter(one) for one in adapter or ()),
-        first_frame=first_frame,
-        preset=preset,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        memory=memory,
-        attention=attention,
-        split=split,
-        cache_dir=cache_dir,
-        force=force,
-        takes=takes,
-        keep=keep,
-        settings=settings,
-    )
-    if shots is None:
-        if workers is not None or ray_address is not None:
-            raise SettingsError("Ray workers make lists of shots", remedy="give --shots FILE as well")
-        show.paths(**run(request, stderr_console()))
-        return
     from castsheet.jobs.shots import run_shots
-    from castsheet.jobs.workers import cluster
+    from castsheet.jobs.workers import spread_over
 
-    ray = None if workers is None and ray_address is None else cluster(ray_address, workers or 2, device)
-    show.paths(**run_shots(request, shots, stderr_console(), ray))
+    asked = {name: value for name, value in locals().items() if name in Request.model_fields}
+    asked |= {"out": out or Path("clip.mp4" if shots is None else "shots"), "loading": Loading(**loading)}
+    request = Request(**asked, adapters=tuple(read_adapter(one) for one in adapter or ()))
+    spread = spread_over(ray_address, workers, request.loading.device)
+    if shots is not None:
+        show.paths(**run_shots(request, shots, Terminal(), spread))
+    elif spread is not None:
+        raise SettingsError("Ray workers make lists of shots", remedy="give --shots FILE as well")
+    else:
+        show.paths(**run(request, Terminal()))

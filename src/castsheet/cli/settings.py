@@ -1,10 +1,10 @@
-"""The settings of a run as command-line options, derived from the fields of `castsheet.settings.Settings`."""
+"""Dataclasses as command-line options: `Settings` and `Loading`, derived from what their fields say."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,32 +16,47 @@ from castsheet.settings import About, Settings, described
 PANEL = "Settings (they override the scene, the model's bundle and the preset)"
 
 
-def with_settings(command: Callable[..., None], settings: type[Settings] = Settings) -> Callable[..., None]:
-    """Replace the parameter `settings: dict` of a command by one option for every setting.
+def with_options(**groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace parameters of a command by one option for every field of a dataclass.
 
-    The command gets the settings that were given on the command line, by field name.
+    Args:
+        groups: the dataclass of each parameter. The command gets a dictionary of the values that were given
+            on the command line, by field name.
     """
-    known = described(settings)
-    signature = inspect.signature(command, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
-    options = [_option(name, about) for name, about in known.items()]
 
-    @functools.wraps(command)
-    def wrapped(**values: Any) -> None:
-        given = {name: value for name in known if (value := values.pop(name)) is not None}
-        command(**values, settings={name: known[name].kind.from_option(one) for name, one in given.items()})
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+        options = [
+            _option(name, about, panel=PANEL if of is Settings else None)
+            for of in groups.values()
+            for name, about in described(of).items()
+        ]
 
-    # Typer reads the signature and the annotations; what wraps() copied describes the inner command.
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *options)]
-    wrapped.__dict__.pop("__wrapped__")
-    wrapped.__dict__["__signature__"] = signature.replace(parameters=parameters)
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return wrapped
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> None:
+            given = {group: _given(described(of), values) for group, of in groups.items()}
+            command(**values, **given)
+
+        # Typer reads the signature and the annotations; what wraps() copied describes the inner command.
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *options)]
+        wrapped.__dict__.pop("__wrapped__")
+        wrapped.__dict__["__signature__"] = signature.replace(parameters=parameters)
+        wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapped
+
+    return decorate
 
 
-def _option(name: str, about: About) -> inspect.Parameter:
+def _given(known: Mapping[str, About], values: dict[str, Any]) -> dict[str, Any]:
+    """Take the fields' values out of a command's; those that were given are read."""
+    taken = {name: values.pop(name) for name in known}
+    return {name: known[name].kind.from_option(one) for name, one in taken.items() if one is not None}
+
+
+def _option(name: str, about: About, panel: str | None) -> inspect.Parameter:
     told = about.help if about.kind.option is bool else f"{about.help} ({about.kind.allowed})"
-    option = typer.Option(help=told, rich_help_panel=PANEL, show_default=False)
+    option = typer.Option(help=told, rich_help_panel=panel, show_default=False)
     annotation = Annotated[about.kind.option | None, option]  # type: ignore[name-defined]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

@@ -1,31 +1,53 @@
-"""The `generate` command: a scene or a sheet becomes a clip, checked before the large weights are loaded."""
+"""A request: a scene or a sheet, and what to make of it; settled once, checked once, then made.
+
+A request is plain data, the same from a command line, a page's queue or a node: `model_dump_json` writes it,
+`Request.read` reads it. `prepare` fills it up from the scene, the model's bundle and the preset; `run` makes
+it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from castsheet.cli import show
 from castsheet.clip import Clip, clip_files
 from castsheet.elements import Scene
-from castsheet.errors import LintRefused, PromptError, SettingsError
+from castsheet.errors import PromptError, SettingsError
 from castsheet.jobs.inputs import load_source, sheet_of
 from castsheet.jobs.takes import Keep, choose
-from castsheet.lint.findings import worst
+from castsheet.jobs.watcher import Watcher
+from castsheet.loading.models import Source
+from castsheet.loading.options import Loading
 from castsheet.machine.device import pick_device
 from castsheet.machine.processes import World, world
-from castsheet.machine.progress import progress
-from castsheet.pipeline import Castsheet, read_prompt
-from castsheet.sampling.parallel import SharedPasses, Split
+from castsheet.pipeline import Castsheet
+from castsheet.run import Run
+from castsheet.sampling.denoiser import run_alone
+from castsheet.sampling.parallel import SharedPasses
+from castsheet.settings import override
 from castsheet.sheet.manifest import Sheet
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for, before presets, bundle and scene have filled it up."""
+class Request(BaseModel):
+    """What the user asked for, before scene, bundle and preset have filled it up.
+
+    Attributes:
+        source: a scene file, a sheet, or any picture used as a sheet.
+        out: the clip, .mp4; for a list of shots, the folder.
+        action: what happens; or `prompt`, a whole two-part prompt. None leaves it to the scene.
+        model, text_encoder, adapters: see `Castsheet.load`; adapters are files with or without a strength.
+        first_frame: a picture that the clip starts with.
+        preset, seed: None leaves them to the scene, then to the model.
+        loading: how the model is opened.
+        force: go on although a check found an error.
+        takes, keep: make up to so many takes; "best" stops at the first that passes, "all" keeps every one.
+        settings: fields of `castsheet.settings.Settings` by name; they win over scene, bundle and preset.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Path
     out: Path
@@ -37,29 +59,28 @@ class Request:
     first_frame: Path | None = None
     preset: str | None = None
     seed: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    memory: str = "auto"
-    attention: str = "auto"
-    split: Split = "auto"
-    cache_dir: Path | None = None
+    loading: Loading = Loading()
     force: bool = False
-    takes: int = 1
+    takes: int = Field(default=1, ge=1)
     keep: Keep = "best"
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = {}
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Request:
+        """A request from its JSON.
+
+        Raises:
+            SettingsError: naming the field that is wrong.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the request"
+            raise SettingsError(f"{where}: {first['msg']}", remedy="correct the field") from error
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The request, filled up from the scene: a preset's name, what overrides it, a seed, an action."""
-
-    preset: str | None
-    overrides: dict[str, Any]
-    seed: int
-    action: str
-
-
-def run(request: Request, console: Console) -> dict[str, Path]:
+def run(request: Request, watcher: Watcher) -> dict[str, Path]:
     """Do what was asked.
 
     Returns:
@@ -69,90 +90,56 @@ def run(request: Request, console: Console) -> dict[str, Path]:
         LintRefused: the checks found an error and force is off.
         CastsheetError: anything else that the user can mend.
     """
-    with world(pick_device(request.device)) as where:
+    with world(pick_device(request.loading.device)) as where:
         if where.size > 1 and request.takes > 1:
             raise SettingsError(
                 f"{request.takes} takes in {where.size} processes that share one clip",
                 remedy="drop torchrun, or make the takes one by one with other seeds",
             )
-        request = replace(request, device=str(where.device))
-        return _run(request, console if where.main else Console(quiet=True), where)
+        return _run(request, watcher if where.main else Watcher(), where)
 
 
-def _run(request: Request, console: Console, where: World) -> dict[str, Path]:
+def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     """`run` in one of the processes that torchrun may have started; the first one writes."""
     clip_files(request.out)  # a wrong file name is told now, not after the sampling
     source = load_source(request.source)
-    plan = settle(request, source)
-    with progress("opening the model", console=console):
-        castsheet = open_model(request)
-        grid = castsheet.models.source.cell
-    if where.size > 1:
-        castsheet.models.run = SharedPasses(where, request.split)
-    settings = castsheet.settings(plan.preset, **plan.overrides)
-    sheet = sheet_of(source, (settings.width, settings.height), grid)
-    words = read_prompt(sheet, plan.action, request.prompt, settings)
-
-    show.doubts(sheet, console)
-    found = castsheet.findings(sheet, words, settings, baseline=plan.preset)
-    show.findings(found, console, brief=True)
-    if worst(found) == "error" and not request.force:
-        raise LintRefused(
-            "the checks above found errors", remedy="follow their advice, or add --force to go on regardless"
-        )
-    placed = castsheet.models.settle(settings)
+    request = filled(request, source)
+    with watcher.working("opening the model"):
+        castsheet = open_model(request, where)
+    asked = prepare(castsheet, request, source)
+    watcher.prepared(asked)
+    castsheet.refuse(asked, force=request.force)
+    placed = castsheet.models.settle(asked.settings)
     if placed is not None:
-        console.print(f"memory: {placed.describe()}")
+        watcher.said(f"memory: {placed.describe()}")
     written: dict[str, Path] = {}
     if isinstance(source, Scene) and where.main:
-        written["sheet"], _ = sheet.save(request.out.with_suffix(".sheet.png"))
-        sheet = replace(sheet, path=written["sheet"])
-
-    def take(seed: int) -> Clip:
-        with progress("sampling", settings.steps, console=console) as advance:
-            return castsheet(
-                sheet,
-                preset=plan.preset,
-                seed=seed,
-                first_frame=request.first_frame,
-                prompt=words,
-                on_step=lambda step, _total, _latents: advance(step),
-                check=True,  # once more, so that the findings stand in the sidecar
-                force=request.force,
-                **plan.overrides,
-            )
-
+        written["sheet"], _ = asked.sheet.save(request.out.with_suffix(".sheet.png"))
+        asked = replace(asked, sheet=replace(asked.sheet, path=written["sheet"]))
     if request.takes == 1:
-        clip = take(plan.seed)
+        clip = make(castsheet, asked, watcher)
         if not where.main:
             return {}
     else:
-        clip, more = choose(take, sheet, request.out, plan.seed, request.takes, request.keep, console)
+        clip, more = choose(lambda one: make(castsheet, one, watcher), asked, request, watcher)
         written |= more
     files = clip.save(request.out)
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
 
 
-def open_model(request: Request) -> Castsheet:
-    """Open the request's model.
+def open_model(request: Request, where: World) -> Castsheet:
+    """Open the request's model for this process.
 
     Raises:
         CheckpointError, AdapterError, TextEncoderError, FamilyError, SettingsError: see `Castsheet.load`.
     """
-    return Castsheet.load(
-        request.model,
-        text_encoder=request.text_encoder,
-        adapters=request.adapters,
-        device=request.device,
-        dtype=request.dtype,
-        memory=request.memory,
-        attention=request.attention,
-        cache_dir=request.cache_dir,
-    )
+    source = Source.open(request.model, request.text_encoder, request.adapters)
+    passes = SharedPasses(where, request.loading.split) if where.size > 1 else run_alone
+    return Castsheet.open(source, request.loading, where.device, passes)
 
 
-def settle(request: Request, source: Scene | Sheet) -> Plan:
-    """Join the command line and the scene; the command line wins.
+def filled(request: Request, source: Scene | Sheet) -> Request:
+    """The request joined with the scene's own words and settings; the request wins.
 
     Raises:
         PromptError: nothing says what happens in the clip.
@@ -173,9 +160,46 @@ def settle(request: Request, source: Scene | Sheet) -> Plan:
             "nothing says what happens in the clip",
             remedy='add --action "...", or an action: line to the scene file',
         )
-    return Plan(
-        preset=request.preset or name,
-        overrides={**stated, **request.settings},
-        seed=seed if request.seed is None else request.seed,
-        action=action,
+    return request.model_copy(
+        update={
+            "preset": request.preset or name,
+            "seed": seed if request.seed is None else request.seed,
+            "action": action,
+            "settings": {**stated, **request.settings},
+        }
     )
+
+
+def prepare(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet: Sheet | None = None) -> Run:
+    """Settle a filled request: its settings, its sheet, its prompt, and what the checks say.
+
+    Args:
+        sheet: the source's sheet, where it is composed already.
+
+    Raises:
+        CastsheetError: an input is not usable.
+    """
+    usual = castsheet.settings(request.preset)
+    settings = override(usual, request.settings)
+    if sheet is None:
+        sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.source.cell)
+    return castsheet.prepare(
+        sheet,
+        request.action or "",
+        settings=settings,
+        usual=usual,
+        seed=request.seed or 0,
+        first_frame=request.first_frame,
+        prompt=request.prompt,
+    )
+
+
+def make(castsheet: Castsheet, asked: Run, watcher: Watcher) -> Clip:
+    """Make a settled run while the watcher looks on."""
+    with watcher.working("sampling", asked.settings.steps) as advance:
+
+        def stepped(step: int, steps: int, latents: Any) -> None:
+            advance(step)
+            watcher.stepped(step, steps, latents)
+
+        return castsheet.make(asked, on_step=stepped)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
+import torch
 
 from castsheet import __version__
 from castsheet.elements import Scene
@@ -17,21 +18,20 @@ from castsheet.errors import CastsheetError, SettingsError
 from castsheet.jobs.folder import RECORD, Files, ShotFolder
 from castsheet.jobs.inputs import load_source, sheet_of
 from castsheet.jobs.page import page
-from castsheet.jobs.request import Plan, Request, open_model, settle
+from castsheet.jobs.request import Request, filled, open_model, prepare
 from castsheet.jobs.shotlist import Shot, load_shots
 from castsheet.jobs.takes import told
-from castsheet.jobs.workers import Cluster, here, on_ray
+from castsheet.jobs.watcher import Watcher
+from castsheet.jobs.workers import Made, OpenMaker, Pack, here
 from castsheet.judge import report
 from castsheet.judge.judge import Judge
 from castsheet.judge.reroll import reroll
-from castsheet.loading.models import check_fits
-from castsheet.machine.processes import started
-from castsheet.machine.progress import progress
+from castsheet.machine.device import pick_device
+from castsheet.machine.processes import World, started
 from castsheet.media.provenance import dump, pixels_sha256
-from castsheet.pipeline import Castsheet, make_guide, read_prompt, refuse_errors
-from castsheet.prompt import Prompt
-from castsheet.sampling.first_frame import read_picture
-from castsheet.settings import Settings
+from castsheet.pipeline import Castsheet
+from castsheet.run import Run, run_texts
+from castsheet.settings import override
 from castsheet.sheet.manifest import Sheet
 
 ENCODED_AT_ONCE = 32  # prompts; what they become is in memory at the same time
@@ -43,14 +43,20 @@ class ShotsFailed(CastsheetError):
 
 @dataclass(frozen=True)
 class Ready:
-    """A shot with everything settled: what is asked, and a hash of all that decides the result."""
+    """A shot with everything settled; `key` is a hash of all that decides the result."""
 
-    shot: Shot
-    plan: Plan
-    settings: Settings
-    words: Prompt
+    id: str
+    run: Run
     takes: int
     key: str
+
+
+class Spread(Protocol):
+    """Hands jobs to makers elsewhere, such as `on_ray` with its cluster."""
+
+    def __call__(
+        self, open_maker: OpenMaker[Ready], jobs: Sequence[Ready], *, pack: Pack[Ready]
+    ) -> Iterator[Made[Ready]]: ...
 
 
 @dataclass(frozen=True)
@@ -59,62 +65,36 @@ class OpenShotMaker:
 
     request: Request
     sheet: Sheet
-    ready: dict[str, Ready]
 
     def __call__(self) -> ShotMaker:
-        return self.with_model(open_model(self.request))
-
-    def with_model(self, castsheet: Castsheet) -> ShotMaker:
-        """A maker with a model that is open already."""
-        return ShotMaker(castsheet, self.request.force, self.sheet, self.ready)
+        return ShotMaker(open_model(self.request, _alone(self.request)), self.sheet)
 
 
 class ShotMaker:
     """Makes shots with one model: takes, judged, the best one's files."""
 
-    def __init__(self, castsheet: Castsheet, force: bool, sheet: Sheet, ready: dict[str, Ready]) -> None:
-        self._castsheet, self._force, self._sheet, self._ready = castsheet, force, sheet, ready
-        self._judge = Judge(sheet)
-        self._encode()
+    def __init__(self, castsheet: Castsheet, sheet: Sheet) -> None:
+        self._castsheet, self._sheet, self._judge = castsheet, sheet, Judge(sheet)
 
-    def _encode(self) -> None:
-        """Encode the list's prompts into the cache: the text encoder is large and should be loaded once."""
-        for audio in (False, True):
-            ready = [one for one in self._ready.values() if one.settings.audio is audio]
-            guided = [one.settings for one in ready if make_guide(one.settings).wants("uncond")]
-            texts = [*(one.words.text for one in ready), *(one.negative_prompt for one in guided)]
-            texts = list(dict.fromkeys(texts))
-            for start in range(0, len(texts), ENCODED_AT_ONCE):
-                self._castsheet.models.contexts(texts[start : start + ENCODED_AT_ONCE], audio=audio)
-
-    def __call__(self, shot: Shot) -> Files:
+    def __call__(self, ready: Ready) -> Files:
         """The shot's files by name."""
-        one = self._ready[shot.id]
+        run = ready.run
         choice = reroll(
-            lambda seed: self._castsheet(
-                self._sheet,
-                preset=one.plan.preset,
-                seed=seed,
-                first_frame=shot.first_frame,
-                prompt=one.words,
-                check=True,
-                force=self._force,
-                **one.plan.overrides,
-            ),
-            lambda clip: self._judge(clip, shot.id),
-            seed=one.plan.seed,
-            takes=one.takes,
+            lambda seed: self._castsheet.make(replace(run, seed=seed)),
+            lambda clip: self._judge(clip, ready.id),
+            seed=run.seed,
+            takes=ready.takes,
         )
         clip, judgement = told(choice), choice.best.judgement
         with tempfile.TemporaryDirectory() as folder:
-            clip.save(Path(folder) / f"{shot.id}.mp4")
+            clip.save(Path(folder) / f"{ready.id}.mp4")
             report.write(Path(folder) / "judgement.html", self._sheet, [(clip, judgement)])
             files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         record = {
             "version": 1,
-            "key": one.key,
-            "shot": shot.id,
-            "action": one.words.action,
+            "key": ready.key,
+            "shot": ready.id,
+            "action": run.words.action,
             "seed": choice.best.seed,
             "takes": len(choice.takes),
             "passed": judgement.passed,
@@ -127,13 +107,13 @@ class ShotMaker:
 
 
 def run_shots(
-    request: Request, file: Path, console: Console, cluster: Cluster | None = None
+    request: Request, file: Path, watcher: Watcher, spread: Spread | None = None
 ) -> dict[str, Path]:
     """Make what the list asks for and is not there yet.
 
     Args:
         request: as for one clip; `out` names the folder, `takes` what holds for shots that do not say.
-        cluster: Ray workers instead of this process.
+        spread: workers instead of this process.
 
     Returns:
         The page, and the sheet of a scene, by role.
@@ -145,46 +125,79 @@ def run_shots(
     """
     _refuse(request)
     shots, source = load_shots(file), load_source(request.source)
-    with progress("opening the model", console=console):
-        castsheet = open_model(request)
-    settings = castsheet.settings(request.preset, **request.settings)
+    with watcher.working("opening the model"):
+        castsheet = open_model(request, _alone(request))
+    settings = override(castsheet.settings(request.preset), request.settings)
     sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.source.cell)
-    ready = {shot.id: _ready(castsheet, request, source, sheet, shot) for shot in shots}
+    ready = [_ready(castsheet, request, source, sheet, shot) for shot in shots]
     folder = ShotFolder(request.out)
     written: dict[str, Path] = {}
     if isinstance(source, Scene):
         written["sheet"] = _write_sheet(folder, sheet)
         sheet = replace(sheet, path=written["sheet"])
+        ready = [replace(one, run=replace(one.run, sheet=sheet)) for one in ready]
 
-    found = {shot.id: folder.record(shot.id, ready[shot.id].key) for shot in shots}
-    todo = [shot for shot in shots if found[shot.id] is None]
+    found = {one.id: folder.record(one.id, one.key) for one in ready}
+    todo = [one for one in ready if found[one.id] is None]
     if len(todo) < len(shots):
-        console.print(f"{len(shots) - len(todo)} of {len(shots)} shots are there already", style="dim")
-    opened = OpenShotMaker(request, sheet, {shot.id: ready[shot.id] for shot in todo})
-    made = on_ray(opened, todo, cluster) if cluster else here(lambda: opened.with_model(castsheet), todo)
-    failed: list[CastsheetError] = []
+        watcher.said(f"{len(shots) - len(todo)} of {len(shots)} shots are there already", "quiet")
     folder.write({"index.html": page(shots, found, sheet)})
-    with progress("shots", len(todo), console=console) as advance:
-        for number, (shot, result) in enumerate(made, 1):
+    failed: list[CastsheetError] = []
+    with watcher.working("shots", len(todo)) as advance:
+        for number, (one, result) in enumerate(_made(castsheet, request, sheet, todo, spread), 1):
             if isinstance(result, CastsheetError):
                 failed.append(result)
-                console.print(f"{shot.id}: {escape(str(result))}", style="red")
+                watcher.said(f"{one.id}: {result}", "bad")
             else:
-                folder.publish(shot.id, result)
-                found[shot.id] = record = folder.record(shot.id, ready[shot.id].key)
+                folder.publish(one.id, result)
+                found[one.id] = record = folder.record(one.id, one.key)
                 folder.write({"index.html": page(shots, found, sheet)})
                 if record is not None:
-                    console.print(f"{shot.id}: {escape(record['reason'])}", style="dim")
+                    watcher.said(f"{one.id}: {record['reason']}", "quiet")
             advance(number)
     folder.sweep()
     for name in folder.strangers(found):
-        console.print(f"{request.out / name} is not of this list and was left alone", style="dim")
+        watcher.said(f"{request.out / name} is not of this list and was left alone", "quiet")
     if failed:
         raise ShotsFailed(
             f"{len(failed)} of {len(shots)} shots could not be made; the first: {failed[0].what}",
             remedy=f"{failed[0].remedy}; then run the same command: finished shots are kept",
         )
     return {**written, "page": request.out / "index.html"}
+
+
+def _made(
+    castsheet: Castsheet, request: Request, sheet: Sheet, todo: list[Ready], spread: Spread | None
+) -> Iterator[Made[Ready]]:
+    """The shots as they are finished.
+
+    All prompts are encoded here first, into the cache: the text encoder is large and is loaded once. Workers
+    elsewhere get their shot's contexts with the shot.
+    """
+    _encode(castsheet, [one.run for one in todo])
+    if spread is None:
+        yield from here(lambda: ShotMaker(castsheet, sheet), todo)
+        return
+
+    def packed(one: Ready) -> Ready:
+        contexts = tuple(context.to(torch.device("cpu")) for context in castsheet.contexts(one.run))
+        return replace(one, run=replace(one.run, contexts=contexts))
+
+    yield from spread(OpenShotMaker(request, sheet), todo, pack=packed)
+
+
+def _encode(castsheet: Castsheet, runs: Sequence[Run]) -> None:
+    """Encode the prompts of all runs into the cache."""
+    for audio in (False, True):
+        texts = [text for run in runs if run.settings.audio is audio for text in run_texts(run)]
+        texts = list(dict.fromkeys(texts))
+        for start in range(0, len(texts), ENCODED_AT_ONCE):
+            castsheet.models.contexts(texts[start : start + ENCODED_AT_ONCE], audio=audio)
+
+
+def _alone(request: Request) -> World:
+    """This process, which makes whole clips by itself."""
+    return World(0, 1, pick_device(request.loading.device))
 
 
 def _refuse(request: Request) -> None:
@@ -202,44 +215,37 @@ def _refuse(request: Request) -> None:
 
 def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet: Sheet, shot: Shot) -> Ready:
     """Settle a shot, and see that it can be made, before the first is begun."""
-    models = castsheet.models
     try:
-        asked = replace(
-            request,
-            action=request.action if shot.action is None else shot.action,
-            prompt=shot.prompt,
-            seed=request.seed if shot.seed is None else shot.seed,
-            settings={**request.settings, **shot.settings},
+        asked = filled(
+            request.model_copy(
+                update={
+                    "action": request.action if shot.action is None else shot.action,
+                    "prompt": shot.prompt,
+                    "seed": request.seed if shot.seed is None else shot.seed,
+                    "first_frame": shot.first_frame,
+                    "settings": {**request.settings, **shot.settings},
+                }
+            ),
+            source,
         )
-        plan = settle(asked, source)
-        settings = castsheet.settings(plan.preset, **plan.overrides)
-        check_fits(settings, models.source.checkpoint)
-        grid = models.source.grid(settings)
-        words = read_prompt(sheet, plan.action, asked.prompt, settings)
-        found = castsheet.findings(sheet, words, settings, baseline=plan.preset)
-        if not request.force:
-            refuse_errors(found)
-            models.source.check_reference(settings)
-        takes = request.takes if shot.takes is None else shot.takes
-        opening = None
-        if shot.first_frame is not None:
-            picture = read_picture(shot.first_frame, grid, crf=settings.first_frame_crf)
-            opening = pixels_sha256(np.asarray(picture))
+        run = prepare(castsheet, asked, source, sheet)
+        castsheet.refuse(run, force=request.force)
     except CastsheetError as error:
         raise type(error)(f"shot {shot.id}: {error.what}", remedy=error.remedy) from error
+    models, takes = castsheet.models, request.takes if shot.takes is None else shot.takes
     decides = {
         "castsheet": __version__,
-        "model": models.source.record(settings),
+        "model": models.source.record(run.settings),
         "device": models.device.type,
         "dtype": models.numerics,
-        "settings": asdict(settings),
-        "prompt": words.text,
+        "settings": asdict(run.settings),
+        "prompt": run.words.text,
         "sheet": sheet.sha256,
-        "first_frame": opening,
-        "seed": plan.seed,
+        "first_frame": None if run.opening is None else pixels_sha256(np.asarray(run.opening)),
+        "seed": run.seed,
         "takes": takes,
     }
-    return Ready(shot, plan, settings, words, takes, hashlib.sha256(dump(decides).encode()).hexdigest())
+    return Ready(shot.id, run, takes, hashlib.sha256(dump(decides).encode()).hexdigest())
 
 
 def _write_sheet(folder: ShotFolder, sheet: Sheet) -> Path:

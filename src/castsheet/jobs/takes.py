@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-from rich.console import Console
-from rich.markup import escape
+from typing import TYPE_CHECKING, Any, Literal
 
 from castsheet.clip import Clip
+from castsheet.jobs.watcher import Watcher
 from castsheet.judge import report
 from castsheet.judge.judge import Judge
 from castsheet.judge.judgement import Judgement
-from castsheet.judge.reroll import Choice, Make, reroll
-from castsheet.sheet.manifest import Sheet
+from castsheet.judge.reroll import Choice, reroll
+from castsheet.run import Run
+
+if TYPE_CHECKING:
+    from castsheet.jobs.request import Request
 
 Keep = Literal["best", "all"]
 
 
 def choose(
-    make: Make, sheet: Sheet, out: Path, seed: int, takes: int, keep: Keep, console: Console
+    make: Callable[[Run], Clip], asked: Run, request: Request, watcher: Watcher
 ) -> tuple[Clip, dict[str, Path]]:
     """Make takes until one passes, and pick the best.
 
     Args:
-        make: a seed in, a take out.
-        keep: "best" stops at the first take that passes; "all" makes every take and saves each beside `out`,
-            as NAME.take-SEED.mp4.
+        make: makes a run.
+        asked: the first take; further takes count its seed up.
+        request: `keep` "best" stops at the first take that passes; "all" makes every take and saves each
+            beside `out`, as NAME.take-SEED.mp4.
 
     Returns:
         The best take, the choice told in its provenance; and what was written beside it, by role.
@@ -36,24 +39,25 @@ def choose(
         SettingsError: `takes` is not 1 or more.
         OutputError: the disk refused.
     """
-    judge = Judge(sheet)
+    judge, out, every = Judge(asked.sheet), request.out, request.keep == "all"
     written: dict[str, Path] = {}
 
-    def kept(take_seed: int) -> Clip:
-        clip = make(take_seed)
-        if keep == "all":
-            written[f"take {take_seed}"] = clip.save(out.with_suffix(f".take-{take_seed}.mp4")).video
+    def take(seed: int) -> Clip:
+        clip = make(replace(asked, seed=seed))
+        if every:
+            written[f"take {seed}"] = clip.save(out.with_suffix(f".take-{seed}.mp4")).video
         return clip
 
     def judged(clip: Clip) -> Judgement:
         verdict = judge(clip, f"seed {clip.provenance['seed']}")
         line = f"{verdict.name}: {verdict.verdict} (score {verdict.score:.3f})"
-        console.print(escape(line), style=None if verdict.passed else "yellow")
+        watcher.said(line, "plain" if verdict.passed else "look")
         return verdict
 
-    choice = reroll(kept, judged, seed=seed, takes=takes, stop_early=keep == "best")
-    console.print(f"kept {escape(choice.reason)}")
-    page = report.write(out.with_suffix(".judge.html"), sheet, [(choice.best.clip, choice.best.judgement)])
+    choice = reroll(take, judged, seed=asked.seed, takes=request.takes, stop_early=not every)
+    watcher.said(f"kept {choice.reason}")
+    best = choice.best
+    page = report.write(out.with_suffix(".judge.html"), asked.sheet, [(best.clip, best.judgement)])
     return told(choice), {**written, "judgement": page}
 
 

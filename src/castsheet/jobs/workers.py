@@ -1,24 +1,34 @@
 """Who makes the shots: this process, or Ray workers that may be lost.
 
-A maker turns a shot into the content of its files. Content travels back to the one process that writes
-them, so that workers need no disk in common with it, and a lost worker loses only the shot in its hands,
-which another one then makes.
+A maker turns a job, a shot with everything settled, into the content of its files. Content travels back to
+the one process that writes them, so that workers need no disk in common with it, and a lost worker loses only
+the shot in its hands, which another one then makes.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from castsheet.errors import CastsheetError, DependencyError
 from castsheet.jobs.folder import Files
-from castsheet.jobs.shotlist import Shot
 from castsheet.machine.files import require
 
-Maker = Callable[[Shot], Files]
-OpenMaker = Callable[[], Maker]  # loads the model; runs once in each process; must be picklable for Ray
-Made = tuple[Shot, Files | CastsheetError]
+
+class Job(Protocol):
+    """What is handed to a maker."""
+
+    @property
+    def id(self) -> str: ...
+
+
+J = TypeVar("J", bound=Job)
+Maker = Callable[[J], Files]
+OpenMaker = Callable[[], Maker[J]]  # loads the model; runs once in each process; must be picklable for Ray
+Pack = Callable[[J], J]  # completes a job right before it travels
+Made = tuple[J, Files | CastsheetError]
 
 LOST_MAX = 3  # a shot during which so many workers were lost is given up: it may be what kills them
 
@@ -27,19 +37,25 @@ class WorkerLost(CastsheetError):
     """A shot could not be made, because the workers that had it in hand were lost one after another."""
 
 
-def cluster(address: str | None, workers: int, device: str) -> Cluster:
-    """Workers for a device: one GPU each, unless the device is the CPU or there is no GPU here."""
+def spread_over(address: str | None, workers: int | None, device: str) -> Callable[..., Iterator[Any]] | None:
+    """`on_ray` for a device: one GPU a worker, unless the device is the CPU or there is no GPU here.
+
+    Returns:
+        None where neither an address nor a number of workers is given: this process makes the shots.
+    """
+    if address is None and workers is None:
+        return None
     import torch
 
     on_cpu = device == "cpu" or (device == "auto" and address is None and not torch.cuda.is_available())
-    return Cluster(address, workers, cpus=1, gpus=0 if on_cpu else 1)
+    return functools.partial(on_ray, cluster=Cluster(address, workers or 2, cpus=1, gpus=0 if on_cpu else 1))
 
 
-def here(open_maker: OpenMaker, shots: Sequence[Shot]) -> Iterator[Made]:
+def here(open_maker: OpenMaker[J], jobs: Sequence[J]) -> Iterator[Made[J]]:
     """Make shots in this process, in order. An error of one shot is handed on and does not stop the rest."""
     make = open_maker()
-    for shot in shots:
-        yield shot, _attempt(make, shot)
+    for job in jobs:
+        yield job, _attempt(make, job)
 
 
 @dataclass(frozen=True)
@@ -58,8 +74,18 @@ class Cluster:
     gpus: float = 0
 
 
-def on_ray(open_maker: OpenMaker, shots: Sequence[Shot], cluster: Cluster) -> Iterator[Made]:
+def as_it_is(job: J) -> J:
+    """The job, with nothing to complete."""
+    return job
+
+
+def on_ray(
+    open_maker: OpenMaker[J], jobs: Sequence[J], cluster: Cluster, pack: Pack[J] = as_it_is
+) -> Iterator[Made[J]]:
     """Make shots on Ray workers; they come in the order in which they are finished.
+
+    Args:
+        pack: completes a job right before it travels, so that large parts of few jobs are in memory.
 
     Raises:
         DependencyError: Ray is not installed, its cluster cannot be reached, or workers cannot start there.
@@ -76,43 +102,45 @@ def on_ray(open_maker: OpenMaker, shots: Sequence[Shot], cluster: Cluster) -> It
                 remedy="start one with `ray start --head`, or leave the address out",
             ) from error
     try:
-        yield from _spread(ray, open_maker, shots, cluster)
+        yield from _spread(ray, open_maker, jobs, cluster, pack)
     finally:
         if started:
             ray.shutdown()
 
 
-def _spread(ray: Any, open_maker: OpenMaker, shots: Sequence[Shot], cluster: Cluster) -> Iterator[Made]:
-    """Hand every free worker the next shot; put the shot of a lost worker back in the queue's front."""
+def _spread(
+    ray: Any, open_maker: OpenMaker[J], jobs: Sequence[J], cluster: Cluster, pack: Pack[J]
+) -> Iterator[Made[J]]:
+    """Hand every free worker the next job; put the job of a lost worker back in the queue's front."""
     remote = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0)(_Worker)
-    queue, lost = list(shots), dict.fromkeys((shot.id for shot in shots), 0)
-    busy: dict[Any, tuple[Any, Shot]] = {}
-    free = [remote.remote(open_maker) for _ in range(min(cluster.workers, len(shots)))]
+    queue, lost = list(jobs), dict.fromkeys((job.id for job in jobs), 0)
+    busy: dict[Any, tuple[Any, J]] = {}
+    free = [remote.remote(open_maker) for _ in range(min(cluster.workers, len(jobs)))]
     _greet(ray, free)
     while queue or busy:
         while queue and free:
-            worker, shot = free.pop(), queue.pop(0)
-            busy[worker.make.remote(shot)] = worker, shot
+            worker, job = free.pop(), queue.pop(0)
+            busy[worker.make.remote(pack(job))] = worker, job
         (done,), _ = ray.wait(list(busy), num_returns=1)
-        worker, shot = busy.pop(done)
+        worker, job = busy.pop(done)
         try:
             result = ray.get(done)
         except ray.exceptions.RayActorError:
             free.append(remote.remote(open_maker))
-            lost[shot.id] += 1
-            if lost[shot.id] < LOST_MAX:
-                queue.insert(0, shot)
+            lost[job.id] += 1
+            if lost[job.id] < LOST_MAX:
+                queue.insert(0, job)
             else:
                 yield (
-                    shot,
+                    job,
                     WorkerLost(
-                        f"shot {shot.id}: {LOST_MAX} workers were lost while they made it",
+                        f"shot {job.id}: {LOST_MAX} workers were lost while they made it",
                         remedy="look into Ray's logs (memory, most likely), or make it in one process",
                     ),
                 )
             continue
         free.append(worker)
-        yield shot, result
+        yield job, result
     for worker in free:
         ray.kill(worker)
 
@@ -129,26 +157,26 @@ def _greet(ray: Any, workers: Sequence[Any]) -> None:
         ) from error
 
 
-class _Worker:
+class _Worker(Generic[J]):
     """Lives in a Ray process; the model is opened with its first shot, so that its errors are the shot's."""
 
-    def __init__(self, open_maker: OpenMaker) -> None:
+    def __init__(self, open_maker: OpenMaker[J]) -> None:
         self._open = open_maker
-        self._make: Maker | None = None
+        self._make: Maker[J] | None = None
 
     def ready(self) -> None:
         """Answers once the process has imported what it needs."""
 
-    def make(self, shot: Shot) -> Files | CastsheetError:
+    def make(self, job: J) -> Files | CastsheetError:
         try:
             self._make = self._make or self._open()
         except CastsheetError as error:
             return error
-        return _attempt(self._make, shot)
+        return _attempt(self._make, job)
 
 
-def _attempt(make: Maker, shot: Shot) -> Files | CastsheetError:
+def _attempt(make: Maker[J], job: J) -> Files | CastsheetError:
     try:
-        return make(shot)
+        return make(job)
     except CastsheetError as error:
         return error

@@ -210,11 +210,12 @@ class Models:
         dtype: torch.dtype,
         cache_dir: Path | None,
         placement: Placement | None = None,
+        run: RunPasses = run_alone,
     ) -> None:
         self.source, self.device, self.dtype = source, device, dtype
         self.cache_dir = cache_dir or default_cache()
         self.placement = placement or Placement(device)
-        self.run: RunPasses = run_alone
+        self.run = run
         self._vae: VideoVAE | None = None
         self._audio: tuple[AudioVAE, Vocoder] | None = None
         self._transformer: Transformer | None = None

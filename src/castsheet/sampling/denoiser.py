@@ -138,6 +138,11 @@ class Contexts(NamedTuple):
     video_BLD: Tensor
     audio_BLD: Tensor | None = None
 
+    def to(self, device: torch.device) -> Contexts:
+        """The same on a device."""
+        audio = None if self.audio_BLD is None else self.audio_BLD.to(device)
+        return Contexts(self.video_BLD.to(device), audio)
+
 
 @dataclass(frozen=True)
 class Guide:

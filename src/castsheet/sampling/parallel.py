@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch.distributed as dist
 
@@ -21,9 +21,7 @@ from castsheet.errors import SettingsError
 from castsheet.ltx.model.dit import Output, Pass, Stream, Transformer
 from castsheet.ltx.model.sequence import Shards
 from castsheet.machine.processes import World
-
-Split = Literal["auto", "passes", "sequence"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+from castsheet.sampling.split import Split
 
 
 class SharedPasses:

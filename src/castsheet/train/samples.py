@@ -12,7 +12,8 @@ from castsheet.errors import SettingsError
 from castsheet.loading.models import Models, Source
 from castsheet.ltx.model.dit import Transformer
 from castsheet.machine.files import write_atomic
-from castsheet.pipeline import Castsheet, read_prompt
+from castsheet.pipeline import Castsheet
+from castsheet.run import read_prompt
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.config import ObjectiveConfig, SampleConfig

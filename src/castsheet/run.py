@@ -1,0 +1,115 @@
+"""A run: one clip with everything settled and nothing computed; what it asks of checks, text and sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from castsheet.errors import LintRefused
+from castsheet.lint.findings import Finding
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.prompt import lint_prompt
+from castsheet.lint.video import VideoSettings, lint_video
+from castsheet.loading.models import Source
+from castsheet.ltx.latents import Grid, Reference
+from castsheet.prompt import Prompt, build, parse
+from castsheet.sampling.denoiser import Contexts, Guide
+from castsheet.sampling.guidance import Weights
+from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
+from castsheet.settings import Settings
+from castsheet.sheet.manifest import Sheet
+
+
+@dataclass(frozen=True)
+class Run:
+    """One clip: everything is settled, nothing is computed.
+
+    Attributes:
+        usual: the preset that the settings came from, at the model's own size.
+        words: the two-part prompt.
+        opening: the picture that the clip starts with, at the clip's size.
+        findings: what the checks say; empty where none were asked for.
+        contexts: of the texts that `Castsheet.contexts` names, where they were encoded in advance.
+    """
+
+    settings: Settings
+    usual: Settings
+    sheet: Sheet
+    words: Prompt
+    seed: int = 0
+    opening: Image.Image | None = None
+    findings: tuple[Finding, ...] = ()
+    contexts: tuple[Contexts, ...] | None = None
+
+
+def findings_of(run: Run, source: Source) -> list[Finding]:
+    """What the checks say about a run before it is made."""
+    settings = run.settings
+    adapters = source.adapters_in(settings)
+    size, cell = (settings.width, settings.height), source.cell
+    video = VideoSettings(
+        width=settings.width,
+        height=settings.height,
+        frames=settings.frames,
+        fps=settings.fps,
+        grid=cell,
+        lora_strength=settings.lora_strength if adapters else None,
+        guidance=settings.guidance,
+        negative_prompt=settings.negative_prompt,
+        preset_lora_strength=run.usual.lora_strength,
+        bucket=(run.usual.width, run.usual.height),
+    )
+    families = tuple(adapter.lora.family for adapter in adapters)
+    return [
+        *lint_sheet(run.sheet, output=size, grid=cell),
+        *lint_prompt(run.words, run.sheet),
+        *lint_video(video, source.checkpoint.family, families),
+    ]
+
+
+def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings: Settings) -> Prompt:
+    """The two-part prompt: the given one, or one built from the sheet and the action.
+
+    Raises:
+        PromptError: a half is missing.
+    """
+    if isinstance(prompt, Prompt):
+        return prompt
+    return build(sheet, action, settings.prompt_format) if prompt is None else parse(prompt)
+
+
+def run_texts(run: Run) -> list[str]:
+    """The texts that a run encodes: its prompt, and the negative prompt where guidance uses it."""
+    negative = [run.settings.negative_prompt] if make_guide(run.settings).wants("uncond") else []
+    return [run.words.text, *negative]
+
+
+def refuse_errors(findings: Sequence[Finding]) -> None:
+    """Raise LintRefused if a finding is an error."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        listing = "; ".join(f"{one.rule} {one.message}" for one in errors)
+        count = "an error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise LintRefused(
+            f"the checks found {count}: {listing}",
+            remedy=f"{errors[0].remedy}; or go on regardless with --force (Python: force=True)",
+        )
+
+
+def make_guide(settings: Settings) -> Guide:
+    """Which passes run and how they count. Without audio there is nothing to isolate the video from."""
+    modality = settings.modality_scale if settings.audio else 1.0
+    video = Weights(settings.guidance, settings.stg_scale, modality, settings.rescale)
+    audio = Weights(settings.audio_guidance, settings.stg_scale, modality, settings.rescale)
+    return Guide(video, audio if settings.audio else None, settings.stg_blocks)
+
+
+def make_levels(settings: Settings, grid: Grid, reference: Reference) -> Tensor:
+    """The run's noise levels."""
+    if settings.sigmas is not None:
+        return listed(settings.sigmas)
+    tokens = schedule_tokens(settings.schedule, grid.tokens, reference.tokens_BTC.shape[1])
+    return sigmas(settings.steps, tokens=tokens)
