@@ -9,7 +9,7 @@ Legend: B batch (1), C channels, F frames, H height, W width, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from castsheet.ltx.latents import (
     to_pixels,
 )
 from castsheet.ltx.model.bias import TokenBias
-from castsheet.ltx.speed.fast import attention_kernels, tabulated
+from castsheet.ltx.speed.fast import attention_kernels
 from castsheet.machine.device import pick_device, pick_dtype
 from castsheet.machine.stages import Stages
 from castsheet.media import provenance
@@ -48,18 +48,16 @@ from castsheet.sampling.denoiser import (
     RunPasses,
     audio_track,
     clip_latents,
-    draw,
     run_alone,
-    step_noise,
     video_track,
 )
 from castsheet.sampling.first_frame import read_picture
 from castsheet.sampling.samplers import SAMPLERS
+from castsheet.sampling.schedule import listed
 from castsheet.sampling.strength import token_bias
+from castsheet.sampling.walk import OnStep, walk
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
-
-OnStep = Callable[[int, int, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -352,19 +350,23 @@ class Castsheet:
             reference_every=settings.reference_every,
             run=self.models.run,
         )
-        x = draw(denoiser, grid, run.seed, noise, float(inputs.levels[0]))
-        sampler = SAMPLERS[settings.sampler]
-        renoise = step_noise(denoiser, grid, run.seed, settings.eta) if sampler.eta else None
-        show = preview(on_step, denoiser, grid, len(inputs.levels) - 1)
-        table = tabulated(transformer, inputs.levels, masks=video.masks)
-        with stages("sampling"), attention_kernels(device), table:
-            x = sampler.walk(denoiser, x, inputs.levels, renoise=renoise, callback=show)
+        with stages("sampling"), attention_kernels(device):
+            x = walk(
+                denoiser,
+                grid,
+                [inputs.levels, *(listed(stage.sigmas) for stage in settings.stages)],
+                sampler=SAMPLERS[settings.sampler],
+                eta=settings.eta,
+                seed=run.seed,
+                noise=noise,
+                on_step=on_step,
+            )
         return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
 
     def _record(self, run: Run, inputs: Inputs) -> dict[str, Any]:
         """What made a clip: its settings and inputs, and hashes of the files."""
         source, settings, sheet, opening = self.models.source, run.settings, run.sheet, run.opening
-        told = f"{settings.name}, {settings.steps} steps, guidance {settings.guidance:g}"
+        told = f"{settings.name}, {settings.all_steps} steps, guidance {settings.guidance:g}"
         return {
             "notes": {"model": source.name, "run": told, "action": run.words.action},
             "settings": asdict(settings),
@@ -378,12 +380,3 @@ class Castsheet:
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "numerics": self.models.numerics,
         }
-
-
-def preview(
-    on_step: OnStep | None, denoiser: Denoiser, grid: Grid, total: int
-) -> Callable[[int, Tensor], None] | None:
-    """`on_step` as the sampler calls it."""
-    if on_step is None:
-        return None
-    return lambda step, x0_BN: on_step(step, total, clip_latents(denoiser, grid, x0_BN))

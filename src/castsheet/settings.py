@@ -19,7 +19,12 @@ from castsheet.prompt import FORMATS, PromptFormat
 from castsheet.sampling.levels import DISTILLED, MAX_STEPS, ScheduleKind, check_levels
 from castsheet.sampling.samplers import SAMPLERS
 
+_DISTILLED = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"  # makes eight steps do for the dev model
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
+
+
+class StageError(SettingsError):
+    """A stage asks for what the pipeline cannot do."""
 
 
 class Kind:
@@ -156,6 +161,44 @@ class Strengths(Kind):
         return numbers
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage after the first: the clip gets noise again, up to the first level, and is sampled down anew.
+
+    Attributes:
+        sigmas: falling noise levels, the first at most 1, the last 0.
+        scale: of the clip's sides against the stage before; all but 1 raises StageError.
+    """
+
+    sigmas: tuple[float, ...]
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        Levels().check("stages", self.sigmas)
+        if self.scale != 1:
+            raise StageError(
+                f"a stage at {self.scale!r} times the size: nothing here enlarges latents between stages",
+                remedy="give the final width and height, and scale 1 or none",
+            )
+
+
+class Stages(Kind):
+    """Further stages: `0.9,0.7,0`, or `0.9,0.7,0 / 0.4,0` for two of them; `none` for none."""
+
+    allowed = "lists of falling levels, the last 0"
+
+    def check(self, name: str, value: Any) -> None:
+        if not (isinstance(value, tuple) and all(isinstance(one, Stage) for one in value)):
+            _refuse(name, value, "list stages by their noise levels: [{sigmas: [0.9, 0.7, 0]}]")
+
+    def from_option(self, given: Any) -> Any:
+        texts = [] if given.strip() == "none" else given.split("/")
+        return tuple(Stage(_numbers(text, float)) for text in texts)
+
+    def from_data(self, value: Any) -> Any:
+        return tuple(_stage(one) for one in value) if isinstance(value, list) else value
+
+
 class About(NamedTuple):
     """What a field says of itself."""
 
@@ -198,6 +241,9 @@ class Settings:
     eta: float = setting(
         1.0, "Share of the noise that each step of an ancestral sampler replaces.", Number(0.0, 1.0)
     )
+    stages: tuple[Stage, ...] = setting(
+        (), "Levels of further stages, each from noise again: 0.9,0.7,0 / 0.4,0; or none.", Stages()
+    )
     guidance: float = setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
     stg_scale: float = setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
     stg_blocks: tuple[int, ...] = setting((29,), "Blocks that it perturbs, such as 29 or 28,29.", Blocks())
@@ -209,6 +255,11 @@ class Settings:
     )
     audio_guidance: float = setting(7.0, "Guidance by the prompt for the sound.", Number(-50.0, 50.0))
     lora_strength: float = setting(1.4, "Strength of adapters that were given none.", Number(-10.0, 10.0))
+    further_adapters: Mapping[str, float] = setting(
+        {},
+        "Adapters that a recipe adds to the model's: distilled.safetensors=0.5; or none.",
+        Strengths(-10.0, 10.0, "distilled.safetensors: 0.5"),
+    )
     reference: ReferenceMode = setting(
         "looped", "The sheet in every latent frame (looped), or in one (still); as trained.", Choice(MODES)
     )
@@ -241,6 +292,20 @@ class Settings:
             steps = len(self.sigmas) - 1
             _refuse("steps", self.steps, f"the {len(self.sigmas)} sigmas given make {steps} steps")
 
+    @property
+    def all_steps(self) -> int:
+        """Steps of all stages."""
+        return self.steps + sum(len(stage.sigmas) - 1 for stage in self.stages)
+
+
+def _stage(value: Any) -> Any:
+    """A stage from {sigmas: [...], scale: 1} or from a bare list of levels; anything else as it is."""
+    if isinstance(value, list):
+        return Stage(tuple(value))
+    if isinstance(value, Mapping) and {"sigmas"} <= set(value) <= {"sigmas", "scale"}:
+        return Stage(Levels().from_data(value["sigmas"]), value.get("scale", 1.0))
+    return value
+
 
 def described(of: type[Any] = Settings) -> dict[str, About]:
     """What every field of a dataclass such as `Settings` says of itself, by name."""
@@ -264,6 +329,7 @@ COMFY = replace(
     height=544,
     sampler="euler_ancestral",
     lora_strength=1.0,
+    further_adapters={_DISTILLED: 0.5},
     prompt_format="markdown",
 )
 # `card` is the recipe of the adapter's model card; `comfy` that of the vendor's ComfyUI workflow;

@@ -138,6 +138,7 @@ def test_same_seed_same_bytes(castsheet, bundle, tmp_path):
         {"reference_every": 2},
         {"sampler": "heun"},
         {"sampler": "euler_ancestral"},
+        {"stages": [{"sigmas": [0.5, 0.0]}]},
     ],
     ids=lambda change: "-".join(map(str, next(iter(change.items())))),
 )

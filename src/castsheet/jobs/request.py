@@ -196,7 +196,7 @@ def prepare(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet
 
 def make(castsheet: Castsheet, asked: Run, watcher: Watcher) -> Clip:
     """Make a settled run while the watcher looks on."""
-    with watcher.working("sampling", asked.settings.steps) as advance:
+    with watcher.working("sampling", asked.settings.all_steps) as advance:
 
         def stepped(step: int, steps: int, latents: Any) -> None:
             advance(step)

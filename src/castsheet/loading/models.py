@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Adapter:
     lora: LoRA
     strength: float | None = None
     reference: ReferenceMode | None = None
+
+    def at(self, strength: float | None) -> Adapter:
+        """The adapter at a strength, unless it has one of its own."""
+        return self if self.strength is not None else replace(self, strength=strength)
 
     def strength_in(self, settings: Settings) -> float:
         """The strength in a run with these settings."""
@@ -105,8 +109,36 @@ class Source:
         return self.checkpoint.path.stem if self.bundle is None else self.bundle.name
 
     def adapters_in(self, settings: Settings) -> tuple[Adapter, ...]:
-        """The adapters of a run: all but those that are for another way of holding the reference."""
-        return tuple(one for one in self.adapters if one.reference in (None, settings.reference))
+        """The adapters of a run: the model's for this way of holding the reference, then the recipe's.
+
+        A recipe's adapter that the model has already, by its file's name, counts once; its own strength wins.
+
+        Raises:
+            AdapterError: an adapter that the settings add is not there.
+            FamilyError: it is for another model family.
+        """
+        own = [one for one in self.adapters if one.reference in (None, settings.reference)]
+        here = {one.lora.path.name for one in own}
+        wanted = {Path(file).name: strength for file, strength in settings.further_adapters.items()}
+        added = [
+            Adapter(LoRA.open(self._find(file)), strength)
+            for file, strength in settings.further_adapters.items()
+            if Path(file).name not in here
+        ]
+        _refuse_other_families(self.checkpoint, added)
+        return (*(one.at(wanted.get(one.lora.path.name)) for one in own), *added)
+
+    def _find(self, file: str) -> Path:
+        """An adapter that the settings name: a path, or a file beside the checkpoint."""
+        beside = self.checkpoint.path.parent / file
+        for path in (Path(file), beside):
+            if path.is_file():
+                return path
+        raise AdapterError(
+            f"the settings add the adapter {file}, which is not in {beside.parent}",
+            remedy="put it there or give its path with --adapter; a distilled checkpoint needs none:"
+            " --further-adapters none",
+        )
 
     def check_reference(self, settings: Settings) -> None:
         """Refuse adapters that were trained on references held in another way than the run's.
