@@ -38,7 +38,7 @@ from benchmarks.peers import SIGMA
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import Rope
-from castsheet.ltx.model.rows import PLAIN, Form, Pending, RMSNorm, Rows
+from castsheet.ltx.model.rows import PLAIN, Form, RMSNorm, RowOps, Update
 from castsheet.ltx.model.scaled import Quantised, quantise_rows
 from castsheet.ltx.speed.fast import (
     attention_kernels,
@@ -73,7 +73,7 @@ def copying(bench: Bench) -> None:
     rate(bench, COPY, 2 * len(source) / 1e12, "TB/s", lambda: target.copy_(source))
 
 
-def ways(bench: Bench) -> dict[str, Rows]:
+def ways(bench: Bench) -> dict[str, RowOps]:
     """Who does the row operations: torch's compiler, or our kernels where the device has them."""
     fused = fused_rows(bench.device)
     return {COMPILED: PLAIN} if fused is None else {COMPILED: PLAIN, KERNELS: fused}
@@ -211,22 +211,22 @@ def parts(bench: Bench) -> list[Part]:
     norms = [RMSNorm(width, eps=eps).to(bench.device, bench.dtype) for _ in "qk"]
     segments = (bench.size.tokens, bench.size.tokens)
 
-    def enter(rows: Rows, form: Form, x: Tensor, table: Tensor) -> Any:
+    def enter(ops: RowOps, form: Form, x: Tensor, table: Tensor) -> Any:
         shift, scale, _ = table.unbind(2)
-        return rows.enter(x, None, shift, scale, segments, eps, form)[1]
+        return ops.add_norm_modulate(x, None, shift, scale, segments, eps, form)[1]
 
-    def add(rows: Rows, form: Form, x: Tensor, table: Tensor, update: Tensor) -> Any:
+    def add(ops: RowOps, form: Form, x: Tensor, table: Tensor, update: Tensor) -> Any:
         shift, scale, gate = table.unbind(2)
-        return rows.enter(x, Pending(update, gate), shift, scale, segments, eps, form)
+        return ops.add_norm_modulate(x, Update(update, gate), shift, scale, segments, eps, form)
 
-    def turn(rows: Rows, _form: Form, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> Any:
-        return tuple(rows.heads([(q, norms[0]), (k, norms[1])], Rope(cos, sin), heads))
+    def turn(ops: RowOps, _form: Form, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> Any:
+        return tuple(ops.norm_rotate([(q, norms[0]), (k, norms[1])], Rope(cos, sin), heads))
 
-    def gate(rows: Rows, form: Form, x: Tensor, logits: Tensor) -> Any:
-        return rows.gated(x.unflatten(-1, (heads, -1)), logits, form)
+    def gate(ops: RowOps, form: Form, x: Tensor, logits: Tensor) -> Any:
+        return ops.gate(x.unflatten(-1, (heads, -1)), logits, form)
 
-    def gelu(rows: Rows, form: Form, x: Tensor) -> Any:
-        return rows.gelu(nn.Identity(), x, form)
+    def gelu(ops: RowOps, form: Form, x: Tensor) -> Any:
+        return ops.gelu(nn.Identity(), x, form)
 
     return [
         Part("norm, modulation", enter, "wide", (x, table), 2),

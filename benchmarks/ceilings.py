@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import Bench, relative, timed
+from benchmarks.flex import FlexBias
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.scaled import quantise_rows, reference_linear, scaled_linear
 from castsheet.ltx.speed.fast import attention_kernels, attention_order
@@ -128,8 +129,12 @@ def strengths(bench: Bench) -> None:
     values[clip : clip + clip // 4] = 1.5
     work = 4 * (2 * clip) ** 2 * config.dim / 1e12
     expected: Tensor | None = None
-    for method in ("dense", "groups", "flex"):
-        bias = TokenBias.of(values, clip, method)
+    made = {
+        "dense": TokenBias.of(values, clip, "dense"),
+        "groups": TokenBias.of(values, clip, "groups"),
+        "flex": FlexBias.of(values, clip),
+    }
+    for method, bias in made.items():
         if bias is None:
             raise ValueError("a strength other than 1 makes a bias")
         bias = bias.to(bench.device)

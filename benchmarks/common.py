@@ -36,6 +36,7 @@ from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
 from castsheet.ltx.model.scaled import ScaledLinear, quantise_rows
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.ltx.speed.precision import is_scaled, swap_layers
 
 ROOT = Path(__file__).resolve().parent
@@ -240,14 +241,14 @@ def video_stream(
     segments = (size.tokens, tokens - size.tokens) if frames else (size.tokens,)
     generator = torch.Generator(device).manual_seed(seed)
     normal = {"generator": generator, "device": device}
+    rope = video_tables(config, bounds, bench.dtype).to(device)
+    cross_rope = cross_tables(config, bounds, bench.dtype).to(device) if config.audio else None
     return Stream(
         tokens_BTC=torch.randn(1, tokens, config.in_channels, **normal).to(bench.dtype),
         context_BLD=torch.randn(1, size.context, config.context_dim, **normal).to(bench.dtype),
-        rope=video_tables(config, bounds, bench.dtype).to(device),
-        segments=segments,
+        sequence=Sequence(segments, rope, cross_rope),
         timesteps_BS=torch.tensor([[sigma, 0.0]], device=device)[:, : len(segments)],
         sigma_B=torch.tensor([sigma], device=device),
-        cross_rope=cross_tables(config, bounds, bench.dtype).to(device) if config.audio else None,
     )
 
 
@@ -256,14 +257,13 @@ def audio_stream(bench: Bench, config: TransformerConfig, sigma: float, *, seed:
     frames, device = bench.size.audio_frames, bench.device
     normal = {"generator": torch.Generator(device).manual_seed(seed), "device": device}
     bounds = audio_bounds(frames)
+    rope = audio_tables(config, bounds, bench.dtype).to(device)
     return Stream(
         tokens_BTC=torch.randn(1, frames, config.audio_in_channels, **normal).to(bench.dtype),
         context_BLD=torch.randn(1, bench.size.context, config.audio_context_dim, **normal).to(bench.dtype),
-        rope=audio_tables(config, bounds, bench.dtype).to(device),
-        segments=(frames,),
+        sequence=Sequence((frames,), rope, cross_tables(config, bounds, bench.dtype).to(device)),
         timesteps_BS=torch.tensor([[sigma]], device=device),
         sigma_B=torch.tensor([sigma], device=device),
-        cross_rope=cross_tables(config, bounds, bench.dtype).to(device),
     )
 
 

@@ -22,8 +22,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.ceilings import rate
 from benchmarks.common import Bench, peak, random_transformer, relative, timed, video_stream
+from benchmarks.flex import FlexBias
 from benchmarks.peers import SIGMA, guided, x0_over_schedule
-from castsheet.ltx.model.bias import Method, TokenBias
+from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Output, Transformer
 from castsheet.ltx.model.layers import Kernel
 from castsheet.ltx.speed.attention8 import attend_fp8, reference_attention, use_fp8_attention
@@ -39,37 +40,37 @@ GROUPS = (  # first match names the group of a kernel; the compiler's carry the 
     ("copies", ("memcpy", "memset", "copy")),
     ("elementwise", ("elementwise", "reduce", "norm")),
 )
-METHODS: tuple[Method, ...] = ("groups", "flex")
 
 
 def strength(bench: Bench) -> None:
     """A quarter of the reference at another strength, against the pass without; then kernel groups."""
     model = made(bench)
-    keep = bench.size.tokens
+    targets = bench.size.tokens
     video = video_stream(bench, model.config, SIGMA)
-    values = torch.ones(2 * keep)
-    values[keep : keep + keep // 8] = 1.5
-    values[keep + keep // 8 : keep + keep // 4] = 0.7
+    values = torch.ones(2 * targets)
+    values[targets : targets + targets // 8] = 1.5
+    values[targets + targets // 8 : targets + targets // 4] = 0.7
     outputs: dict[str, Output] = {}
     with attention_kernels(bench.device):
         row = "pass without strengths, fp8"
-        bench.add(row, **timed(bench, lambda: model(video, keep=keep)))
-        for method in METHODS:
-            bias = TokenBias.of(values, keep, method)
-            biased = replace(video, bias_TT=None if bias is None else bias.to(bench.device))
+        bench.add(row, **timed(bench, lambda: model(video, targets=targets)))
+        biases = {"groups": TokenBias.of(values, targets, "groups"), "flex": FlexBias.of(values, targets)}
+        for method, bias in biases.items():
+            sequence = replace(video.sequence, bias=None if bias is None else bias.to(bench.device))
+            biased = replace(video, sequence=sequence)
             name = f"pass with two strengths, by {method}, fp8"
             with bench.attempt(name):
-                found = timed(bench, lambda biased=biased: model(biased, keep=keep), repeats=3)
-                outputs[method] = model(biased, keep=keep)
+                found = timed(bench, lambda biased=biased: model(biased, targets=targets), repeats=3)
+                outputs[method] = model(biased, targets=targets)
                 bench.add(name, **found, over=found["ms"] / bench.ms(row) - 1)
-        if len(outputs) == len(METHODS):
-            both = (outputs[method].video_BTC for method in METHODS)
+        if len(outputs) == len(biases):
+            both = (outputs[method].video_BTC for method in biases)
             bench.add("strengths, groups against flex", error=relative(*both))
         with bench.attempt("pass with tabulated modulation, fp8"), tabulated(model, [SIGMA]):
-            found = timed(bench, lambda: model(video, keep=keep), repeats=3)
+            found = timed(bench, lambda: model(video, targets=targets), repeats=3)
             bench.add("pass with tabulated modulation, fp8", **found, over=found["ms"] / bench.ms(row) - 1)
         with bench.attempt("by kernel group"):
-            profiled(bench, "fp8", lambda: model(video, keep=keep))
+            profiled(bench, "fp8", lambda: model(video, targets=targets))
 
 
 def kernels(bench: Bench) -> None:
@@ -77,19 +78,19 @@ def kernels(bench: Bench) -> None:
     model = made(bench, fp8=False)
     video = video_stream(bench, model.config, SIGMA)
     with attention_kernels(bench.device):
-        timed(bench, lambda: model(video, keep=bench.size.tokens), repeats=1)
-        profiled(bench, "bf16", lambda: model(video, keep=bench.size.tokens))
+        timed(bench, lambda: model(video, targets=bench.size.tokens), repeats=1)
+        profiled(bench, "bf16", lambda: model(video, targets=bench.size.tokens))
 
 
 def streamed(bench: Bench) -> None:
     """fp8 blocks from pinned host memory, with none and with half of them resident, against all resident."""
-    keep, three = bench.size.tokens, None
+    targets, three = bench.size.tokens, None
     with attention_kernels(bench.device):
         with bench.attempt("resident"):
             model = made(bench)
             video = video_stream(bench, model.config, SIGMA)
             three = guided(video, bench.size.stg_block)
-            measure(bench, "all resident", model, video, three, keep)
+            measure(bench, "all resident", model, video, three, targets)
             del model
         for resident in (0, bench.size.config.layers // 2):
             name = f"{resident} resident, others streamed"
@@ -101,7 +102,7 @@ def streamed(bench: Bench) -> None:
                 three = guided(video, bench.size.stg_block)
                 # The layers that modulation comes from leave the card, as they would on a small one.
                 with tabulated(model, [*sigmas(bench.size.steps).tolist(), SIGMA], offload="cpu"):
-                    measure(bench, name, model, video, three, keep)
+                    measure(bench, name, model, video, three, targets)
                 del model
 
 
@@ -115,10 +116,10 @@ def attention_fp8(bench: Bench) -> None:
             model = made(bench)
             video = video_stream(bench, model.config, SIGMA)
             row = "pass with exact attention, fp8"
-            bench.add(row, **timed(bench, lambda: model(video, keep=bench.size.tokens)))
+            bench.add(row, **timed(bench, lambda: model(video, targets=bench.size.tokens)))
             exact = x0_over_schedule(bench, model, None)
             use_fp8_attention(model, bench.device, kernel)
-            found = timed(bench, lambda: model(video, keep=bench.size.tokens))
+            found = timed(bench, lambda: model(video, targets=bench.size.tokens))
             bench.add("pass with fp8 attention, fp8", **found, over=found["ms"] / bench.ms(row) - 1)
             x0_over_schedule(bench, model, exact, "x0 error of fp8 attention a pass, median")
 
@@ -136,11 +137,11 @@ def attention_alone(bench: Bench, kernel: Kernel) -> None:
     bench.add("error of fp8 attention", error=error)
 
 
-def measure(bench: Bench, name: str, model: Transformer, video: Any, three: Any, keep: int) -> None:
+def measure(bench: Bench, name: str, model: Transformer, video: Any, three: Any, targets: int) -> None:
     """A pass and a guided step, each with its peak, and over the same with all blocks resident."""
     for what, run in (
-        ("pass", lambda: model(video, keep=keep)),
-        ("guided step", lambda: model.forward_passes(three, keep=keep)),
+        ("pass", lambda: model(video, targets=targets)),
+        ("guided step", lambda: model.forward_passes(three, targets=targets)),
     ):
         with peak(bench.device) as memory:
             found = timed(bench, run, repeats=3)

@@ -61,7 +61,7 @@ def audio(bench: Bench) -> None:
     model = random_transformer(bench.size.config, bench.device, bench.dtype)
     video_in = video_stream(bench, model.config, SIGMA)
     audio_in = audio_stream(bench, model.config, SIGMA)
-    keep = bench.size.tokens
+    targets = bench.size.tokens
     theirs: Tensor | None = None
     with bench.attempt(JOINT):
         theirs = diffusers_joint(bench, model, video_in, audio_in)
@@ -69,7 +69,7 @@ def audio(bench: Bench) -> None:
         prepare(model)
 
         def run() -> Tensor:
-            return model(video_in, audio_in, av_timesteps="cross", keep=keep).video_BTC
+            return model(video_in, audio_in, av_timesteps="cross", targets=targets).video_BTC
 
         with peak(bench.device) as memory:
             found = timed(bench, run)
@@ -123,7 +123,7 @@ def peer_of(model: Transformer) -> LTX2VideoTransformer3DModel:
 def peer_inputs(bench: Bench, video_in: Stream, audio_in: Stream) -> dict[str, Any]:
     """The same step in diffusers' words: timesteps a token, times 1000; coordinates instead of tables."""
     size = bench.size
-    counts = torch.tensor(video_in.segments, device=bench.device)
+    counts = torch.tensor(video_in.sequence.segments, device=bench.device)
     per_token = video_in.timesteps_BS.repeat_interleave(counts, dim=1) * 1000
     clip = video_bounds(size.frames, size.rows, size.columns, 24.0, device=bench.device)
     return {
@@ -219,7 +219,7 @@ def ours(
     exact: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """Our rows in one precision; returns x0 over the schedule, for the other precision's error."""
-    keep, name = bench.size.tokens, f"castsheet {{}}, {kind}"
+    targets, name = bench.size.tokens, f"castsheet {{}}, {kind}"
     torch._dynamo.reset()  # lets go of what was compiled for the model before
     with peak(bench.device) as memory:
         model = random_transformer(config, bench.device, bench.dtype, fp8=kind == "fp8")
@@ -227,7 +227,7 @@ def ours(
     full = video_stream(bench, config, SIGMA)
 
     def velocity(stream: Stream) -> Tensor:
-        return model(stream, keep=keep).video_BTC
+        return model(stream, targets=targets).video_BTC
 
     plain: Tensor | None = None
     if kind == "bf16":
@@ -250,7 +250,9 @@ def ours(
         with bench.attempt(row):
             three = guided(stream, bench.size.stg_block)
             with peak(bench.device) as memory:
-                found = timed(bench, lambda three=three: model.forward_passes(three, keep=keep), repeats=3)
+                found = timed(
+                    bench, lambda three=three: model.forward_passes(three, targets=targets), repeats=3
+                )
             bench.add(row, **found, **ratios(bench, found["ms"], STEP, 3), **memory)
     with bench.attempt(name.format("differences")):
         got = velocity(full)
@@ -269,7 +271,7 @@ def x0_over_schedule(
     for number, sigma in enumerate(levels(bench)):
         stream = video_stream(bench, model.config, sigma)
         x = stream.tokens_BTC[:, : bench.size.tokens].float()
-        found.append(x - sigma * model(stream, keep=bench.size.tokens).video_BTC.float())
+        found.append(x - sigma * model(stream, targets=bench.size.tokens).video_BTC.float())
         if exact is not None:
             errors[f"{sigma:.3f}"] = relative(found[-1], exact[number])
     if errors:

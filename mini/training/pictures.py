@@ -15,6 +15,7 @@ from torch import Tensor
 
 from castsheet.ltx.adapters import lora
 from castsheet.ltx.model.dit import Stream
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sampling.schedule import sigmas
 from mini.data import corpus as corpora
@@ -95,12 +96,11 @@ def sample(
             stream = Stream(
                 tokens_BTC=torch.cat(parts, dim=1),
                 context_BLD=words,
-                rope=tables,
-                segments=tuple(part.shape[1] for part in parts),
+                sequence=Sequence(tuple(part.shape[1] for part in parts), tables),
                 timesteps_BS=torch.stack(times, dim=1),
                 sigma_B=sigma,
             )
-            velocity.append(models.transformer(stream, keep=TOKENS).video_BTC.float())
+            velocity.append(models.transformer(stream, targets=TOKENS).video_BTC.float())
         x = x + (following - level) * (velocity[1] + guidance * (velocity[0] - velocity[1]))
     return x
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from castsheet.ltx.model.config import TransformerConfig
-from castsheet.ltx.model.dit import Stream, Transformer
+from castsheet.ltx.model.dit import Pass, Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
+from castsheet.ltx.model.sequence import Sequence
 
 FRAMES, ROWS, COLUMNS, FPS = 3, 2, 4, 24.0
 TARGET = FRAMES * ROWS * COLUMNS
@@ -70,12 +75,11 @@ def tiny_video(
     sigma_B = torch.tensor(sigmas)
     segments = (TARGET, tokens - TARGET) if reference else (TARGET,)
     timesteps_BS = torch.stack((sigma_B, torch.zeros_like(sigma_B)), dim=1)[:, : len(segments)]
+    cross_rope = cross_tables(config, bounds) if config.audio else None
     return Stream(
         tokens_BTC=randn(len(sigmas), tokens, config.in_channels, seed=seed),
         context_BLD=randn(len(sigmas), CONTEXT, config.context_dim, seed=seed + 100),
-        rope=video_tables(config, bounds),
-        cross_rope=cross_tables(config, bounds) if config.audio else None,
-        segments=segments,
+        sequence=Sequence(segments, video_tables(config, bounds), cross_rope),
         timesteps_BS=timesteps_BS,
         sigma_B=sigma_B,
     )
@@ -88,9 +92,19 @@ def tiny_audio(config: TransformerConfig, *, sigmas: tuple[float, ...] = (0.7, 0
     return Stream(
         tokens_BTC=randn(len(sigmas), AUDIO, config.audio_in_channels, seed=seed),
         context_BLD=randn(len(sigmas), CONTEXT, config.audio_context_dim, seed=seed + 100),
-        rope=audio_tables(config, bounds),
-        cross_rope=cross_tables(config, bounds),
-        segments=(AUDIO,),
+        sequence=Sequence((AUDIO,), audio_tables(config, bounds), cross_tables(config, bounds)),
         timesteps_BS=sigma_B[:, None],
         sigma_B=sigma_B,
     )
+
+
+def laid_out(stream: Stream, **changes: Any) -> Stream:
+    """The stream with changes of its sequence."""
+    return replace(stream, sequence=replace(stream.sequence, **changes))
+
+
+def pair(
+    video: Stream, audio: Stream | None = None, *, stg_blocks: Collection[int], stg_audio: bool = False
+) -> tuple[Pass, Pass]:
+    """The conditional pass and the perturbed one."""
+    return Pass(video, audio), Pass(video, audio, stg_blocks, stg_audio)

@@ -15,13 +15,13 @@ from benchmarks.parallel import bench_of, parallel
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Output, Pass, Transformer
 from castsheet.ltx.model.reuse import RowCache
-from castsheet.ltx.model.sequence import Shards
+from castsheet.ltx.model.shards import Shards
 from castsheet.ltx.speed.fast import compile_blocks
 from castsheet.machine.processes import World, world
 from castsheet.sampling.denoiser import run_alone
 from castsheet.sampling.parallel import SharedPasses
 from castsheet.sampling.split import SPLITS
-from tests.doubles.ltx_tiny import TARGET, randn, randomise, tiny_audio, tiny_config, tiny_video
+from tests.doubles.ltx_tiny import TARGET, laid_out, randn, randomise, tiny_audio, tiny_config, tiny_video
 
 
 def passes(audio: bool, strength: float = 1.0) -> tuple[Pass, ...]:
@@ -29,7 +29,7 @@ def passes(audio: bool, strength: float = 1.0) -> tuple[Pass, ...]:
     video = tiny_video(config, reference=1)
     strengths = torch.ones(video.tokens_BTC.shape[1])
     strengths[TARGET : TARGET + 3] = strength
-    video = replace(video, bias_TT=TokenBias.of(strengths, TARGET))
+    video = laid_out(video, bias=TokenBias.of(strengths, TARGET))
     sound = tiny_audio(config) if audio else None
     negative = replace(video, context_BLD=randn(*video.context_BLD.shape, seed=9))
     made = [Pass(video, sound), Pass(negative, sound), Pass(video, sound, stg_blocks=(1,))]
@@ -56,8 +56,8 @@ def compare(out: Path) -> None:
     with torch.no_grad(), world(torch.device("cpu")) as where:
         for split, audio, strength in itertools.product(SPLITS, (False, True), (1.0, 1.5)):
             model, asked = model_of(audio), passes(audio, strength)
-            alone = model.forward_passes(asked, keep=TARGET)
-            got = SharedPasses(where, split)(model, asked, keep=TARGET)
+            alone = model.forward_passes(asked, targets=TARGET)
+            got = SharedPasses(where, split)(model, asked, targets=TARGET)
             pairs = zip(got, alone, strict=True)
             found[f"{split} {audio} {strength}"] = max(away(left, right) for left, right in pairs)
         three = dist.new_group([0, 1, 2])
@@ -73,10 +73,10 @@ def compare(out: Path) -> None:
 def uneven(rank: int, group: dist.ProcessGroup) -> float:
     """Three processes: 8 reference tokens and 4 heads do not divide; compiled, as on a GPU."""
     model, video = model_of(audio=False), passes(audio=False, strength=0.5)[0].video
-    shards = Shards.of(video.segments, rank, 3, group)
-    whole = model(video, keep=TARGET).video_BTC
+    shards = Shards.of(video.sequence.segments, rank, 3, group)
+    whole = model(video, targets=TARGET).video_BTC
     compile_blocks(model, backend="aot_eager")
-    own = model(video.shard(shards), keep=shards.here(TARGET)).video_BTC
+    own = model(video.shard(shards), targets=shards.here(TARGET)).video_BTC
     return float((own - whole[:, rank * 8 : rank * 8 + 8]).norm() / own.norm())
 
 
@@ -86,7 +86,7 @@ def kept(where: World) -> float:
     outputs = []
     for run in (run_alone, SharedPasses(where)):
         rows = RowCache(2)
-        run(model, asked, keep=TARGET, kept=rows)
+        run(model, asked, targets=TARGET, cache=rows)
         rows.begin(1)
-        outputs.append(run(model, asked, keep=TARGET, kept=rows))
+        outputs.append(run(model, asked, targets=TARGET, cache=rows))
     return max(away(left, right) for left, right in zip(*outputs, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -24,7 +23,7 @@ from castsheet.ltx.speed.attention8 import (
 )
 from castsheet.ltx.speed.fast import compile_blocks
 from castsheet.pipeline import Castsheet
-from tests.doubles.ltx_tiny import TARGET, randn, tiny_transformer, tiny_video
+from tests.doubles.ltx_tiny import TARGET, laid_out, randn, tiny_transformer, tiny_video
 
 CPU = torch.device("cpu")
 
@@ -69,11 +68,11 @@ def test_it_takes_the_place_of_self_attention_only() -> None:
     video = tiny_video(model.config, reference=1)
     strengths = torch.ones(video.tokens_BTC.shape[1])
     strengths[TARGET:] = 1.5
-    biased = replace(video, bias_TT=TokenBias.of(strengths, TARGET))
-    exact, exact_biased = (model(one, keep=TARGET).video_BTC for one in (video, biased))
+    biased = laid_out(video, bias=TokenBias.of(strengths, TARGET))
+    exact, exact_biased = (model(one, targets=TARGET).video_BTC for one in (video, biased))
     use_fp8_attention(model, CPU, reference_attention)
-    assert 1e-3 < away(model(video, keep=TARGET).video_BTC, exact) < 0.2
-    assert torch.equal(model(biased, keep=TARGET).video_BTC, exact_biased)
+    assert 1e-3 < away(model(video, targets=TARGET).video_BTC, exact) < 0.2
+    assert torch.equal(model(biased, targets=TARGET).video_BTC, exact_biased)
 
 
 @torch.no_grad()
@@ -86,8 +85,8 @@ def test_blocks_with_it_compile_as_one_graph() -> None:
     assert (out.shape, out.dtype, out.device.type) == (x.shape, torch.bfloat16, "cuda")
     model = use_fp8_attention(tiny_transformer(layers=2), CPU, reference_attention)
     video = tiny_video(model.config, reference=1)
-    expected = model(video, keep=TARGET).video_BTC
-    assert away(compile_blocks(model, backend="eager")(video, keep=TARGET).video_BTC, expected) < 1e-5
+    expected = model(video, targets=TARGET).video_BTC
+    assert away(compile_blocks(model, backend="eager")(video, targets=TARGET).video_BTC, expected) < 1e-5
 
 
 def test_strides_are_those_of_a_dense_tensor() -> None:

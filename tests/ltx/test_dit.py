@@ -14,7 +14,17 @@ from castsheet.errors import CheckpointError, FamilyError
 from castsheet.ltx.model.config import ModelConfig, TransformerConfig
 from castsheet.ltx.model.dit import Output, Stream, Transformer
 from castsheet.ltx.model.rows import clip_segments
-from tests.doubles.ltx_tiny import TARGET, randn, tiny_audio, tiny_config, tiny_transformer, tiny_video
+from castsheet.ltx.model.sequence import Sequence
+from tests.doubles.ltx_tiny import (
+    TARGET,
+    laid_out,
+    pair,
+    randn,
+    tiny_audio,
+    tiny_config,
+    tiny_transformer,
+    tiny_video,
+)
 
 OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())["config"]
 BOTH = pytest.mark.parametrize("audio", [False, True])
@@ -85,29 +95,31 @@ def test_official_shapes() -> None:
 
 @BOTH
 @pytest.mark.parametrize("stg", [(0,), (1,), (1, 2), (2,)])
-@pytest.mark.parametrize("keep", [None, TARGET])
+@pytest.mark.parametrize("targets", [None, TARGET])
 @torch.no_grad()
-def test_pair_is_bitwise_two_calls(audio: bool, stg: tuple[int, ...], keep: int | None) -> None:
+def test_pair_is_bitwise_two_calls(audio: bool, stg: tuple[int, ...], targets: int | None) -> None:
     """Red: sharing the blocks before the first perturbed one changes the picture."""
     model = tiny_transformer(audio=audio)
     video, sound = streams(model)
-    plain, perturbed = model.forward_pair(video, sound, stg_blocks=stg, stg_audio=audio, keep=keep)
-    assert identical(plain, model(video, sound, keep=keep))
-    assert identical(perturbed, model(video, sound, stg_blocks=stg, stg_audio=audio, keep=keep))
+    plain, perturbed = model.forward_passes(
+        pair(video, sound, stg_blocks=stg, stg_audio=audio), targets=targets
+    )
+    assert identical(plain, model(video, sound, targets=targets))
+    assert identical(perturbed, model(video, sound, stg_blocks=stg, stg_audio=audio, targets=targets))
     assert not torch.equal(plain.video_BTC, perturbed.video_BTC)
 
 
 @BOTH
 @pytest.mark.parametrize("stg", [(), (2,)])
-@pytest.mark.parametrize("keep", [1, 5, TARGET, TARGET + 3])
+@pytest.mark.parametrize("targets", [1, 5, TARGET, TARGET + 3])
 @torch.no_grad()
-def test_keep_equals_first_rows(audio: bool, stg: tuple[int, ...], keep: int) -> None:
+def test_keep_equals_first_rows(audio: bool, stg: tuple[int, ...], targets: int) -> None:
     """Red: leaving out rows that nothing reads changes the rows that are wanted."""
     model = tiny_transformer(audio=audio)
     video, sound = streams(model)
-    full, kept = model(video, sound, stg_blocks=stg), model(video, sound, stg_blocks=stg, keep=keep)
-    assert kept.video_BTC.shape[1] == keep
-    torch.testing.assert_close(kept.video_BTC, full.video_BTC[:, :keep], atol=1e-6, rtol=0)
+    full, kept = model(video, sound, stg_blocks=stg), model(video, sound, stg_blocks=stg, targets=targets)
+    assert kept.video_BTC.shape[1] == targets
+    torch.testing.assert_close(kept.video_BTC, full.video_BTC[:, :targets], atol=1e-6, rtol=0)
     if kept.audio_BTC is not None:
         torch.testing.assert_close(kept.audio_BTC, full.audio_BTC, atol=1e-6, rtol=0)
 
@@ -122,10 +134,10 @@ def test_segments_equal_tokens_of_their_own(audio: bool) -> None:
     # Three kinds of timestep: a clean first frame, the noisy rest, a reference at a tenth of the noise.
     segments = (8, TARGET - 8, tokens - TARGET)
     timesteps_BS = torch.stack((torch.zeros(2), video.sigma_B, 0.1 * video.sigma_B), dim=1)
-    grouped = replace(video, segments=segments, timesteps_BS=timesteps_BS)
+    grouped = replace(video, sequence=replace(video.sequence, segments=segments), timesteps_BS=timesteps_BS)
     alone = replace(
         video,
-        segments=(1,) * tokens,
+        sequence=replace(video.sequence, segments=(1,) * tokens),
         timesteps_BS=timesteps_BS.repeat_interleave(torch.tensor(segments), dim=1),
     )
     left, right = model(grouped, sound), model(alone, sound)
@@ -173,8 +185,7 @@ def test_order_of_target_and_reference_does_not_matter() -> None:
     turned = replace(
         video,
         tokens_BTC=video.tokens_BTC[:, order],
-        rope=type(video.rope)(video.rope.cos_HTD[:, order], video.rope.sin_HTD[:, order]),
-        segments=video.segments[::-1],
+        sequence=Sequence(video.sequence.segments[::-1], video.sequence.rope.rows(order)),
         timesteps_BS=video.timesteps_BS.flip(1),
     )
     torch.testing.assert_close(model(turned).video_BTC, model(video).video_BTC[:, order], atol=1e-5, rtol=0)
@@ -268,10 +279,10 @@ def test_blocks_compile_as_one_graph(audio: bool) -> None:
     torch.compiler.reset()
     model = tiny_transformer(audio=audio, layers=2)
     video, sound = streams(model)
-    expected = model.forward_pair(video, sound, stg_blocks=(1,), keep=TARGET)
+    expected = model.forward_passes(pair(video, sound, stg_blocks=(1,)), targets=TARGET)
     for block in model.transformer_blocks:
         block.compile(fullgraph=True, backend="eager")
-    got = model.forward_pair(video, sound, stg_blocks=(1,), keep=TARGET)
+    got = model.forward_passes(pair(video, sound, stg_blocks=(1,)), targets=TARGET)
     assert all(identical(left, right) for left, right in zip(expected, got, strict=True))
     assert isinstance(model.transformer_blocks[0], nn.Module)
     assert not any("_orig_mod" in name for name in model.state_dict())
@@ -285,20 +296,20 @@ def test_streams_that_do_not_fit_are_refused() -> None:
     model = tiny_transformer()
     video = tiny_video(model.config, reference=1)
     with pytest.raises(ValueError, match="do not divide"):
-        replace(video, segments=(TARGET, 1))
+        laid_out(video, segments=(TARGET, 1))
+    with pytest.raises(ValueError, match="but 3 tokens"):
+        replace(video, tokens_BTC=video.tokens_BTC[:, :3])
     with pytest.raises(ValueError, match="do not fit"):
         replace(video, timesteps_BS=video.timesteps_BS[:, :1])
     with pytest.raises(ValueError, match="RoPE tables for 3"):
-        replace(video, rope=video.rope.first(3))
+        laid_out(video, rope=video.sequence.rope.first(3))
     with pytest.raises(ValueError, match="video-only"):
         model(video, tiny_audio(tiny_config(audio=True)))
     with pytest.raises(ValueError, match="do not exist"):
         model(video, stg_blocks=(29,))
-    with pytest.raises(ValueError, match="at least one"):
-        model.forward_pair(video, stg_blocks=())
     both = tiny_transformer(audio=True)
     with pytest.raises(ValueError, match="cross_rope"):
-        both(replace(tiny_video(both.config), cross_rope=None), tiny_audio(both.config))
+        both(laid_out(tiny_video(both.config), cross_rope=None), tiny_audio(both.config))
 
 
 # --- config ---

@@ -21,6 +21,7 @@ from tests.doubles.ltx_tiny import (
     FRAMES,
     ROWS,
     TARGET,
+    laid_out,
     randn,
     randomise,
     tiny_audio,
@@ -35,7 +36,7 @@ TOLERANCE = 1e-5
 
 def per_token(stream: Stream) -> Tensor:
     """Timesteps as diffusers wants them: one a token, times 1000."""
-    return stream.timesteps_BS.repeat_interleave(torch.tensor(stream.segments), dim=1) * 1000
+    return stream.timesteps_BS.repeat_interleave(torch.tensor(stream.sequence.segments), dim=1) * 1000
 
 
 def coordinates(reference: int) -> Tensor:
@@ -200,7 +201,7 @@ def test_attention_bias(model: Transformer, peer: LTX2VideoTransformer3DModel) -
     video, audio = tiny_video(model.config, reference=REFERENCE), tiny_audio(model.config)
     mask_TT = (randn(*2 * video.tokens_BTC.shape[1:2], seed=9) > -0.5).float()
     mask_TT.fill_diagonal_(1)
-    biased = replace(video, bias_TT=(1 - mask_TT) * -10000.0)
+    biased = laid_out(video, bias=(1 - mask_TT) * -10000.0)
     theirs = call(
         peer,
         video,
@@ -210,7 +211,7 @@ def test_attention_bias(model: Transformer, peer: LTX2VideoTransformer3DModel) -
         video_self_attention_mask=mask_TT.expand(2, -1, -1),
     )
     assert_equal(model(biased, audio, av_timesteps="cross"), theirs)
-    kept = model(biased, keep=TARGET).video_BTC
+    kept = model(biased, targets=TARGET).video_BTC
     torch.testing.assert_close(kept, model(biased).video_BTC[:, :TARGET], atol=1e-6, rtol=0)
 
 

@@ -109,7 +109,7 @@ def test_training_moves_the_adapter_and_not_the_model(checkpointing: bool) -> No
     optimiser = torch.optim.Adam(parameters, lr=1e-2)
     losses = []
     for _ in range(8):
-        loss = (model(video, keep=TARGET).video_BTC - goal).square().mean()
+        loss = (model(video, targets=TARGET).video_BTC - goal).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

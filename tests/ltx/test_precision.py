@@ -123,8 +123,8 @@ def test_error_of_a_pass() -> None:
     model = tiny_transformer(layers=4)
     video = tiny_video(model.config, reference=2)
     sigma = video.sigma_B[:, None, None]
-    plain = video.tokens_BTC[:, :TARGET] - sigma * model(video, keep=TARGET).video_BTC
-    got = video.tokens_BTC[:, :TARGET] - sigma * quantise(model)(video, keep=TARGET).video_BTC
+    plain = video.tokens_BTC[:, :TARGET] - sigma * model(video, targets=TARGET).video_BTC
+    got = video.tokens_BTC[:, :TARGET] - sigma * quantise(model)(video, targets=TARGET).video_BTC
     assert 1e-4 < error(got, plain) < 0.08
 
 

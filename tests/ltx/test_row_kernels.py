@@ -9,11 +9,11 @@ from torch import Tensor, nn
 pytest.importorskip("triton")
 
 from castsheet.ltx.model.rope import Rope
-from castsheet.ltx.model.rows import CURVE, PLAIN, SLOPE, Form, Pending, RMSNorm
+from castsheet.ltx.model.rows import CURVE, PLAIN, SLOPE, Form, RMSNorm, Update
 from castsheet.ltx.model.scaled import Quantised, quantise_rows
-from castsheet.ltx.speed.fused_rows import FusedRows
+from castsheet.ltx.speed.fused_rows import FusedRowOps
 
-FUSED = FusedRows(fp8=True)
+FUSED = FusedRowOps(fp8=True)
 FORMS: tuple[Form, ...] = ("wide", "scaled", "both")
 SEGMENTS = ((5, 4, 2), (11,), (1, 10), (3, 3, 3, 2), (3, 3, 3, 1, 1))
 
@@ -61,9 +61,9 @@ def test_entering_is_the_sum_its_norm_and_its_modulation(
     x, update = randn(2, 11, 24), randn(2, 11, 24, seed=1)
     table = randn(2, len(segments), 3, 24, seed=2)
     shift, scale, gate = table.unbind(2)
-    more = Pending(update, gate) if pending else None
-    plain = PLAIN.enter(x, more, shift, scale, segments, 1e-6)
-    total, rows = FUSED.enter(x, more, shift, scale, segments, 1e-6, form)
+    more = Update(update, gate) if pending else None
+    plain = PLAIN.add_norm_modulate(x, more, shift, scale, segments, 1e-6)
+    total, rows = FUSED.add_norm_modulate(x, more, shift, scale, segments, 1e-6, form)
     close(total, plain[0])
     same_rows(rows, plain[1], form if len(segments) <= 4 else "wide")
 
@@ -72,9 +72,9 @@ def test_entering_is_the_sum_its_norm_and_its_modulation(
 def test_rows_for_all_tokens_and_samples_are_repeated() -> None:
     """Red: the gates of one sigma, which the streams' cross attention has, are read past their end."""
     x, gate, (shift, scale) = randn(2, 11, 24), randn(1, 1, 24, seed=1), randn(2, 1, 2, 24, seed=2)
-    plain = PLAIN.enter(x, Pending(x, gate), shift, scale, (6, 5), 1e-6)
+    plain = PLAIN.add_norm_modulate(x, Update(x, gate), shift, scale, (6, 5), 1e-6)
     for got, expected in zip(
-        FUSED.enter(x, Pending(x, gate), shift, scale, (6, 5), 1e-6), plain, strict=True
+        FUSED.add_norm_modulate(x, Update(x, gate), shift, scale, (6, 5), 1e-6), plain, strict=True
     ):
         close(got, expected)
 
@@ -91,8 +91,8 @@ def test_heads_are_normed_and_turned(turned: bool, both: bool) -> None:
         norm.weight.copy_(randn(24, seed=number))
         given.append((x, norm))
     rope = Rope(randn(heads, 5, 4, seed=5), randn(heads, 5, 4, seed=6)) if turned else None
-    plain = PLAIN.heads(given, rope, heads)
-    for got, expected in zip(FUSED.heads(given, rope, heads), plain, strict=True):
+    plain = PLAIN.norm_rotate(given, rope, heads)
+    for got, expected in zip(FUSED.norm_rotate(given, rope, heads), plain, strict=True):
         close(got, expected)
 
 
@@ -103,7 +103,7 @@ def test_heads_are_gated(form: Form, heads_first: bool) -> None:
     """Red: on a GPU a head is weighed by another head's gate."""
     x = randn(2, 3, 5, 8).transpose(1, 2) if heads_first else randn(2, 5, 3, 8)
     logits = randn(2, 5, 16, seed=1)[..., :3]
-    same_rows(FUSED.gated(x, logits, form), PLAIN.gated(x, logits), form)
+    same_rows(FUSED.gate(x, logits, form), PLAIN.gate(x, logits), form)
 
 
 @torch.no_grad()

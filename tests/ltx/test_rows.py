@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from castsheet.ltx.model.dit import Stream, Transformer
-from castsheet.ltx.model.rows import Form, Rows, add_gated, modulate, through
+from castsheet.ltx.model.rows import Form, RowOps, add_gated, modulate, through
 from castsheet.ltx.model.scaled import Quantised, quantise_rows
 from castsheet.ltx.speed.fast import fuse_rows, join_projections
 from castsheet.ltx.speed.precision import quantise
-from tests.doubles.ltx_tiny import TARGET, randn, tiny_audio, tiny_transformer, tiny_video
+from tests.doubles.ltx_tiny import TARGET, pair, randn, tiny_audio, tiny_transformer, tiny_video
 
 BOTH = pytest.mark.parametrize("audio", [False, True])
 
@@ -40,19 +40,19 @@ def test_rows_are_found_alike_with_and_without_gradients(segments: tuple[int, ..
         assert torch.equal(got[1], x + own * (3 * x))
 
 
-class Noted(Rows):
+class Noted(RowOps):
     """Plain, and notes in which form rows were asked for."""
 
     def __init__(self) -> None:
         self.forms: list[tuple[str, Form]] = []
 
-    def enter(self, *given: Any) -> tuple[Tensor, Tensor]:
-        self.forms.append(("enter", given[-1]))
-        return super().enter(*given)
+    def add_norm_modulate(self, *given: Any) -> tuple[Tensor, Tensor]:
+        self.forms.append(("add_norm_modulate", given[-1]))
+        return super().add_norm_modulate(*given)
 
-    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor:
-        self.forms.append(("gated", form))
-        return super().gated(x_BTHD, logits_BTH, form)
+    def gate(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor:
+        self.forms.append(("gate", form))
+        return super().gate(x_BTHD, logits_BTH, form)
 
     def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor:
         self.forms.append(("gelu", form))
@@ -70,20 +70,23 @@ def test_rows_are_asked_for_as_the_next_product_reads_them(
     model = tiny_transformer() if precision == "plain" else quantise(tiny_transformer())
     noted = Noted()
     fuse_rows(join_projections(model), noted)
-    model(streams(model)[0], keep=TARGET)
-    block = [("enter", attention), ("gated", feed)] * 2 + [("enter", feed), ("gelu", feed)]
+    model(streams(model)[0], targets=TARGET)
+    block = [("add_norm_modulate", attention), ("gate", feed)] * 2 + [
+        ("add_norm_modulate", feed),
+        ("gelu", feed),
+    ]
     assert noted.forms == block * model.config.layers
 
 
-class Ahead(Rows):
+class Ahead(RowOps):
     """Plain, but rows are quantised where they are made, as the kernels do."""
 
-    def enter(self, *given: Any) -> tuple[Tensor, Tensor | Quantised]:
-        x, rows = super().enter(*given)
+    def add_norm_modulate(self, *given: Any) -> tuple[Tensor, Tensor | Quantised]:
+        x, rows = super().add_norm_modulate(*given)
         return x, self._as(rows, given[-1])
 
-    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
-        return self._as(super().gated(x_BTHD, logits_BTH), form)
+    def gate(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
+        return self._as(super().gate(x_BTHD, logits_BTH), form)
 
     def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor | Quantised:
         return self._as(super().gelu(layer, x), form)
@@ -102,10 +105,10 @@ def test_rows_quantised_ahead_change_nothing(audio: bool, joined: bool) -> None:
     """Red: a layer in fp8 reads other numbers where a kernel has quantised its rows already."""
     model = quantise(tiny_transformer(audio=audio))
     video, sound = streams(model)
-    arguments: dict[str, Any] = {"stg_blocks": (1,), "keep": TARGET}
-    before = model.forward_pair(video, sound, **arguments)
+    passes = pair(video, sound, stg_blocks=(1,))
+    before = model.forward_passes(passes, targets=TARGET)
     fuse_rows(join_projections(model) if joined else model, Ahead())
-    for left, right in zip(model.forward_pair(video, sound, **arguments), before, strict=True):
+    for left, right in zip(model.forward_passes(passes, targets=TARGET), before, strict=True):
         close(left.video_BTC, right.video_BTC)
         if left.audio_BTC is not None and right.audio_BTC is not None:
             close(left.audio_BTC, right.audio_BTC)

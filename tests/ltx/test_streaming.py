@@ -19,7 +19,7 @@ from castsheet.ltx.speed.fast import join_projections
 from castsheet.ltx.speed.memory import GIB, Parts, Plan, official, parse_budget, plan, tile_decoding
 from castsheet.ltx.speed.precision import quantise
 from castsheet.ltx.speed.streaming import Layout, StreamedBlocks, spread, stream_blocks
-from tests.doubles.ltx_tiny import TARGET, randn, tiny_audio, tiny_transformer, tiny_video
+from tests.doubles.ltx_tiny import TARGET, pair, randn, tiny_audio, tiny_transformer, tiny_video
 from tests.doubles.model_doubles import MINI_VAE
 
 CPU = torch.device("cpu")
@@ -33,10 +33,10 @@ def test_streamed_blocks_change_nothing(audio: bool, resident: int, slots: int) 
     model = tiny_transformer(audio=audio, layers=5)
     video = tiny_video(model.config, reference=1)
     sound = tiny_audio(model.config) if audio else None
-    expected = model.forward_pair(video, sound, stg_blocks=(3,), keep=TARGET)
+    expected = model.forward_passes(pair(video, sound, stg_blocks=(3,)), targets=TARGET)
     stream_blocks(model, CPU, resident=resident, slots=slots)
     for _ in range(2):
-        got = model.forward_pair(video, sound, stg_blocks=(3,), keep=TARGET)
+        got = model.forward_passes(pair(video, sound, stg_blocks=(3,)), targets=TARGET)
         for left, right in zip(got, expected, strict=True):
             assert torch.equal(left.video_BTC, right.video_BTC)
 
@@ -48,14 +48,14 @@ def test_joined_and_quantised_blocks_stream(fp8: bool) -> None:
     model = tiny_transformer(layers=4)
     model = join_projections(quantise(model) if fp8 else model)
     video = tiny_video(model.config, reference=1)
-    expected = model(video, keep=TARGET).video_BTC
+    expected = model(video, targets=TARGET).video_BTC
     block = model.transformer_blocks[0]
     held = [tensor.untyped_storage() for tensor in (*block.parameters(), *block.buffers())]
     once = sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
     alone = sum(tensor.nbytes for tensor in block.parameters())
     stream_blocks(model, CPU)
     assert alone <= model.transformer_blocks.slots[0].raw.nbytes < once + 256 * 40
-    assert torch.equal(model(video, keep=TARGET).video_BTC, expected)
+    assert torch.equal(model(video, targets=TARGET).video_BTC, expected)
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def test_order_of_loads() -> None:
     model(video)
     assert loads == [0, 1, 2, 3, 0]
     negative = replace(video, context_BLD=-video.context_BLD)
-    model.forward_passes([Pass(video), Pass(negative), Pass(video, stg_blocks=(2,))])
+    model.forward_passes((Pass(video), Pass(negative), Pass(video, stg_blocks=(2,))))
     assert loads == [0, 1, 2, 3, 0, 1, 2, 3, 0]
 
 

@@ -97,7 +97,7 @@ def test_unguided_prediction_is_one_pass():
 def test_clean_reference_is_not_sampled():
     """Red: the clean reference moves, or its rows are computed for nothing."""
     subject = denoiser(Guide(Weights()))
-    assert subject.keep == GRID.tokens
+    assert subject.targets == GRID.tokens
     assert subject.video.masks == (1.0, 0.0)
     assert draw(subject, GRID, 0, None, 1.0).shape == (1, GRID.tokens * subject.video.clean_BTC.shape[2])
 
@@ -108,7 +108,7 @@ def test_weak_reference_is_noised_with_its_share():
     start = subject.unpack(draw(subject, GRID, 0, None, 1.0))[0]
     clean = subject.video.clean_BTC[:, GRID.tokens :]
     added = start[:, GRID.tokens :] - 0.75 * clean
-    assert subject.keep is None
+    assert subject.targets is None
     assert subject.video.masks == (1.0, 0.25)
     assert 0.15 < float(added.std()) < 0.35
     x = subject.pack(start, None)
@@ -127,7 +127,7 @@ def test_first_frame_stays_bitwise():
     context = Contexts(randn(1, 4, transformer.config.context_dim, seed=2))
     subject = Denoiser(transformer, track, None, context, context, Guide(Weights(4.0, rescale=0.7)))
     out = subject.unpack(euler(subject, draw(subject, GRID, 0, None, 1.0), sigmas(3)))[0]
-    assert track.segments == (8, 16)
+    assert track.sequence.segments == (8, 16)
     assert torch.equal(out[:, :8], patchify(given))
 
 

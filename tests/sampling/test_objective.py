@@ -20,9 +20,9 @@ class Oracle:
         self.velocity = velocity
         self.seen: Stream | None = None
 
-    def __call__(self, stream: Stream, *, keep: int) -> SimpleNamespace:
+    def __call__(self, stream: Stream, *, targets: int) -> SimpleNamespace:
         self.seen = stream
-        return SimpleNamespace(video_BTC=self.velocity[:, :keep])
+        return SimpleNamespace(video_BTC=self.velocity[:, :targets])
 
 
 def problem(reference: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, Rope]:
@@ -76,7 +76,7 @@ def test_the_reference_is_clean_at_timestep_zero_and_outside_the_loss() -> None:
     losses = flow_losses(oracle, clean, context, rope, sigma, noise, reference_BRC=reference)
     assert losses.tolist() == [0, 0]
     assert oracle.seen is not None
-    assert oracle.seen.segments == (6, 5)
+    assert oracle.seen.sequence.segments == (6, 5)
     assert oracle.seen.timesteps_BS[:, 1].tolist() == [0, 0]
     torch.testing.assert_close(oracle.seen.tokens_BTC[:, 6:], reference)
 
@@ -90,5 +90,5 @@ def test_a_given_first_frame_is_clean_and_outside_the_loss() -> None:
     losses = flow_losses(oracle, clean, context, rope, sigma, noise, first_frame_tokens=2)
     assert losses.tolist() == [0, 0]
     assert oracle.seen is not None
-    assert oracle.seen.segments == (2, 4)
+    assert oracle.seen.sequence.segments == (2, 4)
     torch.testing.assert_close(oracle.seen.tokens_BTC[:, :2], clean[:, :2])

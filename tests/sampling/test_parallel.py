@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import torch
 
 from castsheet.cli import main
 from castsheet.errors import SettingsError
-from castsheet.ltx.model.sequence import Shards
+from castsheet.ltx.model.shards import Shards
 from castsheet.machine.processes import World
 from castsheet.sampling.parallel import SharedPasses, groups, share_out
-from tests.doubles.ltx_tiny import TARGET, tiny_video
+from tests.doubles.ltx_tiny import TARGET, laid_out, tiny_video
 from tests.doubles.several_processes import several_processes
 from tests.doubles.shared_passes import compare, model_of, passes
 from tests.doubles.tiny_bundle import build_bundle, tiny_sheet
@@ -81,7 +80,7 @@ def test_too_many_processes_for_a_sequence_are_refused() -> None:
     """Red: a process is left without heads or tokens, and the run ends in a shape error."""
     shared = SharedPasses(World(0, 5, torch.device("cpu")), "sequence")
     with pytest.raises(SettingsError, match="over 5 processes"):
-        shared(model_of(False), passes(False), keep=TARGET)
+        shared(model_of(False), passes(False), targets=TARGET)
     with pytest.raises(ValueError, match="cannot be shared out"):
         Shards.of((24, 3), 0, 4)
 
@@ -89,10 +88,10 @@ def test_too_many_processes_for_a_sequence_are_refused() -> None:
 def test_a_matrix_of_biases_and_half_a_segment_are_refused() -> None:
     """Red: a bias is read at the wrong rows, or rows are dropped that somebody keeps."""
     video = tiny_video(model_of(False).config, reference=1)
-    shards = Shards.of(video.segments, 0, 2)
-    assert video.shard(shards).segments == (12, 4)  # a half of each segment, not all of it
+    shards = Shards.of(video.sequence.segments, 0, 2)
+    assert video.shard(shards).sequence.segments == (12, 4)  # a half of each segment, not all of it
     with pytest.raises(ValueError, match="TokenBias"):
-        replace(video, bias_TT=torch.zeros(32, 32)).shard(shards)
+        laid_out(video, bias=torch.zeros(32, 32)).shard(shards)
     with pytest.raises(ValueError, match="only whole segments"):
         shards.here(5)
 

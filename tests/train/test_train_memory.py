@@ -16,6 +16,7 @@ from castsheet.ltx.adapters.lora import attach
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import video_bounds, video_tables
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.ltx.speed.precision import quantise
 from castsheet.train.config import OptimiserConfig
 from castsheet.train.memory.bucket import Bucket
@@ -48,7 +49,7 @@ def model(weights: str) -> tuple[Transformer, Stream]:
     rope = video_tables(config, video_bounds(4, 8, 8, 24.0), torch.float32)
     segments, levels = (TOKENS // 2, TOKENS // 2), torch.tensor([[0.5, 0.0]])
     tokens, context = torch.randn(1, TOKENS, 8), torch.randn(1, 4, WIDTH)
-    return transformer, Stream(tokens, context, rope, segments, levels, torch.tensor([0.5]))
+    return transformer, Stream(tokens, context, Sequence(segments, rope), levels, torch.tensor([0.5]))
 
 
 @pytest.mark.parametrize(("weights", "compiled"), [("fp32", False), ("fp8", False), ("fp8", True)])

@@ -5,8 +5,8 @@ appended reference (clean, or at a share of the noise). With m the share of nois
 
     timestep = m sigma,   x0 = x - m sigma v,   after guidance x0 <- m x0 + (1 - m) clean
 
-so that clean tokens are predicted exactly, stay where they are under Euler steps, and a fully clean reference
-needs no velocity at all.
+so that clean tokens are predicted exactly and no sampler moves them. A fully clean reference needs no
+velocity at all.
 
 Legend: B batch (1 in the pipeline), T tokens, C channels, L context tokens, D context channels, S segments,
 N sampled values.
@@ -14,7 +14,7 @@ N sampled values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -28,7 +28,8 @@ from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import AVTimesteps, Output, Pass, Stream, Transformer
 from castsheet.ltx.model.reuse import RowCache
-from castsheet.ltx.model.rope import Rope, audio_bounds, audio_tables, cross_tables, video_tables
+from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_tables
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.machine.seeds import generator
 from castsheet.sampling.guidance import Weights, combine
 from castsheet.sampling.samplers import Renoise
@@ -36,8 +37,8 @@ from castsheet.sampling.samplers import Renoise
 RunPasses = Callable[..., tuple[Output, ...]]
 
 
-def run_alone(transformer: Transformer, passes: Sequence[Pass], **options: Any) -> tuple[Output, ...]:
-    """The passes of a step in this process: `Transformer.forward_passes`."""
+def run_alone(transformer: Transformer, passes: tuple[Pass, ...], **options: Any) -> tuple[Output, ...]:
+    """Run the passes of a step in this process: `Transformer.forward_passes`."""
     return transformer.forward_passes(passes, **options)
 
 
@@ -46,27 +47,22 @@ class Track:
     """What stays the same about one stream during a run.
 
     Attributes:
-        segments: token counts that share a timestep, in order.
+        sequence: segments, positions and bias of the tokens.
         masks: share of the noise that each segment carries; 1 for the target, 0 for what is given.
         clean_BTC: fp32; the given tokens at their places, zeros for the target.
-        sampled: how many leading tokens are sampled; what follows is clean throughout.
-        rope, cross_rope: tables of the stream's self-attention, and of that between the streams.
-        bias: strengths of single reference tokens; None where all are 1.
+        sampled: how many leading tokens are sampled; the tokens after them stay clean.
     """
 
-    segments: tuple[int, ...]
+    sequence: Sequence
     masks: tuple[float, ...]
     clean_BTC: Tensor
     sampled: int
-    rope: Rope
-    cross_rope: Rope | None = None
-    bias: TokenBias | None = None
 
     @cached_property
     def mask(self) -> Tensor:
         """Mask of each sampled token, fp32."""
         masks = torch.tensor(self.masks, dtype=torch.float32, device=self.clean_BTC.device)
-        counts = torch.tensor(self.segments, device=self.clean_BTC.device)
+        counts = torch.tensor(self.sequence.segments, device=self.clean_BTC.device)
         return masks.repeat_interleave(counts)[: self.sampled, None]
 
     @property
@@ -116,19 +112,19 @@ def video_track(
     cross_rope = cross_tables(config, bounds, dtype).to(device) if config.audio else None
     segments, masks = tuple(count for count, _ in parts), tuple(mask for _, mask in parts)
     bias = None if bias is None else bias.to(device)
-    return Track(segments, masks, clean_BTC, sampled, rope, cross_rope, bias)
+    return Track(Sequence(segments, rope, cross_rope, bias), masks, clean_BTC, sampled)
 
 
 def audio_track(config: TransformerConfig, frames: int, *, device: torch.device, dtype: torch.dtype) -> Track:
     """The audio stream: `frames` noisy latent frames, one token each."""
     bounds = audio_bounds(frames)
+    rope = audio_tables(config, bounds, dtype).to(device)
+    cross_rope = cross_tables(config, bounds, dtype).to(device)
     return Track(
-        segments=(frames,),
+        Sequence((frames,), rope, cross_rope),
         masks=(1.0,),
         clean_BTC=torch.zeros(1, frames, config.audio_in_channels, device=device),
         sampled=frames,
-        rope=audio_tables(config, bounds, dtype).to(device),
-        cross_rope=cross_tables(config, bounds, dtype).to(device),
     )
 
 
@@ -146,7 +142,7 @@ class Contexts(NamedTuple):
 
 @dataclass(frozen=True)
 class Guide:
-    """One stream's weights; see sampling/guidance.py."""
+    """The weights of both streams, and the blocks that STG perturbs; see sampling/guidance.py."""
 
     video: Weights
     audio: Weights | None = None
@@ -154,7 +150,7 @@ class Guide:
 
     def wants(self, name: str) -> bool:
         """Whether either stream needs the pass `name`: "uncond", "stg" or "isolated"."""
-        return any(getattr(weights, name) for weights in (self.video, self.audio) if weights is not None)
+        return any(name in weights.scales for weights in (self.video, self.audio) if weights is not None)
 
 
 class Denoiser:
@@ -168,7 +164,7 @@ class Denoiser:
         video, audio: the streams; audio None runs the video stream alone.
         positive, negative: text contexts; negative may be None at guidance 1.
         guide: weights of the passes.
-        av_timesteps: which timestep modulates the attention between the streams; see ltx/dit.py.
+        av_timesteps: which timestep modulates the attention between the streams; see ltx/model/dit.py.
         reference_every: compute a clean reference's rows every that many steps only; 1 is exact. See
             ltx/model/reuse.py.
         run: how the passes are run; several processes can share them (sampling/parallel.py).
@@ -199,8 +195,8 @@ class Denoiser:
         self.av_timesteps = av_timesteps
         self.dtype = transformer.patchify_proj.weight.dtype
         self.fixed_BTC = video.fixed
-        self.keep = None if self.fixed_BTC is None else video.sampled
-        self.kept = RowCache(reference_every)
+        self.targets = None if self.fixed_BTC is None else video.sampled
+        self.cache = RowCache(reference_every)
         self.run = run
 
     def pack(self, video_BTC: Tensor, audio_BTC: Tensor | None) -> Tensor:
@@ -231,7 +227,7 @@ class Denoiser:
             step: number of the sampler's step, from 0; it decides whether cached rows are read. All calls of
                 a step have its number, and step 0 begins a run, so that a denoiser serves several runs.
         """
-        self.kept.begin(step)
+        self.cache.begin(step)
         x, a = self.unpack(x_BN)
         outputs = self._passes(x, a, sigma)
         video = self._combine(
@@ -249,7 +245,8 @@ class Denoiser:
 
     def _passes(self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor) -> dict[str, Output]:
         """The velocities of every pass that counts."""
-        guide, stg_audio = self.guide, self.guide.audio is not None and self.guide.audio.stg
+        guide = self.guide
+        stg_audio = guide.audio is not None and "stg" in guide.audio.scales
         streams = self._streams(x_BTC, a_BTC, sigma, self.positive)
         passes = {"cond": Pass(*streams)}
         if guide.wants("uncond") and self.negative is not None:
@@ -262,8 +259,8 @@ class Denoiser:
             self.transformer,
             tuple(passes.values()),
             av_timesteps=self.av_timesteps,
-            keep=self.keep,
-            kept=self.kept,
+            targets=self.targets,
+            cache=self.cache,
         )
         return dict(zip(passes, outputs, strict=True))
 
@@ -282,12 +279,9 @@ class Denoiser:
         return Stream(
             tokens_BTC=tokens_BTC.to(self.dtype),
             context_BLD=context_BLD.to(self.dtype),
-            rope=track.rope,
-            segments=track.segments,
+            sequence=track.sequence,
             timesteps_BS=(sigma * masks_1S).expand(batch, -1),
             sigma_B=sigma[None].expand(batch),
-            cross_rope=track.cross_rope,
-            bias_TT=track.bias,
         )
 
     def _combine(
@@ -301,17 +295,7 @@ class Denoiser:
     ) -> Tensor:
         mask_T1 = track.mask
         x0 = {name: x_BTC - mask_T1 * sigma * v_BTC.float() for name, v_BTC in velocities.items()}
-        guided = combine(
-            x0["cond"],
-            x0.get("uncond"),
-            x0.get("stg"),
-            x0.get("isolated"),
-            guidance=weights.guidance,
-            stg_scale=weights.stg_scale,
-            modality_scale=weights.modality_scale,
-            rescale=weights.rescale,
-            reference=fixed_BTC,
-        )
+        guided = combine(x0, weights, fixed_BTC)
         return guided * mask_T1 + track.clean_BTC[:, : track.sampled] * (1 - mask_T1)
 
 

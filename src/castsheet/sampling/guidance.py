@@ -12,6 +12,7 @@ Rescaling: section 3.4 of "Common Diffusion Noise Schedules and Sample Steps are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,62 +31,44 @@ class Weights:
     rescale: float = 0.0
 
     @property
-    def uncond(self) -> bool:
-        """Whether the negative prompt's pass matters."""
-        return self.guidance != 1.0
+    def scales(self) -> dict[str, float]:
+        """The passes that count beside the conditional one, and their factors in the formula.
 
-    @property
-    def stg(self) -> bool:
-        """Whether the perturbed pass matters."""
-        return self.stg_scale != 0.0
+        "uncond" is the negative prompt's pass, "stg" the perturbed one, "isolated" the one without attention
+        between video and audio.
+        """
+        scales = {
+            "uncond": self.guidance - 1.0,
+            "stg": self.stg_scale,
+            "isolated": self.modality_scale - 1.0,
+        }
+        return {name: scale for name, scale in scales.items() if scale != 0.0}
 
-    @property
-    def isolated(self) -> bool:
-        """Whether the pass without audio-video attention matters."""
-        return self.modality_scale != 1.0
 
-
-def combine(
-    cond: Tensor,
-    uncond: Tensor | None = None,
-    stg: Tensor | None = None,
-    isolated: Tensor | None = None,
-    *,
-    guidance: float = 1.0,
-    stg_scale: float = 0.0,
-    modality_scale: float = 1.0,
-    rescale: float = 0.0,
-    reference: Tensor | None = None,
-) -> Tensor:
+def combine(predictions: Mapping[str, Tensor], weights: Weights, reference: Tensor | None = None) -> Tensor:
     """One guided prediction of the clean latent.
 
     Args:
-        cond, uncond, stg, isolated: predictions of x0, all of one shape. A pass whose weight switches it off
-            is not looked at and may be None.
+        predictions: x0 of the pass "cond" and of the passes in `weights.scales`, all of one shape. Others are
+            not looked at.
         reference: clean rows that every pass predicts exactly. They are part of both standard deviations, as
             in the official code, where they are rows of the same tensor; they are not part of the result.
 
     Returns:
-        fp32 tensor of cond's shape.
+        fp32 tensor of the conditional prediction's shape.
 
     Raises:
         SettingsError: a weight is set and its prediction is missing.
     """
-    passes = (
-        ("uncond", guidance - 1.0, uncond),
-        ("stg", stg_scale, stg),
-        ("isolated", modality_scale - 1.0, isolated),
-    )
-    c = cond.float()
+    c = predictions["cond"].float()
     guided = c
-    for name, weight, other in passes:
-        if weight == 0.0:
-            continue
-        if other is None:
+    for name, scale in weights.scales.items():
+        if name not in predictions:
             raise SettingsError(
                 f"guidance needs the {name} prediction", remedy=f"run the {name} pass or switch its scale off"
             )
-        guided = guided + weight * (c - other.float())
+        guided = guided + scale * (c - predictions[name].float())
+    rescale = weights.rescale
     if rescale == 0.0 or guided is c:
         return guided
     return guided * (rescale * _std(c, reference) / _std(guided, reference) + 1.0 - rescale)

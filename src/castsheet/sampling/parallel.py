@@ -1,17 +1,18 @@
 """A guided step shared out over processes, each with the whole model: several GPUs of one host.
 
-Processes form groups. A pass belongs to one group, whose processes share its sequence (ltx/sequence.py). The
-conditional pass and the perturbed one stay together, for they share their first blocks; the unconditional one
-goes to another group. So of a step's 2.41 passes two groups of one take 1.41 each, and two groups of four
-0.35. Passes on several groups are bitwise those of one process, and nothing travels but velocities; a shared
-sequence gives the same within rounding, and needs a fast link between the GPUs.
+Processes form groups. A pass belongs to one group, and the group's processes share its sequence
+(ltx/model/shards.py). The conditional and the perturbed pass stay together because they share their first
+blocks; the unconditional pass goes to another group. A guided step costs 2.41 passes. With two groups the
+slower one computes 1.41 of them; if each group has four processes, every process computes 0.35.
+
+Passes on several groups are bitwise the passes of one process, and only velocities travel. A shared sequence
+is the same within rounding, and needs a fast link between the GPUs.
 
     torchrun --nproc-per-node 2 -m castsheet.cli generate cast.png --action "..."
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch.distributed as dist
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.model.dit import Output, Pass, Stream, Transformer
-from castsheet.ltx.model.sequence import Shards
+from castsheet.ltx.model.shards import Shards
 from castsheet.machine.processes import World
 from castsheet.sampling.split import Split
 
@@ -28,9 +29,9 @@ class SharedPasses:
     """Runs a step's passes in all processes of `world`; each gets every output.
 
     Args:
-        split: "passes" makes every process a group, of which those idle that are more than there are passes
-            to part; "sequence" makes one group of all; "auto" makes as many groups as there are passes to
-            part and as divide the processes evenly: that has the least to send.
+        split: "passes": every process is its own group; if there are more processes than independent passes,
+            the extra ones idle. "sequence": all processes are one group. "auto": the most groups that divide
+            the processes evenly and all have a pass of their own; this sends the least.
     """
 
     def __init__(self, world: World, split: Split = "auto") -> None:
@@ -38,7 +39,12 @@ class SharedPasses:
         self._groups: dict[int, dist.ProcessGroup | None] = {}  # this process's, by their number
 
     def __call__(
-        self, transformer: Transformer, passes: Sequence[Pass], *, keep: int | None = None, **options: Any
+        self,
+        transformer: Transformer,
+        passes: tuple[Pass, ...],
+        *,
+        targets: int | None = None,
+        **options: Any,
     ) -> tuple[Output, ...]:
         """What `Transformer.forward_passes` gives; all processes call with the same passes.
 
@@ -48,16 +54,17 @@ class SharedPasses:
         count = groups(passes, self.world.size, self.split)
         size = self.world.size // count
         owners = share_out(passes, count)
-        mine = [one for one, owner in zip(passes, owners, strict=True) if owner == self.world.rank // size]
+        group = self.world.rank // size
+        mine = tuple(one for one, owner in zip(passes, owners, strict=True) if owner == group)
         shards = self._shards(transformer, passes[0].video, count) if size > 1 else None
-        own = iter(_run(transformer, mine, shards, keep, options))
+        own = iter(_run(transformer, mine, shards, targets, options))
         outputs = []
         for one, owner in zip(passes, owners, strict=True):
-            output = _empty(transformer, one, keep)
-            if owner == self.world.rank // size:
+            output = _empty(transformer, one, targets)
+            if owner == group:
                 _put(next(own), output, shards)
             outputs.append(output)
-        # Every value is some process's and zero in the others, so that the sum is exact.
+        # Every value was computed in one process and is zero in the others, so that the sum is exact.
         for output in outputs:
             dist.all_reduce(output.video_BTC)
             if output.audio_BTC is not None:
@@ -67,7 +74,9 @@ class SharedPasses:
     def _shards(self, transformer: Transformer, video: Stream, count: int) -> Shards:
         size = self.world.size // count
         config = transformer.config
-        least = min(*video.segments, config.heads, config.audio_heads if config.audio else config.heads)
+        least = min(
+            *video.sequence.segments, config.heads, config.audio_heads if config.audio else config.heads
+        )
         if size > least:
             raise SettingsError(
                 f"a sequence over {size} processes: the model's heads, or a segment of tokens, are {least}",
@@ -77,10 +86,10 @@ class SharedPasses:
             ranks = [list(range(first, first + size)) for first in range(0, self.world.size, size)]
             made = [dist.new_group(one) for one in ranks]  # every process makes all of them
             self._groups[count] = made[self.world.rank // size]
-        return Shards.of(video.segments, self.world.rank % size, size, self._groups[count])
+        return Shards.of(video.sequence.segments, self.world.rank % size, size, self._groups[count])
 
 
-def groups(passes: Sequence[Pass], processes: int, split: Split) -> int:
+def groups(passes: tuple[Pass, ...], processes: int, split: Split) -> int:
     """How many groups the processes form; see `SharedPasses`."""
     if split != "auto":
         return processes if split == "passes" else 1
@@ -88,7 +97,7 @@ def groups(passes: Sequence[Pass], processes: int, split: Split) -> int:
     return max(count for count in range(1, apart + 1) if processes % count == 0)
 
 
-def share_out(passes: Sequence[Pass], groups: int) -> list[int]:
+def share_out(passes: tuple[Pass, ...], groups: int) -> list[int]:
     """The group of each pass: passes of the same inputs together, the largest sets first."""
     alike: list[list[int]] = []
     for number, one in enumerate(passes):
@@ -108,20 +117,21 @@ def share_out(passes: Sequence[Pass], groups: int) -> list[int]:
 
 def _run(
     transformer: Transformer,
-    passes: Sequence[Pass],
+    passes: tuple[Pass, ...],
     shards: Shards | None,
-    keep: int | None,
+    targets: int | None,
     options: dict[str, Any],
 ) -> tuple[Output, ...]:
-    """This process's part of these passes."""
+    """The outputs of these passes, or this process's rows of them."""
     if not passes:
         return ()
     if shards is None:
-        return transformer.forward_passes(passes, keep=keep, **options)
-    # Passes that share a stream go on sharing it: that is how shared blocks are recognised.
+        return transformer.forward_passes(passes, targets=targets, **options)
+    # Passes that share a stream must share its part too: shared blocks are recognised by it.
     streams = {id(one.video): one.video.shard(shards) for one in passes}
-    parts = [replace(one, video=streams[id(one.video)]) for one in passes]
-    return transformer.forward_passes(parts, keep=None if keep is None else shards.here(keep), **options)
+    parts = tuple(replace(one, video=streams[id(one.video)]) for one in passes)
+    here = None if targets is None else shards.here(targets)
+    return transformer.forward_passes(parts, targets=here, **options)
 
 
 def _put(part: Output, whole: Output, shards: Shards | None) -> None:
@@ -134,11 +144,11 @@ def _put(part: Output, whole: Output, shards: Shards | None) -> None:
         whole.audio_BTC.copy_(part.audio_BTC)
 
 
-def _empty(transformer: Transformer, one: Pass, keep: int | None) -> Output:
+def _empty(transformer: Transformer, one: Pass, targets: int | None) -> Output:
     """Zeros for a pass's outputs."""
     config, like = transformer.config, transformer.patchify_proj.weight
     batch, tokens = one.video.tokens_BTC.shape[:2]
-    video_BTC = like.new_zeros(batch, keep or tokens, config.out_channels)
+    video_BTC = like.new_zeros(batch, targets or tokens, config.out_channels)
     if one.audio is None:
         return Output(video_BTC)
     return Output(video_BTC, like.new_zeros(batch, one.audio.tokens_BTC.shape[1], config.audio_out_channels))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import Rope
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.sampling.schedule import shift
 
 # The published sampler maps the 0.5 % and 99.9 % points of its logit-normal to 0 and 1.
@@ -92,12 +93,11 @@ def flow_losses(
     stream = Stream(
         tokens_BTC=sequence,
         context_BLD=context_BLD,
-        rope=rope,
-        segments=tuple(count for count, _ in segments),
+        sequence=Sequence(tuple(count for count, _ in segments), rope),
         timesteps_BS=torch.stack([timestep for _, timestep in segments], dim=1),
         sigma_B=sigma_B,
     )
-    velocity = transformer(stream, keep=tokens).video_BTC.float()
+    velocity = transformer(stream, targets=tokens).video_BTC.float()
     error_BN = (velocity - (noise - clean)).square().mean(dim=2)
     if mask_BN is None and not first_frame_tokens:
         return error_BN.mean(dim=1)

@@ -1,8 +1,8 @@
 """Strength a token: a logarithm added to the attention between a reference token and the clip's tokens.
 
-As the official attention mask does it, with s_i the strength of reference token i: its logits against every
-token of the clip, as key and as query, grow by log s_i; references among themselves, and the clip by itself,
-are untouched. With one number w a token (log s for references, 0 for the clip) that is
+With s_i the strength of reference token i, its logits against every token of the clip, as key and as query,
+grow by log s_i; logits between two references, and between two tokens of the clip, stay. The official
+attention mask does the same. With one number w a token (log s for references, 0 for the clip) the bias is
 
     bias(q, k) = w_q + w_k   where exactly one of the two belongs to the clip, else 0.
 
@@ -11,16 +11,14 @@ Legend: B batch, H heads, T tokens, Q queries (the first of the T tokens), D cha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Method = Literal["auto", "dense", "groups", "flex"]
+Method = Literal["auto", "dense", "groups"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class TokenBias:
         weights_T: log strength a token; zeros for the clip.
         clip: how many leading tokens are the clip's.
         neutral: tokens of weight 0. levels: the other weights, each with the tokens that have it.
-        queries: how many leading tokens ask; None for all.
-        method: "dense" builds the (Q, T) matrix; "flex" computes it inside FlexAttention; "groups" runs plain
-            attention over the keys of one level at a time and merges by their log-sum-exp, which is the
-            same sum in another order and keeps the fastest kernel.
+        queries: how many leading tokens are queries; None for all.
+        method: "dense" builds the (Q, T) matrix. "groups" runs plain attention over the keys of one level at
+            a time and merges the results by their log-sum-exp: the same sum in another order, with the
+            fastest kernel. "auto" takes groups on a GPU, else the matrix.
     """
 
     weights_T: Tensor
@@ -46,7 +44,7 @@ class TokenBias:
 
     @classmethod
     def of(cls, strengths_T: Tensor, clip: int, method: Method = "auto") -> TokenBias | None:
-        """The bias for strengths (T,), or None where they are all 1, so that nothing is paid for them.
+        """The bias for strengths (T,), or None where all are 1 and attention needs none.
 
         Raises:
             ValueError: a strength is not positive and finite, or a token of the clip has one other than 1.
@@ -64,7 +62,7 @@ class TokenBias:
         return cls(weights_T, clip, (weights_T == 0).nonzero()[:, 0], levels, method=method)
 
     def __getitem__(self, rows: slice) -> TokenBias:
-        """The bias of the first queries only; `rows` is a slice from the start, as of a matrix."""
+        """The bias of the first queries only: `bias[:count]`, as of a matrix."""
         if rows.start not in (None, 0) or rows.step not in (None, 1):
             raise ValueError("only the first queries can be kept")
         return replace(self, queries=rows.stop)
@@ -92,13 +90,7 @@ class TokenBias:
         if method == "dense":
             bias_QT = self.dense().to(q_BHQD.dtype)
             return F.scaled_dot_product_attention(q_BHQD, k_BHTD, v_BHTD, attn_mask=bias_QT)
-        if method == "flex":
-            return _flex(q_BHQD.device.type)(q_BHQD, k_BHTD, v_BHTD, score_mod=self._score)
         return self._by_groups(q_BHQD, k_BHTD, v_BHTD)
-
-    def _score(self, score: Tensor, _b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        among = (q >= self.clip) & (k >= self.clip)
-        return score + torch.where(among, 0.0, self.weights_T[q] + self.weights_T[k])
 
     def _by_groups(self, q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
         """Every pair of query and key is computed once, as in plain attention."""
@@ -120,7 +112,7 @@ def _with_lse(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, T
     """Attention and the natural logarithm of each query's sum of exponentials (B,H,Q) fp32."""
     aten = torch.ops.aten
     if q_BHQD.device.type == "cuda":
-        # Called by itself, the kernel is sure of dense layouts only; beside attention the copies are nothing.
+        # Called directly, the kernel takes dense layouts only; the copies cost little beside the attention.
         q_BHQD, k_BHTD, v_BHTD = (x.contiguous() for x in (q_BHQD, k_BHTD, v_BHTD))
         found = aten._scaled_dot_product_cudnn_attention(q_BHQD, k_BHTD, v_BHTD, None, True)
     else:
@@ -135,12 +127,3 @@ def _merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
     for (out, _), share_BHQ in zip(parts[1:], share_PBHQ[1:], strict=True):
         total = total + out * share_BHQ[..., None]
     return total.to(parts[0][0].dtype)
-
-
-@cache
-def _flex(kind: str) -> Callable[..., Any]:
-    """FlexAttention; compiled on a GPU, where the plain form would build the whole matrix."""
-    from torch.nn.attention.flex_attention import flex_attention
-
-    plain: Callable[..., Any] = flex_attention
-    return torch.compile(plain, dynamic=False) if kind == "cuda" else plain

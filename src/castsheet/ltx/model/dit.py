@@ -1,14 +1,14 @@
 """The LTX-2.3 denoiser under its official parameter names. Official files load into it as they are.
 
-A token's modulation depends on its timestep only, and a sequence holds very few of those: the target's sigma,
-and zero for a reference or a given first frame. So it is computed once a segment and broadcast.
+A token's modulation depends on its timestep only, and a sequence has few timesteps: the target's sigma, and
+zero for a reference or a given first frame. Modulation is therefore computed once a segment and broadcast.
 
 Legend: B batch, T tokens, L context tokens, C or D channels, S segments, R rows of a modulation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,14 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.block import Block, Conditions, CrossConditions, new_table
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.layers import AdaLNSingle
 from castsheet.ltx.model.reuse import RowCache
-from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.rows import clip_segments, modulate
-from castsheet.ltx.model.sequence import Shards
+from castsheet.ltx.model.sequence import Sequence
+from castsheet.ltx.model.shards import Shards
 
 AVTimesteps = Literal["own", "cross"]
 
@@ -36,58 +35,44 @@ class Stream:
     Args:
         tokens_BTC: patchified latents, target first, then what is appended to it.
         context_BLD: text context of the stream's width.
-        rope: tables of the self-attention for the T tokens.
-        segments: token counts that share a timestep, in order; they sum to T.
+        sequence: segments, positions and bias of the T tokens.
         timesteps_BS: sigma of each segment in [0, 1]; 0 for a clean reference.
         sigma_B: sigma of the sample, which modulates text and the gates between the streams.
-        cross_rope: temporal tables of the attentions between the streams.
-        bias_TT: added to the self-attention's logits: a matrix, or one strength a token.
-        shards: how a longer sequence lies over processes, if these are one's rows of it; see `shard`.
+
+    Raises:
+        ValueError: the tensors do not fit the sequence.
     """
 
     tokens_BTC: Tensor
     context_BLD: Tensor
-    rope: Rope
-    segments: tuple[int, ...]
+    sequence: Sequence
     timesteps_BS: Tensor
     sigma_B: Tensor
-    cross_rope: Rope | None = None
-    bias_TT: Tensor | TokenBias | None = None
-    shards: Shards | None = None
 
     def __post_init__(self) -> None:
         batch, tokens = self.tokens_BTC.shape[:2]
-        if sum(self.segments) != tokens or min(self.segments) < 1:
-            raise ValueError(f"segments {self.segments} do not divide {tokens} tokens")
-        if self.timesteps_BS.shape != (batch, len(self.segments)) or self.sigma_B.shape != (batch,):
+        segments = len(self.sequence.segments)
+        if tokens != self.sequence.tokens:
+            raise ValueError(f"a sequence of {self.sequence.tokens} tokens, but {tokens} tokens")
+        if self.timesteps_BS.shape != (batch, segments) or self.sigma_B.shape != (batch,):
             raise ValueError(
                 f"timesteps {tuple(self.timesteps_BS.shape)} and sigma {tuple(self.sigma_B.shape)} do not fit"
-                f" batch {batch} with {len(self.segments)} segments"
+                f" batch {batch} with {segments} segments"
             )
-        if self.rope.cos_HTD.shape[1] != tokens:
-            raise ValueError(f"RoPE tables for {self.rope.cos_HTD.shape[1]} tokens, but {tokens} tokens")
 
     def shard(self, shards: Shards) -> Stream:
-        """This process's rows of the stream; the bias stays that of the whole sequence.
+        """This process's rows of the stream.
 
         Raises:
             ValueError: the bias is a matrix.
         """
-        if isinstance(self.bias_TT, Tensor):
-            raise ValueError("a sequence with a matrix of biases cannot be shared out; use a TokenBias")
-        return replace(
-            self,
-            tokens_BTC=shards.take(self.tokens_BTC, 1),
-            rope=shards.take_rope(self.rope),
-            cross_rope=None if self.cross_rope is None else shards.take_rope(self.cross_rope),
-            segments=shards.segments,
-            shards=shards,
-        )
+        tokens_BTC = shards.take(self.tokens_BTC, 1)
+        return replace(self, tokens_BTC=tokens_BTC, sequence=self.sequence.shard(shards))
 
 
 @dataclass(frozen=True)
 class Output:
-    """Velocities of the target (and of what was appended, unless `keep` left it out)."""
+    """Velocities of the target, and of what was appended to it unless `targets` left it out."""
 
     video_BTC: Tensor
     audio_BTC: Tensor | None = None
@@ -110,7 +95,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class _Flow:
-    """Both streams between two blocks."""
+    """Both streams between two blocks, and what the blocks read about them."""
 
     video_BTC: Tensor
     video: Conditions
@@ -120,7 +105,7 @@ class _Flow:
 
 
 class Transformer(nn.Module):
-    """The denoiser. With `gradient_checkpointing`, blocks are recomputed in the backward pass, not stored."""
+    """The denoiser. With `gradient_checkpointing` blocks are computed again in the backward pass."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -154,7 +139,7 @@ class Transformer(nn.Module):
         stg_audio: bool = False,
         isolate: bool = False,
         av_timesteps: AVTimesteps = "own",
-        keep: int | None = None,
+        targets: int | None = None,
     ) -> Output:
         """Velocities of both streams.
 
@@ -166,8 +151,7 @@ class Transformer(nn.Module):
             av_timesteps: what modulates those attentions: each token's own timestep, with gates from the
                 other stream's sigma ("own", the official code since 2026-05); or the other stream's sigma
                 throughout ("cross", the code that 2.3 was released with, and diffusers).
-            keep: only the first `keep` video tokens are wanted; the others skip what nothing reads any more.
-                Exact.
+            targets: how many leading video tokens are wanted. The last block computes no others. Exact.
 
         Raises:
             ValueError: the streams do not fit the model, or a block index does not exist.
@@ -176,60 +160,33 @@ class Transformer(nn.Module):
         perturbed = self._perturbed(stg_blocks)
         last = self.config.layers - 1
         for index in range(self.config.layers):
-            flow = self._step(flow, index, index in perturbed, stg_audio, keep if index == last else None)
+            flow = self._step(flow, index, index in perturbed, stg_audio, targets if index == last else None)
         return self._leave(flow)
-
-    def forward_pair(
-        self,
-        video: Stream,
-        audio: Stream | None = None,
-        *,
-        stg_blocks: Collection[int],
-        stg_audio: bool = False,
-        isolate: bool = False,
-        av_timesteps: AVTimesteps = "own",
-        keep: int | None = None,
-    ) -> tuple[Output, Output]:
-        """(plain, perturbed): what two calls of `forward` give, bit for bit, with the shared blocks run once.
-
-        Nothing before the first perturbed block can know of the perturbation.
-
-        Raises:
-            ValueError: as `forward`; also when `stg_blocks` is empty.
-        """
-        if not stg_blocks:
-            raise ValueError("forward_pair needs at least one block to perturb")
-        passes = (
-            Pass(video, audio, isolate=isolate),
-            Pass(video, audio, stg_blocks, stg_audio, isolate),
-        )
-        plain, perturbed = self.forward_passes(passes, av_timesteps=av_timesteps, keep=keep)
-        return plain, perturbed
 
     def forward_passes(
         self,
-        passes: Sequence[Pass],
+        passes: tuple[Pass, ...],
         *,
         av_timesteps: AVTimesteps = "own",
-        keep: int | None = None,
-        kept: RowCache | None = None,
+        targets: int | None = None,
+        cache: RowCache | None = None,
     ) -> tuple[Output, ...]:
-        """What one call of `forward` for each pass gives, bit for bit unless `kept` skips some rows.
+        """What one call of `forward` for each pass gives, bit for bit unless `cache` replaces some rows.
 
-        All passes go through a block before the next block is asked for, so that weights which are streamed
-        in are fetched once. Passes with the same inputs share the blocks up to the first that is perturbed in
-        one of them only. They are not batched: at the trained size one sample fills the chip.
+        All passes go through a block before the next block is asked for, so that streamed weights are fetched
+        once. Passes with the same inputs share the blocks before the first block that only one of them
+        perturbs. Passes are not batched: at the trained size one sample fills the chip.
 
         Args:
-            kept: rows behind `keep` from an earlier step; see ltx/reuse.py. The passes of all steps come in
-                one order.
+            cache: rows behind `targets` from an earlier step; see ltx/model/reuse.py. All steps give their
+                passes in the same order.
 
         Raises:
             ValueError: as `forward`.
         """
         perturbed = [self._perturbed(one.stg_blocks) for one in passes]
         flows: list[_Flow] = []
-        shared: list[tuple[int, int]] = []  # (the pass that a pass follows, up to which block)
+        shared: list[tuple[int, int]] = []  # for each pass: (the earlier pass it equals, up to which block)
         for number, one in enumerate(passes):
             twin = next((i for i in range(number) if one.same_inputs(passes[i])), number)
             apart = perturbed[number] ^ perturbed[twin]
@@ -244,10 +201,10 @@ class Transformer(nn.Module):
                     flows[number] = flows[twin]
                     continue
                 flow, alone = flows[number], False
-                if kept is not None and keep is not None:
-                    flow, alone = _with_kept(flow, kept, (number, index), keep)
+                if cache is not None and targets is not None:
+                    flow, alone = _with_cached(flow, cache, (number, index), targets)
                 audio_too = passes[number].stg_audio
-                rows = keep if alone or index == self.config.layers - 1 else None
+                rows = targets if alone or index == self.config.layers - 1 else None
                 flows[number] = self._step(flow, index, index in perturbed[number], audio_too, rows)
         return tuple(self._leave(flow) for flow in flows)
 
@@ -277,17 +234,14 @@ class Transformer(nn.Module):
         self, stream: Stream, dtype: torch.dtype, ada: AdaLNSingle, prompt: AdaLNSingle
     ) -> Conditions:
         scale = self.config.timestep_scale
-        ada_BSRC, embedded_BSC = ada(stream.timesteps_BS.float() * scale, dtype)
+        mod_BSRC, embedded_BSC = ada(stream.timesteps_BS.float() * scale, dtype)
         prompt_BSRC, _ = prompt(stream.sigma_B.float()[:, None] * scale, dtype)
         return Conditions(
-            ada_BSRC=ada_BSRC,
+            mod_BSRC=mod_BSRC,
+            prompt_mod_BRC=prompt_BSRC[:, 0],
             embedded_BSC=embedded_BSC,
-            prompt_BRC=prompt_BSRC[:, 0],
             context_BLD=stream.context_BLD.to(dtype),
-            rope=stream.rope,
-            segments=stream.segments,
-            bias_TT=stream.bias_TT,
-            shards=stream.shards,
+            sequence=stream.sequence,
         )
 
     def _with_cross(
@@ -300,15 +254,15 @@ class Transformer(nn.Module):
         dtype: torch.dtype,
         av_timesteps: AVTimesteps,
     ) -> Conditions:
-        if stream.cross_rope is None:
+        if stream.sequence.cross_rope is None:
             raise ValueError("both streams need cross_rope when they attend to each other")
         other_B1 = other_sigma_B.float()[:, None]
         t_BS = stream.timesteps_BS.float() if av_timesteps == "own" else other_B1
-        rows_BSRC, _ = scale_shift(t_BS * self.config.timestep_scale, dtype)
+        mod_BSRC, _ = scale_shift(t_BS * self.config.timestep_scale, dtype)
         gate_BSRC, _ = gate(other_B1 * self.config.cross_timestep_scale, dtype)
-        return replace(conditions, cross=CrossConditions(rows_BSRC, gate_BSRC[:, :, 0], stream.cross_rope))
+        return replace(conditions, cross=CrossConditions(mod_BSRC, gate_BSRC[:, :, 0]))
 
-    def _step(self, flow: _Flow, index: int, perturb: bool, stg_audio: bool, keep: int | None) -> _Flow:
+    def _step(self, flow: _Flow, index: int, perturb: bool, stg_audio: bool, targets: int | None) -> _Flow:
         """One block."""
         block = self.transformer_blocks[index]
         arguments = (
@@ -319,7 +273,7 @@ class Transformer(nn.Module):
             perturb,
             perturb and stg_audio,
             flow.isolate,
-            keep,
+            targets,
         )
         if self.gradient_checkpointing and torch.is_grad_enabled():
             x, a = checkpoint(block, *arguments, use_reentrant=False)
@@ -338,14 +292,17 @@ class Transformer(nn.Module):
         shift, scale = (table_RC.to(x_BTC.dtype) + to.embedded_BSC[:, :, None]).unbind(2)
         # The official output norm has its own epsilon, not the blocks'.
         h = F.layer_norm(x_BTC, x_BTC.shape[-1:], eps=1e-6).to(x_BTC.dtype)
-        return project(modulate(h, shift, scale, clip_segments(to.segments, x_BTC.shape[1])))
+        return project(modulate(h, shift, scale, clip_segments(to.sequence.segments, x_BTC.shape[1])))
 
 
-def _with_kept(flow: _Flow, kept: RowCache, where: tuple[int, int], keep: int) -> tuple[_Flow, bool]:
-    """The flow into a block with the kept rows in place, and whether the rows before `keep` run alone."""
-    if kept.fresh:
-        if kept.stores:
-            kept.rows_BRC[where] = flow.video_BTC[:, keep:].clone()  # not a view, which would hold all rows
+def _with_cached(flow: _Flow, cache: RowCache, where: tuple[int, int], targets: int) -> tuple[_Flow, bool]:
+    """The flow into a block, and whether it has cached rows behind its targets.
+
+    If it has, the block computes the targets only. If not, the step computes all rows and may store them.
+    """
+    if cache.fresh:
+        if cache.stores:
+            cache.rows_BRC[where] = flow.video_BTC[:, targets:].clone()  # a view would hold all rows
         return flow, False
-    joined = torch.cat([flow.video_BTC[:, :keep], kept.rows_BRC[where]], dim=1)
+    joined = torch.cat([flow.video_BTC[:, :targets], cache.rows_BRC[where]], dim=1)
     return replace(flow, video_BTC=joined), True

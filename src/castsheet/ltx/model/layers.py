@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.rope import Rope
-from castsheet.ltx.model.rows import PLAIN, Form, RMSNorm, form_for, split, through
+from castsheet.ltx.model.rows import PLAIN, Form, RMSNorm, RowOps, form_for, split, through
 from castsheet.ltx.model.scaled import Quantised
-from castsheet.ltx.model.sequence import Attend
+from castsheet.ltx.model.shards import Attend
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]  # (q_BHTD, k_BHLD, v_BHLD) -> out_BHTD
 
@@ -40,9 +40,9 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, query_dim)])
         self.to_gate_logits = nn.Linear(query_dim, heads)
-        self.rows = PLAIN
-        self.kernel: Kernel | None = None  # instead of torch's, where no bias is given
-        self.joint: nn.Module | None = None  # all projections of one input in one product; see ltx/fast.py
+        self.ops: RowOps = PLAIN
+        self.kernel: Kernel | None = None  # replaces torch's attention where no bias is given
+        self.joint: nn.Module | None = None  # all projections of one input in one product; see ltx/speed
 
     def forward(
         self,
@@ -52,9 +52,16 @@ class Attention(nn.Module):
         key_rope: Rope | None = None,
         bias_TL: Tensor | TokenBias | None = None,
         values_only: bool = False,
-        over: Callable[[Tensor, Tensor, Tensor, Attend], Tensor] | None = None,
+        by_heads: Callable[[Tensor, Tensor, Tensor, Attend], Tensor] | None = None,
     ) -> Tensor:
-        """`over` runs the attention itself where rows lie in several processes; see ltx/sequence.py."""
+        """Attention of x (B,T,C) to the context (B,L,D): (B,T,C).
+
+        Args:
+            rope, key_rope: rotation of queries and of keys; without `key_rope` both are turned by `rope`.
+            bias_TL: added to the logits.
+            values_only: see the class.
+            by_heads: shares the attention itself out by heads over processes; see ltx/model/shards.py.
+        """
         if values_only:
             v_BTC = through(self.to_v, context_BLD[:, : x_BTC.shape[1]])
             gate_BTH, out_BTHD = through(self.to_gate_logits, x_BTC), v_BTC.unflatten(-1, (self.heads, -1))
@@ -63,20 +70,20 @@ class Attention(nn.Module):
             key_rope = key_rope or rope
             q, k = (q_BTC, self.q_norm), (k_BLC, self.k_norm)
             if rope is key_rope and q_BTC.shape == k_BLC.shape:
-                q_BHTD, k_BHLD = self.rows.heads([q, k], rope, self.heads)
+                q_BHTD, k_BHLD = self.ops.norm_rotate([q, k], rope, self.heads)
             else:
-                (q_BHTD,) = self.rows.heads([q], rope, self.heads)
-                (k_BHLD,) = self.rows.heads([k], key_rope, self.heads)
+                (q_BHTD,) = self.ops.norm_rotate([q], rope, self.heads)
+                (k_BHLD,) = self.ops.norm_rotate([k], key_rope, self.heads)
             attend: Kernel = partial(_attend, bias_TL=bias_TL)
             if self.kernel is not None and bias_TL is None:
                 attend = self.kernel
             qkv = (q_BHTD, k_BHLD, split(v_BLC, self.heads))
-            out_BTHD = (attend(*qkv) if over is None else over(*qkv, attend)).transpose(1, 2)
+            out_BTHD = (attend(*qkv) if by_heads is None else by_heads(*qkv, attend)).transpose(1, 2)
         out = self.to_out[0]
-        return out(self.rows.gated(out_BTHD, gate_BTH, form_for(out)))
+        return out(self.ops.gate(out_BTHD, gate_BTH, form_for(out)))
 
     def query_form(self) -> Form:
-        """The form in which queries and gates are best given; keys and values too if they read the same."""
+        """The form in which this attention wants its query input (and its context, in self-attention)."""
         return form_for(self.to_q, self.to_k, self.to_v, self.to_gate_logits)
 
     def _project(
@@ -110,16 +117,16 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.rows = PLAIN
+        self.ops: RowOps = PLAIN
         self.net = nn.ModuleList([GELUProjection(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
 
     def forward(self, x_BTC: Tensor | Quantised) -> Tensor:
         last = self.net[2]
-        return last(self.rows.gelu(self.first, x_BTC, form_for(last)))
+        return last(self.ops.gelu(self.first, x_BTC, form_for(last)))
 
     @property
     def first(self) -> nn.Module:
-        """The layer that reads the rows."""
+        """The layer that reads the input."""
         return self.net[0].get_submodule("proj")
 
 

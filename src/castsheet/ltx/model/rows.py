@@ -1,7 +1,8 @@
 """What a block does to rows of tokens between its products: norms, modulation, RoPE, gates, GELU.
 
-Here they are plain, for training, for CPUs, and for torch's compiler to fuse; ltx/fused_rows.py has each as
-one kernel for a GPU. Where a product in fp8 reads a row next, its `form` says so and the kernel quantises it.
+`RowOps` are the plain operations: for training, for CPUs, and for torch's compiler to fuse.
+ltx/speed/fused_rows.py has each of them as one GPU kernel. `form` tells a kernel whether the next layer is
+fp8; if it is, the kernel also writes the quantised rows.
 
 Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head.
 """
@@ -22,50 +23,54 @@ from castsheet.ltx.model import rope as rotary
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.scaled import Quantised, ScaledLinear
 
-# What reads the rows next: a plain layer, a scaled one, or one of each.
+# Which layers read the rows next: plain ones (bf16 or fp32), scaled ones (fp8), or both kinds.
 Form = Literal["wide", "scaled", "both"]
-SLOPE, CURVE = (
-    2 * math.sqrt(2 / math.pi),
-    0.044715,
-)  # of GELU's tanh formula: x sigmoid(SLOPE (x + CURVE x^3))
+# Constants of GELU's tanh formula: x sigmoid(SLOPE (x + CURVE x^3)).
+SLOPE, CURVE = 2 * math.sqrt(2 / math.pi), 0.044715
 
 
 @dataclass(frozen=True)
-class Pending:
-    """What a block has still to add to its rows: update times gate, with one row of gates a segment."""
+class Update:
+    """What a block adds to a stream: update times gate, with one row of gates a segment."""
 
     update_BTC: Tensor
     gate_BSC: Tensor
 
+    def first(self, tokens: int) -> Update:
+        """The update of the first `tokens` tokens."""
+        return Update(self.update_BTC[:, :tokens], self.gate_BSC)
 
-class Rows:
+
+class RowOps:
     """The row operations of a block, plain."""
 
-    def enter(
+    def add_norm_modulate(
         self,
         x_BTC: Tensor,
-        pending: Pending | None,
+        update: Update | None,
         shift_BSC: Tensor,
         scale_BSC: Tensor,
         segments: tuple[int, ...],
         eps: float,
         form: Form = "wide",
     ) -> tuple[Tensor, Tensor | Quantised]:
-        """(x with what is pending added, its norm modulated)."""
+        """(x with the update added, its norm modulated)."""
         del form
-        x_BTC = self.leave(x_BTC, pending, segments)
+        x_BTC = self.add(x_BTC, update, segments)
         return x_BTC, modulate(rms(x_BTC, eps), shift_BSC, scale_BSC, segments)
 
-    def leave(self, x_BTC: Tensor, pending: Pending | None, segments: tuple[int, ...]) -> Tensor:
-        """x with what is pending added."""
-        return x_BTC if pending is None else add_gated(x_BTC, pending.update_BTC, pending.gate_BSC, segments)
+    def add(self, x_BTC: Tensor, update: Update | None, segments: tuple[int, ...]) -> Tensor:
+        """x with the update added."""
+        return x_BTC if update is None else add_gated(x_BTC, update.update_BTC, update.gate_BSC, segments)
 
-    def heads(self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int) -> list[Tensor]:
-        """Queries, or keys, or both if the same tables turn them: normed and by heads, (B,H,T,D)."""
+    def norm_rotate(
+        self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int
+    ) -> list[Tensor]:
+        """Queries or keys, or both if one RoPE table serves both: normed, rotated, by heads, (B,H,T,D)."""
         normed = [split(norm(x_BTC), heads) for x_BTC, norm in given]
         return normed if rope is None else [rotary.apply(one_BHTD, rope) for one_BHTD in normed]
 
-    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
+    def gate(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
         """Each head times 2 sigmoid of its logit: (B,T,C)."""
         del form
         return (x_BTHD * (2.0 * torch.sigmoid(logits_BTH))[..., None]).flatten(2)
@@ -76,7 +81,44 @@ class Rows:
         return F.gelu(layer(x), approximate="tanh")
 
 
-PLAIN = Rows()
+PLAIN = RowOps()
+
+
+class Residual:
+    """A stream x inside a block.
+
+    `add` holds an update back until x is read, so that one kernel can add, normalise and modulate.
+    """
+
+    def __init__(self, x_BTC: Tensor, segments: tuple[int, ...], ops: RowOps, eps: float) -> None:
+        self.x_BTC, self.segments, self.ops, self.eps = x_BTC, segments, ops, eps
+        self.update: Update | None = None
+
+    def add(self, update: Update) -> None:
+        """x += update."""
+        if self.update is not None:
+            self.x_BTC = self.total()
+        self.update = update
+
+    def norm_modulate(self, shift_BSC: Tensor, scale_BSC: Tensor, form: Form = "wide") -> Tensor | Quantised:
+        """rms(x) * (1 + scale) + shift."""
+        self.x_BTC, h_BTC = self.ops.add_norm_modulate(
+            self.x_BTC, self.update, shift_BSC, scale_BSC, self.segments, self.eps, form
+        )
+        self.update = None
+        return h_BTC
+
+    def keep(self, targets: int | None) -> None:
+        """Leave out all tokens but the first `targets`; None leaves out none."""
+        if targets is None or targets >= self.x_BTC.shape[1]:
+            return
+        self.x_BTC = self.x_BTC[:, :targets]
+        self.update = None if self.update is None else self.update.first(targets)
+        self.segments = clip_segments(self.segments, targets)
+
+    def total(self) -> Tensor:
+        """x with everything added."""
+        return self.ops.add(self.x_BTC, self.update, self.segments)
 
 
 class RMSNorm(nn.RMSNorm):
@@ -116,32 +158,32 @@ def by_segment(
     rows: tuple[Tensor, ...],
     segments: tuple[int, ...],
 ) -> Tensor:
-    """combine(*tokens, *rows) of tensors (B,T,C) and, for its tokens, of each segment's rows (B,S,C)."""
+    """combine(*tokens, *rows) a segment: its tokens (B,T,C) with its own rows of the tensors (B,S,C)."""
     # After a clip of the segments, trailing rows have no tokens left.
     rows = tuple(row_BSC[:, : len(segments)] for row_BSC in rows)
     if rows[0].shape[1] == 1:
         return combine(*tokens, *rows)
     if torch.is_grad_enabled() or not torch.compiler.is_compiling():
-        # The backward pass sums a segment's tokens for its row; that of a lookup would scatter them. Without
-        # a compiler the rows looked up would be made, as large as the tokens.
+        # The backward pass then sums a segment's tokens for its row; that of a lookup would scatter them.
+        # Without a compiler a lookup would also write rows as large as the tokens.
         split = (x_BTC.split(segments, dim=1) for x_BTC in tokens)
         parts = zip(*split, *(row_BSC.split(1, dim=1) for row_BSC in rows), strict=True)
         return torch.cat([combine(*part) for part in parts], dim=1)
-    # Compiled, nothing is made of this: rows are read where tokens are computed. (Of parts that are joined,
-    # norm, modulation and quantising could not be one kernel.)
+    # The compiler writes no looked-up rows: it reads them where the tokens are computed. (It could not fuse
+    # norm, modulation and quantising into one kernel if the segments were computed apart and joined.)
     token_T = torch.arange(sum(segments), device=rows[0].device)
     segment_T = sum((token_T >= edge).long() for edge in list(accumulate(segments))[:-1])
     return combine(*tokens, *(row_BSC[:, segment_T] for row_BSC in rows))
 
 
-def clip_segments(segments: tuple[int, ...], keep: int) -> tuple[int, ...]:
-    """The segments that the first `keep` tokens fall into, with their counts there."""
-    edges = [min(sum(segments[:i]), keep) for i in range(len(segments) + 1)]
+def clip_segments(segments: tuple[int, ...], tokens: int) -> tuple[int, ...]:
+    """The segments of the first `tokens` tokens."""
+    edges = [min(sum(segments[:i]), tokens) for i in range(len(segments) + 1)]
     return tuple(end - start for start, end in pairwise(edges) if end > start)
 
 
 def split(x_BTC: Tensor, heads: int) -> Tensor:
-    """(B,H,T,D)."""
+    """Rows by heads: (B,H,T,D)."""
     return x_BTC.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
@@ -152,7 +194,7 @@ def form_for(*layers: nn.Module) -> Form:
 
 
 def through(layer: nn.Module, x: Tensor | Quantised) -> Tensor:
-    """A layer of rows in whichever form they are there."""
+    """A layer's output, whichever form its input has."""
     if isinstance(x, Tensor) or isinstance(layer, ScaledLinear):
         return layer(x)
     return layer(x.rows())

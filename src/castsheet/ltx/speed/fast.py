@@ -29,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from castsheet.ltx.model.block import Block
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.layers import AdaLNSingle, Attention, FeedForward
-from castsheet.ltx.model.rows import Rows, through
+from castsheet.ltx.model.rows import RowOps, through
 from castsheet.ltx.model.scaled import Quantised, ScaledLinear, scaled_linear, unit_of
 
 Part = Literal["all", "queries", "keys"]
@@ -147,21 +147,21 @@ def join_projections(transformer: Transformer) -> Transformer:
     return transformer
 
 
-def fuse_rows(transformer: Transformer, rows: Rows) -> Transformer:
-    """Have the blocks' row operations done by `rows`, in place."""
+def fuse_rows(transformer: Transformer, ops: RowOps) -> Transformer:
+    """Have `ops` do the row operations of the blocks, in place."""
     for module in transformer.modules():
         if isinstance(module, Block | Attention | FeedForward):
-            module.rows = rows
+            module.ops = ops
     return transformer
 
 
-def fused_rows(device: torch.device) -> Rows | None:
+def fused_rows(device: torch.device) -> RowOps | None:
     """The row operations as kernels for this device; None where Triton has none for it."""
     if device.type != "cuda" or find_spec("triton") is None:
         return None
-    from castsheet.ltx.speed.fused_rows import FusedRows
+    from castsheet.ltx.speed.fused_rows import FusedRowOps
 
-    return FusedRows(fp8=unit_of(device) == "fp8")
+    return FusedRowOps(fp8=unit_of(device) == "fp8")
 
 
 class Tabulated(nn.Module):

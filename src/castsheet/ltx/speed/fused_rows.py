@@ -1,7 +1,7 @@
-"""The row operations of `ltx/rows.py` as one GPU kernel each (ltx/row_kernels.py); for inference only.
+"""The row operations of `ltx/model/rows.py` as one GPU kernel each (row_kernels.py); for inference only.
 
-At full size they take about what their bytes do at the rate of a copy, which torch's compiler does not reach
-for long rows, least of all where they are quantised (benchmarks/README.md).
+At full size a kernel takes about as long as copying its bytes takes. Torch's compiler is slower on long rows,
+most of all where they are quantised (benchmarks/README.md).
 
 Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head.
 """
@@ -18,30 +18,36 @@ import triton
 from torch import Tensor, nn
 
 from castsheet.ltx.model.rope import Rope
-from castsheet.ltx.model.rows import CURVE, SLOPE, Form, Pending, RMSNorm, Rows
+from castsheet.ltx.model.rows import CURVE, SLOPE, Form, RMSNorm, RowOps, Update
 from castsheet.ltx.model.scaled import E4M3, Quantised
 from castsheet.ltx.speed.row_kernels import rows_enter, rows_gated, rows_gelu, rows_heads
 
-_SEGMENTS = 4  # of different timesteps; of more, the plain way
+_SEGMENTS = 4  # more segments than these go the plain way
 _NEVER = 2**31 - 1
 # (rows a program, warps), as measured on an H200 for rows of 4096 and 16384 numbers.
-_LAUNCH = {"enter": (2, 8), "add": (2, 4), "heads": (1, 4), "gated": (1, 4), "gelu": (1, 16)}
+_LAUNCH = {
+    "norm_modulate": (2, 8),
+    "add_norm_modulate": (2, 4),
+    "norm_rotate": (1, 4),
+    "gate": (1, 4),
+    "gelu": (1, 16),
+}
 
 
-class FusedRows(Rows):
-    """As `Rows`, within rounding.
+class FusedRowOps(RowOps):
+    """As `RowOps`, within rounding.
 
     Args:
-        fp8: whether products in fp8 take quantised rows; else all rows stay wide.
+        fp8: whether fp8 layers take quantised rows; if not, all rows stay wide.
     """
 
     def __init__(self, fp8: bool) -> None:
         self._fp8 = fp8
 
-    def enter(
+    def add_norm_modulate(
         self,
         x_BTC: Tensor,
-        pending: Pending | None,
+        update: Update | None,
         shift_BSC: Tensor,
         scale_BSC: Tensor,
         segments: tuple[int, ...],
@@ -50,20 +56,20 @@ class FusedRows(Rows):
     ) -> tuple[Tensor, Tensor | Quantised]:
         form = form if self._fp8 else "wide"
         if len(segments) > _SEGMENTS:
-            return super().enter(x_BTC, pending, shift_BSC, scale_BSC, segments, eps, form)
+            return super().add_norm_modulate(x_BTC, update, shift_BSC, scale_BSC, segments, eps, form)
         batch, tokens, width = x_BTC.shape
         x_BTC = x_BTC.contiguous()
-        update, gate, total = x_BTC, shift_BSC, x_BTC
-        if pending is not None:
-            update, gate, total = pending.update_BTC.contiguous(), pending.gate_BSC, torch.empty_like(x_BTC)
+        added, gate, total = x_BTC, shift_BSC, x_BTC
+        if update is not None:
+            added, gate, total = update.update_BTC.contiguous(), update.gate_BSC, torch.empty_like(x_BTC)
         room = _room(x_BTC, x_BTC.shape, form)
-        rows, warps = _LAUNCH["enter" if pending is None else "add"]
+        rows, warps = _LAUNCH["norm_modulate" if update is None else "add_norm_modulate"]
         if any(edge % rows for edge in (tokens, *accumulate(segments))):
-            rows = 1  # so that no program's rows are of two samples or segments
+            rows = 1  # no program may hold rows of two samples or segments
         with _on(x_BTC):
             rows_enter[(triton.cdiv(batch * tokens, rows),)](
                 x_BTC,
-                update,
+                added,
                 gate,
                 shift_BSC,
                 scale_BSC,
@@ -79,14 +85,16 @@ class FusedRows(Rows):
                 WIDTH=width,
                 PADDED=triton.next_power_of_2(width),
                 ROWS=rows,
-                ADD=pending is not None,
+                ADD=update is not None,
                 WIDE=form != "scaled",
                 SCALED=form != "wide",
                 num_warps=warps,
             )
         return total, _made(*room, form)
 
-    def heads(self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int) -> list[Tensor]:
+    def norm_rotate(
+        self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int
+    ) -> list[Tensor]:
         x_BTC, norm = given[0]
         batch, tokens, width = x_BTC.shape
         x_BTC, x_row = _by_rows(x_BTC)
@@ -96,7 +104,7 @@ class FusedRows(Rows):
         # Without RoPE the tables are not read.
         cos, sin = (x_BTC, x_BTC) if rope is None else (rope.cos_HTD, rope.sin_HTD)
         half = triton.next_power_of_2(width) // 2
-        rows, warps = _LAUNCH["heads"]
+        rows, warps = _LAUNCH["norm_rotate"]
         with _on(x_BTC):
             rows_heads[(triton.cdiv(batch * tokens, rows),)](
                 x_BTC,
@@ -124,7 +132,7 @@ class FusedRows(Rows):
             )
         return [one.transpose(1, 2) for one in made]
 
-    def gated(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
+    def gate(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
         form = form if self._fp8 else "wide"
         batch, tokens, heads, channels = x_BTHD.shape
         width = heads * channels
@@ -132,7 +140,7 @@ class FusedRows(Rows):
             x_BTHD = x_BTHD.contiguous()
         logits_BTH, logits_row = _by_rows(logits_BTH)
         room = _room(x_BTHD, (batch, tokens, width), form)
-        rows, warps = _LAUNCH["gated"]
+        rows, warps = _LAUNCH["gate"]
         with _on(x_BTHD):
             rows_gated[(triton.cdiv(batch * tokens, rows),)](
                 x_BTHD,
@@ -182,7 +190,7 @@ class FusedRows(Rows):
 
 
 def _room(x: Tensor, shape: Sequence[int], form: Form) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for rows, their e4m3 numbers and their factors; x itself stands for what is not asked for."""
+    """Room for rows, their e4m3 numbers and their factors. What is not asked for is x itself."""
     wide = x if form == "scaled" else x.new_empty(shape)
     if form == "wide":
         return wide, x, x
@@ -196,20 +204,20 @@ def _made(wide: Tensor, numbers: Tensor, factor: Tensor, form: Form) -> Tensor |
 
 
 def _on(x: Tensor) -> AbstractContextManager[Any]:
-    """Launches go to a tensor's device, as torch's own do; compiled code sees to that itself."""
+    """Launch on the tensor's device, as torch's own kernels do; compiled code does so by itself."""
     if x.device.type != "cuda" or torch.compiler.is_compiling():
         return nullcontext()
     return torch.cuda.device(x.device)
 
 
 def _edges(segments: tuple[int, ...]) -> tuple[int, ...]:
-    """Where the second, third and fourth segment begin; those that are not there never do."""
+    """Where the second, third and fourth segment begin; a segment that is missing begins at `_NEVER`."""
     starts = list(accumulate(segments))[:-1]
     return (*starts, *[_NEVER] * (_SEGMENTS - 1 - len(starts)))
 
 
 def _strides(rows_BSC: Tensor) -> tuple[int, int]:
-    """From a sample's and a segment's row to the next; none where all have one row."""
+    """Distance from one sample's, and one segment's, row to the next; 0 where all share one row."""
     batch, segments, _ = rows_BSC.shape
     return (rows_BSC.stride(0) if batch > 1 else 0), (rows_BSC.stride(1) if segments > 1 else 0)
 
