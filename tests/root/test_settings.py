@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
@@ -45,6 +46,17 @@ def test_settings_import_no_torch():
     """Red: the command line's help waits for torch, or for numpy."""
     program = "import sys, castsheet.settings; assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("one", PRESETS.values(), ids=list(PRESETS))
+def test_settings_survive_a_sidecar(one):
+    """Red: settings cannot be read back from a clip's sidecar, or an older sidecar's cannot."""
+    one = override(one, {"stages": [[0.9, 0.0]], "strength": {"hero": 2}})
+    told = json.loads(json.dumps(asdict(one)))
+    name = told.pop("name")
+    assert override(PRESETS[name], told) == one
+    older = {key: told[key] for key in told if key not in ("sampler", "eta", "stages", "further_adapters")}
+    assert override(Settings(name), older).sampler == "euler"
 
 
 def test_presets_are_frozen():

@@ -72,10 +72,8 @@ def lint(
             title = (fixed or source).name
             written["report"] = save_report(report, sheet, found, title=title, done=done)
     if as_json:
-        told = [one.to_dict() for one in found]
-        sys.stdout.write(
-            dump({"source": source, "worst": worst(found), "findings": told, "fixed": list(done)})
-        )
+        told = {"worst": worst(found), "findings": [one.to_dict() for one in found], "fixed": list(done)}
+        sys.stdout.write(dump({"source": source, **told}))
     else:
         for step in done:
             stderr_console().print(f"mended  {step}", markup=False)
