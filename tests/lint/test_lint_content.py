@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import Readers, lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import VideoSettings, lint_video, lint_workflow
+from castsheet.lint.video import VideoSettings, lint_video
+from castsheet.lint.workflow import lint_workflow
 from castsheet.prompt import build
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import Face

@@ -234,6 +234,24 @@ def test_conditioning_image_halves_by_averaging() -> None:
     assert np.abs(seen - mean).max() <= 0.5
 
 
+@pytest.mark.parametrize(
+    ("size", "target"), [((300, 200), (50, 50)), ((97, 61), (48, 32)), ((64, 90), (96, 96))]
+)
+def test_a_box_is_where_its_pixels_are_seen(size: tuple[int, int], target: tuple[int, int]) -> None:
+    """Red: strengths, checks or the judge look for a panel beside where the model sees it."""
+    box = Box(size[0] // 3, size[1] // 4, size[0] // 3, size[1] // 2)
+    image = Image.new("RGB", size)
+    image.paste((255, 255, 255), (box.x, box.y, box.right, box.bottom))
+    bare = Sheet(image)
+    levels = np.asarray(bare.conditioning_image(*target))[..., 0] / 255
+    left, top, right, bottom = bare.seen(box, target)
+    # A white box covers as much of its middle row and column as it is long.
+    middle = levels[round((top + bottom) / 2)].sum(), levels[:, round((left + right) / 2)].sum()
+    assert middle == pytest.approx((right - left, bottom - top), abs=0.51)
+    lit = np.flatnonzero(levels[round((top + bottom) / 2)] > 0.5)
+    assert (lit[0], lit[-1] + 1) == pytest.approx((left, right), abs=0.51)
+
+
 def test_conditioning_image_fills_and_crops_the_centre() -> None:
     """Red: a sheet of another shape is stretched or letterboxed, or cropped at one side."""
     wide = Image.new("RGB", (300, 100), "red")

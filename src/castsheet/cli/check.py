@@ -46,7 +46,7 @@ def lint(
     from castsheet.jobs.inputs import check, load_source, sheet_of
     from castsheet.lint.findings import exit_code, worst
     from castsheet.lint.report import save_report
-    from castsheet.lint.video import lint_workflow
+    from castsheet.lint.workflow import lint_workflow
     from castsheet.machine.progress import stderr_console, stdout_console
     from castsheet.media.provenance import dump
 

@@ -119,7 +119,7 @@ def read_cast(sheet: Sheet, width: int, height: int) -> Cast:
     members: dict[str, Member] = {}
     gutter = np.ones((height, width), np.bool_)
     for panel in panels:
-        top, bottom, left, right = _place(panel.box, sheet.image.size, (width, height))
+        top, bottom, left, right = _place(sheet, panel.box, (width, height))
         gutter[top:bottom, left:right] = False
         crop = image[top:bottom, left:right]
         if min(crop.shape[:2]) < MIN_PANEL_SIDE:
@@ -151,13 +151,10 @@ def _found(sheet: Sheet) -> tuple[Panel, ...]:
     return tuple(found)
 
 
-def _place(box: Box, sheet: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _place(sheet: Sheet, box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Rows and columns (top, bottom, left, right) of a sheet box on the conditioning image."""
-    (sheet_w, sheet_h), (width, height) = sheet, size
-    scale = max(width / sheet_w, height / sheet_h)
-    dx, dy = (sheet_w * scale - width) / 2, (sheet_h * scale - height) / 2
-    columns = np.clip([round(box.x * scale - dx), round(box.right * scale - dx)], 0, width)
-    rows = np.clip([round(box.y * scale - dy), round(box.bottom * scale - dy)], 0, height)
+    left, top, right, bottom = map(round, sheet.seen(box, size))
+    columns, rows = np.clip([left, right], 0, size[0]), np.clip([top, bottom], 0, size[1])
     return int(rows[0]), int(rows[1]), int(columns[0]), int(columns[1])
 
 

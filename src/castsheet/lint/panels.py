@@ -122,18 +122,16 @@ def gutters_are_kept(subject: Subject) -> Iterator[Fault]:
 
 def _cells(box: Box, subject: Subject) -> tuple[int, int, int, int]:
     """Latent cells [x0, x1) x [y0, y1) that a panel reaches at conditioning size (filled, centre-cropped)."""
-    (width, height), (out_w, out_h) = subject.size, subject.output
-    scale = max(out_w / width, out_h / height)
-    off_x, off_y = (out_w - width * scale) / 2, (out_h - height * scale) / 2
+    left, top, right, bottom = subject.sheet.seen(box, subject.output)
     slack = 0.25  # a quarter of a pixel in a cell is rounding, not content
 
-    def span(start: int, stop: int, offset: float, length: int) -> tuple[int, int]:
-        first = math.floor((start * scale + offset + slack) / subject.grid)
-        last = math.ceil((stop * scale + offset - slack) / subject.grid)
+    def span(start: float, stop: float, length: int) -> tuple[int, int]:
+        first = math.floor((start + slack) / subject.grid)
+        last = math.ceil((stop - slack) / subject.grid)
         return max(first, 0), min(last, math.ceil(length / subject.grid))
 
-    x0, x1 = span(box.x, box.right, off_x, out_w)
-    y0, y1 = span(box.y, box.bottom, off_y, out_h)
+    x0, x1 = span(left, right, subject.output[0])
+    y0, y1 = span(top, bottom, subject.output[1])
     return x0, y0, x1, y1
 
 

@@ -15,7 +15,7 @@ import torch
 
 from castsheet.errors import SettingsError, SheetError
 from castsheet.ltx.model.bias import Method, TokenBias
-from castsheet.sheet.box import Box
+from castsheet.sheet.box import Box, Crop
 from castsheet.sheet.manifest import Sheet
 
 
@@ -35,13 +35,12 @@ def cell_strengths(
         size: width and height at which the model sees it: filled and centre-cropped.
         cell: pixels a latent cell spans.
     """
-    (width, height), (full_w, full_h) = size, _filled(image, size)
-    left, top = (full_w - width) // 2, (full_h - height) // 2
-    rows, columns = height // cell, width // cell
+    crop = Crop.fill(image, size)
+    rows, columns = size[1] // cell, size[0] // cell
     shares: dict[str, np.ndarray] = {}
     for box, element in panels:
-        across = _cover(box.x * full_w / image[0] - left, box.right * full_w / image[0] - left, columns, cell)
-        down = _cover(box.y * full_h / image[1] - top, box.bottom * full_h / image[1] - top, rows, cell)
+        left, top, right, bottom = crop.seen(box)
+        across, down = _cover(left, right, columns, cell), _cover(top, bottom, rows, cell)
         shares[element] = shares.get(element, np.zeros((rows, columns))) + down[:, None] * across[None, :]
     result = np.ones((rows, columns))
     for element, share in shares.items():
@@ -89,12 +88,6 @@ def token_bias(
     cells_HW = cell_strengths(panels, strengths, image=sheet.image.size, size=size, cell=cell)
     reference_T = torch.from_numpy(cells_HW).float().flatten().repeat(frames)
     return TokenBias.of(torch.cat([torch.ones(clip_tokens), reference_T]), clip_tokens, method)
-
-
-def _filled(image: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The sheet's size before the crop, as `Sheet.conditioning_image` scales it."""
-    scale = max(size[0] / image[0], size[1] / image[1])
-    return max(size[0], round(image[0] * scale)), max(size[1], round(image[1] * scale))
 
 
 def _cover(start: float, end: float, count: int, cell: int) -> np.ndarray:

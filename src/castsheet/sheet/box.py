@@ -43,3 +43,42 @@ class Box:
         """Whether the box is not empty and lies on a canvas of this size."""
         corner = self.x >= 0 and self.y >= 0 and self.w > 0 and self.h > 0
         return corner and self.right <= width and self.bottom <= height
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a picture fills a size of another shape: scaled in proportion, then cropped at the centre.
+
+    Sizes are (width, height) in pixels. The scaled size is rounded to whole pixels and the crop begins at a
+    whole pixel, because both are sizes of real images: these are the numbers of the picture that the model
+    sees, so whoever asks where something lies on that picture asks here.
+
+    Attributes:
+        size: the picture's own.
+        scaled: after scaling; at least `target` on both sides.
+        offset: the first column and row that are kept.
+        target: what is left.
+    """
+
+    size: tuple[int, int]
+    scaled: tuple[int, int]
+    offset: tuple[int, int]
+    target: tuple[int, int]
+
+    @classmethod
+    def fill(cls, size: tuple[int, int], target: tuple[int, int]) -> Crop:
+        """The crop that brings a picture of `size` to `target`."""
+        (width, height), (out_w, out_h) = size, target
+        scale = max(out_w / width, out_h / height)
+        full_w, full_h = max(out_w, round(width * scale)), max(out_h, round(height * scale))
+        return cls(size, (full_w, full_h), ((full_w - out_w) // 2, (full_h - out_h) // 2), target)
+
+    def seen(self, box: Box) -> tuple[float, float, float, float]:
+        """A box's left, top, right and bottom on the target, in fractions of a pixel; it may lie outside."""
+        (width, height), (full_w, full_h), (left, top) = self.size, self.scaled, self.offset
+        return (
+            box.x * full_w / width - left,
+            box.y * full_h / height - top,
+            box.right * full_w / width - left,
+            box.bottom * full_h / height - top,
+        )

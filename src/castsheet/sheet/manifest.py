@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from castsheet.errors import SheetError
 from castsheet.machine.files import write_atomic, write_text
 from castsheet.media.pictures import load_image
-from castsheet.sheet.box import Box, Kind, PanelView, Side
+from castsheet.sheet.box import Box, Crop, Kind, PanelView, Side
 
 VERSION = 1
 
@@ -152,12 +152,18 @@ class Sheet:
         pipeline does it; at a sheet of twice the size this averages 2x2 pixels.
         """
         source = np.asarray(self.image.convert("RGB"), dtype=np.float32)
-        h, w = source.shape[:2]
-        scale = max(width / w, height / h)
-        full_w, full_h = max(width, round(w * scale)), max(height, round(h * scale))
-        rows = _bilinear(source, h, full_h, (full_h - height) // 2, height, axis=0)
-        both = _bilinear(rows, w, full_w, (full_w - width) // 2, width, axis=1)
+        crop = Crop.fill(self.image.size, (width, height))
+        (w, h), (full_w, full_h), (left, top) = crop.size, crop.scaled, crop.offset
+        rows = _bilinear(source, h, full_h, top, height, axis=0)
+        both = _bilinear(rows, w, full_w, left, width, axis=1)
         return Image.fromarray(np.clip(np.rint(both), 0, 255).astype(np.uint8))
+
+    def seen(self, box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Where `box` lies on the conditioning image of this size: left, top, right, bottom, in pixels.
+
+        Not rounded, and outside the image where the crop cuts it off.
+        """
+        return Crop.fill(self.image.size, size).seen(box)
 
 
 def _bilinear(pixels: np.ndarray, size: int, scaled: int, first: int, count: int, *, axis: int) -> np.ndarray:
