@@ -8,6 +8,7 @@ from typing import Any
 
 from castsheet.jobs.shotlist import Shot
 from castsheet.judge.report import STYLE, sheet_url
+from castsheet.media.page import html_page
 from castsheet.sheet.manifest import Sheet
 
 _MORE = """
@@ -31,13 +32,8 @@ def page(shots: Sequence[Shot], records: Mapping[str, dict[str, Any] | None], sh
         f'<p class="dim">Sheet {name}.</p>{_table(shots, records)}</div></div>'
     )
     cards = "".join(_card(shot, records[shot.id]) for shot in shots)
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>castsheet shots</title>'
-        f'<style>{STYLE}{_MORE}</style></head><body><main>{head}<div class="shots">{cards}</div>'
-        "</main></body></html>\n"
-    )
-    return text.encode()
+    body = f'<main>{head}<div class="shots">{cards}</div></main>'
+    return html_page("castsheet shots", STYLE + _MORE, body).encode()
 
 
 def _table(shots: Sequence[Shot], records: Mapping[str, dict[str, Any] | None]) -> str:

@@ -6,9 +6,7 @@ Pictures are embedded: the sheet, a strip of frames, and for every element its p
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from castsheet.judge.cast import Pixels
 from castsheet.judge.judgement import ElementReport, Judgement
 from castsheet.judge.verdict import LIKENESS, PRESENT
 from castsheet.machine.files import write_text
+from castsheet.media.page import data_url, html_page
 from castsheet.sheet.manifest import Sheet
 
 THUMB = 240  # px wide: frames on the page
@@ -81,11 +80,7 @@ def page(sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) -> str:
         f"{_overview(told)}</div></div>"
     )
     body = "".join(_clip(sheet, clip, one, number) for number, (clip, one) in enumerate(judged))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>castsheet judge</title>'
-        f"<style>{STYLE}</style></head><body><main>{head}{body}</main></body></html>\n"
-    )
+    return html_page("castsheet judge", STYLE, f"<main>{head}{body}</main>")
 
 
 def _overview(told: Sequence[Judgement]) -> str:
@@ -267,6 +262,4 @@ def picture_url(picture: Pixels, width: int) -> str:
         image = image.resize(
             (width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS
         )
-    held = io.BytesIO()
-    image.save(held, "JPEG", quality=86)
-    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
+    return data_url(image)

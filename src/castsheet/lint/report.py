@@ -5,8 +5,6 @@ Self-contained: the picture is inside, there are no scripts, no fonts and no lin
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -16,6 +14,7 @@ from PIL import Image
 
 from castsheet.lint.findings import RULES, Finding, Severity
 from castsheet.machine.files import write_text
+from castsheet.media.page import data_url, html_page
 from castsheet.sheet.manifest import Panel, Sheet
 
 _ORDER: tuple[Severity, ...] = ("error", "warning", "info")
@@ -56,18 +55,7 @@ def report(sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Seque
     items = "\n".join(_item(number, one) for number, one in enumerate(listed, 1))
     mended = "".join(f"<li>{escape(step)}</li>" for step in done)
     width, height = sheet.image.size
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}: checks</title>
-<style>
-{_STYLE}
-</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
+    body = f"""<h1>{escape(title)}</h1>
 <p>{width} x {height} px, {_known(sheet)}.
 <strong>{told or "All checks passed."}</strong></p>
 {_drawing(sheet, listed)}
@@ -75,10 +63,8 @@ def report(sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Seque
 <h2>Findings</h2>
 <ol>
 {items or "<li>None.</li>"}
-</ol>
-</body>
-</html>
-"""
+</ol>"""
+    return html_page(f"{title}: checks", _STYLE, body)
 
 
 def save_report(
@@ -153,6 +139,4 @@ def _item(number: int, finding: Finding) -> str:
 def _data_uri(image: Image.Image) -> str:
     preview = image.convert("RGB")
     preview.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-    data = io.BytesIO()
-    preview.save(data, format="JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return data_url(preview, quality=88)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from castsheet.machine.files import write_text
+from castsheet.media.page import data_url, html_page
 from castsheet.train.log import read_log
 
 PAGE = "report.html"
@@ -67,10 +66,7 @@ def write_page(folder: Path, title: str, steps: int) -> Path:
     done = train[-1]["step"] if train else 0
     body = "".join(charts) + "</div>" + "".join(_picture(path) for path in _pictures(folder))
     state = f"{html.escape(title)}: step {done:,} of {steps:,}"
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style><h1>{state}</h1><div class=grid>{body}</html>\n"
-    )
+    page = html_page(title, _STYLE, f"<h1>{state}</h1><div class=grid>{body}")
     return write_text(folder / PAGE, page)
 
 
@@ -148,9 +144,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _picture(path: Path) -> str:
     with Image.open(path) as image:
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
+        source = data_url(image, quality=85)
     name = html.escape(path.stem)
-    picture = f'<img alt="{name}" src="data:image/jpeg;base64,{data}">'
+    picture = f'<img alt="{name}" src="{source}">'
     return f"<figure>{picture}<figcaption>step {name}</figcaption></figure>"

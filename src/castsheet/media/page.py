@@ -1,0 +1,44 @@
+"""The HTML skeleton of every report, and pictures inside of it: one file without scripts or links."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+from PIL import Image
+
+
+def html_page(title: str, style: str, body: str) -> str:
+    """A whole HTML document.
+
+    Args:
+        title: plain text, of the browser's tab.
+        style: CSS. body: what stands between the body's tags, as HTML.
+    """
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{style.strip()}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def data_url(image: Image.Image, *, quality: int = 86) -> str:
+    """A picture as a JPEG inside a URL.
+
+    Args:
+        quality: of the JPEG, 1 to 95.
+    """
+    held = io.BytesIO()
+    image.convert("RGB").save(held, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
