@@ -28,8 +28,8 @@ from castsheet.ltx.latents import (
 from castsheet.ltx.speed.fast import attention_kernels
 from castsheet.pipeline import Castsheet
 from castsheet.run import make_guide, make_levels
-from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, video_track
-from castsheet.sampling.samplers import euler
+from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, step_noise, video_track
+from castsheet.sampling.samplers import SAMPLERS
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 
@@ -81,9 +81,13 @@ def latents(
     levels = make_levels(settings, grid, reference)
     single = Denoiser(transformer, replace(track, clean_BTC=clean_BTC[:1]), None, positive, negative, guide)
     x_BN = torch.cat([draw(single, grid, ask.seed, None, float(levels[0])) for ask in asks])
+    sampler, renoise = SAMPLERS[settings.sampler], None
+    if sampler.eta:
+        each = [step_noise(single, grid, ask.seed, settings.eta) for ask in asks]
+        renoise = replace(each[0], draw=lambda step: torch.cat([one.draw(step) for one in each]))
     # Blocks that were compiled would be compiled anew for every size of batch and reference.
     with attention_kernels(models.device), torch.compiler.set_stance("force_eager"):
-        return clip_latents(denoiser, grid, euler(denoiser, x_BN, levels))
+        return clip_latents(denoiser, grid, sampler.walk(denoiser, x_BN, levels, renoise=renoise))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +40,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Castsheet:
 
 
 @pytest.mark.parametrize("reference_frames", [None, 1])
-@pytest.mark.parametrize("overrides", [{}, {"guidance": 1.0, "stg_scale": 0.0}])
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"guidance": 1.0, "stg_scale": 0.0}, {"sampler": "euler_ancestral"}, {"sampler": "heun"}],
+)
 def test_a_batch_is_what_the_pipeline_makes(
-    tiny: Castsheet, overrides: dict[str, float], reference_frames: int | None
+    tiny: Castsheet, overrides: dict[str, Any], reference_frames: int | None
 ) -> None:
     """Red: studies measure another sampler than the product's: seeds, sheets or prompts get mixed up."""
     sheets = [tiny_sheet(0), tiny_sheet(1)]

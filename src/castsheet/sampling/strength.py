@@ -1,7 +1,7 @@
 """Strength an element: `--strength hero=1.2 backpack=0.7` as one number a reference token.
 
 The manifest knows where each element's panels are; a latent cell takes the strength of the element that
-covers at least half of it. See ltx/bias.py for what the number does to attention.
+covers at least half of it. See ltx/model/bias.py for what the number does to attention.
 
 Legend: H, W rows and columns of latent cells, T tokens.
 """

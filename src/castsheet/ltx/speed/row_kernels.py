@@ -1,7 +1,7 @@
-"""Kernels of whole rows, in Triton, for `ltx/fused_rows.py`.
+"""Kernels of whole rows, in Triton, for `ltx/speed/fused_rows.py`.
 
-Each program holds a few rows in registers. Sums are in fp32; a result is rounded once. `*_ptr` are tensors,
-`*_row`, `*_token` and the like distances within them in numbers.
+Each program holds a few rows in registers. Sums are in fp32; a result is rounded once. Arguments `*_ptr` are
+tensors; `*_row`, `*_token` and their kin are strides, counted in numbers.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
