@@ -80,14 +80,6 @@ def test_the_crop_shows_all_hair_with_headroom() -> None:
     assert crop.box.h < 300  # a close-up, no half figure
 
 
-def test_face_pixels_are_counted_at_the_conditioning_size() -> None:
-    """Red: lint reports the wrong face size, because sheet and conditioning sizes differ."""
-    crop = face_crop(Image.new("RGBA", (1000, 1000), "red"), Finds(a_face(Box(400, 300, 150, 200))))
-    assert crop is not None
-    panel = Box(0, 0, 300, 2 * crop.box.h)
-    assert crop.face_pixels(panel, 2) == pytest.approx(200)
-
-
 def test_no_detector_or_no_face_leaves_it_to_the_caller() -> None:
     """Red: composing fails without the optional packages."""
     image = Image.new("RGBA", (100, 200), "red")

@@ -69,6 +69,23 @@ def known_picture(element: Element) -> Image.Image:
     return flat
 
 
+def _known(library: Library, name: str, look: str) -> Element | None:
+    """The element's look as the library has it; None when it is new."""
+    listed = (library.root / look_folder(name, look) / "element.yaml").is_file()
+    return library.load(name, look).element if listed else None
+
+
+def _described(name: str, element: Element | None, description: str | None) -> str:
+    """What the views shall show, in words; a new element needs some."""
+    words = description if description is not None else (element.description if element else "")
+    if element is None and not words:
+        raise SettingsError(
+            f"nothing is known of {name}: no picture, no description",
+            remedy="add --description, or a picture first: castsheet elements add",
+        )
+    return words
+
+
 def fill(
     library: Library,
     name: str,
@@ -94,19 +111,9 @@ def fill(
         SettingsError: a new element without a description, or nothing is missing.
         CastsheetError: what the renderer or the library raises.
     """
-    entry = (
-        library.load(name, look)
-        if (library.root / look_folder(name, look) / "element.yaml").is_file()
-        else None
-    )
-    element = entry.element if entry else None
+    element = _known(library, name, look)
     chosen: Kind = element.kind if element else kind or "character"
-    looks = description if description is not None else (element.description if element else "")
-    if element is None and not looks:
-        raise SettingsError(
-            f"nothing is known of {name}: no picture, no description",
-            remedy="add --description, or a picture first: castsheet elements add",
-        )
+    looks = _described(name, element, description)
     wanted = tuple(views) or (missing(element) if element else NEEDED[chosen])
     if not wanted:
         raise SettingsError(f"{name} lacks no view", remedy="name the views to make: --views side,back")

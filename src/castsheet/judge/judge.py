@@ -35,9 +35,8 @@ class Options:
     """What to use beyond the model-free measures, and what the user expects.
 
     Attributes:
-        order: ids of characters from left to right, when the prompt fixes who stands where: the only way to
-        notice
-            people who are exchanged from the first frame to the last.
+        order: ids of characters from left to right, when the prompt fixes who stands where. Without it,
+            people who are exchanged from the first frame to the last are not noticed.
         faces: a face detector and an embedder, for FaceSim.
         reader: reads stray text.
         features: embeds elements, for NexusScore; its detections are the colour finder's.

@@ -58,11 +58,13 @@ class Outcome:
 
 
 class Learner:
-    """Attributes:
-    parameters: all that is trained, one flat tensor a block.
-    averages: the running means of these, in their order; empty where none are kept.
-    keeps: what each block keeps for the backward pass.
-    expected_bytes: the most that a step needs on the device, by `expected_peak`.
+    """An adapter on a transformer, and the optimiser that teaches it.
+
+    Attributes:
+        parameters: all that is trained, one flat tensor a block.
+        averages: the running mean of each parameter, in the same order; empty where none are kept.
+        keeps: what each block keeps for the backward pass.
+        expected_bytes: the most that a step needs on the device, by `expected_peak`.
     """
 
     def __init__(

@@ -101,7 +101,12 @@ def flow_losses(
     error_BN = (velocity - (noise - clean)).square().mean(dim=2)
     if mask_BN is None and not first_frame_tokens:
         return error_BN.mean(dim=1)
-    weight_BN = (~given_BN1[..., 0]).float()
+    return _weighted_mean(error_BN, ~given_BN1[..., 0], mask_BN)
+
+
+def _weighted_mean(error_BN: Tensor, learned_BN: Tensor, mask_BN: Tensor | None) -> Tensor:
+    """Mean error (B,) over the tokens that are learned, weighted by the mask; NaN where none has weight."""
+    weight_BN = learned_BN.float()
     if mask_BN is not None:
         weight_BN = weight_BN * mask_BN.float()
     return (error_BN * weight_BN).sum(dim=1) / weight_BN.sum(dim=1)

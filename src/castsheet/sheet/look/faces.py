@@ -241,14 +241,6 @@ class FaceCrop:
     box: Box
     face: Face | None
 
-    def face_pixels(self, panel: Box, sheet_scale: float) -> float:
-        """The face's height at the conditioning size, when the crop fills `panel` (sheet px).
-
-        Args:
-            sheet_scale: sheet px per conditioning px.
-        """
-        return 0.0 if self.face is None else self.face.box.h * panel.h / self.box.h / sheet_scale
-
 
 def face_crop(
     image: Image.Image, detector: FaceDetector | None = None, *, where: str = "the picture"
