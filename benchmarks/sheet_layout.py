@@ -27,7 +27,7 @@ from statistics import median
 
 from castsheet.machine.files import write_atomic
 from castsheet.sheet.box import Kind, PanelView
-from castsheet.sheet.plan.layout import MAX_CROP, VIEW_WEIGHT, Layout, PanelWish, Shape, plan
+from castsheet.sheet.plan.layout import MAX_CROP, VIEW_WEIGHT, Layout, PanelShape, PanelWish, plan
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = range(200)
@@ -56,7 +56,7 @@ def wish(name: str, kind: Kind, view: PanelView, aspects: list[float], importanc
         min_aspect=aspects[0] * slack,
         max_aspect=aspects[0] / slack,
         weight=VIEW_WEIGHT[view] * importance,
-        variants=tuple(Shape(aspect) for aspect in aspects[1:]),
+        variants=tuple(PanelShape(aspect) for aspect in aspects[1:]),
     )
 
 

@@ -25,7 +25,7 @@ from castsheet.authoring.diffusion import DiffusionRenderer
 from castsheet.authoring.http_renderer import EndpointRenderer
 from castsheet.authoring.library import Library, Sorter
 from castsheet.authoring.missing import fill, missing, request
-from castsheet.authoring.renderer import Request
+from castsheet.authoring.renderer import RenderRequest
 from castsheet.authoring.still import StillRenderer, on_black
 from castsheet.cli import main
 from castsheet.elements import Character, Location
@@ -46,9 +46,9 @@ class Paints:
     name = "double-1"
 
     def __init__(self) -> None:
-        self.asked: list[Request] = []
+        self.asked: list[RenderRequest] = []
 
-    def render(self, request: Request) -> Image.Image:
+    def render(self, request: RenderRequest) -> Image.Image:
         self.asked.append(request)
         return Image.new("RGB", (64, 96), (40 * len(self.asked), 80, 90))
 

@@ -16,7 +16,7 @@ from castsheet.judge.assign import assign, order, swaps
 from castsheet.judge.cast import figure_mask, read_cast, working_size
 from castsheet.judge.published import evenly, face_sim, nexus_score
 from castsheet.sheet.box import Box
-from castsheet.sheet.manifest import Panel, Sheet, Source
+from castsheet.sheet.manifest import Panel, PictureSource, Sheet
 from mini.judged import thresholds as calibrate
 from mini.judged.calibration import frames_told
 from tests.doubles.judge_doubles import BlobFaces, MeanColour
@@ -117,7 +117,7 @@ def test_stacked_turnarounds_are_taken_apart(gap: int, sources: int) -> None:
             y, x = row * (tall + gap), 4 + 34 * column
             picture[y : y + tall, x : x + 22] = (200, 40, 40)
     box = Box(4, 0, 56, 2 * tall + gap)
-    known = tuple(Source(f"{n}.png", "0" * 64, 1.0) for n in range(sources))
+    known = tuple(PictureSource(f"{n}.png", "0" * 64, 1.0) for n in range(sources))
     sheet = Sheet(Image.fromarray(picture), (Panel("hero", "character", "turnaround", box, known),))
     looks = read_cast(sheet, width, height).members[0].looks
     if gap or sources:

@@ -14,7 +14,7 @@ from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import VideoSettings, lint_video
 from castsheet.sheet.box import Box
-from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
+from castsheet.sheet.manifest import ElementNote, Panel, PictureSource, Sheet
 
 NOTES = (
     ElementNote("mara", "character", "a woman"),
@@ -27,7 +27,7 @@ NOTES = (
 def panel(element: str, view: str, box: Box, **source) -> Panel:
     kind = next(n.kind for n in NOTES if n.id == element)
     values = {"path": f"{element}.png", "sha256": "0" * 64, "scale": 1.0} | source
-    return Panel(element, kind, view, box, (Source(**values),))
+    return Panel(element, kind, view, box, (PictureSource(**values),))
 
 
 FACE = panel("mara", "face", Box(0, 0, 760, 440))

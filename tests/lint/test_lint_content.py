@@ -17,7 +17,7 @@ from castsheet.prompt import build
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import Face
 from castsheet.sheet.look.ocr import TextLine
-from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
+from castsheet.sheet.manifest import ElementNote, Panel, PictureSource, Sheet
 from tests.doubles.drawn import figure, thing
 
 NOTES = (
@@ -57,7 +57,7 @@ class Detector:
 def panel(element: str, view: str, box: Box, *paths: str) -> Panel:
     kind = next(n.kind for n in NOTES if element.startswith(n.id))
     names = paths or (f"{element}.png",)
-    return Panel(element, kind, view, box, tuple(Source(name, "0" * 64, 1.0) for name in names))
+    return Panel(element, kind, view, box, tuple(PictureSource(name, "0" * 64, 1.0) for name in names))
 
 
 def textured(size: tuple[int, int], seed: int) -> Image.Image:
@@ -184,7 +184,9 @@ def test_s10_a_close_up_too_low_for_any_face_needs_no_detector():
 )
 def test_s12_backs_that_may_pass_for_strangers(sources, face, expected):
     """Red: the known way in which a back view becomes a second figure goes unsaid."""
-    row = dataclasses.replace(PANELS[1], sources=tuple(Source(name, "0" * 64, 1.0) for name in sources))
+    row = dataclasses.replace(
+        PANELS[1], sources=tuple(PictureSource(name, "0" * 64, 1.0) for name in sources)
+    )
     subject = sheet((*PANELS[: 1 if face else 0], row, *PANELS[2:]), pictures={
         ("mara", "turnaround"): figures(*[RED] * len(sources)),
     })  # fmt: skip
@@ -193,7 +195,7 @@ def test_s12_backs_that_may_pass_for_strangers(sources, face, expected):
 
 def test_s12_knows_a_printed_label():
     """Red: a back view is known by its file's name only."""
-    plain = dataclasses.replace(PANELS[1], sources=(Source("row.png", "0" * 64, 1.0),))
+    plain = dataclasses.replace(PANELS[1], sources=(PictureSource("row.png", "0" * 64, 1.0),))
     reader = Reader(TextLine("Back View", 0.99, Box(700, 400, 90, 20)))
     found = look(sheet((plain, *PANELS[2:])), dataclasses.replace(SEEING, text=reader))
     assert "S12" in {one.rule for one in found}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from castsheet.elements import Character, Location, Prop, Scene
 from castsheet.errors import LayoutError
 from castsheet.sheet.box import Box
-from castsheet.sheet.plan.layout import MAX_CROP, Layout, PanelWish, Shape, plan, wishes
+from castsheet.sheet.plan.layout import MAX_CROP, Layout, PanelShape, PanelWish, plan, wishes
 from castsheet.sheet.plan.pins import read_pins
 
 GOLDEN = Path(__file__).parents[1] / "data" / "layouts"
@@ -217,7 +217,7 @@ def test_gaps_are_small() -> None:
 def test_a_turnaround_wraps_where_a_row_leaves_black() -> None:
     """Red: other arrangements of the same pictures are not used."""
     row = PanelWish("ann", "character", "turnaround", 3.4, 3.4, 3.4, 1.3)
-    wrapped = dataclasses.replace(row, variants=(Shape(0.85), Shape(0.2)))
+    wrapped = dataclasses.replace(row, variants=(PanelShape(0.85), PanelShape(0.2)))
     others = [prop("hat", 0.8)]
     assert plan([row, *others]).variants == (0, 0)
     layout = plan([wrapped, *others])
@@ -338,16 +338,16 @@ def test_wishes_follow_the_scene() -> None:
         )
     )
     sizes = {
-        ("ann", "face"): [Shape(1.0)],
-        ("ann", "turnaround"): [Shape(1.3, 300), Shape(0.7, 600)],
-        ("hat", "product"): [Shape(0.5)],
-        ("sea", "place"): [Shape(16 / 9)],
+        ("ann", "face"): [PanelShape(1.0)],
+        ("ann", "turnaround"): [PanelShape(1.3, 300), PanelShape(0.7, 600)],
+        ("hat", "product"): [PanelShape(0.5)],
+        ("sea", "place"): [PanelShape(16 / 9)],
     }
     found = wishes(scene, sizes)
     assert [(wish.element, wish.view) for wish in found] == list(sizes)
     assert [wish.min_aspect == wish.max_aspect for wish in found] == [True, True, True, False]
     assert found[0].weight == 2 * wishes(plain, sizes)[0].weight
-    assert found[1].shapes == (Shape(1.3, 300), Shape(0.7, 600))
+    assert found[1].shapes == (PanelShape(1.3, 300), PanelShape(0.7, 600))
     assert found[3].min_aspect == pytest.approx(16 / 9 * (1 - MAX_CROP))
 
 

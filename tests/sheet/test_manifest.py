@@ -14,7 +14,7 @@ from PIL import Image
 
 from castsheet.errors import ImageError, OutputError, SheetError
 from castsheet.sheet.box import Box
-from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
+from castsheet.sheet.manifest import ElementNote, Panel, PictureSource, Sheet
 
 WORDS = st.text(max_size=30)
 SIDES = st.lists(st.sampled_from(["left", "top", "right", "bottom"]), unique=True).map(tuple)
@@ -34,7 +34,7 @@ def sheet(**changes: object) -> Sheet:
     values: dict = {
         "image": noise(),
         "panels": (
-            Panel("ann", "character", "face", Box(0, 0, 20, 20), (Source("ann.png", "0" * 64, 0.5),)),
+            Panel("ann", "character", "face", Box(0, 0, 20, 20), (PictureSource("ann.png", "0" * 64, 0.5),)),
             Panel("sea", "location", "place", Box(24, 0, 40, 48)),
         ),
         "elements": (
@@ -56,7 +56,7 @@ def sheets(draw: st.DrawFn) -> Sheet:
     for number, name in enumerate(ids):
         kind = draw(st.sampled_from(list(views)))
         notes.append(ElementNote(name, kind, draw(WORDS), draw(st.floats(0.01, 100))))
-        sources = st.builds(Source, WORDS, WORDS, st.floats(0.001, 100), SHARES, SIDES)
+        sources = st.builds(PictureSource, WORDS, WORDS, st.floats(0.001, 100), SHARES, SIDES)
         # Columns of four px each, so that nothing overlaps.
         box = Box(4 * number, draw(st.integers(0, 8)), draw(st.integers(1, 4)), draw(st.integers(1, 8)))
         some = tuple(draw(st.lists(sources, max_size=2)))

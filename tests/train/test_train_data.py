@@ -26,13 +26,13 @@ from castsheet.train.batches import make_batch
 from castsheet.train.config import ObjectiveConfig
 from castsheet.train.data.augment import Augment, variant
 from castsheet.train.data.dataset import Dataset, DatasetError, require_one_geometry
-from castsheet.train.data.encode import Bucket, Encoding, encode, read_shard, read_table
+from castsheet.train.data.encode import Encoding, SizeBucket, encode, read_shard, read_table
 from castsheet.train.data.official import convert, open_data, read_pt
 from tests.doubles import train_tiny as tiny
 from tests.doubles.tiny_bundle import CHANNELS, FRAMES, HEIGHT, WIDTH, tiny_sheet
 
 CPU = torch.device("cpu")
-BUCKET = Bucket(WIDTH, HEIGHT, FRAMES, 24.0)
+BUCKET = SizeBucket(WIDTH, HEIGHT, FRAMES, 24.0)
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,7 @@ def test_tables_that_do_not_work_are_told(table, text, message):
 def test_clips_that_are_too_short_are_named(source, table, tmp_path):
     """Red: a short clip is padded silently."""
     with pytest.raises(DatasetError, match=r"0\.mp4: 40 frames"):
-        encode(read_table(table), job(source, tmp_path / "set", bucket=Bucket(WIDTH, HEIGHT, 41, 24.0)))
+        encode(read_table(table), job(source, tmp_path / "set", bucket=SizeBucket(WIDTH, HEIGHT, 41, 24.0)))
 
 
 def test_shards_are_checked():

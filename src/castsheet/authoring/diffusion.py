@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from safetensors import SafetensorError
 
-from castsheet.authoring.renderer import Request
+from castsheet.authoring.renderer import RenderRequest
 from castsheet.errors import CheckpointError, SettingsError
 
 _REMEDY = "name a text-to-image or image-edit pipeline of diffusers, as a folder or an id of the hub"
@@ -64,7 +64,7 @@ class DiffusionRenderer:
         pipeline.set_progress_bar_config(disable=True)
         return cls(pipeline.to(device), str(model), **settings)
 
-    def render(self, request: Request) -> Image.Image:
+    def render(self, request: RenderRequest) -> Image.Image:
         """The pipeline's first picture.
 
         Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from castsheet.authoring.renderer import Request
+from castsheet.authoring.renderer import RenderRequest
 from castsheet.errors import EndpointError
 from castsheet.machine.endpoint import Endpoint
 from castsheet.media.pictures import MAX_PIXELS
@@ -29,7 +29,7 @@ class EndpointRenderer:
         """Address and model."""
         return self.endpoint.name
 
-    def render(self, request: Request) -> Image.Image:
+    def render(self, request: RenderRequest) -> Image.Image:
         """The picture.
 
         Raises:

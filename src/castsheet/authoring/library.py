@@ -60,7 +60,7 @@ _MADE = {"confidence": 0.5, "unsure": True, "reason": "made by a model, not phot
 
 
 @dataclass(frozen=True)
-class Entry:
+class LibraryEntry:
     """One look of one element."""
 
     name: str
@@ -74,7 +74,7 @@ class Entry:
 class Added:
     """What `add` did: the look as it is now, its new pictures, and those that it had already."""
 
-    entry: Entry
+    entry: LibraryEntry
     new: tuple[Kept, ...]
     known: tuple[Path, ...]
 
@@ -114,7 +114,7 @@ class Library:
         order = {name: sorted(looks, key=lambda look: look != DEFAULT_LOOK) for name, looks in found.items()}
         return {name: tuple(looks) for name, looks in order.items()}
 
-    def load(self, name: str, look: str = DEFAULT_LOOK) -> Entry:
+    def load(self, name: str, look: str = DEFAULT_LOOK) -> LibraryEntry:
         """One look of an element, its pictures checked against their hashes.
 
         Raises:
@@ -135,7 +135,7 @@ class Library:
         )
         for kept in pictures:
             _check_unchanged(folder / kept.file, kept.sha256, remedy)
-        return Entry(name, folder.name, element, pictures, folder)
+        return LibraryEntry(name, folder.name, element, pictures, folder)
 
     def add(
         self,
@@ -218,7 +218,7 @@ class Library:
             ) from error
         return gone
 
-    def _default(self, name: str) -> Entry | None:
+    def _default(self, name: str) -> LibraryEntry | None:
         file = self.root / name / DEFAULT_LOOK / _LIST
         return self.load(name) if file.is_file() else None
 
@@ -314,7 +314,7 @@ def _part(look: Look, guess: Guess) -> Image.Image:
     return look.image.crop((box.x, box.y, box.right, box.bottom))
 
 
-def _kind_of(name: str, kind: Kind | None, base: Entry | None) -> Kind:
+def _kind_of(name: str, kind: Kind | None, base: LibraryEntry | None) -> Kind:
     if base is None:
         return kind or "character"
     if kind is not None and kind != base.element.kind:
@@ -325,7 +325,7 @@ def _kind_of(name: str, kind: Kind | None, base: Entry | None) -> Kind:
     return base.element.kind
 
 
-def _inherited(base: Entry, folder: Path) -> list[Kept]:
+def _inherited(base: LibraryEntry, folder: Path) -> list[Kept]:
     """The default look's faces, copied, so that each look stands alone."""
     faces = [kept for kept in base.pictures if kept.view == "face"]
     for kept in faces:
@@ -337,7 +337,7 @@ def _document(
     name: str,
     kind: Kind,
     pictures: Sequence[Kept],
-    base: Entry | None,
+    base: LibraryEntry | None,
     description: str | None,
     importance: float | None,
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from castsheet.authoring.library import Added, Library, Sorter
-from castsheet.authoring.renderer import Renderer, Request, Shape
+from castsheet.authoring.renderer import PictureShape, Renderer, RenderRequest
 from castsheet.elements import DEFAULT_LOOK, Element, View, look_folder
 from castsheet.errors import SettingsError
 from castsheet.media.pictures import load_image
@@ -49,14 +49,14 @@ def request(
     picture: Image.Image | None = None,
     seed: int = 0,
     size: tuple[int, int] | None = None,
-) -> Request:
+) -> RenderRequest:
     """What to ask a renderer for."""
     if kind == "location":
-        return Request(looks, _PLACE, "wide", seed, picture, size)
+        return RenderRequest(looks, _PLACE, "wide", seed, picture, size)
     if kind == "prop":
-        return Request(looks, _PRODUCT, "square", seed, picture, size)
-    shape: Shape = "square" if view in ("face", "detail") else "tall"
-    return Request(looks, _SHOWS[view], shape, seed, picture, size)
+        return RenderRequest(looks, _PRODUCT, "square", seed, picture, size)
+    shape: PictureShape = "square" if view in ("face", "detail") else "tall"
+    return RenderRequest(looks, _SHOWS[view], shape, seed, picture, size)
 
 
 def known_picture(element: Element) -> Image.Image:

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 
 from PIL import Image
 
-Shape = Literal["square", "tall", "wide"]
+PictureShape = Literal["square", "tall", "wide"]
 
 
 @dataclass(frozen=True)
-class Request:
+class RenderRequest:
     """One picture to make.
 
     Args:
@@ -24,7 +24,7 @@ class Request:
 
     looks: str
     shows: str
-    shape: Shape
+    shape: PictureShape
     seed: int = 0
     picture: Image.Image | None = None
     size: tuple[int, int] | None = None
@@ -43,5 +43,5 @@ class Renderer(Protocol):
     def name(self) -> str:
         """Names the model, for provenance; never holds a key."""
 
-    def render(self, request: Request) -> Image.Image:
+    def render(self, request: RenderRequest) -> Image.Image:
         """An RGB picture. The same request gives the same picture where the backend can promise that."""

@@ -42,7 +42,7 @@ _EDGE_TEXT = 0.25  # text in the outer quarter of a picture is cropped off, when
 
 
 @dataclass(frozen=True)
-class Part:
+class CutPart:
     """One picture of the sheet.
 
     Attributes:
@@ -67,7 +67,7 @@ class Part:
 class Split:
     """What became of a sheet: its pictures in reading order, all text on it, and where labels look wrong."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[CutPart, ...]
     lines: tuple[TextLine, ...] = ()
     doubts: tuple[Fault, ...] = ()
 
@@ -272,7 +272,7 @@ def _reading_order(boxes: list[Box]) -> list[Box]:
     return [box for row in rows for box in sorted(row, key=lambda b: b.x)]
 
 
-def _part(rgb: Image.Image, box: Box, label: Label | None, lines: Sequence[TextLine]) -> Part:
+def _part(rgb: Image.Image, box: Box, label: Label | None, lines: Sequence[TextLine]) -> CutPart:
     """Cut a picture out: text in an otherwise plain strip at its edge goes with it, other is filled."""
     inside = [grown(line.box, 2, rgb.size) for line in lines if line.box.overlaps(box)]
     kept = box
@@ -284,7 +284,7 @@ def _part(rgb: Image.Image, box: Box, label: Label | None, lines: Sequence[TextL
         x, y = max(line.x, kept.x), max(line.y, kept.y)
         right, bottom = min(line.right, kept.right), min(line.bottom, kept.bottom)
         holes.append(Box(x - kept.x, y - kept.y, right - x, bottom - y))
-    return Part(kept, erase(crop, holes), label, tuple(inside))
+    return CutPart(kept, erase(crop, holes), label, tuple(inside))
 
 
 def _strip_off(rgb: Image.Image, box: Box, text: Box) -> Box:

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from castsheet.authoring.renderer import Request
+from castsheet.authoring.renderer import RenderRequest
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import Prompt
 from castsheet.sheet.manifest import Sheet
@@ -30,7 +30,7 @@ class StillRenderer:
         """The model's name."""
         return f"{self._castsheet.models.source.name}, one frame"
 
-    def render(self, request: Request) -> Image.Image:
+    def render(self, request: RenderRequest) -> Image.Image:
         """The frame.
 
         Raises:

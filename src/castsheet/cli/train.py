@@ -59,7 +59,7 @@ def encode(
     from castsheet.machine.progress import progress, stderr_console
     from castsheet.settings import preset
     from castsheet.train.data.augment import Augment
-    from castsheet.train.data.encode import Bucket, Encoding, read_shard, read_table
+    from castsheet.train.data.encode import Encoding, SizeBucket, read_shard, read_table
     from castsheet.train.data.encode import encode as run
 
     source = Source.open(model, text_encoder)
@@ -68,7 +68,7 @@ def encode(
     job = Encoding(
         source=source,
         out=out,
-        bucket=Bucket(width, height, frames or usual.frames, fps or usual.fps, downscale),
+        bucket=SizeBucket(width, height, frames or usual.frames, fps or usual.fps, downscale),
         augment=Augment(variants, shuffle, drop, jitter),
         device=device,
         dtype=dtype,

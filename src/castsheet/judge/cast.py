@@ -33,7 +33,7 @@ WIDEST = 0.75  # wider stretches are several people
 
 
 @dataclass(frozen=True)
-class Look:
+class Figure:
     """One figure on the sheet: one view of a character, a prop, or a place.
 
     Attributes:
@@ -56,10 +56,10 @@ class Member:
     id: str
     kind: Kind
     description: str
-    looks: tuple[Look, ...]
+    looks: tuple[Figure, ...]
 
     @property
-    def body(self) -> tuple[Look, ...]:
+    def body(self) -> tuple[Figure, ...]:
         """The looks by which the element is found in a frame: whole figures where there are any, else
         faces."""
         whole = tuple(look for look in self.looks if look.view != "face")
@@ -158,17 +158,17 @@ def _place(sheet: Sheet, box: Box, size: tuple[int, int]) -> tuple[int, int, int
     return int(rows[0]), int(rows[1]), int(columns[0]), int(columns[1])
 
 
-def _looks(panel: Panel, crop_HWC: Pixels) -> list[Look]:
+def _looks(panel: Panel, crop_HWC: Pixels) -> list[Figure]:
     """The panel's figures: one, or for a turnaround as many as stand apart from each other."""
     if panel.view in ("face", "place"):
         mask = np.ones(crop_HWC.shape[:2], np.bool_) if panel.view == "place" else figure_mask(crop_HWC)
-        return [Look(panel.view, panel.box, crop_HWC, mask)]
+        return [Figure(panel.view, panel.box, crop_HWC, mask)]
     found = [
-        Look(panel.view, panel.box, part, figure_mask(part))
+        Figure(panel.view, panel.box, part, figure_mask(part))
         for row_HWC in _rows(crop_HWC, len(panel.sources) if panel.kind == "character" else 1)
         for part in _in_row(row_HWC, panel.kind)
     ]
-    return found or [Look(panel.view, panel.box, crop_HWC, np.ones(crop_HWC.shape[:2], np.bool_))]
+    return found or [Figure(panel.view, panel.box, crop_HWC, np.ones(crop_HWC.shape[:2], np.bool_))]
 
 
 def _rows(crop_HWC: Pixels, views: int) -> list[Pixels]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.judge.cast import Cast, Look, Member, Pixels, working_frames
+from castsheet.judge.cast import Cast, Figure, Member, Pixels, working_frames
 from castsheet.judge.protocols import Detection
 from castsheet.sheet.box import Box, Kind
 
@@ -102,7 +102,7 @@ class Finder:
         np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
         return sums
 
-    def _model(self, look: Look, kind: Kind) -> _Figure:
+    def _model(self, look: Figure, kind: Kind) -> _Figure:
         codes, mask = self.code_map(look.picture_HWC), look.mask_HW
         height, width = mask.shape
         count = len(self._codes_K3)

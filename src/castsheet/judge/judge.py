@@ -18,7 +18,7 @@ from castsheet.judge.assign import order, swaps
 from castsheet.judge.cast import Cast, Member, Pixels, read_cast, working_frames, working_size
 from castsheet.judge.colour import ColourDetector, Finder, Sighting
 from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
-from castsheet.judge.protocols import Detector, Embedder, TextReader, crop
+from castsheet.judge.protocols import Detector, Embedder, FrameReader, crop
 from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
 from castsheet.judge.verdict import conclude, leaked, present
 from castsheet.sheet.box import Box
@@ -44,7 +44,7 @@ class Options:
 
     order: tuple[str, ...] = ()
     faces: tuple[Detector, Embedder] | None = None
-    reader: TextReader | None = None
+    reader: FrameReader | None = None
     features: Embedder | None = None
 
 
@@ -227,7 +227,7 @@ def _places(
     ]
 
 
-def _text(small_FHWC: Pixels, frames_FHWC: Pixels, reader: TextReader | None) -> TextReport:
+def _text(small_FHWC: Pixels, frames_FHWC: Pixels, reader: FrameReader | None) -> TextReport:
     lines = None
     if reader is not None:
         ends = sorted({0, len(frames_FHWC) // 2, len(frames_FHWC) - 1})

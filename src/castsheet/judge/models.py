@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from castsheet.judge.cast import Pixels
-from castsheet.judge.protocols import Detection, Detector, Embedder, TextReader, Vectors
+from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader, Vectors
 from castsheet.machine.files import require
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, FaceDetector
@@ -121,7 +121,7 @@ def hub_features(model: str) -> Embedder:
     return HubFeatures(model)
 
 
-def installed_reader() -> TextReader:
+def installed_reader() -> FrameReader:
     """The text reader of `castsheet[ocr]`.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.judge.cast import Look, Member, Pixels
+from castsheet.judge.cast import Figure, Member, Pixels
 from castsheet.judge.leak import luma_of
 
 Floats = NDArray[np.float32]
@@ -41,7 +41,7 @@ def pasted(frames_FHWC: Pixels, member: Member) -> Floats:
     return best
 
 
-def _template(look: Look, scale: float) -> tuple[Floats, Floats]:
+def _template(look: Figure, scale: float) -> tuple[Floats, Floats]:
     """The figure on black at a scale, and where it is black (0..1)."""
     picture = np.pad(look.picture_HWC * look.mask_HW[..., None], ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
     height, width = picture.shape[:2]

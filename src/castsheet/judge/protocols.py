@@ -44,7 +44,7 @@ class Embedder(Protocol):
         """Vectors (N, D) of RGB crops of any size; not necessarily of unit length."""
 
 
-class TextReader(Protocol):
+class FrameReader(Protocol):
     """Finds writing in a frame."""
 
     @property

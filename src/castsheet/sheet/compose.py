@@ -14,7 +14,7 @@ from PIL import Image
 from castsheet.elements import Element, Scene
 from castsheet.sheet.box import Box, PanelView, Side
 from castsheet.sheet.look.tools import Tools
-from castsheet.sheet.manifest import ElementNote, Panel, Sheet, Source
+from castsheet.sheet.manifest import ElementNote, Panel, PictureSource, Sheet
 from castsheet.sheet.plan.layout import Layout, canvas_size, plan, wishes
 from castsheet.sheet.plan.pins import read_pins
 from castsheet.sheet.sources import (
@@ -143,7 +143,7 @@ def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:
     }
 
 
-def _render(image: Image.Image, art: Artwork, box: Box, *, crop: bool) -> tuple[Source, ...]:
+def _render(image: Image.Image, art: Artwork, box: Box, *, crop: bool) -> tuple[PictureSource, ...]:
     """Draw an artwork into its box; `crop` centre-crops its one picture to the box, else all stay whole."""
     unit_x, unit_y = box.w / art.width, box.h / art.height
     sources = []
@@ -155,7 +155,7 @@ def _render(image: Image.Image, art: Artwork, box: Box, *, crop: bool) -> tuple[
     return tuple(sources)
 
 
-def _draw(image: Image.Image, piece: Piece, place: Box, *, crop: bool) -> Source:
+def _draw(image: Image.Image, piece: Piece, place: Box, *, crop: bool) -> PictureSource:
     part, picture = piece.part, piece.picture
     w, h = float(part.w), float(part.h)
     if crop:
@@ -165,7 +165,7 @@ def _draw(image: Image.Image, piece: Piece, place: Box, *, crop: bool) -> Source
         (place.w, place.h), Image.Resampling.LANCZOS, box=(x, y, x + w, y + h), reducing_gap=_REDUCING_GAP
     )
     image.paste(drawn, (place.x, place.y))
-    return Source(
+    return PictureSource(
         path=picture.path.as_posix(),
         sha256=picture.sha256,
         scale=round(place.h / (h * picture.reduced), 6),

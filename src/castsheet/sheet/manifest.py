@@ -28,7 +28,7 @@ _RECOMPOSE = "compose the sheet again, or delete the JSON to use the bare pictur
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSource:
     """Where a panel's pixels came from.
 
     Args:
@@ -55,7 +55,7 @@ class Panel:
     kind: Kind
     view: PanelView
     box: Box
-    sources: tuple[Source, ...] = ()
+    sources: tuple[PictureSource, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from castsheet.sheet.box import Box, PanelView, Side
 from castsheet.sheet.look.faces import face_crop
 from castsheet.sheet.look.small import VISIBLE, Small, brightest, load_small, silhouette
 from castsheet.sheet.look.tools import Tools
-from castsheet.sheet.plan.worth import Shape
+from castsheet.sheet.plan.worth import PanelShape
 
 # Head and shoulders are the top quarter of a standing figure: an adult's head is 1/7 to 1/8 of the height.
 HEAD_SHARE = 0.25
@@ -84,10 +84,10 @@ class Artwork:
     pieces: tuple[Piece, ...]
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> PanelShape:
         """What the planner needs to know: the shape, and how large it may be before a source is blown up."""
         finest = min(piece.part.h * piece.picture.reduced / piece.h for piece in self.pieces)
-        return Shape(self.width / self.height, MAX_ENLARGED * finest * self.height)
+        return PanelShape(self.width / self.height, MAX_ENLARGED * finest * self.height)
 
 
 def shown_paths(element: Element) -> tuple[Path, ...]:

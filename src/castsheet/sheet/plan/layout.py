@@ -22,9 +22,9 @@ from castsheet.sheet.box import Box, PanelView
 from castsheet.sheet.plan.pins import Division, check_pins
 from castsheet.sheet.plan.polish import Part, Placed, Polisher, in_pixels, joined, refined
 from castsheet.sheet.plan.search import Leaf, Slicing, Tree, cells_per_unit, lattice_units, replaced
-from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, PanelWish, Score, Shape, Worth
+from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, PanelShape, PanelWish, Score, Worth
 
-__all__ = ["Layout", "PanelWish", "Score", "Shape", "canvas_size", "plan", "wishes"]
+__all__ = ["Layout", "PanelShape", "PanelWish", "Score", "canvas_size", "plan", "wishes"]
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Layout:
 
 
 def wishes(
-    scene: Scene, shapes: Mapping[tuple[str, PanelView], Sequence[Shape]], *, max_crop: float = MAX_CROP
+    scene: Scene, shapes: Mapping[tuple[str, PanelView], Sequence[PanelShape]], *, max_crop: float = MAX_CROP
 ) -> tuple[PanelWish, ...]:
     """The panels that a scene wants.
 

@@ -41,7 +41,7 @@ MIN_PANEL_SIDE = 8
 
 
 @dataclass(frozen=True)
-class Shape:
+class PanelShape:
     """A way to show a panel's pictures.
 
     Args:
@@ -75,12 +75,12 @@ class PanelWish:
     max_aspect: float
     weight: float
     height: float = math.inf
-    variants: tuple[Shape, ...] = ()
+    variants: tuple[PanelShape, ...] = ()
 
     @property
-    def shapes(self) -> tuple[Shape, ...]:
+    def shapes(self) -> tuple[PanelShape, ...]:
         """All shapes, the wish's own first."""
-        return (Shape(self.aspect, self.height), *self.variants)
+        return (PanelShape(self.aspect, self.height), *self.variants)
 
     @property
     def name(self) -> str:

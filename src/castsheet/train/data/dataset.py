@@ -58,7 +58,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Entry:
+class SampleEntry:
     """A sample's header."""
 
     path: Path
@@ -107,7 +107,7 @@ class Data(Protocol):
     """What training reads: headers in memory, tensors when asked for."""
 
     @property
-    def entries(self) -> Sequence[Entry]: ...
+    def entries(self) -> Sequence[SampleEntry]: ...
 
     def __len__(self) -> int: ...
 
@@ -129,7 +129,7 @@ class Dataset:
     """Samples in order of their names. Headers are in memory, tensors are read when asked for."""
 
     folder: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[SampleEntry, ...]
 
     @classmethod
     def open(cls, folder: Path, *, channels: int, context_dim: int, downscale: int = 1) -> Dataset:
@@ -269,7 +269,7 @@ def header_of(path: Path) -> dict[str, str]:
         return {}
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path) -> SampleEntry:
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -286,10 +286,12 @@ def _entry(path: Path) -> Entry:
     mask = shapes.get("mask", tuple(clip))
     if mask != tuple(clip) or header.get("version") != VERSION or shapes["references"][1] != channels:
         raise DatasetError(f"{path} contradicts itself: {shapes}, {header}", remedy=_AGAIN)
-    return Entry(path, geometry, channels, variants, context, augment)
+    return SampleEntry(path, geometry, channels, variants, context, augment)
 
 
-def check(entry: Entry, channels: int, context_dim: int, downscale: int, context: tuple[int, ...]) -> None:
+def check(
+    entry: SampleEntry, channels: int, context_dim: int, downscale: int, context: tuple[int, ...]
+) -> None:
     """Refuse a sample that does not fit the model; `context` is the shape of its contexts.
 
     Raises:
@@ -321,7 +323,7 @@ def check(entry: Entry, channels: int, context_dim: int, downscale: int, context
         )
 
 
-def _context_shape(entry: Entry) -> tuple[int, ...]:
+def _context_shape(entry: SampleEntry) -> tuple[int, ...]:
     try:
         with safe_open(entry.context, framework="pt") as file:
             return tuple(file.get_slice("video").get_shape())

@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Bucket:
+class SizeBucket:
     """What clips are cut to: pixels, frames (8k + 1), frames a second; the sheet 1/downscale of it."""
 
     width: int = 768
@@ -71,7 +71,7 @@ class Encoding:
 
     source: Source
     out: Path
-    bucket: Bucket
+    bucket: SizeBucket
     augment: Augment
     seed: int = 0
     device: str = "auto"
@@ -147,14 +147,14 @@ def encode(
     return len(todo)
 
 
-def _grid(vae: VideoVAE, bucket: Bucket) -> Grid:
+def _grid(vae: VideoVAE, bucket: SizeBucket) -> Grid:
     """The bucket in latent cells; SettingsError where the VAE cannot make it."""
     size = {"width": bucket.width, "height": bucket.height}
     return Grid.of(vae.config, **size, frames=bucket.frames, fps=bucket.fps)
 
 
 @torch.no_grad()
-def encode_clip(vae: VideoVAE, path: Path, bucket: Bucket) -> Tensor:
+def encode_clip(vae: VideoVAE, path: Path, bucket: SizeBucket) -> Tensor:
     """Normalised latents (C,F,H,W) of a clip at the bucket's rate, scaled to fill it and centre-cropped.
 
     Raises:

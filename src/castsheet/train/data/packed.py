@@ -29,7 +29,7 @@ from torch import Tensor
 
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic
-from castsheet.train.data.dataset import DatasetError, Entry, Geometry, Pick, Samples, check
+from castsheet.train.data.dataset import DatasetError, Geometry, Pick, SampleEntry, Samples, check
 
 PACKED = "packed.safetensors"
 _REMEDY = "write the file anew with `castsheet.train.data.packed.write_packed`"
@@ -41,7 +41,7 @@ class PackedData:
 
     path: Path
     tensors: Mapping[str, Tensor]
-    entries: tuple[Entry, ...]
+    entries: tuple[SampleEntry, ...]
 
     @classmethod
     def open(cls, folder: Path, *, channels: int, context_dim: int, downscale: int = 1) -> PackedData:
@@ -64,7 +64,7 @@ class PackedData:
         except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
             raise DatasetError(f"{path} is no packed data set: {error!r}", remedy=_REMEDY) from error
         entries = tuple(
-            Entry(path / f"sample{number:06d}", geometry, found, references.shape[1], path, augment)
+            SampleEntry(path / f"sample{number:06d}", geometry, found, references.shape[1], path, augment)
             for number in range(count)
         )
         check(entries[0], channels, context_dim, downscale, tuple(tensors["contexts"].shape[1:]))
