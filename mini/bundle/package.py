@@ -27,9 +27,10 @@ from transformers import Gemma3TextModel
 from castsheet.errors import CheckpointError, OutputError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, AdapterFile, Bucket, Bundle, Files
 from castsheet.ltx import keys as official
-from castsheet.ltx.adapters.lora_file import DOWNSCALE, FAMILY, MODE
+from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
 from castsheet.ltx.adapters.lora_file import write as write_adapter
 from castsheet.ltx.adapters.mode import ReferenceMode
+from castsheet.ltx.family import DEFAULT
 from castsheet.ltx.files.checkpoint import official_keys, write_checkpoint
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic
@@ -121,7 +122,7 @@ def package(
         modes = [mode for mode in ADAPTERS if mode == "looped" or (recipe / f"{mode}.safetensors").exists()]
         for mode in modes:
             state = {key: tensor.bfloat16() for key, tensor in _read(recipe / f"{mode}.safetensors").items()}
-            notes = {DOWNSCALE: "1", MODE: mode, "base_model": FAMILY}
+            notes = {DOWNSCALE: "1", MODE: mode, "base_model": DEFAULT.name}
             write_adapter(
                 folder / ADAPTERS[mode], state, notes | {"model": "castsheet mini", "license": "Apache-2.0"}
             )

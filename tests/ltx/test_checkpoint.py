@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from castsheet.errors import CheckpointError, FamilyError, OutputError
 from castsheet.ltx import keys
+from castsheet.ltx.family import detect_family
 from castsheet.ltx.files.checkpoint import (
     Checkpoint,
-    detect_family,
     official_keys,
     official_tensors,
     write_checkpoint,
@@ -299,7 +299,8 @@ def test_damaged_diffusers_folders_are_refused(tmp_path: Path, diffusers_folder:
 )
 def test_family_detection(version: str | None, names: tuple[str, ...], family: str):
     """Red: files of another generation are taken for LTX-2.3, or the reverse."""
-    assert detect_family(version, [keys.DIT + name for name in names]) == family
+    stated = [] if version is None else [version]
+    assert detect_family(stated, [keys.DIT + name for name in names]) == family
 
 
 @pytest.mark.parametrize("version", ["2.5.0", "2.0.1"])

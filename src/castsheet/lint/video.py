@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from castsheet.lint.findings import Fault, Finding, family, rule
+from castsheet.ltx.family import UNKNOWN
 
 TEMPORAL = 8  # frames a latent frame, in every LTX-2 checkpoint
 MIN_FRAMES = 121
 FPS = 24.0
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def adapter_fits(run: _Run) -> Iterator[Fault]:
     """Families agree, or an error; the preset's strength, a negative prompt that is heard, or a warning."""
     s = run.settings
     base = run.checkpoint_family
-    for adapter in run.adapter_families if base is not None else ():
+    for adapter in () if base is None else run.adapter_families:
         if UNKNOWN in (base, adapter):
             yield Fault(
                 f"the family of the {'adapter' if adapter == UNKNOWN else 'checkpoint'} is not known, "

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from castsheet.errors import AdapterError, FamilyError, OutputError, SettingsError, TextEncoderError
+from castsheet.errors import AdapterError, OutputError, SettingsError, TextEncoderError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.loading.placement import Placement
 from castsheet.ltx.adapters.lora import LoRA, merge
 from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL
 from castsheet.ltx.adapters.mode import ReferenceMode
+from castsheet.ltx.family import refuse_adapter, refuse_checkpoint
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import Grid
 from castsheet.ltx.model.dit import Transformer
@@ -434,14 +435,9 @@ def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:
 
 
 def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> None:
-    family = checkpoint.family
-    _ = checkpoint.config  # refuses families that are recognised and not supported, and damaged headers
+    refuse_checkpoint(checkpoint.path, checkpoint.family)
     for adapter in adapters:
-        if "unknown" not in (adapter.lora.family, family) and adapter.lora.family != family:
-            raise FamilyError(
-                f"{adapter.lora.path} is an adapter for {adapter.lora.family}, {checkpoint.path} is {family}",
-                remedy=f"use an adapter made for {family}",
-            )
+        refuse_adapter(adapter.lora.path, adapter.lora.family, checkpoint.config.transformer.family)
 
 
 def _refuse_slow_references(adapters: Sequence[Adapter]) -> None:

@@ -14,7 +14,8 @@ from typing import Literal
 
 from castsheet import __version__
 from castsheet.embedded import WEIGHTS
-from castsheet.machine.download import GIB, SOURCES, Role, Source
+from castsheet.ltx.family import PublishedFile, Role
+from castsheet.machine.download import GIB, SOURCES
 
 MINI_BUNDLE = WEIGHTS / "bundle.json"
 DEFAULT_FOLDER = Path("models/ltx-2.3")
@@ -157,7 +158,7 @@ def inspect_machine(folder: Path) -> Machine:
     )
 
 
-def find_model(source: Source, folder: Path) -> ModelFile:
+def find_model(source: PublishedFile, folder: Path) -> ModelFile:
     """Whether a source's file (or folder of files) is complete below `folder`."""
     place = folder / source.folder / (source.file or "")
     if source.file:

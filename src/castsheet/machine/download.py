@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from castsheet import __version__
 from castsheet.errors import DownloadError
+from castsheet.ltx.family import DEFAULT, PublishedFile, Role
 from castsheet.machine.files import write_text
 
-Role = Literal["checkpoint", "adapter", "text_encoder"]
 Report = Callable[[int], None]  # called with the number of bytes done
 
 GIB = 1 << 30
@@ -31,41 +31,7 @@ GIB = 1 << 30
 MAX_FILE = 50_000_000_000
 
 
-@dataclass(frozen=True)
-class Source:
-    """One thing to download: a file of a repository, or (file None) the files of it that match `patterns`."""
-
-    role: Role
-    repo: str
-    file: str | None
-    bytes: int  # as published; what is downloaded is measured again
-    folder: str = ""  # below the target folder
-    patterns: tuple[str, ...] = ()
-
-    @property
-    def page(self) -> str:
-        """Where the licence is shown and accepted."""
-        return f"https://huggingface.co/{self.repo}"
-
-
-# The sizes of the two Lightricks files are exact; that of the text encoder is its bf16 shards, rounded.
-SOURCES: dict[Role, Source] = {
-    "checkpoint": Source("checkpoint", "Lightricks/LTX-2.3", "ltx-2.3-22b-dev.safetensors", 46_149_344_974),
-    "adapter": Source(
-        "adapter",
-        "Lightricks/LTX-2.3-22b-IC-LoRA-Ingredients",
-        "ltx-2.3-22b-ic-lora-ingredients-0.9.safetensors",
-        1_308_778_338,
-    ),
-    "text_encoder": Source(
-        "text_encoder",
-        "google/gemma-3-12b-it-qat-q4_0-unquantized",
-        None,
-        24_400_000_000,
-        folder="gemma-3-12b",
-        patterns=("*.json", "*.safetensors", "tokenizer.model"),
-    ),
-}
+SOURCES: dict[Role, PublishedFile] = {file.role: file for file in DEFAULT.files}
 TEXT_ENCODER_ALTERNATIVE = "google/gemma-3-12b-it"
 
 
@@ -73,7 +39,7 @@ TEXT_ENCODER_ALTERNATIVE = "google/gemma-3-12b-it"
 class RemoteFile:
     """A file as the hub announces it, and where it goes."""
 
-    source: Source
+    source: PublishedFile
     name: str
     url: str
     size: int
@@ -102,7 +68,7 @@ def sources(
     only: Sequence[Role] = (),
     repos: Mapping[Role, str] | None = None,
     files: Mapping[Role, str] | None = None,
-) -> list[Source]:
+) -> list[PublishedFile]:
     """The sources asked for (all by default), with repositories and file names overridden by role."""
     chosen = []
     for role, source in SOURCES.items():
@@ -110,11 +76,11 @@ def sources(
             continue
         repo = (repos or {}).get(role, source.repo)
         file = (files or {}).get(role, source.file)
-        chosen.append(Source(role, repo, file, source.bytes, source.folder, source.patterns))
+        chosen.append(PublishedFile(role, repo, file, source.bytes, source.folder, source.patterns))
     return chosen
 
 
-def look_up(wanted: Sequence[Source], folder: Path) -> list[RemoteFile]:
+def look_up(wanted: Sequence[PublishedFile], folder: Path) -> list[RemoteFile]:
     """Ask the hub for the size and hash of every file wanted. Fetches no content.
 
     Raises:
@@ -288,7 +254,7 @@ def _bar_class(report: Report) -> type:
 
 
 @contextmanager
-def hub_errors(source: Source) -> Iterator[None]:
+def hub_errors(source: PublishedFile) -> Iterator[None]:
     """Turn the hub library's errors into DownloadError with what to do."""
     from huggingface_hub.errors import (
         EntryNotFoundError,

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from castsheet.errors import AdapterError, FamilyError
-from castsheet.ltx.adapters.lora_file import FAMILY, LoRA, some, write
+from castsheet.errors import AdapterError
+from castsheet.ltx.adapters.lora_file import LoRA, some, write
+from castsheet.ltx.family import refuse_adapter
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import ScaledLinear, dequantise, scaled_linear
 
@@ -93,7 +94,7 @@ def merge(transformer: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> t
     """
     skipped: list[str] = []
     for lora, _ in adapters:
-        _refuse_family(lora)
+        refuse_adapter(lora.path, lora.family, transformer.config.family)
         skipped += _unused(transformer, lora)
         _check_shapes(transformer, lora, set(skipped))
     factors = [(lora.factors(), strength) for lora, strength in adapters]
@@ -190,7 +191,7 @@ def load_attached(transformer: Transformer, lora: LoRA) -> None:
         FamilyError: the file says that it belongs to another family.
         AdapterError: the file's layers or ranks are not the attached ones.
     """
-    _refuse_family(lora)
+    refuse_adapter(lora.path, lora.family, transformer.config.family)
     layers = _attached(transformer)
     wanted = {name: (tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)) for name, layer in layers.items()}
     found = {name: (pair.down_RI, pair.up_OR) for name, pair in lora.pairs.items()}
@@ -207,14 +208,6 @@ def load_attached(transformer: Transformer, lora: LoRA) -> None:
 
 def _attached(transformer: Transformer) -> dict[str, LoRALinear]:
     return {name: module for name, module in transformer.named_modules() if isinstance(module, LoRALinear)}
-
-
-def _refuse_family(lora: LoRA) -> None:
-    if lora.family not in (FAMILY, "unknown"):
-        raise FamilyError(
-            f"{lora.path} is an adapter for {lora.family}, the model is {FAMILY}",
-            remedy=f"use the adapter's release for {FAMILY}",
-        )
 
 
 def _unused(transformer: Transformer, lora: LoRA) -> list[str]:

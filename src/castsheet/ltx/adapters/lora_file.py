@@ -21,6 +21,7 @@ from torch import Tensor
 
 from castsheet.errors import AdapterError
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
+from castsheet.ltx.family import DEFAULT, detect_family
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic
 
@@ -28,7 +29,6 @@ DOWNSCALE = "reference_downscale_factor"
 TEMPORAL = "reference_temporal_scale_factor"
 MODE = "reference_mode"
 
-FAMILY = "ltx-2.3"
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _KEY = re.compile(
     r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.weight$|^(?P<scaled>.+)\.alpha$"
@@ -40,10 +40,6 @@ _VERSION_KEYS = (
     "base_model_version",
     "modelspec.architecture",
     "ss_base_model_version",
-)
-# "2.3.0" alone, or LTX-2 with or without a minor number; "ltx-video-2b" is a size, not a version.
-_VERSION = re.compile(
-    r"^v?2\.(?P<bare>\d)|ltx(?:[-_ ]?video)?v?[-_ ]?2(?:\.(?P<minor>\d))?(?![\db])", re.IGNORECASE
 )
 _DAMAGED = "download the adapter again"
 
@@ -110,19 +106,12 @@ class LoRA:
 
     @property
     def family(self) -> str:
-        """`ltx-2.3`, `ltx-2.5`, `ltx-2.0` or `unknown`: from the metadata, else from layers only one has.
+        """Name of its family, or "unknown": from the metadata, else from layers that only one family has.
 
         2.3 and 2.5 adapters of the usual layers have the same keys and shapes, so a bare file is `unknown`.
         """
-        for key in _VERSION_KEYS:
-            found = _VERSION.search(self.metadata.get(key, ""))
-            if found:
-                return f"ltx-2.{found['bare'] or found['minor'] or 0}"
-        if any(
-            module.startswith(("caption_projection", "audio_caption_projection")) for module in self.pairs
-        ):
-            return "ltx-2.0"
-        return "unknown"
+        stated = [self.metadata[key] for key in _VERSION_KEYS if key in self.metadata]
+        return detect_family(stated, self.pairs)
 
     @property
     def downscale(self) -> int:
@@ -207,7 +196,7 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
             remedy="go back to an earlier checkpoint and train on with a lower learning rate",
         )
     tensors = {key: value.contiguous() for key, value in state.items()}
-    strings = {"format": "pt", "base_model": FAMILY, DOWNSCALE: "1", **metadata}
+    strings = {"format": "pt", "base_model": DEFAULT.name, DOWNSCALE: "1", **metadata}
     return write_atomic(path, lambda temporary: save_tensors(tensors, temporary, strings))
 
 

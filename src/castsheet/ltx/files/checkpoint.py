@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from castsheet.errors import CheckpointError, FamilyError
+from castsheet.errors import CheckpointError
 from castsheet.ltx import keys as official
+from castsheet.ltx.family import detect_family, refuse_checkpoint
 from castsheet.ltx.files.folder import is_diffusers_folder, read_folder
 from castsheet.ltx.header import Entry, read_header, save_tensors
 from castsheet.ltx.model.config import ModelConfig
@@ -39,10 +40,7 @@ from castsheet.ltx.parts.connectors import (
 from castsheet.ltx.parts.vae import VideoVAE, fill, video_vae_from_official, video_vae_to_official
 from castsheet.machine.files import write_atomic
 
-Family = Literal["ltx-2.3", "ltx-2.5", "ltx-2.0", "unknown"]
 Shape = tuple[int, ...]
-
-_FAMILY_REMEDY = "use a checkpoint of the LTX-2.3 family, such as ltx-2.3-22b-dev.safetensors"
 
 
 @dataclass(frozen=True)
@@ -89,16 +87,15 @@ class Checkpoint:
             CheckpointError: the config metadata is missing or damaged.
             FamilyError: the file is of a family that is recognised but not supported.
         """
-        if self.family in ("ltx-2.5", "ltx-2.0"):
-            raise FamilyError(
-                f"{self.path} is {self.family.upper()}; only LTX-2.3 runs", remedy=_FAMILY_REMEDY
-            )
-        return ModelConfig.from_header(dict(self.metadata))
+        refuse_checkpoint(self.path, self.family)
+        return ModelConfig.from_header(dict(self.metadata), self.family)
 
     @cached_property
-    def family(self) -> Family:
-        """Which model generation the file is of: by its stated version, else by its tensors."""
-        return detect_family(self.metadata.get("model_version"), self.entries)
+    def family(self) -> str:
+        """Name of the file's family, or "unknown": by its stated version, else by its tensors."""
+        version = self.metadata.get("model_version")
+        denoiser = (name for name in self.entries if name.startswith(official.DIT))
+        return detect_family([] if version is None else [version], denoiser)
 
     @property
     def version(self) -> str:
@@ -137,7 +134,7 @@ class Checkpoint:
 
         Raises:
             CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
-            FamilyError: not an LTX-2.3 file.
+            FamilyError: a file of a family that does not run.
         """
         config = self.config.transformer
         if audio and not (config.audio and self.has_audio):
@@ -279,31 +276,6 @@ class Checkpoint:
 
 def _scale_names(stem: str) -> tuple[str, str]:
     return f"{stem}.weight_scale", f"{stem}.scale_weight"
-
-
-def detect_family(version: str | None, names: Iterable[str]) -> Family:
-    """The family by the stated version, else by traits that tensor names show.
-
-    2.5 marks keyframes and has no bias in its video feed-forward; 2.0 projects captions inside the denoiser;
-    2.3 has prompt modulation and gated attention.
-    """
-    if version is not None:
-        for known in ("ltx-2.3", "ltx-2.5", "ltx-2.0"):
-            if version == known.removeprefix("ltx-") or version.startswith(known.removeprefix("ltx-") + "."):
-                return known
-    present = {name.removeprefix(official.DIT) for name in names if name.startswith(official.DIT)}
-    if not present:
-        return "unknown"
-    feed_forward = "transformer_blocks.0.ff.net.2"
-    if any("keyframes" in name for name in present) or (
-        f"{feed_forward}.weight" in present and f"{feed_forward}.bias" not in present
-    ):
-        return "ltx-2.5"
-    if any(name.startswith("caption_projection.") for name in present):
-        return "ltx-2.0"
-    gated = "transformer_blocks.0.attn1.to_gate_logits.weight" in present
-    prompted = any(name.startswith("prompt_adaln_single.") for name in present)
-    return "ltx-2.3" if gated and prompted else "unknown"
 
 
 def write_checkpoint(

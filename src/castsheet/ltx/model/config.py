@@ -12,26 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from castsheet.errors import CheckpointError, FamilyError
+from castsheet.errors import CheckpointError
+from castsheet.ltx.family import DEFAULT, UNKNOWN, check_config, family_of
 
 _REMEDY_DAMAGED = "download the checkpoint again, or convert it with its `config` metadata kept"
-_REMEDY_FAMILY = "use a checkpoint of the LTX-2.3 family, such as ltx-2.3-22b-dev.safetensors"
-
-# (key, the only value this implementation computes, what another value would mean)
-_FIXED: tuple[tuple[str, Any], ...] = (
-    ("apply_gated_attention", True),
-    ("cross_attention_adaln", True),
-    ("rope_type", "split"),
-    ("frequencies_precision", "float64"),
-    ("use_middle_indices_grid", True),
-    ("qk_norm", "rms_norm"),
-    ("activation_fn", "gelu-approximate"),
-)
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes of the denoiser: counts of layers, heads and channels; `max_pos` is (seconds, px, px)."""
+    """Sizes of the denoiser: counts of layers, heads and channels; `max_pos` is (seconds, px, px).
+
+    `family` names the entry of `castsheet.ltx.family.FAMILIES` whose formulas the denoiser follows.
+    """
 
     layers: int
     heads: int
@@ -51,6 +43,7 @@ class TransformerConfig:
     audio_max_pos: tuple[int, ...] = (20,)
     timestep_scale: float = 1000.0
     cross_timestep_scale: float = 1000.0
+    family: str = DEFAULT.name
 
     @property
     def dim(self) -> int:
@@ -72,14 +65,14 @@ class TransformerConfig:
         return replace(self, audio=False)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> TransformerConfig:
-        """Read the official `transformer` dictionary.
+    def from_dict(cls, raw: Mapping[str, Any], family: str = UNKNOWN) -> TransformerConfig:
+        """Read the official `transformer` dictionary; `family` is what the rest of the file shows.
 
         Raises:
             CheckpointError: a key is missing or of the wrong type.
-            FamilyError: the dictionary describes another family (2.0, 2.5) or a variant not computed here.
+            FamilyError: the dictionary describes a family that does not run, or a variant not computed here.
         """
-        refuse_other_families(raw)
+        family = check_config(raw, family).name
         audio = _audio(raw)
         try:
             config = cls(
@@ -93,6 +86,7 @@ class TransformerConfig:
                 theta=float(raw["positional_embedding_theta"]),
                 max_pos=tuple(int(value) for value in raw["positional_embedding_max_pos"]),
                 timestep_scale=float(raw["timestep_scale_multiplier"]),
+                family=family,
             )
             if audio:
                 config = replace(
@@ -139,7 +133,7 @@ class TransformerConfig:
             "timestep_scale_multiplier": self.timestep_scale,
             "use_audio_video_cross_attention": self.audio,
             **(self._audio_dict() if self.audio else {}),
-            **dict(_FIXED),
+            **family_of(self.family).flags,
         }
 
     def _audio_dict(self) -> dict[str, Any]:
@@ -184,12 +178,12 @@ class ModelConfig:
     raw: dict[str, Any]
 
     @classmethod
-    def from_header(cls, metadata: Mapping[str, str]) -> ModelConfig:
-        """Read the metadata strings of a safetensors header (`config`, `model_version`).
+    def from_header(cls, metadata: Mapping[str, str], family: str = UNKNOWN) -> ModelConfig:
+        """Read the metadata strings of a safetensors header: `config` and `model_version`, of a `family`.
 
         Raises:
             CheckpointError: `config` is absent, is not a JSON object, or lacks a part.
-            FamilyError: the transformer is of another family.
+            FamilyError: the transformer is of a family that does not run.
         """
         raw = _parse(metadata)
         for name in ("transformer", "vae", "audio_vae", "vocoder"):
@@ -200,33 +194,13 @@ class ModelConfig:
                     f"part {name!r} of the `config` metadata is {found}", remedy=_REMEDY_DAMAGED
                 )
         return cls(
-            transformer=TransformerConfig.from_dict(raw["transformer"]),
+            transformer=TransformerConfig.from_dict(raw["transformer"], family),
             vae=raw["vae"],
             audio_vae=raw.get("audio_vae"),
             vocoder=raw.get("vocoder"),
             version=str(metadata.get("model_version", "unknown")),
             raw=raw,
         )
-
-
-def refuse_other_families(raw: Mapping[str, Any]) -> None:
-    """Raise FamilyError when a `transformer` dictionary is not of the 2.3 architecture."""
-    newer = [key for key, value in raw.items() if "keyframes" in key and value]
-    newer += [key for key in ("ff_bias", "use_prompt_adaln_single") if raw.get(key, True) is False]
-    if newer:
-        raise FamilyError(
-            f"this checkpoint has traits of LTX-2.5 ({', '.join(sorted(newer))}), which is not supported yet",
-            remedy=_REMEDY_FAMILY,
-        )
-    for key, wanted in _FIXED:
-        if key not in raw and key in ("qk_norm", "activation_fn"):
-            continue  # every released family has the same value here
-        if raw.get(key) != wanted:
-            found = repr(raw[key]) if key in raw else "absent"
-            raise FamilyError(
-                f"transformer config: {key} is {found}; the LTX-2.3 architecture has {wanted!r}",
-                remedy=_REMEDY_FAMILY,
-            )
 
 
 def _audio(raw: Mapping[str, Any]) -> bool:

@@ -19,10 +19,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from castsheet.errors import AdapterError, CheckpointError, FamilyError
+from castsheet.errors import AdapterError, CheckpointError
 from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora import LoRA
-from castsheet.ltx.adapters.lora_file import FAMILY, some
+from castsheet.ltx.adapters.lora_file import some
+from castsheet.ltx.family import refuse_adapter
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.header import Entry
 from castsheet.ltx.model.dit import Transformer
@@ -216,11 +217,7 @@ class _Deltas:
         self.terms: list[tuple[Mapping[str, tuple[Tensor, Tensor]], float]] = []
         left_out: dict[str, None] = {}
         for lora, strength in adapters:
-            if lora.family not in (FAMILY, "unknown"):
-                raise FamilyError(
-                    f"{lora.path} is an adapter for {lora.family}, the model is {FAMILY}",
-                    remedy=f"use the adapter's release for {FAMILY}",
-                )
+            refuse_adapter(lora.path, lora.family, model.config.family)
             audio = set() if model.config.audio else {name for name in lora.pairs if keys.is_audio(name)}
             wrong = [
                 name
