@@ -18,7 +18,7 @@ import torch
 
 from castsheet import __version__
 from castsheet.errors import SettingsError
-from castsheet.loading.models import Source
+from castsheet.loading.source import Source
 from castsheet.machine.progress import progress
 from castsheet.pipeline import Castsheet
 from mini.evaluation.evaluate import open_set

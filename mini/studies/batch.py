@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from castsheet.errors import SettingsError
-from castsheet.loading.models import check_fits
+from castsheet.loading.source import check_fits
 from castsheet.ltx.latents import (
     Grid,
     Reference,

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from castsheet import settings as presets
 from castsheet.clip import Clip
-from castsheet.loading.models import Models, Source, check_fits
+from castsheet.loading.models import Models
 from castsheet.loading.options import Loading
 from castsheet.loading.placement import Placement, enough_memory
+from castsheet.loading.source import Source, check_fits
 from castsheet.ltx.latents import (
     Grid,
     Reference,

@@ -13,7 +13,7 @@ from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import VideoSettings, lint_video
-from castsheet.loading.models import Source
+from castsheet.loading.source import Source
 from castsheet.ltx.latents import Grid, Reference
 from castsheet.prompt import Prompt, build, parse
 from castsheet.sampling.denoiser import Contexts, Guide

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.full_size import make, toy
-from castsheet.loading.models import Source
+from castsheet.loading.source import Source
 from castsheet.ltx.files.checkpoint import official_keys
 from castsheet.pipeline import Castsheet
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from castsheet.errors import SettingsError
-from castsheet.loading.models import Models, Source
+from castsheet.loading.models import Models
 from castsheet.loading.placement import Form, Placement, enough_memory, is_fp8, parts_of
+from castsheet.loading.source import Source
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.scaled import ScaledLinear
 from castsheet.ltx.speed.fast import join_projections

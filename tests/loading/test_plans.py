@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from castsheet.errors import SettingsError
-from castsheet.loading.models import Models, Source
+from castsheet.loading.models import Models
 from castsheet.loading.placement import Placement, kept_tensors, parts_of
+from castsheet.loading.source import Source
 from castsheet.ltx.speed.memory import GIB, SLOTS, Parts, Plan, official, plan
 from castsheet.ltx.speed.streaming import StreamedBlocks
 from castsheet.pipeline import Castsheet

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from castsheet.cli import main
 from castsheet.clip import encode as encode_video
 from castsheet.errors import SettingsError
-from castsheet.loading.models import Source
+from castsheet.loading.source import Source
 from castsheet.ltx.latents import encode_still, to_pixels
 from castsheet.ltx.parts.text import GemmaEncoder, TextEncoder
 from castsheet.machine.processes import World

@@ -32,7 +32,8 @@ HOUSE: Floors = (
 
 INSIDE: dict[str, Floors] = {
     "ltx": (
-        ("keys", "header", "family"),
+        ("keys", "header"),
+        ("family",),
         ("model",),
         ("adapters", "parts"),
         ("latents", "files"),

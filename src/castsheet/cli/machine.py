@@ -11,7 +11,7 @@ import typer
 from castsheet.errors import SettingsError
 
 if TYPE_CHECKING:
-    from castsheet.machine.download import RemoteFile, Role
+    from castsheet.loading.download import RemoteFile, Role
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -48,7 +48,7 @@ def doctor(
 ) -> None:
     """Look at this machine: what runs here, and what the 22B model still needs."""
     from castsheet.cli import show
-    from castsheet.machine.doctor import DEFAULT_FOLDER, diagnose
+    from castsheet.loading.doctor import DEFAULT_FOLDER, diagnose
     from castsheet.machine.progress import progress, stdout_console
     from castsheet.media.provenance import dump
 
@@ -72,8 +72,8 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be downloaded.")] = False,
 ) -> None:
     """Download the 22B model's files. Run again after an interruption: it continues where it stopped."""
-    from castsheet.machine import download as hub
-    from castsheet.machine.doctor import DEFAULT_FOLDER
+    from castsheet.loading import download as hub
+    from castsheet.loading.doctor import DEFAULT_FOLDER
     from castsheet.machine.progress import progress
 
     folder = to or DEFAULT_FOLDER
@@ -102,7 +102,7 @@ def _announce(files: list[RemoteFile], needed: int) -> None:
 
 
 def _role(name: str) -> Role:
-    from castsheet.machine.download import Role
+    from castsheet.loading.download import Role
 
     for role in get_args(Role):
         if name.replace("-", "_") == role:

@@ -13,8 +13,8 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from castsheet.lint.findings import Finding, Severity
+    from castsheet.loading.doctor import Diagnosis
     from castsheet.ltx.files.inspect import Report
-    from castsheet.machine.doctor import Diagnosis
     from castsheet.sheet.manifest import Sheet
 
 GIB = 1 << 30

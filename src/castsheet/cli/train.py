@@ -55,7 +55,7 @@ def encode(
 ) -> None:
     """Turn clips, sheets and captions into latents and contexts. Run it again to go on."""
     from castsheet.cli import show
-    from castsheet.loading.models import Source
+    from castsheet.loading.source import Source
     from castsheet.machine.progress import progress, stderr_console
     from castsheet.settings import preset
     from castsheet.train.data.augment import Augment

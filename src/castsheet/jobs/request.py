@@ -19,8 +19,8 @@ from castsheet.errors import PromptError, SettingsError
 from castsheet.jobs.inputs import load_source, sheet_of
 from castsheet.jobs.takes import Keep, choose
 from castsheet.jobs.watcher import Watcher
-from castsheet.loading.models import Source
 from castsheet.loading.options import Loading
+from castsheet.loading.source import Source
 from castsheet.machine.device import pick_device
 from castsheet.machine.processes import World, world
 from castsheet.pipeline import Castsheet

@@ -5,221 +5,26 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from castsheet.errors import AdapterError, OutputError, SettingsError, TextEncoderError
-from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
+from castsheet.errors import OutputError, TextEncoderError
 from castsheet.loading.placement import Placement
+from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import LoRA, merge
-from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL
-from castsheet.ltx.adapters.mode import ReferenceMode
-from castsheet.ltx.family import refuse_adapter, refuse_checkpoint
-from castsheet.ltx.files.checkpoint import Checkpoint
-from castsheet.ltx.latents import Grid
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
-from castsheet.ltx.parts.vae import VideoVAE, scale_of
+from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.attention8 import use_fp8_attention
 from castsheet.ltx.speed.fast import join_projections, prepare
 from castsheet.ltx.speed.memory import SLOTS, Plan, tile_decoding
 from castsheet.ltx.speed.precision import load_transformer
 from castsheet.ltx.speed.streaming import stream_blocks
-from castsheet.media import provenance
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.settings import Settings
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter file; without a strength of its own it follows the preset's.
-
-    `reference` limits it to runs that hold the sheet so; None to none.
-    """
-
-    lora: LoRA
-    strength: float | None = None
-    reference: ReferenceMode | None = None
-
-    def at(self, strength: float | None) -> Adapter:
-        """The adapter at a strength, unless it has one of its own."""
-        return self if self.strength is not None else replace(self, strength=strength)
-
-    def strength_in(self, settings: Settings) -> float:
-        """The strength in a run with these settings."""
-        return settings.lora_strength if self.strength is None else self.strength
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which files make the model.
-
-    Attributes:
-        text_encoder: the Gemma-3 folder; None where the user named none.
-        bundle: what came with the files; None for a bare checkpoint.
-    """
-
-    checkpoint: Checkpoint
-    text_encoder: Path | None
-    adapters: tuple[Adapter, ...]
-    bundle: Bundle | None = None
-
-    @classmethod
-    def open(
-        cls,
-        model: str | Path,
-        text_encoder: str | Path | None = None,
-        adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
-    ) -> Source:
-        """Open the files that a user names, without loading tensors.
-
-        Args:
-            model: "mini", a bundle's folder, a checkpoint file or a diffusers folder.
-            text_encoder: a Gemma-3 folder; overrides the bundle's.
-            adapters: LoRA files, with or without a strength; added to the bundle's.
-
-        Raises:
-            CheckpointError, AdapterError, TextEncoderError: a file is missing, damaged or not supported.
-            FamilyError: the files belong to different model families.
-            SettingsError: the bundle's settings are not sound.
-        """
-        path = MINI if model == "mini" else Path(model)
-        path = path.parent if path.name == BUNDLE_FILE else path
-        bundle = Bundle.load(path) if model == "mini" or (path / BUNDLE_FILE).is_file() else None
-        checkpoint = Checkpoint.open(path if bundle is None else bundle.checkpoint)
-        own = {} if bundle is None else bundle.adapters
-        named = [(one, None) if isinstance(one, str | Path) else one for one in adapters]
-        opened = (
-            *(Adapter(LoRA.open(file), one.strength, one.reference) for file, one in own.items()),
-            *(Adapter(LoRA.open(file), strength) for file, strength in named),
-        )
-        _refuse_other_families(checkpoint, opened)
-        _refuse_slow_references(opened)
-        folder = bundle.text_encoder if text_encoder is None and bundle is not None else text_encoder
-        if folder is not None and not Path(folder).is_dir():
-            raise TextEncoderError(f"{folder} is not a folder", remedy="name a Gemma-3 folder")
-        return cls(checkpoint, None if folder is None else Path(folder), opened, bundle)
-
-    @property
-    def name(self) -> str:
-        """A short name for people."""
-        return self.checkpoint.path.stem if self.bundle is None else self.bundle.name
-
-    def adapters_in(self, settings: Settings) -> tuple[Adapter, ...]:
-        """The adapters of a run: the model's for this way of holding the reference, then the recipe's.
-
-        A recipe's adapter that the model has already, by its file's name, counts once; its own strength wins.
-
-        Raises:
-            AdapterError: an adapter that the settings add is not there.
-            FamilyError: it is for another model family.
-        """
-        own = [one for one in self.adapters if one.reference in (None, settings.reference)]
-        here = {one.lora.path.name for one in own}
-        wanted = {Path(file).name: strength for file, strength in settings.further_adapters.items()}
-        added = [
-            Adapter(LoRA.open(self._find(file)), strength)
-            for file, strength in settings.further_adapters.items()
-            if Path(file).name not in here
-        ]
-        _refuse_other_families(self.checkpoint, added)
-        return (*(one.at(wanted.get(one.lora.path.name)) for one in own), *added)
-
-    def _find(self, file: str) -> Path:
-        """An adapter that the settings name: a path, or a file beside the checkpoint."""
-        beside = self.checkpoint.path.parent / file
-        for path in (Path(file), beside):
-            if path.is_file():
-                return path
-        raise AdapterError(
-            f"the settings add the adapter {file}, which is not in {beside.parent}",
-            remedy="put it there or give its path with --adapter; a distilled checkpoint needs none:"
-            " --further-adapters none",
-        )
-
-    def check_reference(self, settings: Settings) -> None:
-        """Refuse adapters that were trained on references held in another way than the run's.
-
-        "looped" is what adapters that say nothing were trained on; "still" wants one that says so.
-
-        Raises:
-            AdapterError: one was trained otherwise, or none is known to have been trained so.
-        """
-        wanted = settings.reference
-        chosen = [adapter.lora for adapter in self.adapters_in(settings)]
-        for lora in chosen:
-            if lora.mode not in (None, wanted):
-                raise AdapterError(
-                    f"{lora.path} was trained on {lora.mode} references ({MODE}), the run's is {wanted}",
-                    remedy=f"choose reference {lora.mode}, use another adapter, or force it",
-                )
-        if wanted == "still" and not any(lora.mode == "still" for lora in chosen):
-            names = ", ".join(lora.path.name for lora in chosen) or "no adapter"
-            raise AdapterError(
-                f"reference still: {names} is not known to be trained on it; identity would be lost",
-                remedy=f"use an adapter whose metadata says {MODE} still, reference looped, or force it",
-            )
-
-    @property
-    def cell(self) -> int:
-        """Pixels of the clip that a latent cell's side spans."""
-        return scale_of(self.checkpoint.config.vae)[2]
-
-    def grid(self, settings: Settings) -> Grid:
-        """The latent grid of a run.
-
-        Raises:
-            SettingsError: the model's VAE cannot make that size or frame count.
-        """
-        size = {"width": settings.width, "height": settings.height}
-        return Grid.of(self.checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
-
-    def downscale(self, settings: Settings) -> int:
-        """How many times smaller than the clip the run's adapters read the sheet.
-
-        Raises:
-            AdapterError: they disagree.
-        """
-        factors = {adapter.lora.downscale for adapter in self.adapters_in(settings)} - {1}
-        if len(factors) > 1:
-            sizes = ", ".join(f"1/{factor}" for factor in sorted(factors))
-            raise AdapterError(
-                f"the adapters read their reference at different sizes ({sizes})",
-                remedy="use adapters of one reference_downscale_factor",
-            )
-        return factors.pop() if factors else 1
-
-    def record(self, settings: Settings) -> dict[str, Any]:
-        """Names, sizes and hashes of all files, for a clip's sidecar."""
-        encoder = self.text_encoder
-        adapters = [
-            {
-                **provenance.file_record(adapter.lora.path),
-                "strength": adapter.strength_in(settings),
-                "rank": adapter.lora.rank,
-                "downscale": adapter.lora.downscale,
-                "reference": adapter.lora.mode,
-                "family": adapter.lora.family,
-            }
-            for adapter in self.adapters_in(settings)
-        ]
-        return {
-            "name": self.name,
-            "family": self.checkpoint.family,
-            "version": self.checkpoint.version,
-            "checkpoint": [provenance.file_record(file) for file in self._checkpoint_files()],
-            "text_encoder": None
-            if encoder is None
-            else {"name": encoder.name, "hash": gemma_fingerprint(encoder)},
-            "adapters": adapters,
-        }
-
-    def _checkpoint_files(self) -> list[Path]:
-        return sorted({entry.file for entry in self.checkpoint.entries.values()})
 
 
 class Models:
@@ -233,7 +38,7 @@ class Models:
         device, dtype: where the parts work, in which precision; AdaLN tables and the vocoder stay fp32.
         placement: what is on the GPU when; decided anew for each size of clip.
         run: how a step's passes are run.
-        left_out: layers of the adapters that the denoiser at hand lacks, for it was opened without audio.
+        left_out: adapter layers that were skipped because the denoiser was loaded without its audio half.
     """
 
     def __init__(
@@ -415,37 +220,3 @@ def _keep(cache: ContextCache, prompt: str, context: Context) -> None:
         cache.put(prompt, context)
     except OutputError as error:
         warnings.warn(f"the prompt's context was not kept: {error.what}", stacklevel=2)
-
-
-def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:
-    """Refuse settings that ask for what the model does not have.
-
-    Raises:
-        SettingsError: audio of a model without, or STG in blocks that do not exist.
-    """
-    if settings.audio and not (checkpoint.config.transformer.audio and checkpoint.has_audio):
-        raise SettingsError(f"audio: {checkpoint.path} has no audio half", remedy="run without audio")
-    layers = checkpoint.config.transformer.layers
-    outside = [block for block in settings.stg_blocks if block >= layers]
-    if settings.stg_scale != 0 and outside:
-        raise SettingsError(
-            f"stg_blocks {outside}: the model has {layers} blocks",
-            remedy=f"choose blocks from 0 to {layers - 1}",
-        )
-
-
-def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> None:
-    refuse_checkpoint(checkpoint.path, checkpoint.family)
-    for adapter in adapters:
-        refuse_adapter(adapter.lora.path, adapter.lora.family, checkpoint.config.transformer.family)
-
-
-def _refuse_slow_references(adapters: Sequence[Adapter]) -> None:
-    """A sheet stands still at the clip's own rate; another rate has other positions in time."""
-    for adapter in adapters:
-        if adapter.lora.temporal != 1:
-            raise AdapterError(
-                f"{adapter.lora.path} reads references of 1/{adapter.lora.temporal} of the clip's frame rate"
-                f" ({TEMPORAL} {adapter.lora.temporal}), which is not supported",
-                remedy="use an adapter trained on references of the clip's own rate",
-            )

@@ -9,7 +9,8 @@ import torch
 
 from castsheet.clip import Clip
 from castsheet.errors import SettingsError
-from castsheet.loading.models import Models, Source
+from castsheet.loading.models import Models
+from castsheet.loading.source import Source
 from castsheet.ltx.model.dit import Transformer
 from castsheet.machine.files import write_atomic
 from castsheet.pipeline import Castsheet

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from castsheet import __version__
 from castsheet.errors import NumericsError
-from castsheet.loading.models import Source
 from castsheet.loading.placement import enough_memory
+from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import attached_state, write
 from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
 from castsheet.ltx.model.dit import Transformer

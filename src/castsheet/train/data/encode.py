@@ -24,7 +24,7 @@ from torch import Tensor
 
 from castsheet.clip import read_video
 from castsheet.errors import SettingsError, TextEncoderError
-from castsheet.loading.models import Source
+from castsheet.loading.source import Source
 from castsheet.ltx.latents import Grid, encode_still, reference_size, to_pixels
 from castsheet.ltx.parts.text import ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
 from castsheet.ltx.parts.vae import VideoVAE

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from castsheet.machine.doctor import Gpu, Machine, abilities, diagnose, find_model, inspect_machine, steps
-from castsheet.machine.download import SOURCES
+from castsheet.loading.doctor import Gpu, Machine, abilities, diagnose, find_model, inspect_machine, steps
+from castsheet.loading.download import SOURCES
 from castsheet.media.provenance import dump
 
 ADAPTER, ENCODER = SOURCES["adapter"], SOURCES["text_encoder"]

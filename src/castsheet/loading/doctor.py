@@ -14,8 +14,8 @@ from typing import Literal
 
 from castsheet import __version__
 from castsheet.embedded import WEIGHTS
+from castsheet.loading.download import GIB, SOURCES
 from castsheet.ltx.family import PublishedFile, Role
-from castsheet.machine.download import GIB, SOURCES
 
 MINI_BUNDLE = WEIGHTS / "bundle.json"
 DEFAULT_FOLDER = Path("models/ltx-2.3")

@@ -21,7 +21,7 @@ from huggingface_hub import constants
 
 from castsheet.errors import DownloadError
 from castsheet.loading.bundle import Bundle
-from castsheet.machine.download import MAX_FILE, SOURCES, RemoteFile, check_space
+from castsheet.loading.download import MAX_FILE, SOURCES, RemoteFile, check_space
 
 SRC = Path(__file__).parents[2] / "src"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
