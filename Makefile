@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes of mypy and of the tests. One of the tests takes up to 3 GiB.
 JOBS ?= 2
 
-.PHONY: demo test check render-check clean
+.PHONY: demo test check docs render-check clean
 
 $(STAMP): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,10 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
+
+# The reference of all modules, from their docstrings: out/docs/index.html. Fails where a module cannot be imported.
+docs: $(STAMP)
+	$(BIN)/python -m tools.reference out/docs
 
 render-check: $(STAMP)
 	$(BIN)/python -m mini.render_check

@@ -116,7 +116,7 @@ class Castsheet:
                 denoiser's large layers. "auto" takes fp8 where bf16 does not fit the GPU.
             memory: GPU memory to stay under: "auto" for what is free, or GiB such as "12". What does not fit
                 takes turns, or is streamed from host memory.
-            attention: "auto" for the fastest exact kernel, or "fp8" (see ltx/attention8.py), approximate.
+            attention: "auto" for the fastest exact kernel, or "fp8" (ltx/speed/attention8.py), approximate.
             cache_dir: where text contexts are kept; by default the user's cache folder.
 
         Raises:

@@ -10,7 +10,7 @@
 Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset;
 `preset` changes the default preset only, so that a preset that the user names stays what it says. An adapter
 with `reference` is used where the run's setting `reference` is the same, one without it in every run; the
-file's own metadata must agree (ltx/lora_file.py, `reference_mode`).
+file's own metadata must agree (ltx/adapters/lora_file.py, `reference_mode`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What of a model is on the GPU when: the plan of ltx/memory.py, made from what is free and carried out."""
+"""What of a model is on the GPU when: the plan of ltx/speed/memory.py, made and carried out."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Exact speed-ups of the denoiser in `ltx/dit.py`: the same weights and sums, fewer and larger operations.
+"""Exact speed-ups of the denoiser in `ltx/model/dit.py`: the same sums in fewer, larger operations.
 
     join_projections   queries, keys and values of one input in one product
     tabulated          modulation rows of a whole schedule computed once (they hang on the noise level only)
-    fuse_rows          norm, modulation, RoPE, gates, GELU as single kernels (ltx/fused_rows.py), on a GPU
+    fuse_rows          norm, modulation, RoPE, gates, GELU as single kernels (ltx/speed/fused_rows.py)
     compile_blocks     one compiled graph for all blocks
     attention_kernels  the fastest exact attention that this machine has
     prepare            joins both and compiles
 
-What is approximate (fp8, ltx/precision.py) is not here. All of this is for inference only.
+What is approximate (fp8, ltx/speed/precision.py) is not here. All of this is for inference only.
 
 Legend: B batch, T tokens, I inputs, O outputs, S segments, N levels, R rows of a modulation, C channels.
 """

@@ -1,4 +1,4 @@
-"""The denoiser with its large linear layers in fp8 (`ltx/scaled.py`): which layers, and files read so.
+"""The denoiser with its large linear layers in fp8 (`ltx/model/scaled.py`): which layers, and files read so.
 
 Tables, norms, gates, embeddings and the first and last layer stay as they are. Published fp8 files carry one
 scalar scale a weight; it is repeated over the rows, so their numbers are used untouched. Their static
