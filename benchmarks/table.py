@@ -37,6 +37,13 @@ UNITS = {
     "rate": "rate",
     "error": "relative error",
     "identity": "identity",
+    "load_s": "loading, s",
+    "text_s": "text, s",
+    "reference_s": "sheet, s",
+    "sampling_s": "denoising, s",
+    "decode_s": "decoding, s",
+    "whole": "in all, s",
+    "plan": "plan",
 }
 
 
@@ -59,6 +66,8 @@ def _cell(key: str, row: dict[str, Any]) -> str:
     value = row.get(key)
     if value is None:
         return ""
+    if isinstance(value, str):
+        return value
     if key == "rate":
         return f"{value:,.4g} {row['unit']}"
     if value != value:
