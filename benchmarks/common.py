@@ -32,12 +32,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from castsheet.ltx import keys
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
-from castsheet.ltx.model.scaled import ScaledLinear, quantise_rows
+from castsheet.ltx.model.scaled import ScaledLinear, is_scaled, quantise_rows, swap_layers
 from castsheet.ltx.model.sequence import Sequence
-from castsheet.ltx.speed.precision import is_scaled, swap_layers
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("torch", "triton", "diffusers", "transformers", "peft", "torchao", "castsheet")
@@ -220,7 +220,7 @@ def random_transformer(
 
 def _random(name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
-    if "scale_shift_table" in name:
+    if keys.is_table(name):
         return torch.randn(shape, generator=generator, device=device) / math.sqrt(shape[1])
     value = torch.empty(shape, device=device, dtype=dtype).normal_(generator=generator)
     if "norm" in name:

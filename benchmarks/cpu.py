@@ -21,11 +21,11 @@ from benchmarks.common import Bench, random_transformer, relative
 from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.model.scaled import quantise
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import compile_blocks, join_projections, tabulated
-from castsheet.ltx.speed.precision import quantise
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import sigmas

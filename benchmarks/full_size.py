@@ -36,6 +36,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 from benchmarks.common import Bench, open_bench
 from castsheet import Castsheet
 from castsheet.loading.download import GIB
+from castsheet.ltx import keys
 from castsheet.ltx.files.checkpoint import official_tensors
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
@@ -191,7 +192,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], pool: np.ndarray, about: Ma
     header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
     start, places = 0, {}
     for name, tensor in tensors.items():
-        wide = "scale_shift_table" in name
+        wide = keys.is_table(name)
         places[name] = start
         end = start + tensor.numel() * (4 if wide else 2)
         header[name] = {
@@ -225,7 +226,7 @@ class Pools:
 
     def pieces(self, name: str, tensor: Tensor) -> Iterator[memoryview]:
         """The bytes of a tensor in pieces; those of a meta tensor from a pool, from a place of its own."""
-        dtype = torch.float32 if "scale_shift_table" in name else torch.bfloat16
+        dtype = torch.float32 if keys.is_table(name) else torch.bfloat16
         if not tensor.is_meta:
             yield memoryview(tensor.detach().to(dtype).contiguous().view(torch.uint8).numpy().ravel())
             return

@@ -174,7 +174,7 @@ def write_base(recipe: Path, folder: Path) -> None:
 
 def _dtype(name: str) -> torch.dtype:
     """As official files have it: AdaLN tables and latent statistics fp32, the rest bf16."""
-    return torch.float32 if "scale_shift_table" in name or "statistics" in name else torch.bfloat16
+    return torch.float32 if official.is_table(name) or "statistics" in name else torch.bfloat16
 
 
 def _refuse_differences(

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from castsheet.ltx import keys
 from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
 from mini.training.architecture import config
 from mini.training.train_flow import Models
@@ -40,7 +41,7 @@ def load_models(models: Models, path: Path) -> None:
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """bf16, as the package ships them; statistics and modulation tables stay fp32, as in official files."""
     stored = {
-        key: (tensor.float() if "statistics" in key or "scale_shift_table" in key else tensor.bfloat16())
+        key: (tensor.float() if "statistics" in key or keys.is_table(key) else tensor.bfloat16())
         .detach()
         .cpu()
         .contiguous()

@@ -14,7 +14,7 @@ from benchmarks.flex import FlexBias
 from castsheet.ltx.adapters.lora import attach
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Pass, Stream, Transformer
-from castsheet.ltx.model.scaled import ScaledLinear
+from castsheet.ltx.model.scaled import ScaledLinear, quantise
 from castsheet.ltx.speed.fast import (
     JointProjections,
     attention_kernels,
@@ -24,7 +24,6 @@ from castsheet.ltx.speed.fast import (
     prepare,
     tabulated,
 )
-from castsheet.ltx.speed.precision import quantise
 from castsheet.ltx.speed.streaming import stream_blocks
 from tests.doubles.ltx_tiny import TARGET, laid_out, pair, randn, tiny_audio, tiny_transformer, tiny_video
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
 from castsheet.ltx.adapters.lora import merge
+from castsheet.ltx.files import reading
 from castsheet.ltx.files.checkpoint import Checkpoint, write_checkpoint
 from castsheet.ltx.files.inspect import inspect_file
+from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.scaled import (
     E4M3,
+    LAYERS,
+    Precision,
     ScaledLinear,
     dequantise,
+    is_scaled,
+    quantise,
     quantise_rows,
     reference_linear,
     scaled_linear,
 )
-from castsheet.ltx.speed.precision import LAYERS, is_scaled, load_transformer, quantise
 from tests.doubles.lora_tiny import one_layer, saved
 from tests.doubles.ltx_tiny import TARGET, randn, tiny_transformer, tiny_video
 from tests.doubles.model_doubles import random_tensors, toy_config, write_toy
@@ -140,7 +147,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_loading_in_fp8_is_loading_then_quantising(tmp_path: Path, audio: bool) -> None:
     """Red: quantising tensor by tensor gives another model than quantising a loaded one."""
     checkpoint = Checkpoint.open(write_toy(tmp_path / "toy.safetensors", audio=audio))
-    direct, _ = load_transformer(checkpoint, audio=audio)
+    direct, _ = load_transformer(checkpoint, "fp8", audio=audio)
     later = quantise(checkpoint.load_transformer(audio=audio))
     assert list(direct.state_dict()) == list(later.state_dict())
     for name, tensor in direct.state_dict().items():
@@ -153,7 +160,7 @@ def test_loading_in_fp8_is_loading_then_quantising(tmp_path: Path, audio: bool) 
 def test_plain_precision_is_the_plain_loader(toy: Path) -> None:
     """Red: the loader for adapters and fp8 changes an ordinary file's weights."""
     checkpoint = Checkpoint.open(toy)
-    (ours, _), plain = load_transformer(checkpoint, precision="plain"), checkpoint.load_transformer()
+    (ours, _), plain = load_transformer(checkpoint, "plain"), checkpoint.load_transformer()
     assert all(torch.equal(ours.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
 
 
@@ -162,7 +169,7 @@ def test_adapters_are_added_before_the_one_rounding(toy: Path, tmp_path: Path, p
     """Red: an adapter is lost in an fp8 model, or rounded twice."""
     lora = saved(tmp_path / "lora.safetensors", one_layer(NAME))
     checkpoint = Checkpoint.open(toy)
-    got = load_transformer(checkpoint, adapters=[(lora, 1.4)], precision=precision)[0].get_submodule(NAME)
+    got = load_transformer(checkpoint, precision, adapters=[(lora, 1.4)])[0].get_submodule(NAME)
     wide = checkpoint.load_transformer(dtype=torch.float32)
     merge(wide, [(lora, 1.4)])
     weight = wide.get_submodule(NAME).weight
@@ -179,10 +186,10 @@ def test_adapters_that_do_not_fit_are_refused(toy: Path, tmp_path: Path) -> None
     checkpoint = Checkpoint.open(toy)
     unknown = saved(tmp_path / "a.safetensors", one_layer("transformer_blocks.9.attn1.to_q"))
     with pytest.raises(AdapterError, match=r"transformer_blocks\.9"):
-        load_transformer(checkpoint, adapters=[(unknown, 1.0)])
+        load_transformer(checkpoint, "fp8", adapters=[(unknown, 1.0)])
     newer = saved(tmp_path / "b.safetensors", one_layer(NAME), model_version="2.5.0")
     with pytest.raises(FamilyError):
-        load_transformer(checkpoint, adapters=[(newer, 1.0)])
+        load_transformer(checkpoint, "fp8", adapters=[(newer, 1.0)])
 
 
 # --- published fp8 files ---
@@ -213,7 +220,7 @@ def published(path: Path, *, scale: bool = True, spoil: bool = False) -> tuple[P
 def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> None:
     """Red: a published fp8 file is expanded, rounded a second time, or its scales are lost."""
     path, tensors = published(tmp_path / "fp8.safetensors", scale=scale)
-    model, _ = load_transformer(Checkpoint.open(path), precision="plain")
+    model, _ = load_transformer(Checkpoint.open(path), "plain")
     layer = model.transformer_blocks[1].attn1.to_q
     stored = tensors[f"{PREFIX}transformer_blocks.1.attn1.to_q.weight"]
     assert isinstance(layer, ScaledLinear)
@@ -225,7 +232,7 @@ def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> 
     assert kept.weight.dtype == torch.bfloat16
     scales = "a scale a tensor and of activations" if scale else "no scales"
     assert inspect_file(path).quantisation == f"{scales}, whole file, blocks 0 not quantised"
-    everywhere, _ = load_transformer(Checkpoint.open(path), precision="fp8")
+    everywhere, _ = load_transformer(Checkpoint.open(path), "fp8")
     assert isinstance(everywhere.transformer_blocks[0].attn1.to_q, ScaledLinear)
 
 
@@ -233,7 +240,7 @@ def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> 
 def test_published_fp8_file_computes_what_its_expansion_does(tmp_path: Path) -> None:
     """Red: fp8 kept as it is gives another picture than the same file expanded."""
     checkpoint = Checkpoint.open(published(tmp_path / "fp8.safetensors")[0])
-    kept, _ = load_transformer(checkpoint, precision="plain", dtype=torch.float32)
+    kept, _ = load_transformer(checkpoint, "plain", dtype=torch.float32)
     wide = checkpoint.load_transformer(dtype=torch.float32)
     video = tiny_video(kept.config, reference=1)
     assert error(kept(video).video_BTC, wide(video).video_BTC) < 0.06
@@ -244,9 +251,7 @@ def test_an_adapter_on_published_fp8_weights(tmp_path: Path) -> None:
     path, tensors = published(tmp_path / "fp8.safetensors")
     name = "transformer_blocks.1.attn1.to_q"
     lora = saved(tmp_path / "lora.safetensors", one_layer(name))
-    layer = load_transformer(Checkpoint.open(path), adapters=[(lora, 1.0)], precision="plain")[
-        0
-    ].get_submodule(name)
+    layer = load_transformer(Checkpoint.open(path), "plain", adapters=[(lora, 1.0)])[0].get_submodule(name)
     wide = tensors[f"{PREFIX}{name}.weight"].float() * tensors[f"{PREFIX}{name}.weight_scale"]
     down, up = lora.factors()[name]
     assert error(dequantise(layer.weight, layer.weight_scale), wide + up @ down) < 0.04
@@ -256,7 +261,7 @@ def test_damaged_fp8_files_are_refused(tmp_path: Path) -> None:
     """Red: NaN in an fp8 weight, or scales of another layout, turn up as a black clip."""
     path, tensors = published(tmp_path / "nan.safetensors", spoil=True)
     with pytest.raises(CheckpointError, match=r"ff\.net\.2"):
-        load_transformer(Checkpoint.open(path))
+        load_transformer(Checkpoint.open(path), "fp8")
     name = f"{PREFIX}transformer_blocks.1.attn1.to_q.weight_scale"
     write_checkpoint(
         tmp_path / "b.safetensors",
@@ -265,10 +270,29 @@ def test_damaged_fp8_files_are_refused(tmp_path: Path) -> None:
         "2.3.0",
     )
     with pytest.raises(CheckpointError, match="4 scales"):
-        load_transformer(Checkpoint.open(tmp_path / "b.safetensors"))
+        load_transformer(Checkpoint.open(tmp_path / "b.safetensors"), "fp8")
 
 
 def test_audio_of_a_file_without_is_refused(toy: Path) -> None:
     """Red: asking for sound gives an untrained audio half."""
     with pytest.raises(CheckpointError, match="no audio"):
-        load_transformer(Checkpoint.open(toy), audio=True)
+        load_transformer(Checkpoint.open(toy), "fp8", audio=True)
+
+
+def test_a_file_is_opened_once_however_many_scales_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: every scaled weight reads the file's whole header again, about 1,300 times for the 22B model."""
+    path, _ = published(tmp_path / "fp8.safetensors")
+    opened: list[Path] = []
+
+    def counted(path: Path, **options: str) -> Any:
+        opened.append(path)
+        return safe_open(path, **options)
+
+    monkeypatch.setattr(reading, "safe_open", counted)
+    precisions: tuple[Precision, ...] = ("wide", "plain", "fp8")
+    for precision in precisions:
+        opened.clear()
+        load_transformer(Checkpoint.open(path), precision)
+        assert opened == [path]

@@ -16,8 +16,8 @@ from castsheet.ltx.adapters.lora import attach
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import video_bounds, video_tables
+from castsheet.ltx.model.scaled import quantise
 from castsheet.ltx.model.sequence import Sequence
-from castsheet.ltx.speed.precision import quantise
 from castsheet.train.config import OptimiserConfig
 from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.distributed import GradientSum

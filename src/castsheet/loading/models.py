@@ -13,7 +13,8 @@ import torch
 from castsheet.errors import OutputError, TextEncoderError
 from castsheet.loading.placement import Placement
 from castsheet.loading.source import Source
-from castsheet.ltx.adapters.lora import LoRA, merge
+from castsheet.ltx.adapters.lora import LoRA
+from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
@@ -21,7 +22,6 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.attention8 import use_fp8_attention
 from castsheet.ltx.speed.fast import join_projections, prepare
 from castsheet.ltx.speed.memory import SLOTS, Plan, tile_decoding
-from castsheet.ltx.speed.precision import load_transformer
 from castsheet.ltx.speed.streaming import stream_blocks
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.settings import Settings
@@ -125,19 +125,15 @@ class Models:
         form, audio = self.placement.form(self.source.checkpoint), settings.audio
         adapters = self._strengths(settings)
         home = torch.device("cpu") if form.streams else self.device
-        if form.precision is None:
-            model = self.source.checkpoint.load_transformer(device=home, dtype=self.dtype, audio=audio)
-            self.left_out = merge(model, adapters)
-        else:
-            model, self.left_out = load_transformer(
-                self.source.checkpoint,
-                device=self.device,
-                home=home,
-                dtype=self.dtype,
-                audio=audio,
-                adapters=adapters,
-                precision=form.precision,
-            )
+        model, self.left_out = load_transformer(
+            self.source.checkpoint,
+            form.precision,
+            device=self.device,
+            home=home,
+            dtype=self.dtype,
+            audio=audio,
+            adapters=adapters,
+        )
         if self.left_out:
             warnings.warn(
                 f"{len(self.left_out)} adapter layers belong to the audio half and are left out, such as"

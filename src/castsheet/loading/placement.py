@@ -15,10 +15,9 @@ from castsheet.errors import SettingsError
 from castsheet.ltx import keys
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import Grid
-from castsheet.ltx.model.scaled import unit_of
+from castsheet.ltx.model.scaled import E4M3_NAME, Precision, unit_of
 from castsheet.ltx.speed.attention8 import check_device
 from castsheet.ltx.speed.memory import Parts, Plan, parse_budget, plan
-from castsheet.ltx.speed.precision import E4M3_NAME, Precision
 from castsheet.ltx.speed.streaming import move
 from castsheet.settings import Settings
 
@@ -30,11 +29,11 @@ ATTENTIONS = ("auto", "fp8")
 class Form:
     """How the denoiser is held.
 
-    `precision` None is the plain loader's; "fp8" quantises; "plain" reads an fp8 file as it is. `resident`
-    counts the blocks that stay on the GPU where the others are streamed.
+    `precision` is that of `load_transformer`. `resident` counts the blocks that stay on the GPU where the
+    others are streamed.
     """
 
-    precision: Precision | None = None
+    precision: Precision = "wide"
     streams: bool = False
     resident: int = 0
 
@@ -105,7 +104,7 @@ class Placement:
         if on_gpu and is_fp8(checkpoint):
             # Blocks that the file leaves in bf16 stay so, unless they must be as large as the others.
             return Form("fp8" if streams else "plain", streams, resident)
-        return Form("fp8" if fp8 else None, streams, resident)
+        return Form("fp8" if fp8 else "wide", streams, resident)
 
     def turn(self, part: nn.Module | None, others: Sequence[nn.Module | None]) -> None:
         """Bring a part to the GPU; None makes room for one that is to be loaded.

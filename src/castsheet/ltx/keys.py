@@ -77,6 +77,11 @@ def is_quantisation(name: str) -> bool:
     return name.endswith(QUANTISATION_SUFFIXES) or name.endswith("scaled_fp8")
 
 
+def is_table(name: str) -> bool:
+    """Whether a tensor is an AdaLN table, which stays fp32 in files and in memory."""
+    return "scale_shift_table" in name
+
+
 def is_audio(name: str) -> bool:
     """Whether a tensor of the denoiser or connectors belongs to the audio half or a bridge to it."""
     return any(

@@ -27,8 +27,9 @@ from castsheet.loading.placement import enough_memory
 from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import attached_state, write
 from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
+from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.speed.precision import load_transformer
+from castsheet.ltx.model.scaled import Precision
 from castsheet.machine.device import pick_device
 from castsheet.machine.files import write_text
 from castsheet.machine.processes import World, world
@@ -306,9 +307,8 @@ class Trainer:
         """The base; in host memory where it is going to be shared out between cards."""
         base, model = self.config.base, self.source.checkpoint
         device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
-        if base.weights == "fp8":
-            return load_transformer(model, device=device, dtype=self.dtype)[0]
-        return model.load_transformer(device=device, dtype=self.dtype)
+        precision: Precision = "fp8" if base.weights == "fp8" else "wide"
+        return load_transformer(model, precision, device=device, dtype=self.dtype)[0]
 
     def _resume(self) -> tuple[int, float]:
         """(steps done, seconds of training) of the newest checkpoint, which is then in the learner."""

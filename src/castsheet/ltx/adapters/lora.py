@@ -6,19 +6,30 @@ Legend: R rank, I inputs, O outputs of the adapted layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from castsheet.errors import AdapterError
+from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora_file import LoRA, some, write
 from castsheet.ltx.family import refuse_adapter
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import ScaledLinear, dequantise, scaled_linear
 
-__all__ = ["IC_TARGETS", "LoRA", "LoRALinear", "attach", "attached_state", "load_attached", "merge", "write"]
+__all__ = [
+    "IC_TARGETS",
+    "Deltas",
+    "LoRA",
+    "LoRALinear",
+    "attach",
+    "attached_state",
+    "load_attached",
+    "merge",
+    "write",
+]
 
 IC_TARGETS = (
     *(
@@ -79,6 +90,43 @@ class LoRALinear(nn.Linear):
         return scaled_linear(x, self.weight, self.weight_scale, self.bias)
 
 
+class Deltas:
+    """What adapters add to each layer of a model.
+
+    Args:
+        model: its layers may be on the meta device, and may be in fp8.
+        adapters: each with its strength.
+
+    Attributes:
+        left_out: layers of the adapters that belong to the audio half of a model opened without it.
+
+    Raises:
+        FamilyError: an adapter says that it belongs to another family.
+        AdapterError: a layer is unknown or mis-shaped, or a factor is not finite.
+    """
+
+    def __init__(self, model: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> None:
+        left_out: dict[str, None] = {}
+        for lora, _ in adapters:
+            refuse_adapter(lora.path, lora.family, model.config.family)
+            if not model.config.audio:
+                left_out |= dict.fromkeys(name for name in lora.pairs if keys.is_audio(name))
+            _check_shapes(model, lora, left_out)
+        self.left_out = tuple(left_out)
+        self._terms = [(lora.factors(), strength) for lora, strength in adapters]
+
+    def __contains__(self, layer: str) -> bool:
+        return any(layer in factors for factors, _ in self._terms)
+
+    def added(self, layer: str, weight_OI: Tensor) -> Tensor:
+        """weight + sum of strength * B @ A, in fp32; the weight itself where no adapter has the layer."""
+        for factors, strength in self._terms:
+            if layer in factors:
+                down_RI, up_OR = (factor.to(weight_OI.device) for factor in factors[layer])
+                weight_OI = weight_OI.float() + strength * (up_OR @ down_RI)
+        return weight_OI
+
+
 @torch.no_grad()
 def merge(transformer: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> tuple[str, ...]:
     """Add strength * B @ A of all adapters to the weights: fp32 sums, rounded once to each weight's dtype.
@@ -92,21 +140,17 @@ def merge(transformer: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> t
         FamilyError: an adapter says that it belongs to another family.
         AdapterError: a layer is unknown, mis-shaped or quantised, or a factor is not finite.
     """
-    skipped: list[str] = []
-    for lora, _ in adapters:
-        refuse_adapter(lora.path, lora.family, transformer.config.family)
-        skipped += _unused(transformer, lora)
-        _check_shapes(transformer, lora, set(skipped))
-    factors = [(lora.factors(), strength) for lora, strength in adapters]
-    for name, module in transformer.named_modules():
-        terms = [(*parts[name], strength) for parts, strength in factors if name in parts]
-        if not terms or not isinstance(module, nn.Linear):
-            continue
-        weight_OI = module.weight.float()
-        for down_RI, up_OR, strength in terms:
-            weight_OI = weight_OI + strength * (up_OR.to(weight_OI.device) @ down_RI.to(weight_OI.device))
-        module.weight.copy_(weight_OI)
-    return tuple(dict.fromkeys(skipped))
+    deltas = Deltas(transformer, adapters)
+    layers = {name: module.weight for name, module in _layers(transformer).items() if name in deltas}
+    quantised = [name for name, weight_OI in layers.items() if weight_OI.dtype.itemsize < 2]
+    if quantised:
+        raise AdapterError(
+            f"{len(quantised)} layers are quantised, such as {some(quantised)}",
+            remedy="merge adapters while the model is loaded, before its layers are quantised",
+        )
+    for name, weight_OI in layers.items():
+        weight_OI.copy_(deltas.added(name, weight_OI))
+    return deltas.left_out
 
 
 def attach(
@@ -139,11 +183,7 @@ def attach(
         )
     if _attached(transformer):
         raise AdapterError("the model has an adapter attached already", remedy="load the model anew")
-    layers = {
-        name: module
-        for name, module in transformer.named_modules()
-        if isinstance(module, nn.Linear | ScaledLinear)
-    }
+    layers = _layers(transformer)
     missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
     if missing or not targets:
         raise AdapterError(
@@ -210,26 +250,25 @@ def _attached(transformer: Transformer) -> dict[str, LoRALinear]:
     return {name: module for name, module in transformer.named_modules() if isinstance(module, LoRALinear)}
 
 
-def _unused(transformer: Transformer, lora: LoRA) -> list[str]:
-    """Layers of the audio half, when the model has none: a joint adapter serves a video-only model too."""
-    if transformer.config.audio:
-        return []
-    return [module for module in lora.pairs if "audio" in module or module.startswith("av_ca_")]
+def _layers(transformer: Transformer) -> dict[str, nn.Linear | ScaledLinear]:
+    return {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, nn.Linear | ScaledLinear)
+    }
 
 
-def _check_shapes(transformer: Transformer, lora: LoRA, skipped: set[str]) -> None:
-    layers = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+def _check_shapes(transformer: Transformer, lora: LoRA, left_out: Container[str]) -> None:
+    layers = _layers(transformer)
     wrong: list[str] = []
     for name, pair in lora.pairs.items():
-        if name in skipped:
+        layer, shape = layers.get(name), (pair.up_OR[0], pair.down_RI[1])
+        if name in left_out:
             continue
-        layer = layers.get(name)
         if layer is None:
             wrong.append(f"{name} (no such layer)")
-        elif layer.weight.shape != (pair.up_OR[0], pair.down_RI[1]):
-            wrong.append(f"{name} {(pair.up_OR[0], pair.down_RI[1])}, not {tuple(layer.weight.shape)}")
-        elif layer.weight.dtype.itemsize < 2:
-            wrong.append(f"{name} (quantised to {layer.weight.dtype}; merge before quantising)")
+        elif layer.weight.shape != shape:
+            wrong.append(f"{name} {shape}, not {tuple(layer.weight.shape)}")
     if wrong:
         raise AdapterError(
             f"{lora.path} does not fit the model: {len(wrong)} layers, such as {some(wrong)}",

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from castsheet.errors import CheckpointError
 from castsheet.ltx import keys as official
 from castsheet.ltx.family import detect_family, refuse_checkpoint
 from castsheet.ltx.files.folder import is_diffusers_folder, read_folder
+from castsheet.ltx.files.reading import OpenFiles, Spoilt, read, widened
+from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.header import Entry, read_header, save_tensors
 from castsheet.ltx.model.config import ModelConfig
 from castsheet.ltx.model.dit import Transformer
@@ -37,7 +37,7 @@ from castsheet.ltx.parts.connectors import (
     connectors_from_official,
     connectors_to_official,
 )
-from castsheet.ltx.parts.vae import VideoVAE, fill, video_vae_from_official, video_vae_to_official
+from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official, video_vae_to_official
 from castsheet.machine.files import write_atomic
 
 Shape = tuple[int, ...]
@@ -136,18 +136,10 @@ class Checkpoint:
             CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
             FamilyError: a file of a family that does not run.
         """
-        config = self.config.transformer
-        if audio and not (config.audio and self.has_audio):
-            raise CheckpointError(
-                f"{self.path} has no audio half", remedy="run without audio, or use a full file"
-            )
-        config = config if audio else config.video_only()
-        names = [name for name in self._names("transformer") if audio or not official.is_audio(name)]
-        with torch.device("meta"):
-            model = Transformer(config)
-        state = self._read(names, device, dtype, check_finite)
-        fill(model, {name.removeprefix(official.DIT): tensor for name, tensor in state})
-        return model.eval().requires_grad_(False)
+        model, _ = load_transformer(
+            self, "wide", device=device, dtype=dtype, audio=audio, check_finite=check_finite
+        )
+        return model
 
     def load_video_vae(
         self,
@@ -161,7 +153,7 @@ class Checkpoint:
         Raises:
             CheckpointError, FamilyError: as `load_transformer`.
         """
-        state = dict(self._read(self._names("vae"), device, dtype, check_finite))
+        state = dict(self._read(self.names("vae"), device, dtype, check_finite))
         return video_vae_from_official(self.config.vae, state).eval().requires_grad_(False)
 
     def load_connectors(
@@ -178,7 +170,7 @@ class Checkpoint:
             CheckpointError, FamilyError: as `load_transformer`.
         """
         raw = self.config.raw["transformer"]
-        names = [name for name in self._names("connectors") if audio or not official.is_audio(name)]
+        names = [name for name in self.names("connectors") if audio or not official.is_audio(name)]
         state = dict(self._read(names, device, dtype, check_finite))
         return connectors_from_official(raw, state, audio=audio).eval().requires_grad_(False)
 
@@ -199,36 +191,29 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path} has no audio parts", remedy="run without audio, or use a full file"
             )
-        mels = dict(self._read(self._names("audio_vae"), device, dtype, check_finite))
-        waves = dict(self._read(self._names("vocoder"), device, torch.float32, check_finite))
+        mels = dict(self._read(self.names("audio_vae"), device, dtype, check_finite))
+        waves = dict(self._read(self.names("vocoder"), device, torch.float32, check_finite))
         vae = audio_vae_from_official(config.audio_vae, mels)
         vocoder = vocoder_from_official(config.vocoder, waves)
         return vae.eval().requires_grad_(False), vocoder.eval().requires_grad_(False)
 
     def connectors_fingerprint(self) -> str:
         """A hash of the connectors' names, shapes and first rows: changes when they are trained anew."""
-        rows = dict(self._first_rows(self._names("connectors")))
         digest = hashlib.sha256()
-        for name in sorted(rows):
-            entry = self.entries[name]
-            digest.update(f"{name} {entry.shape} {entry.dtype}".encode())
-            digest.update(rows[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        with ExitStack() as stack:
+            files = OpenFiles(self.entries, stack, "cpu")
+            for name in sorted(self.names("connectors")):
+                entry, row = self.entries[name], files.first_row(name)
+                digest.update(f"{name} {entry.shape} {entry.dtype}".encode())
+                digest.update(row.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _first_rows(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        for file, group in self._by_file(names):
-            with _opened(file) as handle:
-                for name in group:
-                    stored, scalar = self.entries[name].stored, not self.entries[name].shape
-                    yield name, handle.get_tensor(stored) if scalar else handle.get_slice(stored)[:1]
+    def names(self, part: official.Part) -> list[str]:
+        """Official names of a part's tensors.
 
-    def _by_file(self, names: Iterable[str]) -> Iterator[tuple[Path, Iterator[str]]]:
-        """Names file by file: opening one reads its whole header, which takes far longer than a tensor."""
-        # Stable, so that within a file the header's order stays, which is the order on disk.
-        by_file = sorted(names, key=lambda name: str(self.entries[name].file))
-        return groupby(by_file, key=lambda name: self.entries[name].file)
-
-    def _names(self, part: official.Part) -> list[str]:
+        Raises:
+            CheckpointError: the file does not hold the part.
+        """
         names = [name for name in self.keys if official.part_of(name) == part]
         if not names:
             raise CheckpointError(
@@ -241,41 +226,13 @@ class Checkpoint:
         self, names: Iterable[str], device: torch.device | str, dtype: torch.dtype, check_finite: bool
     ) -> Iterator[tuple[str, Tensor]]:
         """Tensors one by one, on their device and in their dtype, scales applied."""
-        spoilt: list[str] = []
-        for file, group in self._by_file(names):
-            with _opened(file, device) as handle:
-                for name in group:
-                    tensor = self._expand(name, handle.get_tensor(self.entries[name].stored))
-                    tensor = tensor.to(torch.float32 if "scale_shift_table" in name else dtype)
-                    if check_finite and not torch.isfinite(tensor).all():
-                        spoilt.append(name)
-                    yield name, tensor
-        if spoilt:
-            raise CheckpointError(
-                f"{self.path}: {len(spoilt)} tensors hold NaN or infinity: {', '.join(spoilt[:5])}",
-                remedy="download the file again; if you trained it, go back to an earlier step",
-            )
-
-    def _expand(self, name: str, tensor: Tensor) -> Tensor:
-        """Undo fp8: weight times its stored scale (one number a tensor, or one a row)."""
-        if tensor.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2):
-            return tensor
-        stem = name.removesuffix(".weight")
-        stored = next((scale for scale in _scale_names(stem) if scale in self.entries), None)
-        if stored is None:
-            return tensor.float()
-        with _opened(self.entries[stored].file, tensor.device) as handle:
-            scale = handle.get_tensor(self.entries[stored].stored).float().flatten()
-        if scale.numel() not in (1, tensor.shape[0]):
-            raise CheckpointError(
-                f"{self.path}: {stored} holds {scale.numel()} scales for {tensor.shape[0]} rows",
-                remedy="use an fp8 file with one scale a tensor or a row, or the bf16 file",
-            )
-        return tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
-
-
-def _scale_names(stem: str) -> tuple[str, str]:
-    return f"{stem}.weight_scale", f"{stem}.scale_weight"
+        spoilt = Spoilt()
+        for name, tensor, scale in read(self.entries, names, device):
+            wide = widened(tensor, scale).to(dtype)
+            if check_finite:
+                spoilt.look(name, wide)
+            yield name, wide
+        spoilt.refuse(self.path)
 
 
 def write_checkpoint(
@@ -347,12 +304,3 @@ def official_keys(config: Mapping[str, Any], *, states: int = GEMMA_12B_STATES) 
             vocoder=Vocoder(model.vocoder) if audio and model.vocoder else None,
         )
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as handle:
-            yield handle
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}", remedy="download the file again") from error

@@ -1,0 +1,123 @@
+"""Tensors out of safetensors files, one at a time: each file opened once, fp8 scales found, NaN noticed.
+
+Legend: I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from castsheet.errors import CheckpointError
+from castsheet.ltx.header import Entry
+
+_AGAIN = "download the file again; if you trained it, go back to an earlier step"
+
+
+class OpenFiles:
+    """Files that are opened once, when they are first asked for: opening one reads its whole header."""
+
+    def __init__(self, entries: Mapping[str, Entry], stack: ExitStack, device: torch.device | str) -> None:
+        self._entries, self._stack, self._device = entries, stack, str(device)
+        self._handles: dict[Path, Any] = {}
+
+    def tensor(self, name: str) -> Tensor:
+        """A whole tensor, on the device.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        return self._read(name, lambda handle, stored: handle.get_tensor(stored))
+
+    def first_row(self, name: str) -> Tensor:
+        """The first row of a tensor; all of a number.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        if not self._entries[name].shape:
+            return self.tensor(name)
+        return self._read(name, lambda handle, stored: handle.get_slice(stored)[:1])
+
+    def _read(self, name: str, how: Any) -> Tensor:
+        entry = self._entries[name]
+        try:
+            if entry.file not in self._handles:
+                opened = safe_open(entry.file, framework="pt", device=self._device)
+                self._handles[entry.file] = self._stack.enter_context(opened)
+            return how(self._handles[entry.file], entry.stored)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"cannot read {entry.file}: {error}", remedy=_AGAIN) from error
+
+
+def read(
+    entries: Mapping[str, Entry], names: Iterable[str], device: torch.device | str
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """(name, stored tensor, its fp32 scale (1,1) or (O,1) or None), one at a time.
+
+    Names of one file follow each other in the order given, which is the order on disk.
+
+    Raises:
+        CheckpointError: unreadable, or as many scales as neither 1 nor the weight's rows.
+    """
+    with ExitStack() as stack:
+        files = OpenFiles(entries, stack, device)
+        for name in sorted(names, key=lambda name: str(entries[name].file)):
+            tensor = files.tensor(name)
+            yield name, tensor, _scale(entries, name, tensor, files) if tensor.dtype.itemsize == 1 else None
+
+
+def _scale(entries: Mapping[str, Entry], name: str, weight: Tensor, files: OpenFiles) -> Tensor | None:
+    stem = name.removesuffix(".weight")
+    stored = next((one for one in (f"{stem}.weight_scale", f"{stem}.scale_weight") if one in entries), None)
+    if stored is None:
+        return None
+    scale = files.tensor(stored).float().flatten()
+    if scale.numel() not in (1, weight.shape[0]) or not torch.isfinite(scale).all():
+        raise CheckpointError(
+            f"{entries[stored].file}: {stored} holds {scale.numel()} scales for {weight.shape[0]} rows;"
+            " they must be finite, and one for the tensor or one a row",
+            remedy="use an fp8 file with one scale a tensor or a row, or the bf16 file",
+        )
+    return scale[:, None]
+
+
+def widened(tensor: Tensor, scale: Tensor | None) -> Tensor:
+    """A stored tensor with its scale undone, fp32 where it was in fp8; the tensor itself elsewhere."""
+    if tensor.dtype.itemsize > 1 or not tensor.is_floating_point():
+        return tensor
+    wide = tensor.float()
+    return wide if scale is None else wide * scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
+class Spoilt:
+    """Names of tensors with NaN or infinity, collected while a model is read and told together."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def look(self, name: str, tensor: Tensor) -> None:
+        """Note the tensor if a number of it is not finite."""
+        # Few operations know e4m3, which holds NaN: it is looked at in a format that they know.
+        wide = tensor.to(torch.bfloat16) if tensor.dtype.itemsize == 1 else tensor
+        if not torch.isfinite(wide).all():
+            self._names[name] = None
+
+    def refuse(self, path: Path) -> None:
+        """Refuse the file if a tensor was noted.
+
+        Raises:
+            CheckpointError: up to five names are told.
+        """
+        if self._names:
+            some = ", ".join(list(self._names)[:5])
+            raise CheckpointError(
+                f"{path}: {len(self._names)} tensors hold NaN or infinity: {some}",
+                remedy=_AGAIN,
+            )
