@@ -6,7 +6,7 @@ import torch
 
 from castsheet.errors import SettingsError
 
-# fp8 is for the denoiser's large layers (ltx/speed/precision.py); the rest is bf16 then.
+# fp8 is for the denoiser's large layers (ltx/model/scaled.py); the rest is bf16 then.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 
 

@@ -7,7 +7,7 @@
     attention_kernels  the fastest exact attention that this machine has
     prepare            joins both and compiles
 
-What is approximate (fp8, ltx/speed/precision.py) is not here. All of this is for inference only.
+What is approximate (fp8, ltx/model/scaled.py) is not here. All of this is for inference only.
 
 Legend: B batch, T tokens, I inputs, O outputs, S segments, N levels, R rows of a modulation, C channels.
 """
