@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from castsheet.loading.doctor import Gpu, Machine, abilities, diagnose, find_model, inspect_machine, steps
+from castsheet.errors import SettingsError
+from castsheet.loading.doctor import EXTRAS, abilities, diagnose, find_model, look_for, steps
 from castsheet.loading.download import SOURCES
+from castsheet.ltx.speed.memory import GIB, host_bytes, official, parse_budget, plan
+from castsheet.machine.hardware import Gpu, Machine, inspect_machine
 from castsheet.media.provenance import dump
 
+CARDS = (8, 12, 16, 24, 48, 80)
+GOLDEN = Path(__file__).parents[1] / "data" / "doctor.txt"
 ADAPTER, ENCODER = SOURCES["adapter"], SOURCES["text_encoder"]
 
 
@@ -74,19 +82,79 @@ def test_a_running_download_is_partial(tmp_path):
     assert find_model(ADAPTER, tmp_path).state == "partial"
 
 
-@pytest.mark.parametrize(
-    ("gpus", "video", "sound"),
-    [((), False, False), ((24.0,), False, False), ((40.0,), True, False), ((24.0, 80.0), True, True)],
-)
-def test_memory_decides_what_fits(tmp_path, gpus, video, sound):
-    """Red: a user with too small a GPU downloads 70 GB in vain, or one with enough is turned away."""
-    machine = _machine(*gpus)
+def told(memory: float, *, ram: float = 128.0, fp8: bool = True) -> list[str]:
+    """What doctor says of a machine with one card of this size: a line a sentence."""
+    machine = replace(_machine(memory, ram=ram), gpus=(Gpu("card", memory, memory, True, fp8),))
+    return [f"{'yes' if one.fits else 'no '} {one.what}: {one.why}" for one in abilities(machine, ())]
+
+
+def test_what_doctor_says_of_usual_cards():
+    """Red: doctor says other than before of a usual card. If it should, write the golden file anew."""
+    lines = [f"{gib} GiB\n" + "\n".join(told(gib)) for gib in CARDS]
+    lines += ["24 GiB without fp8\n" + "\n".join(told(24, fp8=False))]
+    lines += ["24 GiB, 16 GiB of host memory\n" + "\n".join(told(24, ram=16.0))]
+    assert "\n\n".join(lines) + "\n" == GOLDEN.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("gib", CARDS)
+@pytest.mark.parametrize("audio", [False, True])
+def test_doctor_says_what_the_planner_plans(gib, audio):
+    """Red: an owner of a card is turned away although a run would fit, or sent to download in vain."""
+    said = told(gib)[2 if audio else 1]
+    try:
+        made = plan(parse_budget("auto", free=gib * GIB), official(audio=audio), fp8=True)
+    except SettingsError:
+        assert said.startswith("no ")
+        return
+    assert said.startswith("yes")
+    assert made.describe() in said
+    host = host_bytes(made, official(audio=audio)) / GIB
+    assert (f"{host:.0f} GiB of host memory" in said) == (host > 1)
+
+
+def test_measured_runs_fit_the_cards_they_ran_on():
+    """Red: doctor denies what was measured: fp8 in 22 GiB, bf16 with sound on 80 GB, training in 21.3 GiB."""
+    small, large = told(24), told(80)
+    assert "fp8, all blocks on the card, denoiser and VAE stay loaded" in small[1]
+    assert "bf16, all blocks on the card, denoiser and VAE stay loaded" in large[2]
+    assert "21.3 GiB" in small[3]
+    assert small[3].startswith("yes")
+    assert told(16)[3].startswith("no ")
+
+
+def test_no_gpu_is_told():
+    """Red: a laptop without a GPU is promised the 22B model."""
+    lines = abilities(_machine(), ())
+    assert [one.fits for one in lines] == [True, False, False, False]
+
+
+def test_optional_packages_are_those_of_the_project():
+    """Red: doctor recommends a group that pip does not know, or one that leaves a package out."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    groups = project["optional-dependencies"]
+    for extra in EXTRAS:
+        wanted = {re.split(r"[<>=\[]", one)[0] for one in groups[extra.name]}
+        assert wanted == set(extra.packages), extra.name
+    assert {extra.name for extra in EXTRAS} == set(groups) - {"dev", "sheet", "studies"}
+
+
+def test_a_missing_package_is_told_with_its_command():
+    """Red: the user learns of a missing package only when a command stops."""
+    extra = EXTRAS[0]
+    there = look_for(extra, dict.fromkeys(extra.packages, "1.0").get)
+    gone = look_for(extra, {extra.packages[0]: "1.0"}.get)
+    assert there.missing == ()
+    assert gone.missing == extra.packages[1:]
+    assert gone.install == f'pip install "castsheet[{extra.name}]"'
+
+
+def test_a_disk_that_is_too_small_is_told(tmp_path):
+    """Red: 67 GiB are begun on a disk with 62 free."""
     models = tuple(find_model(source, tmp_path) for source in SOURCES.values())
-    fits = {ability.what: ability.fits for ability in abilities(machine, models)}
-    assert fits["LTX-2.3 22B, video, bf16"] is video
-    assert fits["LTX-2.3 22B, video and sound, bf16"] is sound
-    assert fits["mini, the embedded model (CPU is enough)"]
-    assert not any(ability.ready for ability in abilities(machine, models)[1:])
+    assert any(step.startswith("free 5 GiB") for step in steps(models, tmp_path, 62.0))
+    assert not any(step.startswith("free ") for step in steps(models, tmp_path, 100.0))
 
 
 def test_the_disk_is_measured_where_the_folder_will_be(tmp_path):

@@ -85,7 +85,13 @@ def diagnosis(found: Diagnosis, console: Console) -> None:
     versions = ", ".join(f"{one.name} {one.version}" for one in found.packages if one.version)
     console.print(f"\n[bold]packages[/]  {versions}")
     if missing:
-        console.print(f"          not installed: {', '.join(missing)}", style="yellow")
+        console.print(f"          not installed: {', '.join(missing)}", style="red")
+    console.print("\n[bold]optional packages[/]")
+    for option in found.options:
+        state = "[yellow]missing[/]" if option.missing else "[green]present[/]"
+        console.print(f"  {state}  {option.name}: {option.purpose}")
+        if option.missing:
+            console.print(f"           {escape(option.install)}", style="dim")
 
     console.print("\n[bold]what runs here[/]")
     for ability in found.abilities:

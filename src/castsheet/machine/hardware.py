@@ -1,0 +1,107 @@
+"""The hardware that this process sees: processor, memory, disk, GPUs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One accelerator; memory in GiB."""
+
+    name: str
+    memory_gib: float
+    free_gib: float
+    bf16: bool
+    fp8: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Hardware as seen by this process; sizes in GiB, None where the system does not tell."""
+
+    system: str
+    cpu: str
+    cores: int
+    features: tuple[str, ...]
+    ram_gib: float | None
+    ram_free_gib: float | None
+    disk_free_gib: float
+    gpus: tuple[Gpu, ...]
+
+
+def inspect_machine(folder: Path) -> Machine:
+    """Hardware of this machine; `folder` chooses the disk whose free space is told."""
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    cpu, features = _cpu()
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=cpu,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        features=features,
+        ram_gib=_pages_gib("SC_PHYS_PAGES"),
+        ram_free_gib=_ram_free_gib(),
+        disk_free_gib=round(shutil.disk_usage(nearest).free / GIB, 1),
+        gpus=_gpus(),
+    )
+
+
+def _pages_gib(name: str) -> float | None:
+    names = getattr(os, "sysconf_names", {})
+    if name not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return round(os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") / GIB, 1)
+
+
+def _ram_free_gib() -> float | None:
+    """What programs can still take; on Linux with the file cache, which SC_AVPHYS_PAGES leaves out."""
+    table = Path("/proc/meminfo")
+    if not table.is_file():
+        return _pages_gib("SC_AVPHYS_PAGES")
+    for line in table.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return round(int(line.split()[1]) * 1024 / GIB, 1)
+    return None
+
+
+def _cpu() -> tuple[str, tuple[str, ...]]:
+    table = Path("/proc/cpuinfo")
+    if not table.is_file():
+        return platform.processor() or platform.machine(), ()
+    fields: dict[str, str] = {}
+    for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    name = fields.get("model name") or platform.machine()
+    return name, tuple(feature for feature in CPU_FEATURES if feature in flags)
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    if importlib.util.find_spec("torch") is None:
+        return ()
+    import torch
+
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        about = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        capability = (about.major, about.minor)
+        found.append(
+            Gpu(
+                about.name,
+                round(total / GIB, 1),
+                round(free / GIB, 1),
+                bf16=capability >= (8, 0),
+                fp8=capability >= (8, 9),
+            )
+        )
+    return tuple(found)
