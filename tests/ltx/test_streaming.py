@@ -15,7 +15,7 @@ from torch import nn
 from castsheet.errors import SettingsError
 from castsheet.ltx.model.dit import Pass
 from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.ltx.speed.fast import join_projections
+from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.memory import GIB, Parts, Plan, official, parse_budget, plan, tile_decoding
 from castsheet.ltx.speed.precision import quantise
 from castsheet.ltx.speed.streaming import Layout, StreamedBlocks, spread, stream_blocks
