@@ -40,13 +40,9 @@ from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.rows import PLAIN, Form, RMSNorm, RowOps, Update
 from castsheet.ltx.model.scaled import Quantised, quantise_rows
-from castsheet.ltx.speed.fast import (
-    attention_kernels,
-    compile_blocks,
-    fuse_rows,
-    fused_rows,
-    join_projections,
-)
+from castsheet.ltx.speed.fast import compile_blocks, fuse_rows, fused_rows
+from castsheet.ltx.speed.joint import join_projections
+from castsheet.ltx.speed.kernels import attention_kernels
 
 COPY = "copy within the device"
 COMPILED, KERNELS = "as compiled", "kernels"

@@ -24,7 +24,7 @@ from benchmarks.common import Bench, relative, timed
 from benchmarks.flex import FlexBias
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.scaled import quantise_rows, reference_linear, scaled_linear
-from castsheet.ltx.speed.fast import attention_kernels, attention_order
+from castsheet.ltx.speed.kernels import attention_kernels, attention_order
 
 
 def ceilings(bench: Bench) -> None:

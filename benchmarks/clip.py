@@ -21,8 +21,10 @@ from benchmarks.common import Bench, peak, random_transformer, relative, timed
 from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.ltx.speed.fast import attention_kernels, prepare, tabulated
+from castsheet.ltx.speed.fast import make_fast
+from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.memory import tile_decoding
+from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, Track, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
@@ -124,7 +126,7 @@ def grid_of(bench: Bench) -> Grid:
 def make_run(bench: Bench, precision: str) -> tuple[Transformer, Track, list[Contexts]]:
     """A prepared model, a clip with a full-length reference, and two prompts' contexts."""
     size, config, device = bench.size, bench.size.config.video_only(), bench.device
-    model = prepare(random_transformer(config, device, bench.dtype, fp8=precision == "fp8"))
+    model = make_fast(random_transformer(config, device, bench.dtype, fp8=precision == "fp8"))
     still = torch.randn(1, config.in_channels, 1, size.rows, size.columns)
     latents = still.expand(-1, -1, size.frames, -1, -1)
     reference = Reference(patchify(latents).float(), grid_of(bench).bounds(), 1.0)

@@ -25,7 +25,9 @@ from castsheet.ltx.model.scaled import quantise
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.ltx.speed.fast import compile_blocks, join_projections, tabulated
+from castsheet.ltx.speed.fast import compile_blocks
+from castsheet.ltx.speed.joint import join_projections
+from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import sigmas

@@ -28,8 +28,11 @@ from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Output, Transformer
 from castsheet.ltx.model.layers import Kernel
 from castsheet.ltx.speed.attention8 import attend_fp8, reference_attention, use_fp8_attention
-from castsheet.ltx.speed.fast import attention_kernels, join_projections, prepare, tabulated
+from castsheet.ltx.speed.fast import make_fast
+from castsheet.ltx.speed.joint import join_projections
+from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.streaming import stream_blocks
+from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.sampling.schedule import sigmas
 
 FUSED = "norm, modulation, rope, GELU, quantising"
@@ -97,7 +100,7 @@ def streamed(bench: Bench) -> None:
             with bench.attempt(name):
                 model = join_projections(made(bench, fast=False))
                 stream_blocks(model, bench.device, resident=resident)
-                prepare(model)
+                make_fast(model)
                 video = video_stream(bench, model.config, SIGMA)
                 three = guided(video, bench.size.stg_block)
                 # The layers that modulation comes from leave the card, as they would on a small one.
@@ -152,7 +155,7 @@ def measure(bench: Bench, name: str, model: Transformer, video: Any, three: Any,
 
 def made(bench: Bench, *, fp8: bool = True, fast: bool = True) -> Transformer:
     model = random_transformer(bench.size.config.video_only(), bench.device, bench.dtype, fp8=fp8)
-    return prepare(model) if fast else model
+    return make_fast(model) if fast else model
 
 
 def profiled(bench: Bench, kind: str, run: Callable[[], Any]) -> None:

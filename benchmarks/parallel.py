@@ -24,7 +24,8 @@ from torch import Tensor
 
 from benchmarks.clip import denoiser_of, grid_of, make_run
 from benchmarks.common import ROOT, Bench, Mode, open_bench, peak, relative, reported
-from castsheet.ltx.speed.fast import attention_kernels, tabulated
+from castsheet.ltx.speed.kernels import attention_kernels
+from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.machine.processes import World, world
 from castsheet.sampling.denoiser import RunPasses, draw, run_alone
 from castsheet.sampling.parallel import SharedPasses

@@ -34,7 +34,8 @@ from castsheet.ltx.keys import transformer_to_diffusers
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Pass, Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, video_bounds
-from castsheet.ltx.speed.fast import attention_kernels, prepare
+from castsheet.ltx.speed.fast import make_fast
+from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.sampling.schedule import sigmas
 
 SIGMA = 0.7
@@ -66,7 +67,7 @@ def audio(bench: Bench) -> None:
     with bench.attempt(JOINT):
         theirs = diffusers_joint(bench, model, video_in, audio_in)
     with bench.attempt("castsheet audio-video pass, bf16"), attention_kernels(bench.device):
-        prepare(model)
+        make_fast(model)
 
         def run() -> Tensor:
             return model(video_in, audio_in, av_timesteps="cross", targets=targets).video_BTC
@@ -235,7 +236,7 @@ def ours(
         with bench.attempt(row):
             bench.add(row, **timed(bench, lambda: velocity(full), warm=1, repeats=2))
             plain = velocity(full)
-    prepare(model)
+    make_fast(model)
     for reference in (None, 1):
         stream = full if reference is None else video_stream(bench, config, SIGMA, reference=1)
         still = "" if reference is None else " with a still reference"

@@ -25,7 +25,7 @@ from castsheet.ltx.latents import (
     to_frames,
     to_pixels,
 )
-from castsheet.ltx.speed.fast import attention_kernels
+from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.pipeline import Castsheet
 from castsheet.run import make_guide, make_levels
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, step_noise, video_track

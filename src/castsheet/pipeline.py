@@ -36,7 +36,7 @@ from castsheet.ltx.latents import (
     to_pixels,
 )
 from castsheet.ltx.model.bias import TokenBias
-from castsheet.ltx.speed.fast import attention_kernels
+from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.machine.device import pick_device, pick_dtype
 from castsheet.machine.stages import Stages
 from castsheet.media import provenance

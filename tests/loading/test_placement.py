@@ -14,7 +14,7 @@ from castsheet.loading.placement import Form, Placement, enough_memory, is_fp8, 
 from castsheet.loading.source import Source
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.scaled import ScaledLinear
-from castsheet.ltx.speed.fast import join_projections
+from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.memory import DECODE_BYTES, GIB, Plan, official, plan
 from castsheet.ltx.speed.streaming import StreamedBlocks, move, stream_blocks
 from castsheet.pipeline import Castsheet

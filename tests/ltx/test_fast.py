@@ -15,16 +15,11 @@ from castsheet.ltx.adapters.lora import attach
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Pass, Stream, Transformer
 from castsheet.ltx.model.scaled import ScaledLinear, quantise
-from castsheet.ltx.speed.fast import (
-    JointProjections,
-    attention_kernels,
-    attention_order,
-    compile_blocks,
-    join_projections,
-    prepare,
-    tabulated,
-)
-from castsheet.ltx.speed.streaming import stream_blocks
+from castsheet.ltx.speed.fast import compile_blocks, make_fast
+from castsheet.ltx.speed.joint import JointProjections, join_projections
+from castsheet.ltx.speed.kernels import attention_kernels, attention_order
+from castsheet.ltx.speed.streaming import StreamedBlocks, stream_blocks
+from castsheet.ltx.speed.tabulated import tabulated
 from tests.doubles.ltx_tiny import TARGET, laid_out, pair, randn, tiny_audio, tiny_transformer, tiny_video
 
 BOTH = pytest.mark.parametrize("audio", [False, True])
@@ -263,8 +258,20 @@ def test_prepare_on_the_cpu_is_the_plain_path() -> None:
     video, _ = streams(model)
     before = model(video).video_BTC
     with attention_kernels(torch.device("cpu")):
-        close(prepare(model)(video).video_BTC, before)
+        close(make_fast(model)(video).video_BTC, before)
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_streamed_blocks_are_joined_before_they_leave() -> None:
+    """Red: streaming comes before joining, and every joint product works on a second copy of the weights."""
+    model = tiny_transformer(layers=4)
+    video, _ = streams(model)
+    whole = make_fast(copy.deepcopy(model), compiled=False)
+    streamed = make_fast(model, resident=1, compiled=False)
+    assert isinstance(streamed.transformer_blocks, StreamedBlocks)
+    assert all(block.attn1.joint is not None for block in streamed.transformer_blocks)
+    assert torch.equal(streamed(video).video_BTC, whole(video).video_BTC)
 
 
 def test_order_of_attention_kernels() -> None:

@@ -19,10 +19,8 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
 from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.ltx.speed.attention8 import use_fp8_attention
-from castsheet.ltx.speed.fast import join_projections, prepare
-from castsheet.ltx.speed.memory import SLOTS, Plan, tile_decoding
-from castsheet.ltx.speed.streaming import stream_blocks
+from castsheet.ltx.speed.fast import make_fast
+from castsheet.ltx.speed.memory import Plan, tile_decoding
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.settings import Settings
 
@@ -140,12 +138,8 @@ class Models:
                 f" {self.left_out[0]}; run with audio to use them",
                 stacklevel=4,
             )
-        join_projections(model)
-        if self.placement.attention == "fp8":
-            use_fp8_attention(model, self.device)
-        if form.streams:
-            stream_blocks(model, self.device, resident=form.resident, slots=SLOTS)
-        return prepare(model)
+        resident = form.resident if form.streams else None
+        return make_fast(model, self.device, attention=self.placement.attention, resident=resident)
 
     def contexts(self, prompts: Sequence[str], *, audio: bool) -> list[Contexts]:
         """The text contexts of prompts, from the cache where they are there.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from castsheet.ltx.latents import Grid
-from castsheet.ltx.speed.fast import tabulated
+from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.machine.seeds import generator
 from castsheet.sampling.denoiser import Denoiser, clip_latents, draw, step_noise
 from castsheet.sampling.samplers import Callback, Sampler

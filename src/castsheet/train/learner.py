@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from castsheet.ltx.adapters.lora import LoRA, attach, load_attached
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.rope import Rope
-from castsheet.ltx.speed.fast import attention_kernels
+from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.machine.processes import World
 from castsheet.machine.seeds import generator
 from castsheet.train.batches import Batch
