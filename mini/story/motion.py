@@ -152,7 +152,7 @@ def _walk(strings: _Strings, heads: Array, heading: float, distance: float) -> N
     speed = distance / (FRAMES - 1) * FPS
     stride = speed * 2 * STEP
     strings.root[:, 0] = start[0] + heading * speed * seconds
-    strings.root[:, 2] = -0.045 - 0.012 * np.cos(2 * np.pi * (seconds / STEP - 0.6))
+    strings.root[:, 2] = -0.040 + 0.012 * np.cos(2 * np.pi * (seconds / STEP - 0.6))
     strings.yaw[:] = strings.foot_yaw[:] = heading * np.pi / 2
     for side, name in enumerate(SIDES):
         phase = seconds / (2 * STEP) + side / 2

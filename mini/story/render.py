@@ -75,11 +75,11 @@ void main() {
 )
 BACKDROP_VERTEX = """
 #version 330
-uniform vec2 window;    // left edge and width, shares of the picture
+uniform vec4 window;    // left, top, width, height, shares of the picture
 out vec2 at;
 void main() {
     vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0;
-    at = vec2(window.x + corner.x * window.y, 1.0 - corner.y);
+    at = window.xy + vec2(corner.x, 1.0 - corner.y) * window.zw;
     gl_Position = vec4(corner * 2.0 - 1.0, 0.9999, 1.0);
 }
 """
@@ -89,6 +89,7 @@ uniform sampler2D picture;
 in vec2 at; out vec4 colour;
 void main() { colour = vec4(texture(picture, at).rgb, 1.0); }
 """
+Window = tuple[float, float, float, float]  # left, top, width, height, as shares of a picture
 _STRIDE = -(-MATRICES * 64 // 256) * 256  # bytes of a frame's matrices; OpenGL wants multiples of 256
 _PATTERNS = {"plain": 0, "stripes": 1, "band": 2, "halves": 3}
 
@@ -156,14 +157,14 @@ class Renderer:
         size: tuple[int, int],
         *,
         backdrop: NDArray[np.uint8] | None = None,
-        windows: Sequence[tuple[float, float]] | None = None,
+        windows: Sequence[Window] | None = None,
         shadows: bool = True,
     ) -> NDArray[np.uint8]:
         """Frames RGBA (F, H, W, 4); without a backdrop the ground is transparent black.
 
         Args:
             cameras: one a frame. size: width and height, px. backdrop: (H, W, 3).
-            windows: left edge and width of what each frame shows of the backdrop, shares of its width.
+            windows: what each frame shows of the backdrop; all of it by default.
         """
         smooth, plain = self._target(size)
         frames = np.zeros((len(cameras), size[1], size[0], 4), np.uint8)
@@ -176,7 +177,7 @@ class Renderer:
             smooth.use()
             self.context.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
             if texture is not None:
-                self._draw_backdrop(texture, (0.0, 1.0) if windows is None else windows[frame])
+                self._draw_backdrop(texture, (0.0, 0.0, 1.0, 1.0) if windows is None else windows[frame])
             self._draw(played, uploaded, frame, camera, size, shadows=shadows, masks=False)
             self.context.copy_framebuffer(plain, smooth)
             data = np.frombuffer(plain.read(components=4, alignment=1), np.uint8)
@@ -252,7 +253,7 @@ class Renderer:
             there.parts.use(0)
             there.array.render(context.TRIANGLES)
 
-    def _draw_backdrop(self, texture: moderngl.Texture, window: tuple[float, float]) -> None:
+    def _draw_backdrop(self, texture: moderngl.Texture, window: Window) -> None:
         self.context.disable(self.context.BLEND)
         self.context.disable(self.context.DEPTH_TEST)
         self._backdrop_program["window"].value = window
