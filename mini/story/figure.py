@@ -82,9 +82,7 @@ def _normals(piece: Piece) -> Array:
     normals = np.zeros_like(piece.vertices)
     for corner in range(3):
         for axis in range(3):
-            normals[:, axis] += np.bincount(
-                piece.faces[:, corner], across[:, axis], minlength=len(normals)
-            )
+            normals[:, axis] += np.bincount(piece.faces[:, corner], across[:, axis], minlength=len(normals))
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
 
 

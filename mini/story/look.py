@@ -123,7 +123,9 @@ def sample_look(seed: int, index: int = 0, unlike: Look | None = None) -> Look:
     hat_style, hair_style = _pick(HATS, random), _pick(HAIR_STYLES, random)
     if hat_style != "none" and hair_style in ("round", "bun", "crest"):
         hair_style = "long"  # big hair would swallow the hat
-    redder = np.clip(np.array(skin) * (0.80, 0.48, 0.50) + random.uniform(-0.03, 0.03, 3) + (0.06, 0, 0), 0, 1)
+    redder = np.clip(
+        np.array(skin) * (0.80, 0.48, 0.50) + random.uniform(-0.03, 0.03, 3) + (0.06, 0, 0), 0, 1
+    )
     irises = ("#2a1a10", "#3b6ea8", "#3f7d4a", "#51606e", "#7a4f1e")
     return Look(
         skin=skin,

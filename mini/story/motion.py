@@ -72,6 +72,7 @@ class _Strings:
     planted: Array
     onsets: list[Onset]
     head: Array
+    under: Array  # 0 where a prop is held by its sides, 1 where the hands are under it
 
 
 def move(
@@ -139,6 +140,7 @@ def _stand(heads: Array, start: tuple[float, float], facing: float) -> _Strings:
         planted=np.ones((FRAMES, 2), np.bool_),
         onsets=[],
         head=(0.06 * np.sin(2 * np.pi * seconds / 4.0)).astype(np.float32),
+        under=np.zeros(FRAMES, np.float32),
     )
 
 
@@ -162,12 +164,12 @@ def _walk(strings: _Strings, heads: Array, heading: float, distance: float) -> N
         stands = start[0] + heading * stride * (cycle - side / 2 + _STANCE / 2 + _ease(swing))
         ankle = heads[model().bone(f"foot.{name}")]
         # The body has turned by a quarter: its left and right are away from us and towards us.
-        strings.feet[:, side, 0] = stands + heading * ankle[1] * -1
+        strings.feet[:, side, 0] = stands - heading * ankle[1]
         strings.feet[:, side, 1] = start[1] + heading * (1 - 2 * side) * 0.09
         strings.feet[:, side, 2] = ankle[2] + 0.10 * np.sin(np.pi * swing)
         strings.foot_pitch[:, side] = 0.5 * np.sin(2 * np.pi * swing) * (1 - swing)
         strings.planted[:, side] = swing == 0
-        strings.hands[:, side, 1] += 0.20 * np.cos(2 * np.pi * (phase - _STANCE / 2 + 0.25 + 0.25))
+        strings.hands[:, side, 1] += 0.20 * np.cos(2 * np.pi * (phase - _STANCE / 2 + 0.5))
         down = (np.arange(int(phase[0]) + 1, int(phase[-1]) + 1) - side / 2) * 2 * STEP
         strings.onsets += [Onset(float(second), "step") for second in down]
 
@@ -236,11 +238,12 @@ def _hold(strings: _Strings, heads: Array, grip: float, *, up: bool) -> None:
     low = np.array([0.0, -0.36, shoulder[2] - 0.42])
     aim = np.broadcast_to(low, (FRAMES, 3)).copy()
     if up:
-        high = np.array([0.0, -0.20, shoulder[2] + 0.47])
+        high = np.array([0.0, -0.20, shoulder[2] + 0.50])
         share = _ease((seconds - _LIFT[0]) / (_LIFT[1] - _LIFT[0])) * (
             1 - _ease((seconds - _LIFT[2]) / (_LIFT[3] - _LIFT[2]))
         )
         aim += share[:, None] * (high - low)
+        strings.under[:] = share
         aim[:, 1] -= 0.20 * np.sin(np.pi * share)
         strings.onsets += [Onset(_LIFT[0], "swish"), Onset(_LIFT[1], "chime"), Onset(_LIFT[3], "chime")]
     else:
@@ -270,7 +273,8 @@ def _motion(strings: _Strings, heads: Array, thickness: float | None) -> Motion:
     held = None
     if thickness is not None:
         ahead = np.einsum("fij,j->fi", turns("z", strings.yaw), np.float32([0, -_HAND, 0]))
-        held = hands.mean(1) + ahead - np.float32([0, 0, thickness / 2])
+        held = hands.mean(1) + ahead
+        held[:, 2] -= thickness * (0.5 - 0.4 * strings.under)
     onsets = tuple(sorted(strings.onsets, key=lambda one: one.second))
     matrices = pose_matrices(heads, rotations, strings.root, strings.yaw)
     return Motion(matrices, hands, strings.feet, strings.planted, held, onsets)

@@ -13,6 +13,7 @@ HORIZON = 0.70  # share of the picture's height above the ground's far edge
 WIDER = 1.25  # the painted place is this many times as wide as a still frame: room for a pan
 
 Floats = NDArray[np.floating]
+Chance = np.random.Generator
 
 
 def kind_of(seed: int) -> str:
@@ -57,7 +58,9 @@ def _disc(x: Floats, y: Floats, at: tuple[float, float], radius: float, soft: fl
     return np.clip((radius - far) / soft + 0.5, 0, 1)
 
 
-def _meadow(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random, soft) -> None:
+def _meadow(
+    picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
+) -> None:
     if random.random() < 0.6:
         at = (random.uniform(0.2, 0.8), random.uniform(0.12, 0.26))
         _over(picture, _disc(x, y, at, 0.075, soft), np.array([1.0, 0.93, 0.6]))
@@ -71,7 +74,9 @@ def _meadow(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats,
         _over(picture, tuft, ground * 0.72)
 
 
-def _beach(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random, soft) -> None:
+def _beach(
+    picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
+) -> None:
     at = (random.uniform(0.2, 0.8), random.uniform(0.12, 0.3))
     _over(picture, _disc(x, y, at, 0.09, soft), np.array([1.0, 0.9, 0.55]))
     _over(picture, _below(y, 0.48, soft), land)
@@ -84,7 +89,9 @@ def _beach(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, 
     _over(picture, _below(y, shore, soft), np.clip(ground * 0.7 + 0.3, 0, 1))
 
 
-def _town(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random, soft) -> None:
+def _town(
+    picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
+) -> None:
     count = int(random.integers(6, 9))
     for house in range(count):
         left, right = (house + 0.06) / count, (house + 0.94) / count
@@ -104,20 +111,28 @@ def _town(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, r
     _over(picture, joint * _below(y, HORIZON, soft), ground * 0.7)
 
 
-def _forest(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random, soft) -> None:
+def _forest(
+    picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
+) -> None:
     _over(picture, _below(y, 0.60, soft), land * 0.6)
     for tree in range(9):
         at = (tree + random.uniform(0.25, 0.75)) / 9
         trunk = (np.abs(x - at) < 0.011).astype(float) * _below(y, 0.35, soft)
         _over(picture, trunk * (1 - _below(y, HORIZON + 0.01, soft)), np.array([0.33, 0.24, 0.20]))
-        _over(picture, _disc(x, y, (at, random.uniform(0.22, 0.36)), 0.14, soft), land * random.uniform(0.8, 1.15))
+        _over(
+            picture,
+            _disc(x, y, (at, random.uniform(0.22, 0.36)), 0.14, soft),
+            land * random.uniform(0.8, 1.15),
+        )
     _over(picture, _below(y, HORIZON, soft), ground)
     for _ in range(60):
         at2 = (random.random(), random.uniform(HORIZON + 0.02, 1.0))
         _over(picture, _disc(x, y, at2, 0.011, soft), ground * random.choice([0.65, 1.3]))
 
 
-def _mountains(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random, soft) -> None:
+def _mountains(
+    picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
+) -> None:
     count = int(random.integers(3, 6))
     for peak in range(count):
         at, top = (peak + random.uniform(0.3, 0.7)) / count, random.uniform(0.18, 0.36)
@@ -129,7 +144,9 @@ def _mountains(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floa
     _over(picture, _below(y, HORIZON, soft), np.clip(ground * 0.25 + 0.72, 0, 1))
 
 
-def _room(picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random, soft) -> None:
+def _room(
+    picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
+) -> None:
     wall = np.clip(picture[0, 0] * 0.8 + 0.2, 0, 1)
     _over(picture, np.ones_like(x), wall)
     _over(picture, ((x * 24) % 1 < 0.5).astype(float), wall * 0.93)

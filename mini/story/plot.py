@@ -9,14 +9,36 @@ import numpy as np
 
 from mini.story.motion import ACTIONS, HANDLING, HEADING, Action
 
-NAMES = (
-    "hero friend rival mara tom ada noor kim lena otto ravi sana juno pavel mina theo zoe ivo rosa emil hana "
-    "bram cleo dario"
-).split()
-THINGS = "thing prop toy relic gift parcel trophy keepsake find token".split()
+NAMES = [
+    "hero",
+    "friend",
+    "rival",
+    "mara",
+    "tom",
+    "ada",
+    "noor",
+    "kim",
+    "lena",
+    "otto",
+    "ravi",
+    "sana",
+    "juno",
+    "pavel",
+    "mina",
+    "theo",
+    "zoe",
+    "ivo",
+    "rosa",
+    "emil",
+    "hana",
+    "bram",
+    "cleo",
+    "dario",
+]
+THINGS = ["thing", "prop", "toy", "relic", "gift", "parcel", "trophy", "keepsake", "find", "token"]
 PLACE = "place"
 NEAR: tuple[Action, ...] = ("stand", "wave", "turn round")  # what a close shot shows whole
-_OUT = 1.55  # metres from the middle at which a walk across the frame begins
+OUT = 1.55  # metres from the middle at which a walk across the frame begins
 
 Variant = Literal["clean", "swapped", "wrong actor", "stranger", "prop missing"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -57,9 +79,7 @@ class Plot:
     variant: Variant = "clean"
 
 
-def plot_of(
-    seed: int, *, people: int | None = None, actions: tuple[Action, ...] | None = None
-) -> Plot:
+def plot_of(seed: int, *, people: int | None = None, actions: tuple[Action, ...] | None = None) -> Plot:
     """A seed's story; the number of people and the first ones' actions may be given."""
     random = np.random.default_rng([seed, 18])
     count = people or (2 if actions and len(actions) > 1 else int(random.random() < 0.5) + 1)
@@ -82,17 +102,16 @@ def plot_of(
             prop, free = free, free + 1
         facing = 0.0 if count == 1 or action in HEADING else -0.22 * float(np.sign(start[0]))
         roles.append(Role(name, seed, index, action, start, distance, facing, prop))
-    pan = 0 if near or random.random() < 0.7 else int(random.choice([-1, 1]))
+    crowded = count == 2 and any(action in HEADING for action in chosen)  # somebody stands at the edge
+    pan = 0 if near or crowded or random.random() < 0.6 else int(random.choice([-1, 1]))
     return Plot(seed, tuple(roles), tuple(things), _stands(roles), (True,) * len(things), pan, near)
 
 
-def _places(
-    chosen: list[Action], random: np.random.Generator
-) -> list[tuple[tuple[float, float], float]]:
+def _places(chosen: list[Action], random: np.random.Generator) -> list[tuple[tuple[float, float], float]]:
     """Start and walking distance of everybody. With two, the one who walks stays clear of the other."""
     if len(chosen) == 1:
         heading = HEADING.get(chosen[0], 0.0)
-        return [((-heading * _OUT, 0.0), 2 * _OUT * abs(heading))]
+        return [((-heading * OUT, 0.0), 2 * OUT * abs(heading))]
     walkers = [index for index in range(2) if chosen[index] in HEADING]
     if walkers:
         heading = HEADING[chosen[walkers[0]]]
@@ -151,7 +170,12 @@ PHRASES: dict[Action, tuple[str, ...]] = {
     "turn round": ("turns round", "turns around once", "makes a full turn", "turns round on the spot"),
     "walk left": ("walks to the left", "walks left", "walks from right to left", "strolls to the left"),
     "walk right": ("walks to the right", "walks right", "walks from left to right", "strolls to the right"),
-    "lift": ("lifts {prop}", "lifts {prop} overhead", "raises {prop} with both hands", "lifts {prop} up high"),
+    "lift": (
+        "lifts {prop}",
+        "lifts {prop} overhead",
+        "raises {prop} with both hands",
+        "lifts {prop} up high",
+    ),
     "carry left": ("carries {prop} to the left", "walks left with {prop}", "carries {prop} left"),
     "carry right": ("carries {prop} to the right", "walks right with {prop}", "carries {prop} right"),
 }
@@ -183,6 +207,6 @@ def action_words(plot: Plot, random: np.random.Generator | None = None) -> str:
         joined = f"{pick(('close shot', 'close-up', 'seen from near'))}: {joined}"
     if plot.pan:
         joined += f", the camera pans slowly to the {'right' if plot.pan > 0 else 'left'}"
-    elif not chance(0.8) or random is None:
-        joined += ", the camera stands still" if random is not None else ""
+    elif not chance(0.8):
+        joined += ", the camera stands still"
     return joined + "."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from castsheet.machine.files import write_atomic
 from castsheet.prompt import FORMATS, build
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
-from mini.story import FRAMES, HEIGHT, WIDTH
+from mini.story import FPS, FRAMES, HEIGHT, WIDTH
 from mini.story.figure import Figure, person
-from mini.story.motion import HEADING, Motion, move
+from mini.story.motion import Motion, move
 from mini.story.place import WIDER, kind_of, paint
 from mini.story.plot import OBJECTS, PEOPLE, PLACE, PLACES, Plot, Variant, action_words, plot_of, varied
 from mini.story.render import Camera, Played, Renderer, Window
@@ -72,13 +73,26 @@ def render_sample(renderer: Renderer, seed: int, variant: Variant = "clean") -> 
         return None
     random = np.random.default_rng([seed, 19])
     sheet = draw_sheet(renderer, asked, random)
-    played, heard = cast(plot)
-    cameras, windows = shots(plot)
-    backdrop = paint(seed, round(WIDTH * WIDER * 1.5), round(HEIGHT * 1.5))
-    frames = renderer.picture(played, cameras, (WIDTH, HEIGHT), backdrop=backdrop, windows=windows)[..., :3]
-    parts, figures = renderer.masks(played, cameras, (WIDTH, HEIGHT))
+    everything = tuple(range(FRAMES))
+    frames, parts, figures = draw(renderer, plot, everything)
+    heard = cast(plot)[1]
     audio = sound(kind_of(seed), heard, seed)
     return Sample(plot, frames, parts, figures, audio, heard, sheet, caption(asked, sheet, random))
+
+
+def draw(renderer: Renderer, plot: Plot, indices: Sequence[int]) -> tuple[Pixels, Pixels, Pixels]:
+    """The frames (F,H,W,3) of a story at `indices`, and its parts and figures there (F,H,W)."""
+    chosen = list(indices)
+    played = [
+        one if len(one.matrices) == 1 else replace(one, matrices=one.matrices[chosen])
+        for one in cast(plot)[0]
+    ]
+    cameras, windows = shots(plot)
+    seen, shown = [cameras[k] for k in chosen], [windows[k] for k in chosen]
+    backdrop = paint(plot.seed, round(WIDTH * WIDER * 1.5), round(HEIGHT * 1.5))
+    frames = renderer.picture(played, seen, (WIDTH, HEIGHT), backdrop=backdrop, windows=shown)
+    parts, figures = renderer.masks(played, seen, (WIDTH, HEIGHT))
+    return np.ascontiguousarray(frames[..., :3]), parts, figures
 
 
 def cast(plot: Plot) -> tuple[list[Played], tuple[Heard, ...]]:
@@ -122,7 +136,7 @@ def things_of(seed: int, count: int) -> list[Thing]:
 
 
 def _across(motion: Motion, second: float) -> float:
-    frame = min(round(second * 24), FRAMES - 1)
+    frame = min(round(second * FPS), FRAMES - 1)
     return float(motion.feet_FS3[frame, :, 0].mean())
 
 
@@ -205,7 +219,10 @@ def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> S
         ground = Image.fromarray(paint(plot.seed, round(448 * WIDER), 256))
         elements.append(
             Location(
-                id=PLACE, description=pick(PLACES), images={"front": stored(ground, PLACE)}, importance=weight()
+                id=PLACE,
+                description=pick(PLACES),
+                images={"front": stored(ground, PLACE)},
+                importance=weight(),
             )
         )
         return compose(Scene(elements=tuple(elements)), output=(WIDTH, HEIGHT), grid=32)
@@ -220,8 +237,3 @@ def caption(plot: Plot, sheet: Sheet, random: np.random.Generator) -> str:
 def _shares() -> list[float]:
     """How often each format is drawn: prose is the product's own choice."""
     return [0.7 if form == "prose" else 0.3 / (len(FORMATS) - 1) for form in FORMATS]
-
-
-def walks(plot: Plot) -> bool:
-    """Whether anybody crosses the frame."""
-    return any(role.action in HEADING for role in plot.roles)

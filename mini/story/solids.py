@@ -40,9 +40,7 @@ def box(half: Triple, bottom: float) -> Solid:
     """A box that stands at `bottom`, centred on the axis."""
     x, y, z = half
     corners = [
-        (a * x, b * y, h)
-        for h in (bottom, bottom + 2 * z)
-        for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        (a * x, b * y, h) for h in (bottom, bottom + 2 * z) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
     ]
     sides = [t for i in range(4) for t in ((i, (i + 1) % 4, (i + 1) % 4 + 4), (i, (i + 1) % 4 + 4, i + 4))]
     faces = [*sides, (4, 5, 6), (4, 6, 7), (0, 2, 1), (0, 3, 2)]

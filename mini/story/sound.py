@@ -130,8 +130,11 @@ def _chime(shape: str) -> Wave:
         pitch = 190 + 160 * np.exp(-t / 0.10) * np.cos(2 * np.pi * 9 * t)
         wave = np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * np.exp(-t / 0.16)
     elif shape == "cone":
-        wave = sum(np.sin(2 * np.pi * 440 * k * t) / k for k in (1, 3, 5)) * 0.7 * (t < 0.30) * np.minimum(
-            1, (0.30 - t).clip(0) / 0.05
+        wave = (
+            sum(np.sin(2 * np.pi * 440 * k * t) / k for k in (1, 3, 5))
+            * 0.7
+            * (t < 0.30)
+            * np.minimum(1, (0.30 - t).clip(0) / 0.05)
         )
     elif shape == "drum":
         wave = np.sin(2 * np.pi * (95 * t + 3 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.15)

@@ -53,7 +53,9 @@ def _solids(shape: str) -> tuple[list[Solid], list[Solid]]:
     if shape == "box":
         return [box((s, s, s), 0)], [box((1.02 * s, 1.02 * s, 0.25 * s), 0.75 * s)]
     if shape == "ball":
-        return [ellipsoid((0, 0, s), (s, s, s))], [lathe([(0.8 * s, 1.0), (1.2 * s, 1.0)], 1.03 * s, 1.03 * s)]
+        return [ellipsoid((0, 0, s), (s, s, s))], [
+            lathe([(0.8 * s, 1.0), (1.2 * s, 1.0)], 1.03 * s, 1.03 * s)
+        ]
     if shape == "cone":
         return [lathe([(0, 1.0), (2.3 * s, 0.03)], s, s)], [lathe([(0, 1.15), (0.35 * s, 1.1)], s, s)]
     if shape == "drum":
@@ -62,6 +64,7 @@ def _solids(shape: str) -> tuple[list[Solid], list[Solid]]:
     if shape == "star":
         return [star(1.3 * s, 1.2 * s, 0.07)], [ellipsoid((0, -0.07, 1.2 * s), (0.42 * s, 0.05, 0.42 * s))]
     bell = [(0.25 * s, 1.05), (0.6 * s, 0.8), (1.5 * s, 0.6), (1.9 * s, 0.15)]
-    return [lathe(bell, s, s)], [ellipsoid((0, 0, 0.2 * s), (0.3 * s, 0.3 * s, 0.2 * s)), lathe(
-        [(0.2 * s, 1.1), (0.45 * s, 1.05)], s, s
-    )]
+    return [lathe(bell, s, s)], [
+        ellipsoid((0, 0, 0.2 * s), (0.3 * s, 0.3 * s, 0.2 * s)),
+        lathe([(0.2 * s, 1.1), (0.45 * s, 1.05)], s, s),
+    ]
