@@ -53,8 +53,8 @@ def colours(
     found = np.full((len(looks), len(WORN), 3), np.nan)
     for number, look in enumerate(looks):
         table = np.full(256, NONE, np.uint8)
-        for part, region in wearing(look).items():
-            table[part] = WORN.index(region)
+        for part, worn in wearing(look).items():
+            table[part] = WORN.index(worn)
         own = np.where(figures_FHW == number + 1, table[parts_FHW], NONE).astype(np.uint8)
         inside = eroded(own)
         for region in range(len(WORN)):
@@ -130,7 +130,7 @@ def named_one_acts(
 def prop_handled(
     renderer: Renderer, plot: Plot, frames_FHWC: Pixels, indices: Sequence[int] = INDICES
 ) -> bool | None:
-    """Whether the named prop is in hand, and neither missing nor the other one; None where nobody holds one."""
+    """Whether the named prop is in hand, and neither missing nor the other one; None: nobody holds one."""
     held = [role.prop for role in plot.roles if role.prop is not None]
     if not held:
         return None

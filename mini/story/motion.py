@@ -120,7 +120,7 @@ def _stand(heads: Array, start: tuple[float, float], facing: float) -> _Strings:
     root[:, 2] = -0.012 + 0.004 * np.sin(2 * np.pi * seconds / 2.5)
     hands = np.empty((FRAMES, 2, 3), np.float32)
     feet = np.empty((FRAMES, 2, 3), np.float32)
-    turn = turns("z", np.float32([facing]))[0]
+    turn = turns("z", np.array([facing], np.float32))[0]
     for side, name in enumerate(SIDES):
         sign = 1 - 2 * side
         shoulder, elbow, wrist = _joints(heads, _ARM, name)
@@ -272,7 +272,7 @@ def _motion(strings: _Strings, heads: Array, thickness: float | None) -> Motion:
     hands = np.einsum("fij,fsj->fsi", turns("z", strings.yaw), strings.hands) + strings.root[:, None]
     held = None
     if thickness is not None:
-        ahead = np.einsum("fij,j->fi", turns("z", strings.yaw), np.float32([0, -_HAND, 0]))
+        ahead = np.einsum("fij,j->fi", turns("z", strings.yaw), np.array([0, -_HAND, 0], np.float32))
         held = hands.mean(1) + ahead
         held[:, 2] -= thickness * (0.5 - 0.4 * strings.under)
     onsets = tuple(sorted(strings.onsets, key=lambda one: one.second))

@@ -1,4 +1,4 @@
-"""Painted places of six kinds, told apart by their shapes; colours are free. A kind has its ground and its air."""
+"""Painted places of six kinds, told apart by their shapes; colours are free. A kind has ground and air."""
 
 from __future__ import annotations
 

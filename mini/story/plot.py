@@ -67,7 +67,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Plot:
-    """A clip's story. `stands`: where the props stand that nobody holds; `pan`: -1, 0 or 1; `shown`: by prop."""
+    """A clip's story. `stands`: where props stand that nobody holds; `pan`: -1, 0 or 1; `shown`: by prop."""
 
     seed: int
     roles: tuple[Role, ...]

@@ -189,7 +189,7 @@ class Renderer:
     def masks(
         self, played: Sequence[Played], cameras: Sequence[Camera], size: tuple[int, int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Part numbers and figure numbers (F, H, W) of every pixel; the first figure is 1, and 0 is nobody."""
+        """Part numbers and figure numbers (F, H, W) of every pixel; the first figure is 1, 0 is nobody."""
         _, plain = self._target(size)
         out = np.zeros((len(cameras), size[1], size[0], 2), np.uint8)
         uploaded = [self._upload(one.figure) for one in played]

@@ -121,7 +121,7 @@ def cast(plot: Plot) -> tuple[list[Played], tuple[Heard, ...]]:
             if onset.kind != "chime" or (role.prop is not None and plot.shown[role.prop]):
                 heard.append(Heard(onset, where, source))
     for number, thing in enumerate(things):
-        stood = np.float32([[*plot.stands[number], 0.0]])
+        stood = np.array([[*plot.stands[number], 0.0]], np.float32)
         if plot.shown[number]:
             people.append(Played(build_thing(thing), _carried(held.get(number, stood))))
     return people, tuple(sorted(heard, key=lambda one: one.onset.second))
@@ -171,7 +171,7 @@ def pictures(renderer: Renderer, figure: Figure, *, scale: float = 1.0) -> dict[
     rest = move("stand", figure.heads).matrices[:1]
     for view, yaw in VIEW_YAW.items():
         spun = rest.copy()
-        spun[:, :, :3] = turns("z", np.float32([yaw]))[:, None] @ rest[:, :, :3]
+        spun[:, :, :3] = turns("z", np.array([yaw], np.float32))[:, None] @ rest[:, :, :3]
         views[view] = _free(renderer, Played(figure, spun), Camera(0, 1.05, 2.3), size)
     eyes = float(figure.heads[body.bone("eye.L"), 2])
     square = round(320 * scale), round(320 * scale)
@@ -212,7 +212,7 @@ def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> S
         for number, thing in enumerate(things_of(plot.seed, len(plot.things))):
             still = Played(build_thing(thing), _carried(np.zeros((1, 3), np.float32)))
             picture = _free(renderer, still, Camera(0, 0.25, 0.6, 0.17), (200, 200))
-            front = {"front": stored(picture, plot.things[number])}
+            front: dict[View, tuple[Path, ...]] = {"front": stored(picture, plot.things[number])}
             elements.append(
                 Prop(id=plot.things[number], description=pick(OBJECTS), images=front, importance=weight())
             )

@@ -29,7 +29,7 @@ class Heard:
 
 
 def sound(place: str, heard: Sequence[Heard], seed: int) -> Wave:
-    """Stereo (2, 242000), peak below 1. `place` is a kind of place; the same arguments give the same sound."""
+    """Stereo (2, 242000), peak below 1. `place` is a kind of place; same arguments, same sound."""
     out = np.stack([ambience(place, np.random.default_rng([seed, 16, side])) for side in range(2)])
     for number, one in enumerate(heard):
         wave = event(one, np.random.default_rng([seed, 17, number]))
@@ -131,7 +131,7 @@ def _chime(shape: str) -> Wave:
         wave = np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * np.exp(-t / 0.16)
     elif shape == "cone":
         wave = (
-            sum(np.sin(2 * np.pi * 440 * k * t) / k for k in (1, 3, 5))
+            np.sum([np.sin(2 * np.pi * 440 * k * t) / k for k in (1, 3, 5)], axis=0)
             * 0.7
             * (t < 0.30)
             * np.minimum(1, (0.30 - t).clip(0) / 0.05)
@@ -140,10 +140,11 @@ def _chime(shape: str) -> Wave:
         wave = np.sin(2 * np.pi * (95 * t + 3 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.15)
         wave = wave + 0.4 * _noise(len(t), 300, 2500, np.random.default_rng(5)) * np.exp(-t / 0.02)
     elif shape == "star":
-        wave = sum(np.sin(2 * np.pi * f * t) * np.exp(-t / 0.22) for f in (1568.0, 2093.0, 3136.0)) / 2
+        chord = [np.sin(2 * np.pi * f * t) * np.exp(-t / 0.22) for f in (1568.0, 2093.0, 3136.0)]
+        wave = np.sum(chord, axis=0) / 2
     else:
         partials = ((523.0, 1.0), (1046.0, 0.5), (1257.0, 0.6), (1570.0, 0.3))
-        wave = sum(a * np.sin(2 * np.pi * f * t) for f, a in partials) * np.exp(-t / 0.35) / 1.5
+        wave = np.sum([a * np.sin(2 * np.pi * f * t) for f, a in partials], axis=0) * np.exp(-t / 0.35) / 1.5
     return np.asarray(wave * _attack(t), np.float32)
 
 
