@@ -9,6 +9,7 @@ new preset is one entry of `PRESETS`.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, NoReturn, TypeVar, get_args
@@ -27,7 +28,7 @@ class StageError(SettingsError):
     """A stage asks for what the pipeline cannot do."""
 
 
-class Kind:
+class Kind(ABC):
     """What values a field takes, and how they are read.
 
     Attributes:
@@ -38,9 +39,9 @@ class Kind:
     allowed: str
     option: type = str
 
+    @abstractmethod
     def check(self, name: str, value: Any) -> None:
         """Raise SettingsError if the value is of another type or not allowed."""
-        raise NotImplementedError
 
     def from_option(self, given: Any) -> Any:
         """The value that an option of the command line means."""

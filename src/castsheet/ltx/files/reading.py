@@ -5,7 +5,7 @@ Legend: I inputs, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class OpenFiles:
             return self.tensor(name)
         return self._read(name, lambda handle, stored: handle.get_slice(stored)[:1])
 
-    def _read(self, name: str, how: Any) -> Tensor:
+    def _read(self, name: str, how: Callable[[Any, str], Tensor]) -> Tensor:
         entry = self._entries[name]
         try:
             if entry.file not in self._handles:

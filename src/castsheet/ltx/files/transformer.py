@@ -19,6 +19,7 @@ from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora import Deltas
 from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.files.reading import Spoilt, read, widened
+from castsheet.ltx.header import Entry
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import (
@@ -30,7 +31,7 @@ from castsheet.ltx.model.scaled import (
     quantise_rows,
     swap_layers,
 )
-from castsheet.ltx.parts.vae import fill
+from castsheet.ltx.parts.vae import check_shapes, fill
 
 if TYPE_CHECKING:
     from castsheet.ltx.files.checkpoint import Checkpoint
@@ -76,8 +77,9 @@ def load_transformer(
         )
     config = config if audio else config.video_only()
     names = [name for name in checkpoint.names("transformer") if audio or not keys.is_audio(name)]
-    stored = {name.removeprefix(keys.DIT): checkpoint.entries[name].dtype for name in names}
-    model = _empty(config, stored, precision)
+    model = _empty(
+        config, {name.removeprefix(keys.DIT): checkpoint.entries[name] for name in names}, precision
+    )
     scaled = {name for name, module in model.named_modules() if isinstance(module, ScaledLinear)}
     deltas, spoilt = Deltas(model, adapters), Spoilt()
     state: dict[str, Tensor] = {}
@@ -92,15 +94,20 @@ def load_transformer(
     return model.eval().requires_grad_(False), deltas.left_out
 
 
-def _empty(config: TransformerConfig, stored: Mapping[str, str], precision: Precision) -> Transformer:
-    """A model without numbers, in layers as `precision` wants them; `stored` has the dtypes on disk."""
+def _empty(config: TransformerConfig, stored: Mapping[str, Entry], precision: Precision) -> Transformer:
+    """A model without numbers, in layers as `precision` wants them.
+
+    Raises:
+        CheckpointError: what is stored does not fit; told before tens of gigabytes are read.
+    """
 
     def in_fp8(layer: str) -> bool:
-        kept = precision == "plain" and stored.get(f"{layer}.weight") == E4M3_NAME
+        kept = precision == "plain" and stored[f"{layer}.weight"].dtype == E4M3_NAME
         return is_scaled(layer) and (precision == "fp8" or kept)
 
     with torch.device("meta"):
         model = Transformer(config)
+        check_shapes(model, {name: tuple(entry.shape) for name, entry in stored.items()})
         swap_layers(
             model,
             in_fp8,

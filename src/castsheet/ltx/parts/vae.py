@@ -247,13 +247,23 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: missing, unknown or mis-shaped tensors; up to five of each are named.
     """
+    check_shapes(module, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    module.load_state_dict(dict(state), strict=True, assign=True)
+
+
+def check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse tensors that are not exactly the module's, by their names and shapes.
+
+    Raises:
+        CheckpointError: missing, unknown or mis-shaped tensors; up to five of each are named.
+    """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    missing = [name for name in wanted if name not in state]
-    unknown = [name for name in state if name not in wanted]
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
     misshapen = [
-        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        f"{name} {found[name]} instead of {shape}"
         for name, shape in wanted.items()
-        if name in state and tuple(state[name].shape) != shape
+        if name in found and found[name] != shape
     ]
     complaints = [
         f"{len(names)} {label}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
@@ -265,7 +275,6 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"the tensors do not fit {type(module).__name__}: {'; '.join(complaints)}",
             remedy="check that the file is a complete LTX-2.3 model and that its config header is its own",
         )
-    module.load_state_dict(dict(state), strict=True, assign=True)
 
 
 def _compression(name: str, settings: Mapping[str, Any], field: str) -> Compression:

@@ -8,8 +8,8 @@
 | joint | queries, gates, keys, values in one product | yes | with the next two: bf16 685 -> 573 ms | always |
 | fused_rows, row_kernels | norm, modulation, RoPE, gates, GELU as kernels | yes | see above | with Triton |
 | fast.compile_blocks | one compiled graph for all blocks | yes | see above | `compiled`; on a GPU |
-| kernels | the fastest attention kernel that torch has | yes | attention about 2x from Hopper on | always |
-| tabulated | modulation of a schedule computed once | yes | 0.4 GiB; no time | always while denoising |
+| kernels | the fastest attention kernel that torch has | yes | not measured apart | always |
+| tabulated | modulation computed once | yes | less memory; fp8 pass 1.5 % slower | while denoising |
 | model/scaled | large layers in fp8 | no, x0 error 3.6 % | 573 -> 399 ms; 25.2 -> 13.3 GiB | `--dtype` |
 | attention8 | self-attention in fp8 | no, x0 error 4.5 % | 2.4 % of an fp8 pass | `--attention fp8` |
 | streaming | blocks come from host memory | yes | 13.3 -> 1.3 GiB for 3.9 % more time | `--memory` |
