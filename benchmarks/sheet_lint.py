@@ -7,8 +7,8 @@ The sheets are composed as a user would from other people's pictures (see sheet_
 them): sheet k is drawn from `random.Random(k)`: one or two of ten people in studio or street clothes, with
 one to four views, perhaps a creature of the film, up to two places, four sizes. Every sheet rule is run, with
 text reader and face detector. None of these sheets has a fault that spoils a clip, so an error is a false
-alarm; warnings are counted by rule. (tests/test_lint_census.py has the other half: a fault made by hand for
-every rule, all of which must be caught.)
+alarm; warnings are counted by rule. (tests/lint/test_lint_census.py has the other half: for every rule a
+fault made by hand that must be caught.)
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,19 +157,3 @@ def test_counting(tmp_path):
     assert [(one.name, one.lines) for one in tree.long_functions(60)] == [("late", 63)]
     assert tree.modules_at_root() == ["clip", "errors"]
     assert "| circles | 1 |" in table({"here": counts(tree)})
-
-
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_docs_name_what_exists(page):
-    """Red: a page links to a file, or gives a `python -m` command, that is not there."""
-    text = page.read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
-    missing = [link for link in links if not (page.parent / link).exists()]
-    for name in re.findall(r"python -m ((?:mini|benchmarks|tools|castsheet)[\w.]*)", text):
-        path = (ROOT / "src" if name.startswith("castsheet") else ROOT).joinpath(*name.rstrip(".").split("."))
-        if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists()):
-            missing.append(name)
-    assert not missing

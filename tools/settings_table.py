@@ -20,7 +20,7 @@ of a scene or a shot (`stg_scale: 0`), and a keyword in Python (`castsheet(sheet
 shot wins over its list, the list over the command line, the command line over the scene, the scene over the
 model's bundle, the bundle over the preset. A value out of range is refused before the model is loaded.
 
-*This page is written by `python -m tools.settings_table` from `castsheet/settings.py`.*
+*This page is written by `python -m tools.settings_table` from `src/castsheet/settings.py`.*
 
 """
 _PRESETS = """

@@ -112,7 +112,7 @@ class Result:
 
 
 def write(result: Result, folder: Path, strips: Mapping[str, Image.Image | None]) -> Path:
-    """Write NAME.md, NAME.svg and, where there are pictures, NAME.jpg.
+    """Write a page, a chart (SVG) and, where there are pictures, a JPEG, all named after the study.
 
     Raises:
         DependencyError: matplotlib is missing.

@@ -33,7 +33,7 @@ def sheet_of(
     """The sheet itself, or the scene's, composed for clips of this size.
 
     Args:
-        cut: how pictures are cut out; by default as the scene's `settings.layout.cut` says, else by u2netp.
+        cut: how pictures are cut out; by default as `layout: {cut: ...}` of the scene says, else by u2netp.
     """
     if isinstance(source, Sheet):
         return source

@@ -71,7 +71,7 @@ class Finder:
         }
 
     def code_map(self, picture_HWC: Pixels) -> NDArray[np.int64]:
-        """Code (H, W) of every pixel; `K` means not on the sheet."""
+        """Code (H, W) of every pixel, below K; K itself means not on the sheet."""
         small = picture_HWC.astype(np.int64) >> 3
         return self._table[(small[..., 0] << 10) | (small[..., 1] << 5) | small[..., 2]]
 
@@ -310,7 +310,7 @@ def _ycc(rgb_N3: Floats | Pixels) -> Floats:
 
 
 def _table(codes_K3: Floats) -> NDArray[np.int64]:
-    """Nearest code of every 5-bit RGB colour (32768,); `K` where none is within reach."""
+    """Nearest code of every 5-bit RGB colour (32768,); K where none is within reach."""
     levels = np.arange(32, dtype=np.float32) * 8 + 4
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = _distance(grid, codes_K3)

@@ -253,8 +253,8 @@ def few_people(subject: _Subject) -> Iterator[Fault]:
 
 @rule("P04", "plain prose without labels, and no words that ask for lettering", "warning")
 def prose_is_plain(subject: _Subject) -> Iterator[Fault]:
-    """Markdown, position labels and words such as `logo` draw fake lettering into the video's corner. Said of
-    the prose and inline formats; an element of the sheet that is called so is meant."""
+    """Markdown, position labels and words such as "logo" draw fake lettering into the video's corner. This
+    rule is for the prose and inline formats. A word that is an element's name is allowed."""
     if subject.prompt.format == "markdown":
         return
     text = f"{subject.prompt.reference}\n{subject.prompt.action}"

@@ -7,10 +7,10 @@
      "bucket": {"width": 192, "height": 112, "frames": 121, "fps": 24, "stg_blocks": [5]},
      "preset": {"steps": 16, "lora_strength": 1.0}}
 
-Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset;
-`preset` changes the default preset only, so that a preset that the user names stays what it says. An adapter
-with `reference` is used where the run's setting `reference` is the same, one without it in every run; the
-file's own metadata must agree (ltx/adapters/lora_file.py, `reference_mode`).
+Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset.
+`preset` changes the default preset only: a preset that the user names stays as published. An adapter with
+`reference` is used in runs whose setting `reference` is the same; an adapter without it is used in every run.
+The file's own metadata must agree (`MODE` in ltx/adapters/lora_file.py).
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def attach(
 
     Args:
         rank, alpha: the term is alpha / rank * B @ A; alpha is the rank when left out.
-        targets: ends of layer names, whole words between dots (`attn1.to_k` is not `audio_attn1.to_k`).
+        targets: ends of layer names, whole words between dots ("attn1.to_k" is not "audio_attn1.to_k").
         generator: draws A (CPU), so that a seed gives the same start on every device.
         joined: add the term to the weight before each product; see `LoRALinear`.
 

@@ -79,7 +79,7 @@ class ConnectorSettings:
 class TextConnectors(nn.Module):
     """Projection and 1-D transformer of each stream; the audio stream is optional.
 
-    Children carry diffusers' names, so the state dict is that of `LTX2TextConnectors` or its video half.
+    Children carry diffusers' names: the state dict is that of LTX2TextConnectors, or the video half of it.
 
     Args:
         config: the official `transformer` config.

@@ -30,7 +30,7 @@ _FIELD = "settings.layout"
 
 
 def read_pins(settings: Any, canvas: tuple[int, int]) -> dict[str, Box]:
-    """Pinned cells in sheet px by panel name, from a scene's `settings.layout`.
+    """Pinned cells in sheet px by panel name, from `layout:` under a scene's settings.
 
     `pin: {hero/face: [x, y, w, h]}`: in px of the composed sheet, or in shares of its sides when no number
     exceeds 1.

@@ -39,8 +39,8 @@ class Leaving:
     def let_go(self, left: int = 0) -> None:
         """Give back all but `left` of the tensors that are leaving.
 
-        The computing stream waits for their copies first. So their memory serves its next work at once; with
-        `record_stream` it would lie idle until the host sees the copy done, and the host is a pass ahead.
+        The computing stream waits for their copies first, so that it can use their memory at once. With
+        torch's record_stream the memory would lie idle until the host, a pass ahead, sees the copies done.
         """
         while len(self._under_way) > left:
             _, copied = self._under_way.popleft()
