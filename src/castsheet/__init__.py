@@ -1,12 +1,12 @@
-"""Castsheet: video that keeps its cast.
+"""Castsheet: video that keeps its cast. Each name is imported when it is first used.
 
-from castsheet import Castsheet, Scene, Sheet
+    from castsheet import Castsheet, Scene, Sheet
 
-castsheet = Castsheet.load("mini")
-clip = castsheet(Sheet.load("cast.png"), "hero walks left past the barn", seed=7)
-clip.save("walk.mp4")
+    castsheet = Castsheet.load("mini")
+    clip = castsheet(Sheet.load("cast.png"), "hero walks left past the barn", seed=7)
+    clip.save("walk.mp4")
 
-Each name is imported when it is first used: a program that only composes sheets never waits for torch.
+A program that only composes sheets never waits for torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A finished clip: frames and audio in memory, and the three files that keep them.
 
 `Clip.save("walk.mp4")` writes `walk.mp4` (H.264, AAC), `walk.contact.png` (sheet and frames in one picture)
-and `walk.clip.json` (what made it). All three appear, or none. Names other than the video's carry an infix
-because `walk.png` beside `walk.json` is how a sheet and its manifest are named.
+and `walk.clip.json` (what made it). All three appear, or none. The last two have an infix in their names
+because `walk.png` and `walk.json` would be the names of a sheet and its manifest.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
 
 CRF = 14
-# Equal frames must give equal bytes. x264's output depends on the number of threads, so that is fixed; and
-# with its macroblock tree on it reads memory that nobody wrote, on small pictures at least.
+# Equal frames must give equal bytes. x264's output depends on the number of threads, so the number is fixed.
+# Its macroblock tree is off: with it x264 reads memory that was never written, at least on small pictures.
 EXACT = {"threads": "4", "mbtree": "0"}
 SIDECAR_VERSION = 1
 # Sampling rates that AAC can carry.
@@ -47,7 +47,7 @@ class ClipFiles:
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames with what belongs to them.
+    """A clip's frames, sound and provenance.
 
     Attributes:
         frames: uint8 (F, H, W, 3), RGB, even H and W.
@@ -55,7 +55,7 @@ class Clip:
         audio: float32 (S, 2) in [-1, 1], or None.
         audio_rate: samples a second; required with audio.
         sheet: the conditioning picture, for the contact sheet.
-        provenance: settings, seeds, hashes, timings; any values, see `castsheet.media.provenance.plain`.
+        provenance: settings, seeds, hashes, timings; `castsheet.media.provenance.plain` makes them JSON.
 
     Raises:
         SettingsError: a shape, type, rate or size that cannot be written.
@@ -80,7 +80,7 @@ class Clip:
         return len(self.frames) / self.fps
 
     def contact(self) -> Image.Image:
-        """The contact sheet; its notes are `provenance["notes"]`, an object of short texts, when given."""
+        """The contact sheet. Its notes are the short texts of `provenance["notes"]`, if there are any."""
         notes = self.provenance.get("notes")
         lines = [(str(k), str(v)) for k, v in notes.items()] if isinstance(notes, Mapping) else []
         return contact_sheet(self.frames, self.fps, self.sheet, notes=lines)
@@ -88,8 +88,8 @@ class Clip:
     def save(self, path: Path | str, *, crf: int = CRF) -> ClipFiles:
         """Write video, contact sheet and sidecar.
 
-        Every part is written under a temporary name before the first is renamed, and the video is renamed
-        last: an existing video always has its other two parts.
+        All three files are written under temporary names, then renamed, the video last: a video that exists
+        always has its contact sheet and sidecar.
 
         Args:
             path: the video's path, ending in `.mp4`.
@@ -242,7 +242,7 @@ def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
 
 
 def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    # Colour space and range are the frame's own; the library's reading of the tags is what players do.
+    # The library reads the frame's own colour space and range from its tags, as players do.
     return frame.to_ndarray(format="rgb24")
 
 

@@ -24,7 +24,7 @@ _EXAMPLE = "images: {face: ann-face.png, front: ann-front.png}"
 
 
 def _as_views(value: Any) -> Any:
-    """A single picture or a plain list of pictures means views from the front."""
+    """Pictures by view; a single picture or a plain list of pictures becomes views from the front."""
     if isinstance(value, str | Path):
         value = [value]
     if isinstance(value, list | tuple):
@@ -38,7 +38,7 @@ Images = Annotated[dict[View, tuple[Path, ...]], BeforeValidator(_as_views)]
 
 
 class _Part(BaseModel):
-    """A frozen model whose mistakes are reported as `SceneError`, in Python as in YAML."""
+    """A frozen model that reports mistakes as `SceneError`, in Python and in YAML."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -61,12 +61,12 @@ class _Element(_Part):
         usable = {view: paths for view, paths in images.items() if paths}
         if not usable:
             raise ValueError("no picture is given")
-        # One order for all, so that equal elements are equal however they were written.
+        # One order of views makes elements equal that were written in different orders.
         return {view: usable[view] for view in VIEWS if view in usable}
 
 
 class Character(_Element):
-    """A person or creature. `face` feeds the close-up; front, three-quarter, side, back the turnaround."""
+    """A person or creature. `face` is for the close-up, the other views for the turnaround."""
 
     kind: Literal["character"] = "character"
 
@@ -99,13 +99,13 @@ _CLASSES: dict[str, type[Character] | type[Prop] | type[Location]] = {
 
 
 class Scene(_Part):
-    """Everything that one sheet shows, and what happens.
+    """Everything that one sheet shows, and what happens in the clip.
 
     Args:
         title: for people only.
         elements: at least one; their order is the order of the sheet and of the prompt.
         action: the prompt's second half.
-        settings: overrides of a generation preset; checked by whoever uses them.
+        settings: overrides of a generation preset; checked when a run reads them.
 
     Raises:
         SceneError: any mistake, with the field and a remedy.
@@ -136,9 +136,9 @@ class Scene(_Part):
     def load(cls, path: Path | str) -> Scene:
         """Read a scene from YAML; picture paths are relative to the file.
 
-        An element may be taken from a library (see `castsheet elements add`): `use: hero@act-2`, with fields
-        beside it that replace the library's. `library:` names its folder; by default, `library` beside
-        the file.
+        `use: hero@act-2` takes an element from a library (see `castsheet elements add`); fields beside `use`
+        replace the library's. `library:` names the library's folder; the default is `library` beside the
+        file.
 
         Raises:
             SceneError: naming the file, the field and the remedy.
@@ -170,7 +170,7 @@ class Scene(_Part):
 
 
 def look_folder(name: str, look: str = DEFAULT_LOOK) -> Path:
-    """Where a library keeps an element's look, relative to the library: "act 2", "Act-2", "act2" are one.
+    """The folder of an element's look in a library. "act 2", "Act-2" and "act2" are the same look.
 
     Raises:
         SceneError: the name or the look has no usable letters.
@@ -185,10 +185,10 @@ def look_folder(name: str, look: str = DEFAULT_LOOK) -> Path:
 
 
 def read_element(path: Path) -> tuple[Element, dict[str, Any]]:
-    """An element of a library, its pictures placed, and the library's own fields (`pictures`).
+    """An element of a library with the full paths of its pictures, and the library's own field `pictures`.
 
     Raises:
-        SceneError: the file cannot be read, or is no element.
+        SceneError: the file cannot be read, or does not hold an element.
     """
     raw = _read_yaml(path)
     extra = {"pictures": raw.pop("pictures")} if "pictures" in raw else {}
@@ -200,7 +200,7 @@ def read_element(path: Path) -> tuple[Element, dict[str, Any]]:
 
 
 def _used(index: int, value: Any, library: Path) -> Any:
-    """An element taken from the library by `use`; anything else as it is."""
+    """The element that `use` takes from the library; a value without `use` stays as it is."""
     if not isinstance(value, dict) or "use" not in value:
         return value
     given = {str(key): item for key, item in value.items()}
@@ -217,7 +217,7 @@ def _used(index: int, value: Any, library: Path) -> Any:
             remedy="see castsheet elements list, or name the folder in the scene's field library:",
         )
     element, _ = read_element(file)
-    # The pictures' paths are absolute, because those beside it in the scene file belong to another folder.
+    # The library's paths become absolute: paths in the scene file are relative to another folder.
     own = {"images": {view: [path.resolve() for path in paths] for view, paths in element.images.items()}}
     return {**element.model_dump(), **own, **given}
 

@@ -20,7 +20,7 @@ class CastsheetError(Exception):
         return f"{self.what}\n  fix: {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions are pickled with their positional arguments only; workers send remedies home too.
+        # Pickling keeps an exception's positional arguments only; a worker must send the remedy too.
         return _again, (type(self), self.what, self.remedy)
 
 
@@ -45,11 +45,11 @@ class LayoutError(CastsheetError):
 
 
 class PromptError(CastsheetError):
-    """A prompt lacks a half or names what it must not."""
+    """A prompt lacks a half, or contains what it must not."""
 
 
 class LintRefused(CastsheetError):
-    """The checks found an error and the user did not ask to go on regardless."""
+    """The checks found an error, and the user did not ask to go on anyway."""
 
 
 class SettingsError(CastsheetError):
@@ -85,8 +85,8 @@ class DownloadError(CastsheetError):
 
 
 class NumericsError(CastsheetError):
-    """NaN or infinity where finite numbers are needed."""
+    """NaN or infinity appeared where finite numbers are needed."""
 
 
 class EndpointError(CastsheetError):
-    """A model's endpoint cannot be reached, refuses, or answers what cannot be used."""
+    """A model's endpoint cannot be reached, refuses the request, or gives an unusable answer."""

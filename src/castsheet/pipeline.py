@@ -66,9 +66,9 @@ class Inputs:
     """What one run's denoiser reads besides the noise.
 
     Attributes:
-        contexts: of the prompt, and of the negative prompt where guidance uses it.
-        picture: the sheet at its conditioning size. reference: the same as tokens.
-        bias: strengths of its elements.
+        contexts: of the prompt, and of the negative prompt if guidance uses it.
+        picture: the sheet at the size at which the model sees it. reference: the sheet as tokens.
+        bias: strengths of the sheet's elements.
         given: the latent frame of the picture that the clip starts with.
         levels: the noise levels of the first stage.
     """
@@ -114,8 +114,8 @@ class Castsheet:
             adapters: LoRA files, each with or without a strength; without one it follows the preset's.
             device: "auto", "cpu", "cuda" or "cuda:N". dtype: "auto", "fp32", "bf16", or "fp8" for the
                 denoiser's large layers. "auto" takes fp8 where bf16 does not fit the GPU.
-            memory: GPU memory to stay under: "auto" for what is free, or GiB such as "12". What does not fit
-                takes turns, or is streamed from host memory.
+            memory: GPU memory to stay under: "auto" for all free memory, or GiB such as "12". Parts that do
+                not fit take turns, or are streamed from host memory.
             attention: "auto" for the fastest exact kernel, or "fp8" (ltx/speed/attention8.py), approximate.
             cache_dir: where text contexts are kept; by default the user's cache folder.
 
@@ -136,7 +136,7 @@ class Castsheet:
 
         Args:
             device: the one that `loading` names.
-            run: how a step's passes are run; several processes can share them (sampling/parallel.py).
+            run: runs a step's passes; several processes can share them (sampling/parallel.py).
 
         Raises:
             SettingsError, DependencyError: see `load`.
@@ -165,21 +165,21 @@ class Castsheet:
         Args:
             sheet: the reference sheet, or the path of one.
             action: what happens; the sheet's own descriptions become the prompt's first half.
-            preset: a preset or its name; by default the model's own. Its fields can be overridden by keyword.
-            seed: of the noise: the same on every device. On one machine the same seed gives the same clip.
+            preset: a preset or its name; by default the model's own. Keywords override its fields.
+            seed: of the noise, the same on every device. On one machine a seed always gives the same clip.
             first_frame: a picture that the clip starts with.
             prompt: a whole two-part prompt instead of `action`.
             noise: (1,C,F,H,W) latents instead of the seed's noise, for comparisons with other programs.
             on_step: called after each step with its number (from 1), their count, and the present prediction
                 of the clean latents (1,C,F,H,W).
-            check: run the checks first, and refuse what they call an error unless `force` is set.
-            force: go on although a check found an error, or the adapter is not known to be trained on
-                references held as the setting `reference` says.
+            check: run the checks first, and refuse a run with an error unless `force` is set.
+            force: go on although a check found an error, or the adapter is not known to be trained on the
+                reference mode of the run.
 
         Raises:
             SettingsError, PromptError, SheetError, ImageError: an input is not usable.
             LintRefused: the checks found an error.
-            NumericsError: the model's numbers ran away; names the step.
+            NumericsError: the model gave NaN or infinity; the message names the step.
             CheckpointError, AdapterError, TextEncoderError: a file is damaged or does not fit.
         """
         usual = self.settings(preset)
@@ -220,11 +220,11 @@ class Castsheet:
         prompt: Prompt | str | None = None,
         check: bool = True,
     ) -> Run:
-        """Settle a clip without making it; weights are not loaded.
+        """Settle a clip without making it; no weights are loaded.
 
         Args:
-            usual: the preset that the settings came from; the checks name what departs from it.
-            check: let the checks look at it.
+            usual: the preset that the settings came from; the checks report departures from it.
+            check: run the checks.
 
         Raises:
             SettingsError, PromptError, ImageError: an input is not usable.
@@ -242,8 +242,8 @@ class Castsheet:
         """Refuse a run that cannot be made, or that the checks advise against.
 
         Args:
-            force: go on although a check found an error, or the adapter is not known to be trained on
-                references held as the setting `reference` says.
+            force: go on although a check found an error, or the adapter is not known to be trained on the
+                reference mode of the run.
 
         Raises:
             LintRefused: the checks found an error.
@@ -258,7 +258,7 @@ class Castsheet:
 
     @torch.no_grad()
     def make(self, run: Run, *, noise: Tensor | None = None, on_step: OnStep | None = None) -> Clip:
-        """Make a clip that was settled. An exception that `on_step` raises ends it: that is how to cancel.
+        """Make a clip that `prepare` settled. To cancel, raise an exception in `on_step`.
 
         Args:
             noise, on_step: see `__call__`.
@@ -284,7 +284,7 @@ class Castsheet:
         return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
 
     def contexts(self, run: Run) -> tuple[Contexts, ...]:
-        """The encoded prompt, and the negative prompt's where guidance uses it.
+        """The encoded prompt, and the encoded negative prompt if guidance uses it.
 
         Raises:
             TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
@@ -329,7 +329,7 @@ class Castsheet:
     def _sample(
         self, run: Run, inputs: Inputs, noise: Tensor | None, on_step: OnStep | None, stages: Stages
     ) -> tuple[Tensor, Tensor | None]:
-        """Clean latents (1,C,F,H,W), and clean audio tokens where there is sound."""
+        """Clean latents (1,C,F,H,W), and clean audio tokens if the clip has sound."""
         settings, grid = run.settings, inputs.grid
         with stages("load"):
             transformer = self.models.transformer(settings)

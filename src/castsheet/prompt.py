@@ -32,7 +32,7 @@ HEADINGS: dict[PromptFormat, Headings] = {
     "inline": Headings("Reference sheet:", "Generated video:"),
     "markdown": Headings("### Reference Sheet Description", "### Target Description"),
 }
-# Users vary case, spaces and heading levels; what they meant is still plain.
+# Users vary case, spaces and heading levels: headings are recognised in all these forms.
 _PLAIN = (re.compile(r"\breference\s+sheet\s*:", re.I), re.compile(r"\bgenerated\s+video\s*:", re.I))
 _MARKDOWN = (
     re.compile(r"^[ \t]*#+[ \t]*reference\s+sheet\s+description[ \t]*:?", re.I | re.M),
@@ -47,9 +47,9 @@ class Prompt:
     """Both halves of a prompt and the format that joins them.
 
     Attributes:
-        reference: what the sheet shows, without its heading; items parted by "; ", or lines in markdown.
+        reference: what the sheet shows, without its heading; items separated by "; ", or lines in markdown.
         action: what happens in the video, without its heading.
-        raw: the text as the user wrote it, used unchanged; None for a prompt that was built.
+        raw: the text as the user wrote it, sent to the model unchanged; None for a prompt that was built.
 
     Raises:
         PromptError: a half is empty or contains a heading.
@@ -66,7 +66,7 @@ class Prompt:
         reference = self.reference.strip().rstrip("." + "; \t\n")
         action = self.action.strip()
         if self.format == "inline":
-            # The format itself ends the sentence; "..." is the user's.
+            # The format adds the full stop. An ellipsis is the user's and stays.
             while action.endswith(".") and not action.endswith(".."):
                 action = action[:-1].rstrip()
         for name, half in (("reference half", reference), ("action", action)):
@@ -77,7 +77,7 @@ class Prompt:
                     f"the prompt's {name} contains the heading {found.group().strip()!r}",
                     remedy="use each heading once, the sheet's first",
                 )
-        # Frozen for its users; trimmed here so that building and reading give equal prompts.
+        # The halves are trimmed once, here, so that building and reading give equal prompts.
         object.__setattr__(self, "reference", reference)
         object.__setattr__(self, "action", action)
 
@@ -95,7 +95,7 @@ class Prompt:
 
     @property
     def items(self) -> tuple[str, ...]:
-        """The reference half's items, markdown labels dropped."""
+        """The reference half's items, without markdown labels."""
         parts = self.reference.splitlines() if self.format == "markdown" else self.reference.split(";")
         bare = (re.sub(r"^\s*\*\*[^*]*\*\*\s*:?", "", part).strip() for part in parts)
         return tuple(part for part in bare if part)
@@ -106,13 +106,13 @@ def _sentence(text: str) -> str:
 
 
 def mentions(text: str, name: str) -> bool:
-    """Whether `text` holds the identifier as a word of its own, whatever its case."""
+    """Whether `text` holds the identifier `name` as a whole word, in any case."""
     return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.I) is not None
 
 
 def describe(note: ElementNote) -> str:
-    """One element's item: its description on one line, bound to its identifier."""
-    # A semicolon parts items, so inside one it reads as a comma.
+    """An element's item of the prompt: its description on one line, with its identifier."""
+    # Semicolons separate items; inside an item they become commas.
     text = re.sub(r"\s*;\s*", ", ", " ".join(note.description.split())).strip(" .,")
     if not text:
         return note.id
@@ -120,7 +120,7 @@ def describe(note: ElementNote) -> str:
 
 
 def _position(box: Box, size: tuple[int, int]) -> str:
-    """Where a box lies, in the words of the markdown format."""
+    """A box's place on the sheet, in the words of the markdown format."""
     across, down = (box.x + box.w / 2) / size[0], (box.y + box.h / 2) / size[1]
     row = "Full Height" if box.h > 0.6 * size[1] else ("Top Row", "Middle Row", "Bottom Row")[int(down * 3)]
     column = "Full Width" if box.w > 0.6 * size[0] else ("Left", "Center", "Right")[int(across * 3)]
@@ -140,7 +140,7 @@ def _markdown_item(note: ElementNote, sheet: Sheet) -> str:
 
 
 def is_two_part(text: str) -> bool:
-    """Whether a text carries any of the headings, so that it is meant as a whole prompt."""
+    """Whether a text has any of the headings, and therefore is meant as a whole prompt."""
     return any(heading.search(text) for heading in (*_PLAIN, *_MARKDOWN))
 
 
@@ -167,7 +167,7 @@ def build(sheet: Sheet, action: str, format: PromptFormat = "prose") -> Prompt:
 
 
 def parse(text: str) -> Prompt:
-    """Read a two-part prompt in any of the three formats. The text itself is kept in `raw`.
+    """Read a two-part prompt in any of the three formats. `raw` keeps the text itself.
 
     Raises:
         PromptError: a heading is missing, doubled or out of order, or a half is empty.

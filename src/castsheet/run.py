@@ -1,4 +1,4 @@
-"""A run: one clip with everything settled and nothing computed; what it asks of checks, text and sampler."""
+"""A run: one clip with everything settled and nothing computed; what checks, text and sampler are given."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Run:
         usual: the preset that the settings came from, at the model's own size.
         words: the two-part prompt.
         opening: the picture that the clip starts with, at the clip's size.
-        findings: what the checks say; empty where none were asked for.
-        contexts: of the texts that `Castsheet.contexts` names, where they were encoded in advance.
+        findings: what the checks say; empty if they were not run.
+        contexts: the encoded texts of `run_texts`, if they were encoded in advance.
     """
 
     settings: Settings
@@ -82,7 +82,7 @@ def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings
 
 
 def run_texts(run: Run) -> list[str]:
-    """The texts that a run encodes: its prompt, and the negative prompt where guidance uses it."""
+    """The texts that a run encodes: its prompt, and the negative prompt if guidance uses it."""
     negative = [run.settings.negative_prompt] if make_guide(run.settings).wants("uncond") else []
     return [run.words.text, *negative]
 
@@ -100,7 +100,7 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
 
 
 def make_guide(settings: Settings) -> Guide:
-    """Which passes run and how they count. Without audio there is nothing to isolate the video from."""
+    """The weights of a run's passes. Without audio there is no pass that isolates the two streams."""
     modality = settings.modality_scale if settings.audio else 1.0
     video = Weights(settings.guidance, settings.stg_scale, modality, settings.rescale)
     audio = Weights(settings.audio_guidance, settings.stg_scale, modality, settings.rescale)

@@ -1,8 +1,8 @@
 """The settings of a run, and the presets: the published recipes for the reference-sheet adapter. No torch.
 
-A field of `Settings` says everything about itself: its default, one sentence of help, and its kind, which
+A field of `Settings` says everything about itself: its default, one sentence of help, and its kind. The kind
 knows the allowed values and reads them. The checks, the command line's options and the table in
-docs/settings.md are derived from the fields. A new setting is one field here, read where it takes effect; a
+docs/settings.md are derived from the fields. A new setting is one field here and the code that reads it. A
 new preset is one entry of `PRESETS`.
 """
 
@@ -20,7 +20,7 @@ from castsheet.prompt import FORMATS, PromptFormat
 from castsheet.sampling.levels import DISTILLED, MAX_STEPS, ScheduleKind, check_levels
 from castsheet.sampling.samplers import SAMPLERS
 
-_DISTILLED = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"  # makes eight steps do for the dev model
+_DISTILLED = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"  # with it eight steps suffice for the dev model
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
 
@@ -29,7 +29,7 @@ class StageError(SettingsError):
 
 
 class Kind(ABC):
-    """What values a field takes, and how they are read.
+    """Which values a field takes, and how they are read.
 
     Attributes:
         allowed: the allowed values in words.
@@ -44,11 +44,11 @@ class Kind(ABC):
         """Raise SettingsError if the value is of another type or not allowed."""
 
     def from_option(self, given: Any) -> Any:
-        """The value that an option of the command line means."""
+        """The value of an option given on the command line."""
         return given
 
     def from_data(self, value: Any) -> Any:
-        """The value that a value of YAML or JSON means; what cannot be read is left to `check`."""
+        """The value of an entry in YAML or JSON; an unreadable one is returned for `check` to refuse."""
         return tuple(value) if isinstance(value, list) else value
 
 
@@ -70,7 +70,7 @@ class Number(Kind):
 
 
 class Choice(Kind):
-    """One of some names."""
+    """One name of a list."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(names)
@@ -116,7 +116,7 @@ class Blocks(Kind):
 
 
 class Levels(Kind):
-    """Noise levels, falling to 0: `1,0.9,0.5,0`; None leaves them to the schedule."""
+    """Noise levels that fall to 0: `1,0.9,0.5,0`; with None the schedule sets them."""
 
     allowed = "falling levels, the first at most 1, the last 0"
 
@@ -132,7 +132,7 @@ class Levels(Kind):
 
 
 class Strengths(Kind):
-    """Numbers by name: `hero=1.2 lamp=0.7`. 0 is as good as leaving a name out, and refused."""
+    """Numbers by name: `hero=1.2 lamp=0.7`. 0 is refused: it would mean to leave the name out."""
 
     def __init__(self, low: float, high: float, example: str) -> None:
         self.low, self.high = low, high
@@ -149,7 +149,7 @@ class Strengths(Kind):
                 _refuse(name, dict(value), self.remedy)
 
     def from_option(self, given: Any) -> Any:
-        """`name=number`, several parted by spaces or commas; `none` for no name."""
+        """`name=number`, several separated by spaces or commas; `none` for no name."""
         numbers: dict[str, float] = {}
         for item in [] if given.strip() == "none" else given.replace(",", " ").split():
             name, _, text = item.rpartition("=")
@@ -164,11 +164,11 @@ class Strengths(Kind):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage after the first: the clip gets noise again, up to the first level, and is sampled down anew.
+    """A stage after the first: noise is added to the clip, up to the first level, and sampled away again.
 
     Attributes:
         sigmas: falling noise levels, the first at most 1, the last 0.
-        scale: of the clip's sides against the stage before; all but 1 raises StageError.
+        scale: of the clip's sides to those of the stage before; a scale other than 1 raises StageError.
     """
 
     sigmas: tuple[float, ...]
@@ -184,7 +184,7 @@ class Stage:
 
 
 class Stages(Kind):
-    """Further stages: `0.9,0.7,0`, or `0.9,0.7,0 / 0.4,0` for two of them; `none` for none."""
+    """Further stages: `0.9,0.7,0` is one, `0.9,0.7,0 / 0.4,0` are two, `none` is none."""
 
     allowed = "lists of falling levels, the last 0"
 
@@ -201,14 +201,14 @@ class Stages(Kind):
 
 
 class About(NamedTuple):
-    """What a field says of itself."""
+    """What a field says about itself."""
 
     help: str
     kind: Kind
 
 
 def setting(default: Any, help: str, kind: Kind) -> Any:
-    """A dataclass's field that says everything of itself."""
+    """A dataclass field that says everything about itself."""
     about = {"about": About(help, kind)}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=about)
@@ -219,7 +219,7 @@ def setting(default: Any, help: str, kind: Kind) -> Any:
 class Settings:
     """Settings of one run; `name` is the preset that they came from.
 
-    Which sizes and frame counts the VAE can make is checked when the run starts. See sampling/guidance.py for
+    A run checks at its start whether the VAE can make the size and frame count. See sampling/guidance.py for
     the guidance scales, sampling/schedule.py for the schedule, ltx/model/reuse.py for `reference_every`.
 
     Raises:
@@ -300,7 +300,7 @@ class Settings:
 
 
 def _stage(value: Any) -> Any:
-    """A stage from {sigmas: [...], scale: 1} or from a bare list of levels; anything else as it is."""
+    """A stage from {sigmas: [...], scale: 1} or from a bare list of levels; other values stay as they are."""
     if isinstance(value, list):
         return Stage(tuple(value))
     if isinstance(value, Mapping) and {"sigmas"} <= set(value) <= {"sigmas", "scale"}:
@@ -309,7 +309,7 @@ def _stage(value: Any) -> Any:
 
 
 def described(of: type[Any] = Settings) -> dict[str, About]:
-    """What every field of a dataclass such as `Settings` says of itself, by name."""
+    """What the fields of a dataclass such as `Settings` say about themselves, by name."""
     return {one.name: one.metadata["about"] for one in fields(of) if one.metadata}
 
 
@@ -333,13 +333,13 @@ COMFY = replace(
     further_adapters={_DISTILLED: 0.5},
     prompt_format="markdown",
 )
-# `card` is the recipe of the adapter's model card; `comfy` that of the vendor's ComfyUI workflow;
-# `space-distilled` that of the public demo, which runs the distilled model.
+# `card` is the recipe of the adapter's model card, `comfy` the recipe of the vendor's ComfyUI workflow, and
+# `space-distilled` the recipe of the public demo, which runs the distilled model.
 PRESETS: dict[str, Settings] = {one.name: one for one in (CARD, COMFY, SPACE_DISTILLED)}
 
 
 def preset(name: str = "card", **overrides: Any) -> Settings:
-    """A preset by name, with fields overridden.
+    """The preset `name`, with some fields overridden.
 
     Raises:
         SettingsError: no such preset, no such field, a wrong type or a value out of range.
@@ -355,7 +355,7 @@ S = TypeVar("S", bound=Settings)
 def override(base: S, overrides: Mapping[str, Any]) -> S:
     """`base` with some fields replaced, by values as Python, YAML or JSON have them.
 
-    New `sigmas` set `steps`; new `steps` are refused while the preset's own sigmas would decide instead.
+    New `sigmas` set `steps`. New `steps` are refused if the preset has sigmas: the sigmas would win.
 
     Raises:
         SettingsError: no such field, a wrong type or a value out of range.
@@ -377,7 +377,7 @@ def override(base: S, overrides: Mapping[str, Any]) -> S:
 
 
 def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
-    """Numbers parted by spaces or commas."""
+    """Numbers separated by spaces or commas."""
     parts = text.replace(",", " ").split()
     try:
         return tuple(kind(part) for part in parts)
@@ -387,7 +387,7 @@ def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
 
 
 def _number(text: str) -> float:
-    """The number, NaN for a text that is none."""
+    """The number that a text spells; NaN if it spells none."""
     try:
         return float(text)
     except ValueError:

@@ -1,1 +1,1 @@
-"""A request and all that is made of it: its preparation, takes, shots, workers. Every face asks this room."""
+"""A request and what is made of it: its preparation, takes, shots, workers. Every face calls this room."""

@@ -1,11 +1,11 @@
-"""The folder of a shot list's results: a finished shot is there whole, or not at all.
+"""The folder of a shot list's results. It holds a finished shot whole, or not at all.
 
     FOLDER/index.html                  one page over all shots
     FOLDER/ID/ID.mp4 ...               a shot's files, among them shot.json: its key and the judge's choice
-    FOLDER/.unfinished/                what is being written; swept when a run starts and ends
+    FOLDER/.unfinished/                what is being written; removed when a run starts and ends
 
-A shot's files are written below `.unfinished` and moved into place by one rename of their folder. Whatever
-kills the program leaves finished shots as they are, and of others nothing that the next run would keep.
+A shot's files are written below `.unfinished`, and one rename of their folder moves them into place. If the
+program is killed, finished shots stay as they are, and the next run removes what was unfinished.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ Files = Mapping[str, bytes]  # name -> content
 
 
 class ShotFolder:
-    """Args:
-    path: the folder; made when it is not there.
+    """The results of one shot list in `path`, a folder that is made if it is not there.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,18 +38,18 @@ class ShotFolder:
         self.sweep()
 
     def record(self, shot: str, key: str) -> dict[str, Any] | None:
-        """What is known of a finished shot; None when it is not finished, or was made from something else."""
+        """The record of a finished shot; None if it is not finished, or was made from other inputs."""
         try:
             content = json.loads((self.path / shot / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         same = isinstance(content, dict) and content.get("key") == key
         files = content.get("files", []) if same else []
-        # Somebody may have deleted a file of a finished shot by hand; then it is made again.
+        # If somebody deleted a file of a finished shot by hand, the shot is made again.
         return content if same and all((self.path / shot / name).is_file() for name in files) else None
 
     def publish(self, shot: str, files: Files) -> None:
-        """Store a shot's files, among them its record, in place of what was there.
+        """Store a shot's files, among them its record; they replace the shot's earlier files.
 
         Raises:
             OutputError: the disk refused.
@@ -90,7 +89,7 @@ class ShotFolder:
             ) from error
 
     def sweep(self) -> None:
-        """Remove what a run that was killed left unfinished."""
+        """Remove the unfinished files of a run that was killed."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if self._unfinished.exists():
@@ -101,7 +100,7 @@ class ShotFolder:
             ) from error
 
     def strangers(self, shots: Iterable[str]) -> list[str]:
-        """Finished shots in the folder that are not of this list; they are left alone."""
+        """Finished shots in the folder that this list does not name; nobody touches them."""
         known = set(shots)
         found = (path.parent.name for path in self.path.glob(f"*/{RECORD}"))
         return sorted(name for name in found if name not in known)

@@ -1,4 +1,4 @@
-"""What a command works on: a scene file, a sheet, or any picture; and the checks of it. No torch."""
+"""What a command works on: a scene file, a sheet, or any picture; and how it is checked. No torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_source(path: Path) -> Scene | Sheet:
     """Read a scene (.yaml, .yml) or a sheet.
 
     Raises:
-        SceneError, SheetError, ImageError: it cannot be used.
+        SceneError, SheetError, ImageError: the file cannot be used.
     """
     return Scene.load(path) if path.suffix.lower() in (".yaml", ".yml") else Sheet.load(path)
 
@@ -30,7 +30,7 @@ def load_source(path: Path) -> Scene | Sheet:
 def sheet_of(
     source: Scene | Sheet, output: tuple[int, int] | None, grid: int | None, *, cut: str | None = None
 ) -> Sheet:
-    """The sheet itself, or the scene's, composed for clips of this size.
+    """The sheet itself, or the sheet of a scene, composed for clips of this size.
 
     Args:
         cut: how pictures are cut out; by default as `layout: {cut: ...}` of the scene says, else by u2netp.
@@ -46,7 +46,7 @@ def sheet_of(
 
 
 def tools_for(scene: Scene, cut: str | None = None) -> Tools:
-    """What is installed here, cutting as the command line says, or the scene, or by default.
+    """The tools that are installed here; `cut`, else the scene, else the default chooses how to cut out.
 
     Raises:
         SettingsError: there is no such way to cut.
@@ -68,11 +68,11 @@ def check(
     readers: Readers | None = None,
     sheet: Sheet | None = None,
 ) -> list[Finding]:
-    """Findings on the sheet, and on the prompt given or the one that the scene's action makes.
+    """Findings on the sheet, and on the given prompt or the prompt that the scene's action makes.
 
     Args:
-        readers: models that look at the sheet's content; None leaves that out.
-        sheet: the source's sheet, where it was composed before.
+        readers: models that look at the sheet's content; with None nothing looks at it.
+        sheet: the source's sheet, if it was composed before.
     """
     sheet = sheet or sheet_of(source, output, grid)
     found = lint_sheet(sheet, output=output, grid=grid, readers=readers)

@@ -1,4 +1,4 @@
-"""One page over all shots of a list: what the judge said of each, its film to play, its report to open."""
+"""One page over all shots of a list: each with its clip, the judge's verdict, and a link to its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def page(shots: Sequence[Shot], records: Mapping[str, dict[str, Any] | None], sh
     """The page's HTML, in the list's order. Clips and reports are linked by relative paths.
 
     Args:
-        records: of every shot; None where it is not finished.
+        records: of every shot by its id; None if the shot is not finished.
     """
     told = [one for one in records.values() if one is not None]
     passed = sum(bool(one["passed"]) for one in told)

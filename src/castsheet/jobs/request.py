@@ -1,8 +1,8 @@
-"""A request: a scene or a sheet, and what to make of it; settled once, checked once, then made.
+"""A request: a scene or a sheet, and what to make of it. It is settled once, checked once, then made.
 
 A request is plain data, the same from a command line, a page's queue or a node: `model_dump_json` writes it,
-`Request.read` reads it. `prepare` fills it up from the scene, the model's bundle and the preset; `run` makes
-it.
+`Request.read` reads it. `prepare` adds what the scene, the model's bundle and the preset say; `run` makes the
+clip.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from castsheet.sheet.manifest import Sheet
 
 
 class Request(BaseModel):
-    """What the user asked for, before scene, bundle and preset have filled it up.
+    """What the user asked for, before scene, bundle and preset complete it.
 
     Attributes:
         source: a scene file, a sheet, or any picture used as a sheet.
         out: the clip, .mp4; for a list of shots, the folder.
-        action: what happens; or `prompt`, a whole two-part prompt. None leaves it to the scene.
+        action: what happens; or `prompt`, a whole two-part prompt. With None the scene says it.
         model, text_encoder, adapters: see `Castsheet.load`; adapters are files with or without a strength.
         first_frame: a picture that the clip starts with.
-        preset, seed: None leaves them to the scene, then to the model.
+        preset, seed: with None the scene says them, else the model.
         loading: how the model is opened.
         force: go on although a check found an error.
-        takes, keep: make up to so many takes; "best" stops at the first that passes, "all" keeps every one.
+        takes: how many takes to make at most.
+        keep: "best" stops at the first take that passes; "all" makes and keeps every take.
         settings: fields of `castsheet.settings.Settings` by name; they win over scene, bundle and preset.
     """
 
@@ -70,7 +71,7 @@ class Request(BaseModel):
         """A request from its JSON.
 
         Raises:
-            SettingsError: naming the field that is wrong.
+            SettingsError: a field is wrong; the message names it.
         """
         try:
             return cls.model_validate_json(text)
@@ -81,13 +82,13 @@ class Request(BaseModel):
 
 
 def run(request: Request, watcher: Watcher) -> dict[str, Path]:
-    """Do what was asked.
+    """Make the clip of a request, or the best of its takes.
 
     Returns:
-        What was written, by role.
+        The files that were written, by role.
 
     Raises:
-        LintRefused: the checks found an error and force is off.
+        LintRefused: the checks found an error and `force` is off.
         CastsheetError: anything else that the user can mend.
     """
     with world(pick_device(request.loading.device)) as where:
@@ -101,7 +102,7 @@ def run(request: Request, watcher: Watcher) -> dict[str, Path]:
 
 def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     """`run` in one of the processes that torchrun may have started; the first one writes."""
-    clip_files(request.out)  # a wrong file name is told now, not after the sampling
+    clip_files(request.out)  # refuses a wrong file name now, not after the sampling
     source = load_source(request.source)
     request = filled(request, source)
     with watcher.working("opening the model"):
@@ -139,11 +140,11 @@ def open_model(request: Request, where: World) -> Castsheet:
 
 
 def filled(request: Request, source: Scene | Sheet) -> Request:
-    """The request joined with the scene's own words and settings; the request wins.
+    """The request with the scene's words and settings added; the request's own win.
 
     Raises:
-        PromptError: nothing says what happens in the clip.
-        SettingsError: the scene's seed or preset is not one.
+        PromptError: neither says what happens in the clip.
+        SettingsError: the scene's seed is no number, or its preset no name.
     """
     scene = source if isinstance(source, Scene) else None
     stated = dict(scene.settings) if scene else {}
@@ -171,10 +172,10 @@ def filled(request: Request, source: Scene | Sheet) -> Request:
 
 
 def prepare(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet: Sheet | None = None) -> Run:
-    """Settle a filled request: its settings, its sheet, its prompt, and what the checks say.
+    """Settle a request that `filled` completed: its settings, sheet and prompt, and what the checks say.
 
     Args:
-        sheet: the source's sheet, where it is composed already.
+        sheet: the source's sheet, if it is composed already.
 
     Raises:
         CastsheetError: an input is not usable.
@@ -195,7 +196,7 @@ def prepare(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet
 
 
 def make(castsheet: Castsheet, asked: Run, watcher: Watcher) -> Clip:
-    """Make a settled run while the watcher looks on."""
+    """Make a settled run, and tell the watcher of each step."""
     with watcher.working("sampling", asked.settings.all_steps) as advance:
 
         def stepped(step: int, steps: int, latents: Any) -> None:

@@ -1,6 +1,7 @@
 """The shot list: a YAML file of prompts and seeds that share one sheet. No torch.
 
-takes: 4                      # for every shot that does not say otherwise
+```yaml
+takes: 4                      # for every shot that does not set its own
 settings: {steps: 20}         # likewise
 shots:
   - hero waves                # an action is enough
@@ -12,6 +13,7 @@ shots:
     takes: 2
     first_frame: opening.png  # relative to the file
     settings: {guidance: 3}
+```
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ MAX_SHOTS = 10_000
 
 
 class Shot(BaseModel):
-    """One shot. Settings are checked by whoever makes it.
+    """One shot. Its settings are checked when it is prepared.
 
     Attributes:
         id: names the shot's folder; `shot-001`, `shot-002`, ... by default.
         action: what happens; or `prompt`, a whole two-part prompt.
-        seed: of the first take; further takes count up from it. None leaves it to the scene.
-        takes: how many takes are made at most. None leaves it to the command.
+        seed: of the first take; further takes count up from it. With None the scene sets it.
+        takes: how many takes are made at most. With None the command sets it.
         settings: overrides of the preset for this shot.
     """
 
@@ -61,7 +63,7 @@ def load_shots(path: Path | str) -> tuple[Shot, ...]:
     """Read a shot list.
 
     Raises:
-        SettingsError: naming the file, the shot and the field.
+        SettingsError: an entry is wrong; the message names the file, the shot and the field.
     """
     path = Path(path)
     content = _mapping(path)
@@ -78,7 +80,7 @@ def load_shots(path: Path | str) -> tuple[Shot, ...]:
     for number, item in enumerate(listed, 1):
         for raw in _seeded(path, number, item):
             shots.append(_shot(path, number, raw, content.get("takes"), common))
-    ids = [shot.id.lower() for shot in shots]  # two folders of one name in a case-blind file system
+    ids = [shot.id.lower() for shot in shots]  # some file systems ignore case in folders' names
     for name in ids:
         if ids.count(name) > 1:
             _refuse(path, f"the id {name!r} is used {ids.count(name)} times", "give every shot its own id")

@@ -1,4 +1,4 @@
-"""`generate --shots FILE`: every shot of a list from one sheet, resumable, with one page over all."""
+"""`generate --shots FILE`: makes every shot of a list from one sheet, resumable, with one page over all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from castsheet.run import Run, run_texts
 from castsheet.settings import override
 from castsheet.sheet.manifest import Sheet
 
-ENCODED_AT_ONCE = 32  # prompts; what they become is in memory at the same time
+ENCODED_AT_ONCE = 32  # prompts; their contexts are in memory at the same time
 
 
 class ShotsFailed(CastsheetError):
@@ -43,7 +43,7 @@ class ShotsFailed(CastsheetError):
 
 @dataclass(frozen=True)
 class Ready:
-    """A shot with everything settled; `key` is a hash of all that decides the result."""
+    """A shot with everything settled; `key` is a hash of everything that the result depends on."""
 
     id: str
     run: Run
@@ -52,7 +52,7 @@ class Ready:
 
 
 class Spread(Protocol):
-    """Hands jobs to makers elsewhere, such as `on_ray` with its cluster."""
+    """Hands jobs to makers in other processes, as `on_ray` does with its cluster."""
 
     def __call__(
         self, open_maker: OpenMaker[Ready], jobs: Sequence[Ready], *, pack: Pack[Ready]
@@ -61,7 +61,7 @@ class Spread(Protocol):
 
 @dataclass(frozen=True)
 class OpenShotMaker:
-    """Opens a maker of shots; travels to workers, which need the model's files under the same paths."""
+    """Opens a maker of shots. It is sent to workers, which need the model's files under the same paths."""
 
     request: Request
     sheet: Sheet
@@ -71,7 +71,7 @@ class OpenShotMaker:
 
 
 class ShotMaker:
-    """Makes shots with one model: takes, judged, the best one's files."""
+    """Makes shots with one model: makes and judges takes, and returns the files of the best."""
 
     def __init__(self, castsheet: Castsheet, sheet: Sheet) -> None:
         self._castsheet, self._sheet, self._judge = castsheet, sheet, Judge(sheet)
@@ -109,18 +109,18 @@ class ShotMaker:
 def run_shots(
     request: Request, file: Path, watcher: Watcher, spread: Spread | None = None
 ) -> dict[str, Path]:
-    """Make what the list asks for and is not there yet.
+    """Make those shots of a list that are not finished yet.
 
     Args:
-        request: as for one clip; `out` names the folder, `takes` what holds for shots that do not say.
-        spread: workers instead of this process.
+        request: as for one clip; `out` names the folder, `takes` is for shots that do not set their own.
+        spread: workers that make the shots instead of this process.
 
     Returns:
         The page, and the sheet of a scene, by role.
 
     Raises:
         ShotsFailed: some shots could not be made; the message names them.
-        LintRefused: the checks found an error in one, before any was made, and force is off.
+        LintRefused: the checks found an error in a shot and `force` is off; no shot was made.
         CastsheetError: anything else that the user can mend.
     """
     _refuse(request)
@@ -169,10 +169,10 @@ def run_shots(
 def _made(
     castsheet: Castsheet, request: Request, sheet: Sheet, todo: list[Ready], spread: Spread | None
 ) -> Iterator[Made[Ready]]:
-    """The shots as they are finished.
+    """The shots in the order in which they are finished.
 
     All prompts are encoded here first, into the cache: the text encoder is large and is loaded once. Workers
-    elsewhere get their shot's contexts with the shot.
+    get the contexts of a shot together with the shot.
     """
     _encode(castsheet, [one.run for one in todo])
     if spread is None:
@@ -196,12 +196,12 @@ def _encode(castsheet: Castsheet, runs: Sequence[Run]) -> None:
 
 
 def _alone(request: Request) -> World:
-    """This process, which makes whole clips by itself."""
+    """This process alone, without sharing passes with others."""
     return World(0, 1, pick_device(request.loading.device))
 
 
 def _refuse(request: Request) -> None:
-    """Say what does not go together with a shot list."""
+    """Refuse what does not go together with a shot list."""
     if request.keep == "all":
         raise SettingsError("keep all, with a shot list", remedy="list each take as a shot: seeds: [1, 2, 3]")
     if request.out.suffix:
@@ -214,7 +214,7 @@ def _refuse(request: Request) -> None:
 
 
 def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet: Sheet, shot: Shot) -> Ready:
-    """Settle a shot, and see that it can be made, before the first is begun."""
+    """Settle a shot, and check that it can be made, before the first shot is begun."""
     try:
         asked = filled(
             request.model_copy(

@@ -1,4 +1,4 @@
-"""`generate --takes N`: several takes of one shot, judged; the best is kept, and why."""
+"""`generate --takes N`: makes and judges several takes of one shot, keeps the best, and says why."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def choose(
     """Make takes until one passes, and pick the best.
 
     Args:
-        make: makes a run.
-        asked: the first take; further takes count its seed up.
+        make: makes the clip of a run.
+        asked: the first take; the seeds of further takes count up from its seed.
         request: `keep` "best" stops at the first take that passes; "all" makes every take and saves each
             beside `out`, as NAME.take-SEED.mp4.
 
     Returns:
-        The best take, the choice told in its provenance; and what was written beside it, by role.
+        The best take, with the choice in its provenance; and the files written beside it, by role.
 
     Raises:
         SettingsError: `takes` is not 1 or more.
@@ -62,7 +62,7 @@ def choose(
 
 
 def told(choice: Choice) -> Clip:
-    """The best take, with the choice in its provenance, from where it reaches the sidecar."""
+    """The best take, with the choice in its provenance and therefore in the sidecar."""
     clip = choice.best.clip
     made = [
         {"seed": seed, "score": one.score, "passed": one.passed, "verdict": one.verdict}

@@ -1,8 +1,7 @@
-"""What a face hears while a request is carried out. No torch.
+"""What a face is told while a request is carried out. No torch.
 
-A face overrides what it shows: a terminal draws bars, a page stores events, a node moves its host's bar. A
-method may raise an exception, which ends the work and comes through as it is: that is how to cancel between
-two steps.
+A face overrides the methods whose news it shows: a terminal draws bars, a page stores events, a node moves
+its host's bar. To cancel between two steps, raise an exception in a method: the caller gets it as it is.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ Tone = Literal["plain", "quiet", "look", "bad"]
 
 
 class Watcher:
-    """Hears of everything and shows nothing."""
+    """Is told everything and shows nothing."""
 
     def working(self, _what: str, _total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
-        """Work begins and lasts as long as the block; it calls the function with the amount done so far."""
+        """Work lasts as long as the `with` block, which calls the function with the amount done so far."""
         return nullcontext(lambda _done: None)
 
     def prepared(self, run: Run) -> None:
-        """A run is settled: its settings, words, sheet and findings can be shown."""
+        """A run is settled: its settings, words, sheet and findings are known."""
 
     def stepped(self, step: int, steps: int, latents_BCFHW: Tensor) -> None:
-        """A sampling step (from 1) is done; the latents predict the clean clip, for a preview."""
+        """Sampling step `step` (from 1) is done; the latents are the clean clip as it predicts them."""
 
     def said(self, line: str, tone: Tone = "plain") -> None:
         """A line for people."""

@@ -1,8 +1,8 @@
 """Who makes the shots: this process, or Ray workers that may be lost.
 
-A maker turns a job, a shot with everything settled, into the content of its files. Content travels back to
-the one process that writes them, so that workers need no disk in common with it, and a lost worker loses only
-the shot in its hands, which another one then makes.
+A maker turns a job (a shot with everything settled) into the content of its files. Workers send the content
+to one process that writes the files, so they need no common disk. If a worker is lost, another worker makes
+its shot again, and only that one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from castsheet.machine.files import require
 
 
 class Job(Protocol):
-    """What is handed to a maker."""
+    """What a maker makes."""
 
     @property
     def id(self) -> str: ...
@@ -30,18 +30,18 @@ OpenMaker = Callable[[], Maker[J]]  # loads the model; runs once in each process
 Pack = Callable[[J], J]  # completes a job right before it travels
 Made = tuple[J, Files | CastsheetError]
 
-LOST_MAX = 3  # a shot during which so many workers were lost is given up: it may be what kills them
+LOST_MAX = 3  # after so many lost workers their shot is given up: the shot itself may kill them
 
 
 class WorkerLost(CastsheetError):
-    """A shot could not be made, because the workers that had it in hand were lost one after another."""
+    """A shot could not be made: the workers that worked on it were lost one after another."""
 
 
 def spread_over(address: str | None, workers: int | None, device: str) -> Callable[..., Iterator[Any]] | None:
     """`on_ray` for a device: one GPU a worker, unless the device is the CPU or there is no GPU here.
 
     Returns:
-        None where neither an address nor a number of workers is given: this process makes the shots.
+        None if neither an address nor a number of workers is given: this process makes the shots.
     """
     if address is None and workers is None:
         return None
@@ -52,7 +52,7 @@ def spread_over(address: str | None, workers: int | None, device: str) -> Callab
 
 
 def here(open_maker: OpenMaker[J], jobs: Sequence[J]) -> Iterator[Made[J]]:
-    """Make shots in this process, in order. An error of one shot is handed on and does not stop the rest."""
+    """Make shots in this process, in order. An error in one shot is returned and does not stop the others."""
     make = open_maker()
     for job in jobs:
         yield job, _attempt(make, job)
@@ -65,7 +65,7 @@ class Cluster:
     Attributes:
         address: of a running cluster ("auto" finds one); None starts one on this machine.
         workers: how many makers, each with its own copy of the model.
-        cpus, gpus: what each is given, in Ray's own units.
+        cpus, gpus: what each maker gets, in Ray's own units.
     """
 
     address: str | None = None
@@ -75,17 +75,17 @@ class Cluster:
 
 
 def as_it_is(job: J) -> J:
-    """The job, with nothing to complete."""
+    """The job itself: nothing is missing from it."""
     return job
 
 
 def on_ray(
     open_maker: OpenMaker[J], jobs: Sequence[J], cluster: Cluster, pack: Pack[J] = as_it_is
 ) -> Iterator[Made[J]]:
-    """Make shots on Ray workers; they come in the order in which they are finished.
+    """Make shots on Ray workers; yields them in the order in which they are finished.
 
     Args:
-        pack: completes a job right before it travels, so that large parts of few jobs are in memory.
+        pack: completes a job right before it is sent: only a few jobs' large parts are in memory at once.
 
     Raises:
         DependencyError: Ray is not installed, its cluster cannot be reached, or workers cannot start there.
@@ -111,7 +111,7 @@ def on_ray(
 def _spread(
     ray: Any, open_maker: OpenMaker[J], jobs: Sequence[J], cluster: Cluster, pack: Pack[J]
 ) -> Iterator[Made[J]]:
-    """Hand every free worker the next job; put the job of a lost worker back in the queue's front."""
+    """Hand every free worker the next job; the job of a lost worker goes back to the front of the queue."""
     remote = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0)(_Worker)
     queue, lost = list(jobs), dict.fromkeys((job.id for job in jobs), 0)
     busy: dict[Any, tuple[Any, J]] = {}
@@ -146,7 +146,7 @@ def _spread(
 
 
 def _greet(ray: Any, workers: Sequence[Any]) -> None:
-    """Wait until every worker stands; one that cannot even start is no lost worker."""
+    """Wait until every worker is ready. A worker that cannot start is an error, not a lost worker."""
     try:
         ray.get([worker.ready.remote() for worker in workers])
     except ray.exceptions.RayActorError as error:
@@ -158,7 +158,7 @@ def _greet(ray: Any, workers: Sequence[Any]) -> None:
 
 
 class _Worker(Generic[J]):
-    """Lives in a Ray process; the model is opened with its first shot, so that its errors are the shot's."""
+    """Lives in a Ray process. It opens the model with its first shot: an error then belongs to that shot."""
 
     def __init__(self, open_maker: OpenMaker[J]) -> None:
         self._open = open_maker

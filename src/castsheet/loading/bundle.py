@@ -34,9 +34,9 @@ class _Part(BaseModel):
 
 
 class AdapterFile(_Part):
-    """An adapter; without a strength of its own it follows the preset's `lora_strength`.
+    """An adapter of a bundle. Without a strength of its own it takes the preset's `lora_strength`.
 
-    `reference` limits it to runs that hold the sheet so; without it the adapter is used in every run.
+    With `reference` it is used only in runs whose setting `reference` is the same, without it in every run.
     """
 
     path: str
@@ -75,11 +75,11 @@ class Bundle(_Part):
 
     @classmethod
     def load(cls, folder: Path | str) -> Bundle:
-        """Read `bundle.json` and see that the files it names are there and its settings are sound.
+        """Read `bundle.json`, and check that its files exist and its settings are sound.
 
         Raises:
             CheckpointError: bundle.json is missing, damaged, or names a file that is not there.
-            SettingsError: its bucket or preset holds an unknown setting or a value out of range.
+            SettingsError: the bucket or preset holds an unknown setting or a value out of range.
         """
         folder = Path(folder)
         path = folder / BUNDLE_FILE
@@ -119,7 +119,7 @@ class Bundle(_Part):
 
     @property
     def adapters(self) -> dict[Path, AdapterFile]:
-        """The adapters' files, with what the bundle says of them."""
+        """The adapters' entries by file."""
         return {self.folder / one.path: one for one in self.files.adapters}
 
     def settings(self, name: str | None) -> Settings:

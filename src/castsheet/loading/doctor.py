@@ -1,6 +1,6 @@
 """What this machine has, what it can run, and what is missing for the rest.
 
-What a GPU can run is asked of the planner itself (ltx/speed/memory.py), which a run asks as well.
+The planner in ltx/speed/memory.py says what a GPU can run. A run asks the same planner.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Extra:
-    """An optional group of packages of `pip install "castsheet[NAME]"`, and what it is for."""
+    """An optional group of packages, installed by `pip install "castsheet[NAME]"`, and what it is for."""
 
     name: str
     purpose: str
@@ -78,7 +78,7 @@ State = Literal["present", "partial", "absent"]
 
 @dataclass(frozen=True)
 class Package:
-    """A package that castsheet needs; `version` None where it is missing."""
+    """A package that castsheet needs; `version` is None if it is missing."""
 
     name: str
     version: str | None
@@ -109,7 +109,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Ability:
-    """Something castsheet does: whether the hardware fits, and whether the files are here as well."""
+    """Something castsheet does: whether the hardware suffices, and whether the files are here as well."""
 
     what: str
     fits: bool
@@ -150,7 +150,7 @@ def diagnose(folder: Path = DEFAULT_FOLDER) -> Diagnosis:
 
 
 def look_for(extra: Extra, version: Callable[[str], str | None] | None = None) -> Option:
-    """What of an optional group is missing; `version` tells a package's version, None if it is missing."""
+    """An optional group's missing packages; `version` gives a package's version, None if it is missing."""
     installed = version or _version
     missing = tuple(name for name in extra.packages if installed(name) is None)
     return Option(extra.name, extra.purpose, missing, f'pip install "castsheet[{extra.name}]"')
@@ -170,7 +170,7 @@ def find_model(source: PublishedFile, folder: Path) -> ModelFile:
 
 
 def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability, ...]:
-    """What runs here: mini, the 22B model with and without sound, and training an adapter for it."""
+    """What runs here: mini, the 22B model with and without sound, and training an adapter."""
     here = all(model.state == "present" for model in models)
     gpu = max((one for one in machine.gpus if one.bf16), key=lambda one: one.memory_gib, default=None)
     mini = MINI_BUNDLE.is_file()
@@ -189,7 +189,7 @@ def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability,
 
 
 def _clips(what: str, parts: Parts, machine: Machine, gpu: Gpu | None, here: bool) -> Ability:
-    """Whether clips of 768x448, 121 frames fit, and in which way: the planner's own words."""
+    """Whether clips of 768x448 and 121 frames fit, and how, in the planner's own words."""
     if gpu is None:
         return Ability(what, False, False, "no GPU with bf16 found")
     try:

@@ -1,8 +1,8 @@
 """Fetch the 22B model's files: resumable over restarts, checked against the hub's hashes, whole or absent.
 
-The hub library (2.x) drops a partial file when its process ends, and compares sizes only. 72 GB deserve
-better: here the partial file stays under a hidden name that carries the content's hash, a later run continues
-it, and the finished file is hashed before it gets its real name.
+The hub library (2.x) drops a partial file when its process ends, and compares sizes only. That is not enough
+for 72 GB. Here a partial file stays under a hidden name that holds the content's hash, and a later run
+continues it. The finished file is hashed before it gets its real name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from castsheet.machine.files import write_text
 Report = Callable[[int], None]  # called with the number of bytes done
 
 GIB = 1 << 30
-# The hub serves no larger file over plain HTTP, which is what makes downloads resumable over restarts here.
+# The hub serves no larger file over plain HTTP, and only plain HTTP downloads can be resumed here.
 MAX_FILE = 50_000_000_000
 
 
@@ -48,7 +48,7 @@ class RemoteFile:
 
     @property
     def part(self) -> Path:
-        """The partial file. A new version on the hub has a new hash and so starts afresh."""
+        """The partial file. A new version on the hub has another hash, so its download starts afresh."""
         return self.path.with_name(f".{self.path.name}.{self.etag[:16]}.part")
 
     @property
@@ -58,7 +58,7 @@ class RemoteFile:
 
     @property
     def missing_bytes(self) -> int:
-        """What is still to be fetched."""
+        """How many bytes are still to be fetched."""
         if self.present:
             return 0
         return self.size - (self.part.stat().st_size if self.part.is_file() else 0)
@@ -69,7 +69,7 @@ def sources(
     repos: Mapping[Role, str] | None = None,
     files: Mapping[Role, str] | None = None,
 ) -> list[PublishedFile]:
-    """The sources asked for (all by default), with repositories and file names overridden by role."""
+    """The sources of these roles (by default all), with repositories and file names overridden by role."""
     chosen = []
     for role, source in SOURCES.items():
         if only and role not in only:
@@ -116,7 +116,7 @@ def look_up(wanted: Sequence[PublishedFile], folder: Path) -> list[RemoteFile]:
 
 
 def check_space(files: Sequence[RemoteFile], folder: Path) -> int:
-    """Bytes still to be fetched, after making sure that the hub sends them and the disk holds them.
+    """Bytes still to be fetched; checks first that the hub serves such files and the disk has the room.
 
     Raises:
         DownloadError: a file above 50 GB, or too little free space.
@@ -140,9 +140,9 @@ def check_space(files: Sequence[RemoteFile], folder: Path) -> int:
 
 
 def fetch(file: RemoteFile, report: Report) -> Path:
-    """Download one file, continuing a partial one, and hash it before it gets its name.
+    """Download one file, or the rest of a partial one, and hash it before it gets its name.
 
-    `report` hears of the bytes fetched, and then again of the bytes hashed.
+    `report` is called with the bytes fetched so far, and then with the bytes hashed so far.
 
     Raises:
         DownloadError: the connection failed for good, or the content's hash is wrong.
@@ -176,10 +176,10 @@ def fetch(file: RemoteFile, report: Report) -> Path:
 
 
 def write_bundle(folder: Path, files: Sequence[RemoteFile]) -> Path | None:
-    """Write `bundle.json`, so that `castsheet generate --model FOLDER` finds the files by itself.
+    """Write the `bundle.json` by which `castsheet generate --model FOLDER` finds the files.
 
     Returns:
-        Its path, or None when checkpoint or text encoder are not among the files.
+        The path of `bundle.json`, or None if checkpoint or text encoder is not among the files.
     """
     places = {file.source.role: file.path.relative_to(folder) for file in files}
     if not {"checkpoint", "text_encoder"} <= set(places):
@@ -215,7 +215,7 @@ def _digest(file: RemoteFile, report: Report) -> str:
     elif re.fullmatch(r"[0-9a-f]{40}", file.etag):
         digest = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     else:
-        return file.etag  # a server with etags of its own: nothing to compare with
+        return file.etag  # the server's etags are no hashes of contents: nothing to compare with
     done = 0
     with file.part.open("rb") as handle:
         while block := handle.read(1 << 24):
@@ -226,7 +226,7 @@ def _digest(file: RemoteFile, report: Report) -> str:
 
 
 def _headers() -> dict[str, str]:
-    """The user's own token, if logged in; no compression, so that byte ranges count file bytes."""
+    """The token of a user who is logged in, and no compression: byte ranges must count the file's bytes."""
     from huggingface_hub.utils import build_hf_headers
 
     headers = build_hf_headers(library_name="castsheet", library_version=__version__)
@@ -234,7 +234,7 @@ def _headers() -> dict[str, str]:
 
 
 def _bar_class(report: Report) -> type:
-    """A stand-in for the hub library's progress bar that reports to us."""
+    """A class for the hub library to use as its progress bar; it calls `report`."""
 
     class Bar:
         def __init__(self, *_args: Any, initial: int = 0, **_options: Any) -> None:
@@ -255,7 +255,7 @@ def _bar_class(report: Report) -> type:
 
 @contextmanager
 def hub_errors(source: PublishedFile) -> Iterator[None]:
-    """Turn the hub library's errors into DownloadError with what to do."""
+    """Inside the block the hub library's errors become DownloadErrors that say what to do."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -264,7 +264,7 @@ def hub_errors(source: PublishedFile) -> Iterator[None]:
         RepositoryNotFoundError,
     )
 
-    # The library's transport is httpx in 1.x and httpx2 in 2.x; its error derives from the transport's base.
+    # The library uses httpx in 1.x and httpx2 in 2.x; its error derives from their common base.
     transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
     accept = (
         f"open {source.page} in a browser, accept the licence, then run `hf auth login` with a read token "

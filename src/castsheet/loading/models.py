@@ -1,4 +1,4 @@
-"""The model as the pipeline uses it: parts loaded when they are needed, adapters merged, prompts cached."""
+"""The model as the pipeline uses it: parts loaded on demand, adapters merged, encoded prompts cached."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from castsheet.settings import Settings
 class Models:
     """The parts of a `Source` in memory. Each is loaded once, when it is first asked for.
 
-    Where they do not fit the GPU together they take turns: asking for one brings it there and sends the
-    others to host memory, so ask anew for each stage of a run.
+    Parts that do not fit the GPU together take turns: asking for a part brings it to the GPU and sends the
+    others to host memory. Therefore ask anew for each stage of a run.
 
     Attributes:
         source: the files.
-        device, dtype: where the parts work, in which precision; AdaLN tables and the vocoder stay fp32.
-        placement: what is on the GPU when; decided anew for each size of clip.
-        run: how a step's passes are run.
+        device, dtype: where and in which precision the parts work; AdaLN tables and the vocoder stay fp32.
+        placement: which parts are on the GPU at which stage; planned anew for each size of clip.
+        run: runs a step's passes.
         left_out: adapter layers that were skipped because the denoiser was loaded without its audio half.
     """
 
@@ -60,7 +60,7 @@ class Models:
 
     @property
     def numerics(self) -> str:
-        """What of the precision makes a clip another: the dtype, and what was asked to be in fp8."""
+        """The precision as far as it changes a clip: the dtype, and what the user asked to be in fp8."""
         fp8 = {"layers": self.placement.dtype, "attention": self.placement.attention}
         return ", ".join([str(self.dtype), *(f"fp8 {part}" for part, kind in fp8.items() if kind == "fp8")])
 
@@ -74,30 +74,30 @@ class Models:
         return self._vae
 
     def audio(self) -> tuple[AudioVAE, Vocoder]:
-        """The audio VAE and the vocoder; small enough to stay.
+        """The audio VAE and the vocoder. They are small and stay on the GPU.
 
         Raises:
-            CheckpointError: the checkpoint has none.
+            CheckpointError: the checkpoint has no audio parts.
         """
         if self._audio is None:
             self._audio = self.source.checkpoint.load_audio(device=self.device, dtype=self.dtype)
         return self._audio
 
     def settle(self, settings: Settings) -> Plan | None:
-        """Decide what is on the GPU when; None where there is nothing to decide.
+        """Plan which parts are on the GPU at which stage; None on a CPU.
 
         Raises:
             SettingsError: the clip does not fit the memory.
         """
         plan = self.placement.settle(self.source.checkpoint, self.source.text_encoder, settings)
         if self._merged != self._wanted(settings):
-            self._transformer = None  # it will be loaded anew, so nothing should make room for it
+            self._transformer = None  # it will be loaded anew: nothing need make room for the old one
         return plan
 
     def transformer(self, settings: Settings) -> Transformer:
         """The denoiser with the adapters merged at the settings' strengths, made fast.
 
-        Other strengths than last time load the weights anew: what was rounded into bf16 cannot be taken out.
+        Other strengths load the weights anew: an adapter that was rounded into bf16 cannot be taken out.
 
         Raises:
             AdapterError: an adapter does not fit the model.
@@ -115,7 +115,7 @@ class Models:
         return [(one.lora, one.strength_in(settings)) for one in self.source.adapters_in(settings)]
 
     def _wanted(self, settings: Settings) -> tuple[Any, ...]:
-        """What tells one loaded denoiser from another."""
+        """A value that differs between denoisers that must be loaded separately."""
         strengths = [(lora.path, strength) for lora, strength in self._strengths(settings)]
         return settings.audio, self.placement.form(self.source.checkpoint), *strengths
 
@@ -142,12 +142,12 @@ class Models:
         return make_fast(model, self.device, attention=self.placement.attention, resident=resident)
 
     def contexts(self, prompts: Sequence[str], *, audio: bool) -> list[Contexts]:
-        """The text contexts of prompts, from the cache where they are there.
+        """The text contexts of prompts, read from the cache or encoded.
 
-        The text encoder is loaded only if one is missing, and let go again: it is as large as the denoiser.
+        The text encoder, as large as the denoiser, is loaded only for missing prompts, and freed after them.
 
         Raises:
-            TextEncoderError: it is needed and not given, or does not fit the checkpoint.
+            TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
         """
         cache = ContextCache(self.cache_dir / "contexts", self._text_fingerprint(audio))
         found = {prompt: cache.get(prompt) for prompt in prompts}
@@ -177,7 +177,7 @@ class Models:
 
     @property
     def _text_dtype(self) -> torch.dtype:
-        # A prompt is encoded once; on a CPU that costs little, and bf16 would only lose digits.
+        # On a CPU prompts are encoded in fp32: each is encoded once, and bf16 would only lose digits.
         return self.dtype if self.device.type == "cuda" else torch.float32
 
     def _text_folder(self) -> Path:
@@ -199,13 +199,13 @@ class Models:
 
 
 def default_cache() -> Path:
-    """Where contexts are kept between runs: `castsheet` in the user's cache folder."""
+    """The folder of the contexts that are kept between runs: `castsheet` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".cache") / "castsheet"
 
 
 def _keep(cache: ContextCache, prompt: str, context: Context) -> None:
-    """Store a context; a cache that cannot be written costs time and is no reason to stop."""
+    """Store a context. If the cache cannot be written the run goes on: the next one encodes again."""
     try:
         cache.put(prompt, context)
     except OutputError as error:

@@ -16,12 +16,12 @@ class Folder(Kind):
     allowed, option = "a folder", Path
 
     def check(self, name: str, value: Any) -> None:
-        """Any path will do; the folder is made when it is needed."""
+        """Accept any path: the folder is made when it is needed."""
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How a model is opened. Values are checked by what reads them, for they depend on the machine."""
+    """How a model is opened. The readers of the values check them: what is allowed depends on the machine."""
 
     device: str = setting("auto", "Where the model runs.", Text("auto, cpu, cuda or cuda:1"))
     dtype: str = setting("auto", "Its precision.", Choice(("auto", "bf16", "fp32", "fp8")))

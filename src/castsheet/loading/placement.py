@@ -1,4 +1,4 @@
-"""What of a model is on the GPU when: the plan of ltx/speed/memory.py, made and carried out."""
+"""Which parts of a model are on the GPU at which stage: carries out a plan of ltx/speed/memory.py."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ATTENTIONS = ("auto", "fp8")
 
 @dataclass(frozen=True)
 class Form:
-    """How the denoiser is held.
+    """How the denoiser is held in memory.
 
-    `precision` is that of `load_transformer`. `resident` counts the blocks that stay on the GPU where the
-    others are streamed.
+    `precision` is an argument of `load_transformer`. `resident` counts the blocks that stay on the GPU while
+    the others are streamed.
     """
 
     precision: Precision = "wide"
@@ -39,7 +39,7 @@ class Form:
 
 
 class Placement:
-    """Carries a plan out; on the CPU there is one place only.
+    """Moves parts as the plan says. On a CPU there is no plan and nothing moves.
 
     Args:
         device: where the parts work.
@@ -47,7 +47,7 @@ class Placement:
         memory: "auto" or a number of GiB. attention: "auto", or "fp8" for self-attention in fp8.
 
     Raises:
-        SettingsError: a limit, or fp8 attention, without a GPU that it could be for.
+        SettingsError: a memory limit without a GPU, or fp8 attention on a device that does not compute it.
         DependencyError: fp8 attention's package is not installed.
     """
 
@@ -70,10 +70,10 @@ class Placement:
         return CPU if self.plan is not None and self.plan.text == "cpu" else self.device
 
     def settle(self, checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings) -> Plan | None:
-        """Make the plan for a clip; the last one stays while the sizes do.
+        """Make the plan for a clip. The last plan is kept while the sizes stay the same.
 
         Raises:
-            SettingsError: nothing fits, or the limit is not one.
+            SettingsError: no plan fits, or the memory limit is not a number.
         """
         if self.device.type != "cuda":
             return None
@@ -93,34 +93,34 @@ class Placement:
         return self.plan
 
     def _free(self) -> int:
-        """Bytes that this process has or can get."""
+        """Bytes of GPU memory that this process holds or can still allocate."""
         return torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
 
     def form(self, checkpoint: Checkpoint) -> Form:
-        """How the denoiser is to be held under the plan."""
+        """How the plan holds the denoiser."""
         streams, resident = (False, 0) if self.plan is None else (self.plan.streams, self.plan.resident)
         on_gpu = self.device.type == "cuda"
         fp8 = self.dtype == "fp8" or (self.plan is not None and self.plan.precision == "fp8")
         if on_gpu and is_fp8(checkpoint):
-            # Blocks that the file leaves in bf16 stay so, unless they must be as large as the others.
+            # Blocks that the file leaves in bf16 stay in bf16, but streamed blocks must all have one size.
             return Form("fp8" if streams else "plain", streams, resident)
         return Form("fp8" if fp8 else "wide", streams, resident)
 
     def turn(self, part: nn.Module | None, others: Sequence[nn.Module | None]) -> None:
-        """Bring a part to the GPU; None makes room for one that is to be loaded.
+        """Bring `part` to the GPU; None makes room for a part that will be loaded.
 
-        Where parts take turns, the others leave.
+        If the plan lets parts take turns, the others leave the GPU.
         """
         if self.plan is None:
             return
         if not self.plan.together:
             self._send_away(others)
         if part is not None:
-            # Also where all parts stay: an earlier plan, for a larger clip, may have sent this one away.
+            # Even if all parts stay: the plan of an earlier, larger clip may have sent this one away.
             self._move(part, self.device)
 
     def turn_of_text(self, others: Sequence[nn.Module | None]) -> None:
-        """Make room for the text encoder: where it works alone on the GPU, the others leave."""
+        """Make room for the text encoder: if it works alone on the GPU, the others leave."""
         if self.plan is not None and self.plan.text == "alone":
             self._send_away(others)
 
@@ -140,10 +140,10 @@ _SMALLER = "give --memory fewer GiB, so that more is streamed, or make a smaller
 
 @contextmanager
 def enough_memory(remedy: str = _SMALLER) -> Iterator[None]:
-    """Inside, running out of GPU memory is an error that says what to do.
+    """Inside the block, running out of GPU memory raises an error that says what to do.
 
     Raises:
-        SettingsError: it ran out.
+        SettingsError: GPU memory ran out.
     """
     try:
         yield
@@ -155,7 +155,7 @@ def enough_memory(remedy: str = _SMALLER) -> Iterator[None]:
 
 
 def is_fp8(checkpoint: Checkpoint) -> bool:
-    """Whether the file's denoiser comes quantised."""
+    """Whether the file holds a denoiser in fp8."""
     return any(
         checkpoint.entries[name].dtype == E4M3_NAME
         for name in checkpoint.keys
@@ -164,7 +164,7 @@ def is_fp8(checkpoint: Checkpoint) -> bool:
 
 
 def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings, width: int = 2) -> Parts:
-    """Sizes of a model's parts as they lie in memory, and of a clip; `width` bytes a number outside fp8.
+    """Sizes of a model's parts in memory, and of a clip. A number outside fp8 takes `width` bytes.
 
     Raises:
         SettingsError: the VAE cannot make that size or frame count.
@@ -174,7 +174,7 @@ def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settin
     reference = grid.tokens if settings.reference == "looped" else grid.frame_tokens
     gemma = [] if text_encoder is None else list(text_encoder.glob("*.safetensors"))
     config = checkpoint.config.transformer
-    # The vocoder is in fp32 whatever the others are in.
+    # The vocoder is always in fp32.
     sound = width * _count(checkpoint, "audio_vae") + 4 * _count(checkpoint, "vocoder")
     return Parts.of(
         config if settings.audio else config.video_only(),
@@ -191,10 +191,10 @@ def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settin
 
 
 def kept_tensors(settings: Settings, layers: int) -> int:
-    """How many times a reference's rows are kept over steps: once a pass and block that the pass runs itself.
+    """How many copies of a reference's rows are kept over steps: one for each block that each pass computes.
 
-    The perturbed pass shares the blocks before the first perturbed one with the conditional pass. Rows of a
-    reference that is not clean change with every step and are never kept.
+    The perturbed pass computes only the blocks from the first perturbed one on; it shares the earlier blocks
+    with the conditional pass. Rows of a noisy reference change with every step and are never kept.
     """
     if settings.reference_every == 1 or settings.reference_strength < 1:
         return 0
@@ -206,7 +206,7 @@ def kept_tensors(settings: Settings, layers: int) -> int:
 
 
 def _count(checkpoint: Checkpoint, part: keys.Part, *, audio: bool = True) -> int:
-    """Numbers of a part, with or without its audio half."""
+    """How many numbers a part has, with or without its audio half."""
     return sum(
         checkpoint.entries[name].count
         for name in checkpoint.keys

@@ -1,4 +1,4 @@
-"""Which files make the model, and what they refuse: other families, settings beyond the model."""
+"""Which files make the model; what does not go together with them is refused: families, settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from castsheet.settings import Settings
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter file; without a strength of its own it follows the preset's.
+    """An adapter file. Without a strength of its own it takes the preset's.
 
     If `reference` is set, the adapter is used only in runs with that reference mode; None means in every run.
     """
@@ -33,7 +33,7 @@ class Adapter:
     reference: ReferenceMode | None = None
 
     def at(self, strength: float | None) -> Adapter:
-        """The adapter at a strength, unless it has one of its own."""
+        """The adapter at `strength`; unchanged if it has a strength of its own."""
         return self if self.strength is not None else replace(self, strength=strength)
 
     def strength_in(self, settings: Settings) -> float:
@@ -46,7 +46,7 @@ class Source:
     """Which files make the model.
 
     Attributes:
-        text_encoder: the Gemma-3 folder; None where the user named none.
+        text_encoder: the Gemma-3 folder; None if the user named none.
         bundle: what came with the files; None for a bare checkpoint.
     """
 
@@ -97,13 +97,13 @@ class Source:
         return self.checkpoint.path.stem if self.bundle is None else self.bundle.name
 
     def adapters_in(self, settings: Settings) -> tuple[Adapter, ...]:
-        """The adapters of a run: the model's for this way of holding the reference, then the recipe's.
+        """The adapters of a run: the model's own for this reference mode, then those that the settings add.
 
-        A recipe's adapter that the model has already, by its file's name, counts once; its own strength wins.
+        If both name the same file, it counts once, and the model's own strength wins.
 
         Raises:
-            AdapterError: an adapter that the settings add is not there.
-            FamilyError: it is for another model family.
+            AdapterError: the file of an added adapter is missing.
+            FamilyError: an added adapter is for another model family.
         """
         own = [one for one in self.adapters if one.reference in (None, settings.reference)]
         here = {one.lora.path.name for one in own}
@@ -129,12 +129,12 @@ class Source:
         )
 
     def check_reference(self, settings: Settings) -> None:
-        """Refuse adapters that were trained on references held in another way than the run's.
+        """Refuse adapters that were trained on another reference mode than the run's.
 
-        "looped" is what adapters that say nothing were trained on; "still" wants one that says so.
+        An adapter that states no mode was trained on "looped". "still" needs an adapter that states it.
 
         Raises:
-            AdapterError: one was trained otherwise, or none is known to have been trained so.
+            AdapterError: an adapter was trained on the other mode, or the run is "still" and none states it.
         """
         wanted = settings.reference
         chosen = [adapter.lora for adapter in self.adapters_in(settings)]
@@ -169,7 +169,7 @@ class Source:
         """How many times smaller than the clip the run's adapters read the sheet.
 
         Raises:
-            AdapterError: they disagree.
+            AdapterError: the adapters disagree.
         """
         factors = {adapter.lora.downscale for adapter in self.adapters_in(settings)} - {1}
         if len(factors) > 1:
@@ -210,10 +210,10 @@ class Source:
 
 
 def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:
-    """Refuse settings that ask for what the model does not have.
+    """Refuse settings that the model cannot carry out.
 
     Raises:
-        SettingsError: audio of a model without, or STG in blocks that do not exist.
+        SettingsError: audio is asked of a model without an audio half, or STG in blocks that do not exist.
     """
     if settings.audio and not (checkpoint.config.transformer.audio and checkpoint.has_audio):
         raise SettingsError(f"audio: {checkpoint.path} has no audio half", remedy="run without audio")
@@ -233,7 +233,7 @@ def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) 
 
 
 def _refuse_slow_references(adapters: Sequence[Adapter]) -> None:
-    """A sheet stands still at the clip's own rate; another rate has other positions in time."""
+    """Refuse references of another frame rate: a sheet's positions in time are those of the clip's rate."""
     for adapter in adapters:
         if adapter.lora.temporal != 1:
             raise AdapterError(

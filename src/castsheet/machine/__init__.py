@@ -1,1 +1,1 @@
-"""This machine: files, devices, processes, progress, endpoints, downloads, and what it can run."""
+"""This machine: files, hardware, devices, processes, progress, and endpoints to other machines."""

@@ -6,12 +6,12 @@ import torch
 
 from castsheet.errors import SettingsError
 
-# fp8 is for the denoiser's large layers (ltx/model/scaled.py); the rest is bf16 then.
+# "fp8" names the denoiser's large layers only (ltx/model/scaled.py). Everything else then works in bf16.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device `name`; "auto" is CUDA where there is some, else the CPU.
+    """The device `name`; "auto" is CUDA if torch can use it, else the CPU.
 
     Raises:
         SettingsError: no such device on this machine.
@@ -33,9 +33,9 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """The precision `name`; "auto" is bf16 on CUDA, and on CPUs that multiply bf16 in hardware.
 
-    On such a CPU a 20 M-parameter model over 2688 tokens takes four fifths of the fp32 time; without the
-    instructions bf16 is emulated and slower than fp32. The choice reads flags and never a clock, so that it
-    is the same in every run.
+    With the instructions a 20 M-parameter model over 2688 tokens takes four fifths of the fp32 time. Without
+    them bf16 is emulated and slower than fp32. The choice reads the processor's flags and measures no time,
+    so every run chooses the same.
 
     Raises:
         SettingsError: an unknown name.

@@ -1,7 +1,7 @@
-"""An OpenAI-compatible endpoint, spoken to with the standard library. The key stays in the environment.
+"""An OpenAI-compatible endpoint, asked with the standard library. The key stays in the environment.
 
-The key is read from its variable for each request and goes nowhere else: not into results, caches, messages
-or logs, not over plain http to another machine, and not after a redirect.
+Each request reads the key from its variable and sends it to the endpoint. The key goes nowhere else: not into
+results, caches, messages or logs, not over plain http to another machine, and not after a redirect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Endpoint:
         timeout: seconds without an answer.
 
     Raises:
-        EndpointError: the address is not one, or holds a password.
+        EndpointError: `base` is no http address, or holds a name, a password or a query.
     """
 
     base: str
@@ -59,7 +59,7 @@ class Endpoint:
         return f"{self.base.rstrip('/')} {self.model}"
 
     def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Post `body` and the model's name; the answer.
+        """The JSON object that the endpoint answers to `body` and the model's name.
 
         Raises:
             EndpointError: no answer, an error, or an answer that is not JSON.
@@ -68,7 +68,7 @@ class Endpoint:
         return self._post(path, data, "application/json")
 
     def post_form(self, path: str, fields: Mapping[str, str], files: Mapping[str, bytes]) -> dict[str, Any]:
-        """Post fields, the model's name and PNG files as a form; the answer.
+        """The JSON object that the endpoint answers to a form: fields, the model's name, PNG files by name.
 
         Raises:
             EndpointError: as `post_json`.
@@ -126,21 +126,21 @@ class Endpoint:
             return host == "localhost"
 
     def _failed(self, what: str, key: str) -> EndpointError:
-        # Some servers repeat the key that they refuse; the cause is cut off, as it may hold it as well.
+        # Some servers repeat the key that they refuse. The cause may hold the key too, so callers drop it.
         shown = what.replace(key, "***") if key else what
         remedy = f"check the address and the model {self.model!r}, and the key in {self.key_variable}"
         return EndpointError(shown, remedy=remedy)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Redirects are answers like any error: following them would hand the key to whoever they name."""
+    """Treats a redirect as an error: following it would send the key to another address."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _message(content: bytes) -> str:
-    """What an error says, in the common shape or as its first words."""
+    """What an error answer says: its `error` or `message`, else its first 300 characters."""
     try:
         told = json.loads(content)["error"]
         told = told["message"] if isinstance(told, dict) else told

@@ -16,7 +16,7 @@ from castsheet.errors import DependencyError, OutputError
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it into place.
 
-    Whatever stops the write (full disk, Ctrl-C, a crash of the encoder) leaves the old file, or none.
+    A write that stops half-way (full disk, Ctrl-C, a crash of the encoder) leaves the old file, or none.
 
     Raises:
         OutputError: the operating system refused (no space, no permission, no such folder).
@@ -30,7 +30,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        # mkstemp makes private files; results get the permissions that any new file of the user's gets.
+        # mkstemp makes private files; a result gets the permissions of any other new file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -57,7 +57,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in pieces so that 46 GB files do."""
+    """Hex SHA-256 of a file's bytes. The file is read in pieces: a checkpoint has 46 GB."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -66,7 +66,7 @@ def require(module: str, extra: str) -> ModuleType:
     """Import an optional package.
 
     Raises:
-        DependencyError: it is not installed; the message names the install command.
+        DependencyError: the package is not installed; the message names the install command.
     """
     try:
         return importlib.import_module(module)

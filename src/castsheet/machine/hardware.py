@@ -26,7 +26,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """Hardware as seen by this process; sizes in GiB, None where the system does not tell."""
+    """Hardware that this process sees; sizes in GiB, None if the system does not tell."""
 
     system: str
     cpu: str
@@ -39,7 +39,7 @@ class Machine:
 
 
 def inspect_machine(folder: Path) -> Machine:
-    """Hardware of this machine; `folder` chooses the disk whose free space is told."""
+    """Hardware of this machine; the free disk space is that of the disk that holds `folder`."""
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     cpu, features = _cpu()
     return Machine(
@@ -62,7 +62,7 @@ def _pages_gib(name: str) -> float | None:
 
 
 def _ram_free_gib() -> float | None:
-    """What programs can still take; on Linux with the file cache, which SC_AVPHYS_PAGES leaves out."""
+    """Memory that programs can still take. On Linux this counts the file cache, unlike SC_AVPHYS_PAGES."""
     table = Path("/proc/meminfo")
     if not table.is_file():
         return _pages_gib("SC_AVPHYS_PAGES")

@@ -1,4 +1,4 @@
-"""Several processes on one host: as one (`torchrun` starts them), or as workers beside this one."""
+"""Several processes on one host: those that `torchrun` starts, and workers that this process starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from castsheet.errors import SettingsError
 
 @dataclass(frozen=True)
 class World:
-    """This process among all."""
+    """This process among all that torchrun started."""
 
     rank: int
     size: int
@@ -25,7 +25,7 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -35,13 +35,13 @@ class World:
         return values
 
     def wait(self) -> None:
-        """Go on when all processes are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
 
 def started() -> int:
-    """How many processes torchrun has started, this one counted."""
+    """How many processes torchrun has started, this one included."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -50,9 +50,9 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @contextmanager
 def one_thread_each(**more: str) -> Iterator[None]:
-    """Inside, processes that are started compute in one thread each, and inherit `more` in their environment.
+    """Processes started inside the block compute in one thread each; `more` is added to their environment.
 
-    As many processes as cores, with as many threads each, take many times as long as with one.
+    With a process on every core, several threads in each make the work take many times as long.
     """
     inherited = dict.fromkeys(_THREAD_LIMITS, "1") | more
     before = {name: os.environ.get(name) for name in inherited}
@@ -86,7 +86,7 @@ def world(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    # Others wait while one process draws sample pictures.
+    # The others wait while one process draws sample pictures.
     waits = timedelta(hours=1)
     if device.type == "cuda":
         dist.init_process_group("nccl", timeout=waits, device_id=device)

@@ -1,4 +1,4 @@
-"""Progress on stderr, with time left, for whatever takes longer than two seconds."""
+"""Progress on stderr, with the time left, for work that takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from rich.progress import (
 Advance = Callable[[int], None]
 Unit = Literal["steps", "bytes"]
 
-# A bar that flashes up for work of a second is noise.
+# A bar that appears for one second distracts.
 SHOW_AFTER_S = 2.0
-# Logs of batch jobs get a line now and then instead of a moving bar.
+# The log of a batch job gets a line now and then instead of a moving bar.
 LINE_EVERY_S = 10.0
 
 
 def stderr_console() -> Console:
-    """Where progress and findings go, so that stdout stays clean for paths and JSON."""
+    """The console for progress and findings; stdout is for paths and JSON."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def stdout_console() -> Console:
-    """For reports that are a command's result; long lines stay whole, so that they can be searched."""
+    """The console for reports that are a command's result; long lines stay whole and can be searched."""
     return Console(highlight=False, soft_wrap=True)
 
 
@@ -52,7 +52,7 @@ def progress(
 ) -> Iterator[Advance]:
     """Show a bar (terminal) or occasional lines (log) while the block runs.
 
-    Until the first report the bar pulses: loading has no known length, and must not count as slow steps.
+    Until the first report the bar pulses: loading has no known length and must not count as slow steps.
 
     Args:
         what: short text, e.g. "denoising".

@@ -1,4 +1,4 @@
-"""Where a run's time goes."""
+"""How a run's time divides over its stages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Add the block's time to stage `name`."""
+        """Add the seconds of the `with` block to the stage `name`."""
         start = time.perf_counter()
         yield
         if self.device.type == "cuda":

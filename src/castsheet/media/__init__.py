@@ -1,1 +1,1 @@
-"""Pictures, contact sheets and provenance: what clips and sheets are made of on disk."""
+"""Pictures, contact sheets, report pages and provenance: what is read and written beside video."""

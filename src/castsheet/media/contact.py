@@ -15,7 +15,7 @@ OUTLINE = (52, 54, 58)
 TEXT = (222, 223, 225)
 DIM = (138, 141, 146)
 
-# Every frame is drawn at about this many pixels, whatever its size: 192x112 doubles, 768x448 halves.
+# Every frame is drawn with about this many pixels: a frame of 192x112 is doubled, one of 768x448 halved.
 CELL_AREA = 384 * 224
 GAP = 16
 MARGIN = 24
@@ -26,7 +26,7 @@ NOTE_LINE = 23
 
 
 def frame_indices(frames: int, count: int) -> list[int]:
-    """`count` evenly spaced frame numbers, first and last included; fewer where the clip is shorter."""
+    """`count` evenly spaced frame numbers, first and last included; fewer if the clip has fewer frames."""
     if frames < 1 or count < 1:
         raise SettingsError(
             f"cannot pick {count} of {frames} frames",
@@ -52,7 +52,7 @@ def contact_sheet(
         frames_FHWC: uint8 RGB frames.
         fps: frames a second, for the time under each frame.
         sheet: the reference sheet, drawn whole (letterboxed, never cropped); left out when None.
-        notes: (label, value) lines under the sheet, e.g. ("Action", "she walks left"); cut where room ends.
+        notes: (label, value) lines under the sheet, e.g. ("Action", "she walks left"), as many as have room.
         count: frames shown (default 9; 10 for portrait clips).
         columns: frames a row (default 3; 5 for portrait clips).
 
@@ -91,7 +91,7 @@ def contact_sheet(
 def _left_column(
     sheet: Image.Image | None, notes: Sequence[tuple[str, str]], *, width: int, height: int
 ) -> Image.Image | None:
-    """The sheet over the notes, `width` wide; as high as the grid unless the sheet alone needs more."""
+    """The sheet above the notes, `width` wide; as high as the grid, or higher if the sheet alone is."""
     if sheet is None and not notes:
         return None
     picture = None
@@ -101,7 +101,7 @@ def _left_column(
         size = (max(1, round(sheet.width * factor)), max(1, round(sheet.height * factor)))
         picture = sheet.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     top = picture.height + LABEL_HEIGHT + GAP if picture else 0
-    # One pixel more on each side is room for the outline.
+    # The outline needs one pixel on each side.
     column = Image.new("RGB", (width + 2, max(height, top)), BACKGROUND)
     draw = ImageDraw.Draw(column)
     if picture:
@@ -149,6 +149,6 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: 
 
 
 def _place(canvas: Image.Image, draw: ImageDraw.ImageDraw, picture: Image.Image, x: int, y: int) -> None:
-    # The outline lies one pixel outside, so that a black picture still shows where it ends.
+    # The outline lies one pixel outside the picture: it shows where a black picture ends.
     draw.rectangle((x - 1, y - 1, x + picture.width, y + picture.height), outline=OUTLINE)
     canvas.paste(picture, (x, y))

@@ -1,4 +1,4 @@
-"""The HTML skeleton of every report, and pictures inside of it: one file without scripts or links."""
+"""The HTML skeleton of every report, with its pictures inside: one file without scripts or links."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ def html_page(title: str, style: str, body: str) -> str:
     """A whole HTML document.
 
     Args:
-        title: plain text, of the browser's tab.
-        style: CSS. body: what stands between the body's tags, as HTML.
+        title: plain text for the browser's tab.
+        style: CSS.
+        body: HTML between the body's tags.
     """
     return f"""<!doctype html>
 <html lang="en">

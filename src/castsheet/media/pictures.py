@@ -35,8 +35,8 @@ _DECODE_ERRORS = (
 def load_image(path: Path | str) -> Image.Image:
     """Read a picture of any usual format and mode as 8-bit RGBA, upright and in sRGB.
 
-    Of an animation the first frame is taken. 16-bit and float pictures are brought to 8 bits; float ones
-    are taken as 0..1 when no value exceeds 1, else as 0..255. EXIF orientation is applied.
+    An animation gives its first frame. 16-bit and float pictures are converted to 8 bits; floats are read as
+    0..1 if no value exceeds 1, else as 0..255. EXIF orientation is applied.
 
     Raises:
         ImageError: not a picture, truncated, a side below 16 px, or more than 178 million pixels.
@@ -48,7 +48,7 @@ def load_image(path: Path | str) -> Image.Image:
             problem = "is a folder, not a picture" if stat.S_ISDIR(mode) else "does not exist"
             raise ImageError(f"{path} {problem}", remedy="give the path of a picture file")
         with warnings.catch_warnings():
-            # Plugins warn of damaged metadata; either the pixels are there, or the load below fails.
+            # Plugins warn of damaged metadata. That is harmless: if pixels are missing, the load below fails.
             warnings.simplefilter("ignore")
             with Image.open(path) as opened:
                 _check_size(path, opened.size)
@@ -95,7 +95,7 @@ def _to_rgba(path: Path, image: Image.Image) -> Image.Image:
     elif image.mode in ("RGB", "RGBA") and image.info.get("icc_profile"):
         image = _to_srgb(image)
     upright = ImageOps.exif_transpose(image)
-    # Modes without a direct way to RGBA (LAB, CMYK, YCbCr, HSV) go through RGB; they carry no alpha.
+    # LAB, CMYK, YCbCr and HSV have no direct way to RGBA and no alpha: they go through RGB.
     if upright.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
         upright = upright.convert("RGB")
     if upright.mode == "La":
@@ -111,7 +111,7 @@ def _to_8_bit(path: Path, image: Image.Image) -> Image.Image:
     if image.mode == "F":
         scale = 255.0 if top <= 1 else 1.0
     else:
-        # 32-bit integer pictures are 16-bit ones read by an older plugin, unless their values say otherwise.
+        # A 32-bit integer picture is a 16-bit one read by an older plugin, unless its values say otherwise.
         scale = 1 / 257 if image.mode != "I" or 255 < top <= 65535 else (255 / top if top > 65535 else 1.0)
     grey = Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
     grey.info = {key: value for key, value in image.info.items() if key == "exif"}
@@ -119,7 +119,7 @@ def _to_8_bit(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """Colours as on an sRGB screen; a damaged or foreign profile is ignored, as viewers do."""
+    """Colours as an sRGB screen shows them; like viewers, it ignores a damaged or foreign profile."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"))
@@ -129,7 +129,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def file_mode(path: Path) -> int:
-    """The file's type and permission bits, 0 when there is none or its name is impossible."""
+    """The file's type and permission bits; 0 if there is no such file or its name is impossible."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):

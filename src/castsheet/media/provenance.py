@@ -1,7 +1,7 @@
 """What made a clip: versions, machine, model files, inputs, as values that JSON can hold.
 
-Nothing here imports torch, diffusers or transformers: versions are read from the installed packages'
-metadata, so that a sidecar costs milliseconds.
+Versions are read from the installed packages' metadata: importing torch, diffusers and transformers to ask
+them would cost seconds a sidecar.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from castsheet.machine.files import sha256
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "av", "numpy", "pillow")
 
-# A 46 GB checkpoint takes longer to hash than mini takes to make a clip; its safetensors header (every
-# tensor's name, shape and offset, and the config) plus its size already tells releases apart.
+# Hashing a 46 GB checkpoint takes longer than making a clip with mini. A file's size and its safetensors
+# header (the config, and every tensor's name, shape and offset) already tell releases apart.
 WHOLE_FILE_LIMIT = 1 << 28
 _HEADER_LIMIT = 1 << 27
 
 
 def versions() -> dict[str, str]:
-    """Versions of castsheet, Python and the packages that numbers depend on; missing ones left out."""
+    """Versions of castsheet, Python and the packages that numbers depend on, without those not installed."""
     return dict(_versions())
 
 
@@ -85,7 +85,7 @@ def now() -> str:
 
 
 def plain(value: Any) -> Any:
-    """The nearest value that strict JSON can hold; a sidecar must never fail after an hour of sampling.
+    """The nearest value that strict JSON can hold: a sidecar must never fail after an hour of sampling.
 
     Dataclasses and mappings become objects, sequences and sets lists, NaN and infinity null, the rest text.
     """
