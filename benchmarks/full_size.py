@@ -37,12 +37,12 @@ from benchmarks.common import Bench, open_bench
 from castsheet import Castsheet
 from castsheet.loading.download import GIB
 from castsheet.ltx import keys
-from castsheet.ltx.files.checkpoint import official_tensors
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.vae import VideoVAE
+from mini.official import official_tensors
 
 OFFICIAL = Path(__file__).resolve().parent.parent / "tests" / "data" / "ltx-2.3-config.json"
 POOL = 1 << 25

@@ -126,7 +126,7 @@ def peer_inputs(bench: Bench, video_in: Stream, audio_in: Stream) -> dict[str, A
     size = bench.size
     counts = torch.tensor(video_in.sequence.segments, device=bench.device)
     per_token = video_in.timesteps_BS.repeat_interleave(counts, dim=1) * 1000
-    clip = video_bounds(size.frames, size.rows, size.columns, 24.0, device=bench.device)
+    clip = video_bounds(size.frames, size.rows, size.columns, 24.0).to(bench.device)
     return {
         "hidden_states": video_in.tokens_BTC,
         "audio_hidden_states": audio_in.tokens_BTC,
@@ -137,7 +137,7 @@ def peer_inputs(bench: Bench, video_in: Stream, audio_in: Stream) -> dict[str, A
         "sigma": video_in.sigma_B * 1000,
         "audio_sigma": audio_in.sigma_B * 1000,
         "video_coords": torch.cat([clip, clip], dim=1)[None],
-        "audio_coords": audio_bounds(size.audio_frames, device=bench.device)[None],
+        "audio_coords": audio_bounds(size.audio_frames)[None].to(bench.device),
         "use_cross_timestep": True,
         "return_dict": False,
     }

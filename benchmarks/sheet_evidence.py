@@ -33,7 +33,8 @@ from PIL import Image
 from castsheet.authoring.split import Split, split
 from castsheet.elements import Character, Element, Location, Scene
 from castsheet.lint.findings import worst
-from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.pixels import Readers
 from castsheet.machine.files import write_atomic
 from castsheet.media.pictures import load_image
 from castsheet.sheet.compose import compose

@@ -27,7 +27,8 @@ from statistics import median
 
 from castsheet.machine.files import write_atomic
 from castsheet.sheet.box import Kind, PanelView
-from castsheet.sheet.plan.layout import MAX_CROP, VIEW_WEIGHT, Layout, PanelShape, PanelWish, plan
+from castsheet.sheet.plan.layout import MAX_CROP, VIEW_WEIGHT, Layout, plan
+from castsheet.sheet.plan.worth import PanelShape, PanelWish
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = range(200)

@@ -25,7 +25,8 @@ from sheet_evidence import PEOPLE, RESULTS, fetch, save, stills, where
 
 from castsheet.authoring.split import split
 from castsheet.elements import Character, Element, Location, Scene, View
-from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.pixels import Readers
 from castsheet.machine.files import write_atomic
 from castsheet.media.pictures import load_image
 from castsheet.sheet.compose import compose

@@ -31,10 +31,10 @@ from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
 from castsheet.ltx.adapters.lora_file import write as write_adapter
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.family import DEFAULT
-from castsheet.ltx.files.checkpoint import official_keys, write_checkpoint
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic
 from mini.bundle.model_card import write_card
+from mini.official import official_keys, write_checkpoint
 from mini.script import finish
 from mini.training.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
 from mini.training.stored import codec_file

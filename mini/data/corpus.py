@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from castsheet.machine.processes import one_thread_each
 from mini.data.filling import Filling
+from mini.script import one_thread_each
 from mini.training.architecture import FRAMES, HEIGHT, WIDTH
 from mini.world.motion import ACTIONS
 

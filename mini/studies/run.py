@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from castsheet.errors import SettingsError
-from castsheet.machine.processes import one_thread_each
 from castsheet.machine.progress import progress
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
@@ -23,6 +22,7 @@ from castsheet.settings import Settings
 from castsheet.sheet.manifest import ElementNote, Sheet
 from mini.evaluation.takes import noise_seed
 from mini.evaluation.validation import ValidationSet
+from mini.script import one_thread_each
 from mini.studies import batch, measure
 from mini.studies.batch import Ask
 from mini.studies.designs import Condition, Study, action_words

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from castsheet.ltx.parts.vae import VideoVAE, video_vae_to_official
+from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.files import sha256
 from castsheet.machine.processes import World, world
 from mini.bundle.package import CHECKPOINT
@@ -31,6 +31,7 @@ from mini.data.captions import train_tokenizer
 from mini.data.corpus import Corpus
 from mini.data.emphasis import emphasis, token_weights
 from mini.data.latents import Latents, encode
+from mini.official import video_vae_to_official
 from mini.training.optimise import Budget, mixed
 from mini.training.pictures import clips_picture, to_uint8
 from mini.training.stored import load_codec, load_models, models_state, save

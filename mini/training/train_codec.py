@@ -14,6 +14,7 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import same_start
 from mini.data.corpus import Corpus, pixels
+from mini.official import set_statistics
 from mini.training.architecture import config
 from mini.training.optimise import Budget, Log, mixed, optimise
 
@@ -139,4 +140,4 @@ def measure_statistics(vae: VideoVAE, corpus: Corpus, device: str, clips: int = 
             total, squares, count = total + flat.sum(0), squares + flat.square().sum(0), count + len(flat)
     mean = total / count
     std = (squares / count - mean**2).clamp(min=1e-12).sqrt()
-    vae.set_statistics(mean.float(), std.float())
+    set_statistics(vae, mean.float(), std.float())

@@ -22,7 +22,7 @@ from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.text import GemmaEncoder, load_tokenizer
 from castsheet.machine.processes import World
-from castsheet.train.objective import flow_losses, sample_sigmas
+from castsheet.train.objective import flow_losses, sigmas_of
 from mini.data.captions import NEGATIVE, caption
 from mini.data.latents import Latents
 from mini.training.architecture import (
@@ -189,3 +189,10 @@ def train_base(
 
     parts = [models.transformer, models.gemma.model, models.connectors]
     optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True, where=where)
+
+
+def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU."""
+    normal = torch.randn(count, generator=generator)
+    uniform, chance = torch.rand(2, count, generator=generator)
+    return sigmas_of(normal, uniform, chance, tokens)

@@ -12,7 +12,7 @@ from castsheet.errors import LintRefused
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import VideoSettings, lint_video
+from castsheet.lint.video import lint_video
 from castsheet.loading.source import Source
 from castsheet.ltx.latents import Grid, Reference
 from castsheet.prompt import Prompt, build, parse
@@ -47,26 +47,12 @@ class Run:
 
 def findings_of(run: Run, source: Source) -> list[Finding]:
     """What the checks say about a run before it is made."""
-    settings = run.settings
-    adapters = source.adapters_in(settings)
-    size, cell = (settings.width, settings.height), source.cell
-    video = VideoSettings(
-        width=settings.width,
-        height=settings.height,
-        frames=settings.frames,
-        fps=settings.fps,
-        grid=cell,
-        lora_strength=settings.lora_strength if adapters else None,
-        guidance=settings.guidance,
-        negative_prompt=settings.negative_prompt,
-        preset_lora_strength=run.usual.lora_strength,
-        bucket=(run.usual.width, run.usual.height),
-    )
-    families = tuple(adapter.lora.family for adapter in adapters)
+    settings, cell = run.settings, source.cell
+    families = tuple(adapter.lora.family for adapter in source.adapters_in(settings))
     return [
-        *lint_sheet(run.sheet, output=size, grid=cell),
+        *lint_sheet(run.sheet, output=(settings.width, settings.height), grid=cell),
         *lint_prompt(run.words, run.sheet),
-        *lint_video(video, source.checkpoint.family, families),
+        *lint_video(settings, run.usual, grid=cell, family=source.checkpoint.family, adapters=families),
     ]
 
 

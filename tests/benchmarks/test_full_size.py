@@ -6,8 +6,8 @@ import torch
 
 from benchmarks.full_size import make, toy
 from castsheet.loading.source import Source
-from castsheet.ltx.files.checkpoint import official_keys
 from castsheet.pipeline import Castsheet
+from mini.official import official_keys
 
 
 def test_random_files_are_an_official_model(tmp_path):

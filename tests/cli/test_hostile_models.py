@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from castsheet.ltx.files.checkpoint import write_checkpoint
+from mini.official import write_checkpoint
 from tests.doubles.hostile import Run, Work, expect_refusal, good, half, run, work
 
 # --- checkpoints

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from castsheet.ltx.adapters.lora import LoRA, attach
+from castsheet.ltx.adapters.lora import Deltas, attach
+from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.model.dit import Transformer
 from tests.doubles.ltx_tiny import randn
 
@@ -38,3 +40,13 @@ def one_layer(name: str = "transformer_blocks.0.attn1.to_q", width: int = 32) ->
         f"diffusion_model.{name}.lora_A.weight": randn(RANK, width, seed=1),
         f"diffusion_model.{name}.lora_B.weight": randn(width, RANK, seed=2),
     }
+
+
+@torch.no_grad()
+def merge(transformer: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> tuple[str, ...]:
+    """Add adapters to a loaded model's weights, as loading does tensor by tensor; the layers left out."""
+    deltas = Deltas(transformer, adapters)
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear) and name in deltas:
+            module.weight.copy_(deltas.added(name, module.weight))
+    return deltas.left_out

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from castsheet.ltx.family import family_of
+from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Pass, Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
+from castsheet.ltx.model.scaled import ScaledLinear, is_scaled, swap_layers
 from castsheet.ltx.model.sequence import Sequence
 
 FRAMES, ROWS, COLUMNS, FPS = 3, 2, 4, 24.0
@@ -36,6 +40,39 @@ def tiny_config(*, audio: bool = False, layers: int = 3) -> TransformerConfig:
         audio_out_channels=6,
         audio_context_dim=16,
     )
+
+
+def official_dict(config: TransformerConfig) -> dict[str, Any]:
+    """The official `transformer` dictionary that `TransformerConfig.from_dict` reads back."""
+    audio = {
+        "audio_num_attention_heads": config.audio_heads,
+        "audio_attention_head_dim": config.audio_head_dim,
+        "audio_in_channels": config.audio_in_channels,
+        "audio_out_channels": config.audio_out_channels,
+        "audio_cross_attention_dim": config.audio_context_dim,
+        "audio_positional_embedding_max_pos": list(config.audio_max_pos),
+        "av_ca_timestep_scale_multiplier": config.cross_timestep_scale,
+    }
+    return {
+        "_class_name": "AVTransformer3DModel",
+        "num_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "attention_head_dim": config.head_dim,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "cross_attention_dim": config.context_dim,
+        "norm_eps": config.norm_eps,
+        "norm_elementwise_affine": False,
+        "attention_bias": True,
+        "positional_embedding_type": "rope",
+        "positional_embedding_theta": config.theta,
+        "positional_embedding_max_pos": list(config.max_pos),
+        "causal_temporal_positioning": True,
+        "timestep_scale_multiplier": config.timestep_scale,
+        "use_audio_video_cross_attention": config.audio,
+        **(audio if config.audio else {}),
+        **family_of(config.family).flags,
+    }
 
 
 def tiny_transformer(*, audio: bool = False, layers: int = 3, seed: int = 0) -> Transformer:
@@ -108,3 +145,15 @@ def pair(
 ) -> tuple[Pass, Pass]:
     """The conditional pass and the perturbed one."""
     return Pass(video, audio), Pass(video, audio, stg_blocks, stg_audio)
+
+
+@torch.no_grad()
+def quantise(model: Transformer) -> Transformer:
+    """Turn a loaded model's large layers to fp8, in place."""
+    swap_layers(model, is_scaled, ScaledLinear.of)
+    return model
+
+
+def load_wide(checkpoint: Checkpoint, **options: Any) -> Transformer:
+    """A checkpoint's denoiser with every layer in one dtype."""
+    return load_transformer(checkpoint, "wide", **options)[0]

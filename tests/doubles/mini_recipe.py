@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from castsheet.ltx.adapters import lora
-from castsheet.ltx.parts.vae import VideoVAE, video_vae_to_official
+from castsheet.ltx.parts.vae import VideoVAE
 from mini.data.captions import train_tokenizer
+from mini.official import set_statistics, video_vae_to_official
 from mini.training.architecture import ADAPTER_RANK, LATENT_CHANNELS, config
 from mini.training.stored import models_state, save
 from mini.training.train_flow import Models
@@ -35,7 +36,7 @@ def build_recipe(folder: Path, *, seed: int = 0) -> Path:
     models = Models.build(folder / "tokenizer", "cpu")
     randomise(models.transformer, seed)
     vae = VideoVAE(config()["vae"])
-    vae.set_statistics(torch.zeros(LATENT_CHANNELS), torch.full((LATENT_CHANNELS,), 0.7))
+    set_statistics(vae, torch.zeros(LATENT_CHANNELS), torch.full((LATENT_CHANNELS,), 0.7))
     save(video_vae_to_official(vae), folder / "codec.safetensors")
     save(models_state(models), folder / "base.safetensors")
     for parameter in lora.attach(models.transformer, rank=ADAPTER_RANK):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from castsheet.ltx.files.checkpoint import official_keys, write_checkpoint
+from mini.official import official_keys, write_checkpoint
 
 OFFICIAL: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data/ltx-2.3-config.json").read_text())[
     "config"

@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from castsheet.ltx.adapters.lora import attach, attached_state, write
-from castsheet.ltx.files.checkpoint import official_tensors, write_checkpoint
+from castsheet.ltx.adapters.lora import attach, attached_state
+from castsheet.ltx.adapters.lora_file import write
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sheet.manifest import ElementNote, Sheet
-from tests.doubles.ltx_tiny import randomise
+from mini.official import official_tensors, set_statistics, write_checkpoint
+from tests.doubles.ltx_tiny import official_dict, randomise
 from tests.doubles.text_doubles import LAYERS, transformer_config, write_gemma
 
 CHANNELS = 8
@@ -37,7 +38,7 @@ def build_bundle(folder: Path, *, audio: bool = False, seed: int = 0) -> Path:
     transformer = Transformer(TransformerConfig.from_dict(config["transformer"]))
     randomise(transformer, seed)
     vae = VideoVAE(config["vae"])
-    vae.set_statistics(torch.linspace(-0.2, 0.2, CHANNELS), torch.linspace(0.5, 1.5, CHANNELS))
+    set_statistics(vae, torch.linspace(-0.2, 0.2, CHANNELS), torch.linspace(0.5, 1.5, CHANNELS))
     tensors = official_tensors(
         transformer=transformer,
         connectors=TextConnectors(config["transformer"], states=LAYERS + 1, audio=audio),
@@ -93,7 +94,7 @@ def model_config(*, audio: bool = False) -> dict[str, Any]:
         audio_out_channels=16,
         audio_context_dim=24,
     )
-    config: dict[str, Any] = {"transformer": {**text, **sizes.to_dict()}, "vae": vae_config()}
+    config: dict[str, Any] = {"transformer": {**text, **official_dict(sizes)}, "vae": vae_config()}
     return {**config, **audio_config()} if audio else config
 
 

@@ -14,7 +14,7 @@ from castsheet.lint.findings import RULES, Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import VideoSettings, lint_video
+from castsheet.lint.workflow import lint_workflow
 from castsheet.prompt import build
 from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
@@ -94,11 +94,11 @@ FAULTS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("P04", lambda: prompted(HALF + "**mara** waves")),
     ("P05", crowd),
     ("P06", lambda: prompted(HALF + "mara waves " * 800)),
-    ("V01", lambda: lint_video(VideoSettings(frames=120))),
-    ("V01", lambda: lint_video(VideoSettings(width=100))),
-    ("V02", lambda: lint_video(VideoSettings(lora_strength=1.0, preset_lora_strength=1.4))),
-    ("V02", lambda: lint_video(VideoSettings(), "ltx-2.3", ("ltx-2.5",))),
-    ("V03", lambda: lint_video(VideoSettings(decoded_latents=32))),
+    ("V01", lambda: plain.video(frames=120)),
+    ("V01", lambda: plain.video(width=100)),
+    ("V02", lambda: plain.video(lora_strength=1.0, adapters=("ltx-2.3",))),
+    ("V02", lambda: plain.video(adapters=("ltx-2.5",))),
+    ("V03", lambda: lint_workflow(content.UNCROPPED)),
 )
 
 

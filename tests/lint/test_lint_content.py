@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from castsheet.lint.findings import Finding
-from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import VideoSettings, lint_video
 from castsheet.lint.workflow import lint_workflow
 from castsheet.prompt import build
 from castsheet.sheet.box import Box
@@ -298,12 +298,6 @@ def test_p05_three_people_are_many():
         assert [one.rule for one in found if one.rule == "P05"] == expected
 
 
-@pytest.mark.parametrize(("latents", "expected"), [(None, []), (16, []), (32, [("V03", "error")])])
-def test_v03_latents_of_the_sheet_are_not_decoded(latents, expected):
-    """Red: a run that decodes the sheet's latents, and so ends in the sheet, passes."""
-    assert rules(lint_video(VideoSettings(decoded_latents=latents))) == expected
-
-
 API = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {}},
     "2": {"class_type": "LTXVAddGuide", "inputs": {"vae": ["1", 2], "strength": 1.0}},
@@ -311,6 +305,7 @@ API = {
     "4": {"class_type": "LTXVCropGuides", "inputs": {"latent": ["3", 0]}},
     "5": {"class_type": "VAEDecodeTiled", "inputs": {"samples": ["4", 2], "vae": ["1", 2]}},
 }
+UNCROPPED = API | {"5": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}}}
 EDITOR = {
     "nodes": [{"id": int(id), "type": node["class_type"]} for id, node in API.items()],
     "links": [
@@ -325,9 +320,8 @@ EDITOR = {
 def test_v03_reads_workflows_of_both_kinds():
     """Red: a ComfyUI graph without the cropping node, the best known cause of leaks, passes."""
     assert lint_workflow(API) == lint_workflow(EDITOR) == []
-    uncropped = API | {"5": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}}}
     links = [*EDITOR["links"][:2], [3, 3, 0, 5, 0, "LATENT"]]
-    for graph in (uncropped, EDITOR | {"links": links}):
+    for graph in (UNCROPPED, EDITOR | {"links": links}):
         (found,) = lint_workflow(graph)
         assert (found.rule, found.severity) == ("V03", "error")
         assert "node 2 (LTXVAddGuide)" in found.message

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 from castsheet.authoring.fix import fix
 from castsheet.cli import main
 from castsheet.lint.findings import Finding, worst
-from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.pixels import Readers
 from castsheet.lint.report import report, save_report
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.ocr import TextLine

@@ -15,11 +15,10 @@ from castsheet.ltx.parts.audio import (
     Vocoder,
     audio_vae_from_official,
     audio_vae_settings,
-    audio_vae_to_official,
     vocoder_from_official,
     vocoder_settings,
-    vocoder_to_official,
 )
+from mini.official import audio_vae_to_official, vocoder_to_official
 from tests.doubles.model_doubles import OFFICIAL, toy_config
 
 CONFIG = toy_config()

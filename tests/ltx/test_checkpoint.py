@@ -17,14 +17,11 @@ from safetensors.torch import load_file, save_file
 from castsheet.errors import CheckpointError, FamilyError, OutputError
 from castsheet.ltx import keys
 from castsheet.ltx.family import detect_family
-from castsheet.ltx.files.checkpoint import (
-    Checkpoint,
-    official_keys,
-    official_tensors,
-    write_checkpoint,
-)
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.parts.audio import audio_vae_settings, vocoder_settings
 from castsheet.ltx.parts.vae import diffusers_settings
+from mini.official import official_keys, official_tensors, write_checkpoint
+from tests.doubles.ltx_tiny import load_wide
 from tests.doubles.model_doubles import MINI_VAE, OFFICIAL, STATES, random_tensors, toy_config, write_toy
 
 
@@ -56,7 +53,7 @@ def test_full_depth_file_loads_strictly(tmp_path: Path):
     assert (checkpoint.family, checkpoint.has_audio, len(checkpoint.parts)) == ("ltx-2.3", True, 5)
     audio_vae, vocoder = checkpoint.load_audio()
     loaded = official_tensors(
-        transformer=checkpoint.load_transformer(audio=True),
+        transformer=load_wide(checkpoint, audio=True),
         connectors=checkpoint.load_connectors(audio=True),
         vae=checkpoint.load_video_vae(),
         audio_vae=audio_vae,
@@ -68,7 +65,7 @@ def test_full_depth_file_loads_strictly(tmp_path: Path):
 
 def test_dtypes_and_freezing(toy: Path):
     """Red: AdaLN tables lose precision at load, or a base model is trained by accident."""
-    model = Checkpoint.open(toy).load_transformer()
+    model = load_wide(Checkpoint.open(toy))
     dtypes = {name: p.dtype for name, p in model.named_parameters()}
     assert {d for name, d in dtypes.items() if "scale_shift_table" in name} == {torch.float32}
     assert {d for name, d in dtypes.items() if "scale_shift_table" not in name} == {torch.bfloat16}
@@ -78,7 +75,7 @@ def test_dtypes_and_freezing(toy: Path):
 
 def test_video_only_run_reads_no_audio_of_a_full_file(toy: Path):
     """Red: a video-only run needs memory for six billion audio parameters."""
-    model = Checkpoint.open(toy).load_transformer()
+    model = load_wide(Checkpoint.open(toy))
     assert not any(keys.is_audio(name) for name in model.state_dict())
 
 
@@ -92,9 +89,9 @@ def test_file_without_audio_is_valid(tmp_path: Path):
     assert checkpoint.parts == {"transformer", "connectors", "vae"}
     assert checkpoint.load_video_vae().spatial == 16
     assert checkpoint.load_connectors().states == STATES
-    checkpoint.load_transformer()
+    load_wide(checkpoint)
     with pytest.raises(CheckpointError, match="no audio half"):
-        checkpoint.load_transformer(audio=True)
+        load_wide(checkpoint, audio=True)
     with pytest.raises(CheckpointError, match="no audio parts"):
         checkpoint.load_audio()
     pruned = load_file(write_toy(tmp_path / "full.safetensors"))
@@ -103,7 +100,7 @@ def test_file_without_audio_is_valid(tmp_path: Path):
     }
     write_checkpoint(tmp_path / "pruned.safetensors", pruned, toy_config(), "2.3.0")
     assert not Checkpoint.open(tmp_path / "pruned.safetensors").has_audio
-    Checkpoint.open(tmp_path / "pruned.safetensors").load_transformer()
+    load_wide(Checkpoint.open(tmp_path / "pruned.safetensors"))
 
 
 def test_missing_and_unknown_tensors_are_named(tmp_path: Path):
@@ -113,11 +110,11 @@ def test_missing_and_unknown_tensors_are_named(tmp_path: Path):
     short = {key: t for key, t in tensors.items() if key != name}
     write_checkpoint(tmp_path / "short.safetensors", short, config, "2.3.0")
     with pytest.raises(CheckpointError, match=r"1 missing: transformer_blocks\.1\.attn1\.to_q\.weight"):
-        Checkpoint.open(tmp_path / "short.safetensors").load_transformer()
+        load_wide(Checkpoint.open(tmp_path / "short.safetensors"))
     extra = tensors | {"model.diffusion_model.transformer_blocks.2.attn1.to_q.weight": tensors[name]}
     write_checkpoint(tmp_path / "extra.safetensors", extra, config, "2.3.0")
     with pytest.raises(CheckpointError, match=r"1 unknown: transformer_blocks\.2\.attn1"):
-        Checkpoint.open(tmp_path / "extra.safetensors").load_transformer()
+        load_wide(Checkpoint.open(tmp_path / "extra.safetensors"))
     none = {key: t for key, t in tensors.items() if not key.startswith("vae.")}
     write_checkpoint(tmp_path / "none.safetensors", none, config, "2.3.0")
     with pytest.raises(CheckpointError, match="holds no vae"):
@@ -133,8 +130,7 @@ def test_nan_weights_are_refused(tmp_path: Path):
     write_checkpoint(tmp_path / "nan.safetensors", tensors, toy_config(), "2.3.0")
     checkpoint = Checkpoint.open(tmp_path / "nan.safetensors")
     with pytest.raises(CheckpointError, match=r"NaN or infinity: model\.diffusion_model\.proj_out\.weight"):
-        checkpoint.load_transformer()
-    assert checkpoint.load_transformer(check_finite=False).proj_out.weight.isnan().any()
+        load_wide(checkpoint)
 
 
 def test_weights_that_overflow_the_dtype_are_refused(tmp_path: Path):
@@ -144,8 +140,8 @@ def test_weights_that_overflow_the_dtype_are_refused(tmp_path: Path):
     write_checkpoint(tmp_path / "large.safetensors", tensors, toy_config(), "2.3.0")
     checkpoint = Checkpoint.open(tmp_path / "large.safetensors")
     with pytest.raises(CheckpointError, match="proj_out"):
-        checkpoint.load_transformer(dtype=torch.float16)
-    checkpoint.load_transformer(dtype=torch.bfloat16)
+        load_wide(checkpoint, dtype=torch.float16)
+    load_wide(checkpoint, dtype=torch.bfloat16)
 
 
 @pytest.mark.parametrize("rows", [False, True], ids=["one scale", "a scale a row"])
@@ -159,7 +155,7 @@ def test_fp8_weights_are_multiplied_by_their_scales(tmp_path: Path, rows: bool):
     tensors[name + "_scale"] = scale
     tensors[name.replace("weight", "input_scale")] = torch.tensor(1.0)
     write_checkpoint(tmp_path / "fp8.safetensors", tensors, toy_config(), "2.3.0")
-    loaded = Checkpoint.open(tmp_path / "fp8.safetensors").load_transformer(dtype=torch.float32)
+    loaded = load_wide(Checkpoint.open(tmp_path / "fp8.safetensors"), dtype=torch.float32)
     torch.testing.assert_close(
         loaded.transformer_blocks[0].attn1.to_q.weight, weight, atol=weight.abs().max().item() / 16, rtol=0
     )
@@ -172,7 +168,7 @@ def test_fp8_scales_of_another_layout_are_refused(tmp_path: Path):
     tensors |= {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale": torch.ones(4, 4)}
     write_checkpoint(tmp_path / "fp8.safetensors", tensors, toy_config(), "2.3.0")
     with pytest.raises(CheckpointError, match="16 scales for 32 rows"):
-        Checkpoint.open(tmp_path / "fp8.safetensors").load_transformer()
+        load_wide(Checkpoint.open(tmp_path / "fp8.safetensors"))
 
 
 def test_connectors_fingerprint_follows_the_weights(tmp_path: Path, toy: Path):
@@ -239,7 +235,7 @@ def test_diffusers_folder_equals_the_official_layout(diffusers_folder: Path):
     assert audio_vae_settings(stored.audio_vae or {}) == audio_vae_settings(config["audio_vae"])
     assert vocoder_settings(stored.vocoder or {}) == vocoder_settings(config["vocoder"])
     for audio in (False, True):
-        assert checkpoint.load_transformer(audio=audio).config.audio is audio
+        assert load_wide(checkpoint, audio=audio).config.audio is audio
     assert checkpoint.load_connectors(audio=True).settings.widths == (32, 16)
     assert checkpoint.load_video_vae().temporal == 8
     assert checkpoint.load_audio()[1].rate == 48_000
@@ -308,7 +304,7 @@ def test_other_generations_are_refused_when_loading(tmp_path: Path, version: str
     """Red: a 2.5 or 2.0 file runs as 2.3 and gives noise."""
     path = write_toy(tmp_path / "other.safetensors", version=version)
     checkpoint = Checkpoint.open(path)
-    for load in (checkpoint.load_transformer, checkpoint.load_video_vae, checkpoint.load_connectors):
+    for load in (lambda: load_wide(checkpoint), checkpoint.load_video_vae, checkpoint.load_connectors):
         with pytest.raises(FamilyError, match="LTX-2") as error:
             load()
         assert "2.3" in error.value.remedy
@@ -320,7 +316,7 @@ def test_config_metadata_must_be_there_and_sound(tmp_path: Path, metadata: dict[
     path = tmp_path / "plain.safetensors"
     save_file(random_tensors(toy_config()), path, metadata=metadata)
     with pytest.raises(CheckpointError, match="config"):
-        Checkpoint.open(path).load_transformer()
+        load_wide(Checkpoint.open(path))
 
 
 def test_write_is_whole_or_absent(tmp_path: Path):

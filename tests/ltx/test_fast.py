@@ -14,13 +14,22 @@ from benchmarks.flex import FlexBias
 from castsheet.ltx.adapters.lora import attach
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.dit import Pass, Stream, Transformer
-from castsheet.ltx.model.scaled import ScaledLinear, quantise
+from castsheet.ltx.model.scaled import ScaledLinear
 from castsheet.ltx.speed.fast import compile_blocks, make_fast
 from castsheet.ltx.speed.joint import JointProjections, join_projections
 from castsheet.ltx.speed.kernels import attention_kernels, attention_order
 from castsheet.ltx.speed.streaming import StreamedBlocks, stream_blocks
 from castsheet.ltx.speed.tabulated import tabulated
-from tests.doubles.ltx_tiny import TARGET, laid_out, pair, randn, tiny_audio, tiny_transformer, tiny_video
+from tests.doubles.ltx_tiny import (
+    TARGET,
+    laid_out,
+    pair,
+    quantise,
+    randn,
+    tiny_audio,
+    tiny_transformer,
+    tiny_video,
+)
 
 BOTH = pytest.mark.parametrize("audio", [False, True])
 

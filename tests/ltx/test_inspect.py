@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from castsheet.errors import CheckpointError
-from castsheet.ltx.files.checkpoint import write_checkpoint
 from castsheet.ltx.files.inspect import inspect_file
+from mini.official import write_checkpoint
 from tests.doubles.model_doubles import random_tensors, toy_config, write_toy
 from tests.doubles.text_doubles import write_gemma
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from benchmarks.peers import peer_of
 from castsheet.errors import AdapterError, OutputError
-from castsheet.ltx.adapters.lora import IC_TARGETS, LoRA, attached_state, merge, write
+from castsheet.ltx.adapters.lora import IC_TARGETS, attached_state
+from castsheet.ltx.adapters.lora_file import LoRA, write
 from castsheet.ltx.keys import transformer_to_diffusers
-from tests.doubles.lora_tiny import RANK, one_layer, saved, trained
+from tests.doubles.lora_tiny import RANK, merge, one_layer, saved, trained
 from tests.doubles.ltx_tiny import tiny_transformer
 
 

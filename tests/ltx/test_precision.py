@@ -13,9 +13,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from castsheet.errors import AdapterError, CheckpointError, FamilyError
-from castsheet.ltx.adapters.lora import merge
 from castsheet.ltx.files import reading
-from castsheet.ltx.files.checkpoint import Checkpoint, write_checkpoint
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.inspect import inspect_file
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.scaled import (
@@ -25,13 +24,13 @@ from castsheet.ltx.model.scaled import (
     ScaledLinear,
     dequantise,
     is_scaled,
-    quantise,
     quantise_rows,
     reference_linear,
     scaled_linear,
 )
-from tests.doubles.lora_tiny import one_layer, saved
-from tests.doubles.ltx_tiny import TARGET, randn, tiny_transformer, tiny_video
+from mini.official import write_checkpoint
+from tests.doubles.lora_tiny import merge, one_layer, saved
+from tests.doubles.ltx_tiny import TARGET, load_wide, quantise, randn, tiny_transformer, tiny_video
 from tests.doubles.model_doubles import random_tensors, toy_config, write_toy
 
 PREFIX = "model.diffusion_model."
@@ -148,7 +147,7 @@ def test_loading_in_fp8_is_loading_then_quantising(tmp_path: Path, audio: bool) 
     """Red: quantising tensor by tensor gives another model than quantising a loaded one."""
     checkpoint = Checkpoint.open(write_toy(tmp_path / "toy.safetensors", audio=audio))
     direct, _ = load_transformer(checkpoint, "fp8", audio=audio)
-    later = quantise(checkpoint.load_transformer(audio=audio))
+    later = quantise(load_wide(checkpoint, audio=audio))
     assert list(direct.state_dict()) == list(later.state_dict())
     for name, tensor in direct.state_dict().items():
         other = later.state_dict()[name]
@@ -160,7 +159,7 @@ def test_loading_in_fp8_is_loading_then_quantising(tmp_path: Path, audio: bool) 
 def test_plain_precision_is_the_plain_loader(toy: Path) -> None:
     """Red: the loader for adapters and fp8 changes an ordinary file's weights."""
     checkpoint = Checkpoint.open(toy)
-    (ours, _), plain = load_transformer(checkpoint, "plain"), checkpoint.load_transformer()
+    (ours, _), plain = load_transformer(checkpoint, "plain"), load_wide(checkpoint)
     assert all(torch.equal(ours.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
 
 
@@ -170,7 +169,7 @@ def test_adapters_are_added_before_the_one_rounding(toy: Path, tmp_path: Path, p
     lora = saved(tmp_path / "lora.safetensors", one_layer(NAME))
     checkpoint = Checkpoint.open(toy)
     got = load_transformer(checkpoint, precision, adapters=[(lora, 1.4)])[0].get_submodule(NAME)
-    wide = checkpoint.load_transformer(dtype=torch.float32)
+    wide = load_wide(checkpoint, dtype=torch.float32)
     merge(wide, [(lora, 1.4)])
     weight = wide.get_submodule(NAME).weight
     if precision == "plain":
@@ -241,7 +240,7 @@ def test_published_fp8_file_computes_what_its_expansion_does(tmp_path: Path) -> 
     """Red: fp8 kept as it is gives another picture than the same file expanded."""
     checkpoint = Checkpoint.open(published(tmp_path / "fp8.safetensors")[0])
     kept, _ = load_transformer(checkpoint, "plain", dtype=torch.float32)
-    wide = checkpoint.load_transformer(dtype=torch.float32)
+    wide = load_wide(checkpoint, dtype=torch.float32)
     video = tiny_video(kept.config, reference=1)
     assert error(kept(video).video_BTC, wide(video).video_BTC) < 0.06
 

@@ -22,6 +22,7 @@ from castsheet.ltx.latents import (
 )
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sampling.first_frame import read_picture, recompress
+from mini.official import set_statistics
 from tests.doubles.tiny_bundle import CHANNELS, tiny_sheet, vae_config
 
 
@@ -29,7 +30,7 @@ from tests.doubles.tiny_bundle import CHANNELS, tiny_sheet, vae_config
 def vae() -> VideoVAE:
     torch.manual_seed(1)
     vae = VideoVAE(vae_config()).eval().requires_grad_(False)
-    vae.set_statistics(torch.linspace(-1, 1, CHANNELS), torch.linspace(0.5, 2, CHANNELS))
+    set_statistics(vae, torch.linspace(-1, 1, CHANNELS), torch.linspace(0.5, 2, CHANNELS))
     return vae
 
 

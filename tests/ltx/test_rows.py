@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rows import Form, RowOps, add_gated, modulate, through
-from castsheet.ltx.model.scaled import Quantised, quantise, quantise_rows
+from castsheet.ltx.model.scaled import Quantised, quantise_rows
 from castsheet.ltx.speed.fast import fuse_rows
 from castsheet.ltx.speed.joint import join_projections
-from tests.doubles.ltx_tiny import TARGET, pair, randn, tiny_audio, tiny_transformer, tiny_video
+from tests.doubles.ltx_tiny import TARGET, pair, quantise, randn, tiny_audio, tiny_transformer, tiny_video
 
 BOTH = pytest.mark.parametrize("audio", [False, True])
 

@@ -14,12 +14,11 @@ from torch import nn
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.model.dit import Pass
-from castsheet.ltx.model.scaled import quantise
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.memory import GIB, Parts, Plan, official, parse_budget, plan, tile_decoding
 from castsheet.ltx.speed.streaming import Layout, StreamedBlocks, spread, stream_blocks
-from tests.doubles.ltx_tiny import TARGET, pair, randn, tiny_audio, tiny_transformer, tiny_video
+from tests.doubles.ltx_tiny import TARGET, pair, quantise, randn, tiny_audio, tiny_transformer, tiny_video
 from tests.doubles.model_doubles import MINI_VAE
 
 CPU = torch.device("cpu")

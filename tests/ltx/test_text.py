@@ -11,17 +11,9 @@ from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from transformers import AutoTokenizer
 
 from castsheet.errors import CheckpointError, SettingsError, TextEncoderError
-from castsheet.ltx.parts.connectors import place_registers
-from castsheet.ltx.parts.text import (
-    Context,
-    ContextCache,
-    GemmaEncoder,
-    TextConnectors,
-    TextEncoder,
-    connectors_from_official,
-    connectors_to_official,
-    gemma_fingerprint,
-)
+from castsheet.ltx.parts.connectors import TextConnectors, connectors_from_official, place_registers
+from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
+from mini.official import connectors_to_official
 from tests.doubles.text_doubles import LAYERS, WIDTH, transformer_config, write_gemma, write_tokenizer
 
 STATES = LAYERS + 1

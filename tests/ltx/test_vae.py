@@ -11,12 +11,8 @@ from diffusers import AutoencoderKLLTX2Video
 from torch import Tensor
 
 from castsheet.errors import CheckpointError, SettingsError
-from castsheet.ltx.parts.vae import (
-    VideoVAE,
-    diffusers_settings,
-    video_vae_from_official,
-    video_vae_to_official,
-)
+from castsheet.ltx.parts.vae import VideoVAE, diffusers_settings, video_vae_from_official
+from mini.official import set_statistics, video_vae_to_official
 from tests.doubles.model_doubles import MINI_VAE, OFFICIAL, toy_config
 
 TOY_VAE = toy_config()["vae"]
@@ -79,7 +75,7 @@ def test_encode_and_decode_equal_diffusers():
     other, vae = randomised(peer()), VideoVAE(TOY_VAE)
     vae.model.load_state_dict(other.state_dict())
     mean, std = torch.randn(8), torch.rand(8) + 0.5
-    vae.set_statistics(mean, std)
+    set_statistics(vae, mean, std)
     pixels = video(17)
     expected = (other.encode(pixels).latent_dist.mode() - mean.view(1, -1, 1, 1, 1)) / std.view(
         1, -1, 1, 1, 1

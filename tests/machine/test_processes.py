@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from castsheet.machine.processes import one_thread_each
+from mini.script import one_thread_each
 
 
 def threads(name: str) -> tuple[int, str | None]:

@@ -14,8 +14,8 @@ from transformers import Gemma3TextModel
 
 from castsheet.errors import CheckpointError, OutputError, SettingsError
 from castsheet.loading.bundle import Bundle
-from castsheet.ltx.adapters.lora import LoRA, merge
-from castsheet.ltx.files.checkpoint import Checkpoint, official_keys
+from castsheet.ltx.adapters.lora_file import LoRA
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.pipeline import Castsheet
 from castsheet.sheet.manifest import Sheet
@@ -23,7 +23,10 @@ from mini.bundle.model_card import plot, read_losses
 from mini.bundle.package import Defaults, package
 from mini.bundle.unpack import unpack
 from mini.data.captions import caption
+from mini.official import official_keys
 from mini.training.architecture import ADAPTER_RANK, BLOCKS, TEXT_LAYERS, config
+from tests.doubles.lora_tiny import merge
+from tests.doubles.ltx_tiny import load_wide
 from tests.doubles.mini_recipe import LOG, build_recipe
 
 torch.set_num_threads(1)
@@ -59,7 +62,7 @@ def test_weights_are_those_of_the_recipe(bundle: Path, recipe: Path) -> None:
     """Red: packaging changes or exchanges tensors on their way into the bundle."""
     checkpoint = Checkpoint.open(bundle / "mini.safetensors")
     base = load_file(recipe / "base.safetensors")
-    transformer = checkpoint.load_transformer(dtype=torch.float32).state_dict()
+    transformer = load_wide(checkpoint, dtype=torch.float32).state_dict()
     for name, tensor in transformer.items():
         assert torch.equal(tensor.float(), base[f"transformer.{name}"].float()), name
     connectors = checkpoint.load_connectors(dtype=torch.float32).state_dict()
@@ -93,7 +96,7 @@ def test_adapter_merges(bundle: Path) -> None:
     adapter = LoRA.open(bundle / "mini-ic-lora.safetensors")
     assert (adapter.family, adapter.downscale, adapter.rank) == ("ltx-2.3", 1, ADAPTER_RANK)
     assert len(adapter.pairs) == 10 * BLOCKS
-    transformer = Checkpoint.open(bundle / "mini.safetensors").load_transformer(dtype=torch.float32)
+    transformer = load_wide(Checkpoint.open(bundle / "mini.safetensors"), dtype=torch.float32)
     layer = transformer.transformer_blocks[3].attn1.to_q
     before = layer.weight.clone()
     merge(transformer, [(adapter, 1.0)])

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers import peer_of
-from castsheet.ltx.files.checkpoint import Checkpoint, official_keys, write_checkpoint
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.keys import transformer_to_diffusers
 from castsheet.ltx.parts.vae import VideoVAE
+from mini.official import official_keys, write_checkpoint
 from mini.second.architecture import FRAMES, HEIGHT, LATENT, LATENT_CHANNELS, WIDTH, config
 from mini.training.architecture import TEXT_LAYERS
+from tests.doubles.ltx_tiny import load_wide
 
 MEBIBYTE = 2**20
 
@@ -35,7 +37,7 @@ def test_a_file_of_the_layout_loads_with_every_part(tensors: dict[str, Tensor], 
     assert opened.family == "ltx-2.3"
     assert opened.has_audio
     assert set(opened.keys) == set(tensors)
-    transformer = opened.load_transformer(audio=True)
+    transformer = load_wide(opened, audio=True)
     opened.load_video_vae()
     opened.load_connectors(audio=True)
     opened.load_audio()

@@ -18,11 +18,12 @@ from castsheet.errors import (
     TextEncoderError,
 )
 from castsheet.loading.bundle import Bundle
-from castsheet.ltx.adapters.lora import write
-from castsheet.ltx.files.checkpoint import Checkpoint, write_checkpoint
+from castsheet.ltx.adapters.lora_file import write
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.pipeline import Castsheet
+from mini.official import write_checkpoint
 from tests.doubles.lora_tiny import one_layer
 from tests.doubles.ltx_tiny import randomise
 from tests.doubles.tiny_bundle import (

@@ -144,19 +144,16 @@ def test_a_good_prompt_is_silent():
     )
     for format in FORMATS:
         for action in actions:
-            assert lint_prompt(build(sheet(), action, format), sheet(), expected=format) == []
+            assert lint_prompt(build(sheet(), action, format), sheet()) == []
 
 
-def test_p01_headings_and_format():
-    """Red: a prompt in another format than the preset's passes unseen."""
+def test_p01_headings():
+    """Red: headings that the adapter was not trained on pass unseen."""
     own = "reference sheet: mara; brass_lamp; quay\nGenerated video: mara walks"
     found = lint_prompt(own, sheet())
     assert rules(found) == [("P01", "warning"), ("P01", "warning")]
     assert "'Reference sheet:'" in found[0].message
     assert "blank line" in found[1].message
-    found = lint_prompt(build(sheet(), "mara walks", "markdown"), sheet(), expected="prose")
-    assert rules(found) == [("P01", "warning")]
-    assert "markdown" in found[0].message
 
 
 @pytest.mark.parametrize(

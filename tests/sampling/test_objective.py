@@ -10,7 +10,7 @@ import torch
 from castsheet.ltx.model.dit import Stream
 from castsheet.ltx.model.rope import Rope
 from castsheet.sampling.schedule import shift
-from castsheet.train.objective import flow_losses, sample_sigmas
+from castsheet.train.objective import flow_losses, sigmas_of
 
 
 class Oracle:
@@ -41,7 +41,9 @@ def test_shift_grows_with_the_token_count() -> None:
 
 def test_sigmas_have_the_published_distribution() -> None:
     """Red: the sampler's median or range left the official one (median 0.847 at 5,376 tokens)."""
-    sigma = sample_sigmas(40_000, 5376, generator=torch.Generator().manual_seed(1))
+    source = torch.Generator().manual_seed(1)
+    normal, (uniform, chance) = torch.randn(40_000, generator=source), torch.rand(2, 40_000, generator=source)
+    sigma = sigmas_of(normal, uniform, chance, 5376)
     assert sigma.min() >= 0
     assert sigma.max() <= 1
     assert sigma.median().item() == pytest.approx(0.847, abs=0.006)

@@ -36,6 +36,7 @@ from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, audio_track, 
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
+from mini.official import set_statistics
 from tests.doubles.ltx_tiny import randn, randomise, tiny_config
 
 CPU = torch.device("cpu")
@@ -271,7 +272,7 @@ def test_joint_run_equals_the_diffusers_pipeline():
     torch.manual_seed(7)
     channels = config.in_channels
     vae = VideoVAE(vae_config(channels)).eval()
-    vae.set_statistics(torch.linspace(-0.2, 0.2, channels), torch.linspace(0.5, 1.5, channels))
+    set_statistics(vae, torch.linspace(-0.2, 0.2, channels), torch.linspace(0.5, 1.5, channels))
     audio_vae = AutoencoderKLLTX2Audio(base_channels=8, latent_channels=2, mel_bins=16, num_res_blocks=1)
     embeds = [randn(1, TEXT, config.context_dim + config.audio_context_dim, seed=seed) for seed in (21, 22)]
     sheet, first = picture(1, WIDTH, HEIGHT), picture(2, WIDTH, HEIGHT)

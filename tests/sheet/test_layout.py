@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from castsheet.elements import Character, Location, Prop, Scene
 from castsheet.errors import LayoutError
 from castsheet.sheet.box import Box
-from castsheet.sheet.plan.layout import MAX_CROP, Layout, PanelShape, PanelWish, plan, wishes
+from castsheet.sheet.plan.layout import MAX_CROP, Layout, plan, wishes
 from castsheet.sheet.plan.pins import read_pins
+from castsheet.sheet.plan.worth import PanelShape, PanelWish
 
 GOLDEN = Path(__file__).parents[1] / "data" / "layouts"
 MINI = {"output": (192, 112), "grid": 16}

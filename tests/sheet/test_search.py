@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from castsheet.sheet.plan.search import Cut, FixedTree, Leaf, Slicing, Tree, leaves, quantised
+from castsheet.sheet.plan.search import Cut, FixedTree, Leaf, Slicing, Tree, quantised
 
 
 def brute_force(value_IXY: np.ndarray, items: frozenset[int], w: int, h: int, grant: int = 0) -> float:
@@ -38,6 +38,10 @@ def value_of(tree: Tree, value_IXY: np.ndarray, w: int, h: int) -> float:
     if tree.axis == "x":
         return value_of(tree.first, value_IXY, tree.at, h) + value_of(tree.second, value_IXY, w - tree.at, h)
     return value_of(tree.first, value_IXY, w, tree.at) + value_of(tree.second, value_IXY, w, h - tree.at)
+
+
+def leaves(tree: Tree) -> list[int]:
+    return [tree.item] if isinstance(tree, Leaf) else [*leaves(tree.first), *leaves(tree.second)]
 
 
 def rising(seed: int, items: int, width: int, height: int) -> np.ndarray:

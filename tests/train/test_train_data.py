@@ -146,7 +146,7 @@ def test_the_command_line_encodes_and_trains(source, table, tmp_path):
     with pytest.raises(SystemExit) as ended:
         main(["train", str(tmp_path / "run.yaml"), "--set", "steps=2"])
     assert not ended.value.code
-    from castsheet.ltx.adapters.lora import LoRA
+    from castsheet.ltx.adapters.lora_file import LoRA
 
     metadata = LoRA.open(tmp_path / "run" / "adapter.safetensors").metadata
     assert json.loads(metadata["castsheet_augment"]) == {"jitter": 2, "shuffle": 1, "variants": 3}

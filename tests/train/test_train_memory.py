@@ -16,7 +16,6 @@ from castsheet.ltx.adapters.lora import attach
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import video_bounds, video_tables
-from castsheet.ltx.model.scaled import quantise
 from castsheet.ltx.model.sequence import Sequence
 from castsheet.train.config import OptimiserConfig
 from castsheet.train.memory.bucket import Bucket
@@ -24,6 +23,7 @@ from castsheet.train.memory.distributed import GradientSum
 from castsheet.train.memory.host import Leaving
 from castsheet.train.memory.keeping import Keep, expected_peak, kept_bytes, prepare
 from castsheet.train.optimiser import moment_bytes
+from tests.doubles.ltx_tiny import quantise
 
 LAYERS, WIDTH, TOKENS, CPU = 4, 128, 2 * 128, torch.device("cpu")
 INPUT = TOKENS * WIDTH * 4  # bytes of a block's input

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from castsheet.errors import CheckpointError
-from castsheet.ltx.adapters.lora import LoRA
+from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.machine.processes import World
 from castsheet.machine.seeds import generator

@@ -17,12 +17,15 @@ from safetensors.torch import load_file
 
 from castsheet.errors import CheckpointError, NumericsError, OutputError, SettingsError
 from castsheet.loading.placement import enough_memory
-from castsheet.ltx.adapters.lora import LoRA, attach, load_attached, merge
+from castsheet.ltx.adapters.lora import attach, load_attached
+from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.train import checkpoint
 from castsheet.train.log import LOG, read_log
 from castsheet.train.trainer import lighter, train
 from tests.doubles import train_tiny as tiny
+from tests.doubles.lora_tiny import merge
+from tests.doubles.ltx_tiny import load_wide
 from tests.doubles.tiny_bundle import tiny_sheet
 
 LOSSES = Path(__file__).parents[1] / "data" / "losses"
@@ -247,9 +250,7 @@ def test_the_adapter_is_one_that_others_load(model, data, tmp_path):
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.bfloat16}
     assert lora.metadata["reference_downscale_factor"] == "1"
     assert json.loads(lora.metadata["castsheet_augment"]) == {"reference_dropout": 0.5}
-    checkpoints = [
-        Checkpoint.open(model / "tiny.safetensors").load_transformer(dtype=torch.float32) for _ in "ab"
-    ]
+    checkpoints = [load_wide(Checkpoint.open(model / "tiny.safetensors"), dtype=torch.float32) for _ in "ab"]
     merge(checkpoints[0], [(lora, 1.0)])
     attach(checkpoints[1], 4, 8.0)
     load_attached(checkpoints[1], lora)

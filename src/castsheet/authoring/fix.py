@@ -21,7 +21,8 @@ from castsheet.lint.pixels import Readers
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.ocr import erase, grown
 from castsheet.sheet.manifest import Panel, Sheet
-from castsheet.sheet.plan.layout import VIEW_WEIGHT, PanelWish, plan
+from castsheet.sheet.plan.layout import VIEW_WEIGHT, plan
+from castsheet.sheet.plan.worth import PanelWish
 
 FIXABLE = ("S01", "S02", "S03", "S05", "S06", "S07", "S09", "S18")
 _BY_PLANNING = {"S03", "S05", "S06", "S07", "S09", "S18"}

@@ -22,88 +22,14 @@ SIDE_YAW = 55.0
 # A figure this many times as high as wide is a person standing, arms down.
 _STANDING = 2.0
 SURE = 0.6
-_HINTS: tuple[tuple[View, frozenset[str]], ...] = (
-    (
-        "three-quarter",
-        frozenset(
-            (
-                "threequarter",
-                "threequarters",
-                "34",
-                "3q",
-                "3quarter",
-                "quarter",
-            )
-        ),
-    ),
-    (
-        "back",
-        frozenset(
-            (
-                "back",
-                "rear",
-                "behind",
-                "backside",
-            )
-        ),
-    ),
-    (
-        "side",
-        frozenset(
-            (
-                "side",
-                "profile",
-                "left",
-                "right",
-                "sideview",
-            )
-        ),
-    ),
-    (
-        "detail",
-        frozenset(
-            (
-                "detail",
-                "details",
-                "hand",
-                "hands",
-                "shoe",
-                "shoes",
-                "texture",
-                "macro",
-                "tattoo",
-                "scar",
-                "jewellery",
-            )
-        ),
-    ),
-    (
-        "face",
-        frozenset(
-            (
-                "face",
-                "head",
-                "portrait",
-                "closeup",
-                "headshot",
-                "selfie",
-            )
-        ),
-    ),
-    (
-        "front",
-        frozenset(
-            (
-                "front",
-                "frontal",
-                "body",
-                "full",
-                "fullbody",
-                "posture",
-            )
-        ),
-    ),
-)
+_HINTS: dict[View, str] = {
+    "three-quarter": "threequarter threequarters 34 3q 3quarter quarter",
+    "back": "back rear behind backside",
+    "side": "side profile left right sideview",
+    "detail": "detail details hand hands shoe shoes texture macro tattoo scar jewellery",
+    "face": "face head portrait closeup headshot selfie",
+    "front": "front frontal body full fullbody posture",
+}
 
 
 @dataclass(frozen=True)
@@ -157,10 +83,7 @@ def name_hint(path: Path) -> View | None:
     text = re.sub(r"3[\s_./-]?4|three[\s_-]?quarters?", " threequarter ", path.stem.lower())
     text = re.sub(r"close[\s_-]?up", "closeup", re.sub(r"([a-z])(\d)", r"\1 \2", text))
     words = set(re.split(r"[^a-z0-9]+", text))
-    for view, hints in _HINTS:
-        if words & hints:
-            return view
-    return None
+    return next((view for view, hints in _HINTS.items() if words & set(hints.split())), None)
 
 
 def guess_view(look: Look, path: Path, detector: FaceDetector | None, *, pick: int | None = None) -> Guess:

@@ -8,7 +8,8 @@ from castsheet import prompt as prompts
 from castsheet.elements import Scene
 from castsheet.errors import SettingsError
 from castsheet.lint.findings import Finding
-from castsheet.lint.panels import Readers, lint_sheet
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.tools import CUTS, Tools

@@ -74,7 +74,7 @@ class Rule:
 
 RULES: dict[str, Rule] = {}
 """Every rule by id: S rules of the sheet, P rules of the prompt, V rules of the video's settings. A family
-joins when its module (castsheet.lint.panels, castsheet.lint.prompt, castsheet.lint.video) is imported."""
+joins when its module is imported."""
 
 
 def rule(id: str, meaning: str, severity: Severity) -> Callable[[Callable[..., Iterator[Fault]]], Rule]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from castsheet.errors import PromptError
 from castsheet.lint.findings import Fault, Finding, family, rule
-from castsheet.prompt import FORMATS, HEADINGS, Prompt, PromptFormat, mentions, parse
+from castsheet.prompt import HEADINGS, Prompt, mentions, parse
 from castsheet.sheet.manifest import ElementNote, Sheet
 
 ENCODER_TOKENS = 1024  # the text encoder reads no further; English takes about 1.3 tokens a word
@@ -63,7 +63,6 @@ _POSITION = re.compile(
 class _Subject:
     prompt: Prompt
     sheet: Sheet | None
-    expected: PromptFormat | None
 
     @property
     def notes(self) -> tuple[ElementNote, ...]:
@@ -74,28 +73,25 @@ class _Subject:
         return tuple(n for n in self.sheet.elements if n.id in shown or not shown)
 
 
-def lint_prompt(
-    prompt: Prompt | str, sheet: Sheet | None = None, *, expected: PromptFormat | None = None
-) -> list[Finding]:
+def lint_prompt(prompt: Prompt | str, sheet: Sheet | None = None) -> list[Finding]:
     """Run every prompt rule.
 
     Args:
         prompt: a prompt, or a text that is meant to be one; a text that cannot be read is one P01 error.
         sheet: the sheet that it speaks of. Without it (or with a bare picture) the first half is believed.
-        expected: the format that the preset was trained for.
     """
     if isinstance(prompt, str):
         try:
             prompt = parse(prompt)
         except PromptError as error:
             return [Finding("P01", "error", error.what, error.remedy)]
-    subject = _Subject(prompt, sheet, expected)
+    subject = _Subject(prompt, sheet)
     return [finding for check in family("P") for finding in check(subject)]
 
 
 @rule("P01", "both headings stand in order and as the format writes them", "error")
 def headings_are_exact(subject: _Subject) -> Iterator[Fault]:
-    """A prompt that could be read has both headings; another spelling or another format is a warning."""
+    """A prompt that could be read has both headings; another spelling is a warning."""
     prompt = subject.prompt
     canonical = Prompt(prompt.reference, prompt.action, prompt.format).text
     for heading in HEADINGS[prompt.format]:
@@ -109,12 +105,6 @@ def headings_are_exact(subject: _Subject) -> Iterator[Fault]:
         yield Fault(
             "no blank line parts the two halves",
             f"put a blank line before {HEADINGS['prose'].target!r}",
-            severity="warning",
-        )
-    if subject.expected is not None and prompt.format != subject.expected:
-        yield Fault(
-            f"the prompt is {prompt.format}, the preset expects {subject.expected}",
-            f"write it as {subject.expected} (of {', '.join(FORMATS)})",
             severity="warning",
         )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from castsheet.lint.findings import Finding
+from castsheet.lint.findings import Fault, rule
 
 # The beginnings of node types: tiled and looping variants carry on from them.
 _GUIDES = ("LTXVAddGuide", "LTXAddVideoICLoRAGuide", "LTXVAddGuideMulti")
@@ -16,27 +16,22 @@ Graph = tuple[dict[str, str], dict[str, list[str]]]
 """Node types by id, and the ids of the nodes that each node is fed by."""
 
 
-def lint_workflow(graph: Mapping[str, Any]) -> list[Finding]:
-    """V03 on a ComfyUI workflow, as saved by the editor or exported for its API.
+@rule("V03", "the sheet's latents are cut off before the decoder", "error")
+def lint_workflow(graph: Mapping[str, Any]) -> Iterator[Fault]:
+    """Latents of the reference that reach the decoder become frames: the clip ends in the sheet.
 
-    Followed are links only: from every decoder up to the nodes that add a guide. A graph that hides them in
-    group nodes or subgraphs is not seen through.
+    The graph is a ComfyUI workflow, as saved by the editor or exported for its API. Followed are links only:
+    from every decoder up to the nodes that add a guide. Group nodes and subgraphs are not seen through.
     """
     kinds, sources = _api_graph(graph) if "nodes" not in graph else _editor_graph(graph)
-    found = []
     for decoder in (id for id, kind in kinds.items() if kind.startswith(_DECODERS)):
         guide = _guide_above(decoder, kinds, sources)
         if guide is not None:
-            found.append(
-                Finding(
-                    "V03",
-                    "error",
-                    f"node {decoder} ({kinds[decoder]}) decodes what node {guide} ({kinds[guide]}) added: "
-                    f"no {_CROP} lies between them",
-                    f"put {_CROP} between the sampler and the decoder",
-                )
+            yield Fault(
+                f"node {decoder} ({kinds[decoder]}) decodes what node {guide} ({kinds[guide]}) added: "
+                f"no {_CROP} lies between them",
+                f"put {_CROP} between the sampler and the decoder",
             )
-    return found
 
 
 def _guide_above(start: str, kinds: Mapping[str, str], sources: Mapping[str, list[str]]) -> str | None:

@@ -32,7 +32,6 @@ MAX_FILE = 50_000_000_000
 
 
 SOURCES: dict[Role, PublishedFile] = {file.role: file for file in DEFAULT.files}
-TEXT_ENCODER_ALTERNATIVE = "google/gemma-3-12b-it"
 
 
 @dataclass(frozen=True)

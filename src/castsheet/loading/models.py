@@ -13,7 +13,7 @@ import torch
 from castsheet.errors import OutputError, TextEncoderError
 from castsheet.loading.placement import Placement
 from castsheet.loading.source import Source
-from castsheet.ltx.adapters.lora import LoRA
+from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder

@@ -9,8 +9,7 @@ from typing import Any
 
 from castsheet.errors import AdapterError, SettingsError, TextEncoderError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
-from castsheet.ltx.adapters.lora import LoRA
-from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL
+from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL, LoRA
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.family import refuse_adapter, refuse_checkpoint
 from castsheet.ltx.files.checkpoint import Checkpoint

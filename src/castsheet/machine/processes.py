@@ -45,28 +45,6 @@ def started() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@contextmanager
-def one_thread_each(**more: str) -> Iterator[None]:
-    """Processes started inside the block compute in one thread each; `more` is added to their environment.
-
-    With a process on every core, several threads in each make the work take many times as long.
-    """
-    inherited = dict.fromkeys(_THREAD_LIMITS, "1") | more
-    before = {name: os.environ.get(name) for name in inherited}
-    os.environ.update(inherited)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone.

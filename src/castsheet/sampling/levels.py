@@ -15,7 +15,6 @@ MAX_STEPS = 1000
 
 # The distilled model's own levels. They are used as they are: shifting them again ruins them.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
-DISTILLED_STAGE_2 = (0.909375, 0.725, 0.421875, 0.0)
 
 
 def check_levels(levels: Sequence[float]) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from castsheet.errors import CheckpointError, OutputError
-from castsheet.ltx.adapters.lora import write
+from castsheet.ltx.adapters.lora_file import write
 from castsheet.train.optimiser import load_optimiser_state, optimiser_state
 
 FOLDER = "checkpoints"

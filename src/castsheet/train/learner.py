@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from castsheet.ltx.adapters.lora import LoRA, attach, load_attached
+from castsheet.ltx.adapters.lora import attach, load_attached
+from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.speed.kernels import attention_kernels

@@ -23,13 +23,6 @@ _LOW, _HIGH = -2.5758, 3.0902
 _REFLECT, _UNIFORM_SHARE = 1e-3, 0.1
 
 
-def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU."""
-    normal = torch.randn(count, generator=generator)
-    uniform, chance = torch.rand(2, count, generator=generator)
-    return sigmas_of(normal, uniform, chance, tokens)
-
-
 def sigmas_of(normal_B: Tensor, uniform_B: Tensor, chance_B: Tensor, tokens: int) -> Tensor:
     """Noise levels (B,) of normal draws, and of two kinds of uniform ones.
 

@@ -25,8 +25,8 @@ from castsheet import __version__
 from castsheet.errors import NumericsError
 from castsheet.loading.placement import enough_memory
 from castsheet.loading.source import Source
-from castsheet.ltx.adapters.lora import attached_state, write
-from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE
+from castsheet.ltx.adapters.lora import attached_state
+from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE, write
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import Precision

@@ -14,22 +14,10 @@ from torch import Tensor, nn
 
 from castsheet.errors import AdapterError
 from castsheet.ltx import keys
-from castsheet.ltx.adapters.lora_file import LoRA, some, write
+from castsheet.ltx.adapters.lora_file import LoRA, some
 from castsheet.ltx.family import refuse_adapter
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import ScaledLinear, dequantise, scaled_linear
-
-__all__ = [
-    "IC_TARGETS",
-    "Deltas",
-    "LoRA",
-    "LoRALinear",
-    "attach",
-    "attached_state",
-    "load_attached",
-    "merge",
-    "write",
-]
 
 IC_TARGETS = (
     *(
@@ -125,32 +113,6 @@ class Deltas:
                 down_RI, up_OR = (factor.to(weight_OI.device) for factor in factors[layer])
                 weight_OI = weight_OI.float() + strength * (up_OR @ down_RI)
         return weight_OI
-
-
-@torch.no_grad()
-def merge(transformer: Transformer, adapters: Sequence[tuple[LoRA, float]]) -> tuple[str, ...]:
-    """Add strength * B @ A of all adapters to the weights: fp32 sums, rounded once to each weight's dtype.
-
-    Nothing is changed unless every adapter fits.
-
-    Returns:
-        Modules that were left out because they belong to the audio half of a model opened without it.
-
-    Raises:
-        FamilyError: an adapter says that it belongs to another family.
-        AdapterError: a layer is unknown, mis-shaped or quantised, or a factor is not finite.
-    """
-    deltas = Deltas(transformer, adapters)
-    layers = {name: module.weight for name, module in _layers(transformer).items() if name in deltas}
-    quantised = [name for name, weight_OI in layers.items() if weight_OI.dtype.itemsize < 2]
-    if quantised:
-        raise AdapterError(
-            f"{len(quantised)} layers are quantised, such as {some(quantised)}",
-            remedy="merge adapters while the model is loaded, before its layers are quantised",
-        )
-    for name, weight_OI in layers.items():
-        weight_OI.copy_(deltas.added(name, weight_OI))
-    return deltas.left_out
 
 
 def attach(

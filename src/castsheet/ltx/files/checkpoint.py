@@ -1,4 +1,4 @@
-"""Model files in and out: official single files, diffusers folders, fp8 files; which family a file is of."""
+"""Model files: official single files, diffusers folders, fp8 files; which family a file is of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,28 +18,11 @@ from castsheet.ltx import keys as official
 from castsheet.ltx.family import detect_family, refuse_checkpoint
 from castsheet.ltx.files.folder import is_diffusers_folder, read_folder
 from castsheet.ltx.files.reading import OpenFiles, Spoilt, read, widened
-from castsheet.ltx.files.transformer import load_transformer
-from castsheet.ltx.header import Entry, read_header, save_tensors
+from castsheet.ltx.header import Entry, read_header
 from castsheet.ltx.model.config import ModelConfig
-from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.parts.audio import (
-    AudioVAE,
-    Vocoder,
-    audio_vae_from_official,
-    audio_vae_to_official,
-    vocoder_from_official,
-    vocoder_to_official,
-)
-from castsheet.ltx.parts.connectors import (
-    GEMMA_12B_STATES,
-    TextConnectors,
-    connectors_from_official,
-    connectors_to_official,
-)
-from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official, video_vae_to_official
-from castsheet.machine.files import write_atomic
-
-Shape = tuple[int, ...]
+from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official, vocoder_from_official
+from castsheet.ltx.parts.connectors import TextConnectors, connectors_from_official
+from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
 
 
 @dataclass(frozen=True)
@@ -116,44 +98,22 @@ class Checkpoint:
         """Whether the denoiser's audio half is in the file."""
         return any(official.is_audio(name) for name in self.keys if official.part_of(name) == "transformer")
 
-    def load_transformer(
-        self,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.bfloat16,
-        audio: bool = False,
-        check_finite: bool = True,
-    ) -> Transformer:
-        """The denoiser, frozen and in eval mode; AdaLN tables stay fp32, everything else takes `dtype`.
-
-        Args:
-            device: where the tensors go, one by one, so that no second copy exists anywhere.
-            dtype: of the weights; fp8 files are expanded to it.
-            audio: load the audio half too; without it, its tensors are not read.
-            check_finite: refuse NaN and infinity (costs one pass over the weights).
-
-        Raises:
-            CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
-            FamilyError: a file of a family that does not run.
-        """
-        model, _ = load_transformer(
-            self, "wide", device=device, dtype=dtype, audio=audio, check_finite=check_finite
-        )
-        return model
-
     def load_video_vae(
         self,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        check_finite: bool = True,
     ) -> VideoVAE:
         """The video VAE, frozen and in eval mode.
 
+        Args:
+            device, dtype: where the tensors go, one by one, and as what; fp8 is expanded to it.
+
         Raises:
-            CheckpointError, FamilyError: as `load_transformer`.
+            CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
+            FamilyError: a file of a family that does not run.
         """
-        state = dict(self._read(self.names("vae"), device, dtype, check_finite))
+        state = dict(self._read(self.names("vae"), device, dtype))
         return video_vae_from_official(self.config.vae, state).eval().requires_grad_(False)
 
     def load_connectors(
@@ -162,16 +122,15 @@ class Checkpoint:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
         audio: bool = False,
-        check_finite: bool = True,
     ) -> TextConnectors:
         """The text connectors, frozen and in eval mode; without `audio`, only the video stream is read.
 
         Raises:
-            CheckpointError, FamilyError: as `load_transformer`.
+            CheckpointError, FamilyError: as `load_video_vae`.
         """
         raw = self.config.raw["transformer"]
         names = [name for name in self.names("connectors") if audio or not official.is_audio(name)]
-        state = dict(self._read(names, device, dtype, check_finite))
+        state = dict(self._read(names, device, dtype))
         return connectors_from_official(raw, state, audio=audio).eval().requires_grad_(False)
 
     def load_audio(
@@ -179,20 +138,19 @@ class Checkpoint:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        check_finite: bool = True,
     ) -> tuple[AudioVAE, Vocoder]:
         """The audio VAE in `dtype` and the vocoder in fp32, frozen and in eval mode.
 
         Raises:
-            CheckpointError, FamilyError: as `load_transformer`.
+            CheckpointError, FamilyError: as `load_video_vae`.
         """
         config = self.config
         if config.audio_vae is None or config.vocoder is None:
             raise CheckpointError(
                 f"{self.path} has no audio parts", remedy="run without audio, or use a full file"
             )
-        mels = dict(self._read(self.names("audio_vae"), device, dtype, check_finite))
-        waves = dict(self._read(self.names("vocoder"), device, torch.float32, check_finite))
+        mels = dict(self._read(self.names("audio_vae"), device, dtype))
+        waves = dict(self._read(self.names("vocoder"), device, torch.float32))
         vae = audio_vae_from_official(config.audio_vae, mels)
         vocoder = vocoder_from_official(config.vocoder, waves)
         return vae.eval().requires_grad_(False), vocoder.eval().requires_grad_(False)
@@ -223,84 +181,12 @@ class Checkpoint:
         return names
 
     def _read(
-        self, names: Iterable[str], device: torch.device | str, dtype: torch.dtype, check_finite: bool
+        self, names: Iterable[str], device: torch.device | str, dtype: torch.dtype
     ) -> Iterator[tuple[str, Tensor]]:
         """Tensors one by one, on their device and in their dtype, scales applied."""
         spoilt = Spoilt()
         for name, tensor, scale in read(self.entries, names, device):
             wide = widened(tensor, scale).to(dtype)
-            if check_finite:
-                spoilt.look(name, wide)
+            spoilt.look(name, wide)
             yield name, wide
         spoilt.refuse(self.path)
-
-
-def write_checkpoint(
-    path: Path | str, tensors: Mapping[str, Tensor], config: Mapping[str, Any], version: str
-) -> Path:
-    """Write an official single file: official tensor names, `config` and `model_version` in the header.
-
-    Args:
-        path: the file; replaced as a whole or not at all.
-        tensors: official names (see `official_tensors`), any device.
-        config: the parts `transformer`, `vae`, ... as they stand in the official metadata.
-        version: for example "2.3.0".
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    metadata = {"config": json.dumps(dict(config)), "model_version": version}
-    stored: dict[str, Tensor] = {}
-    storages: set[int] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().to("cpu").contiguous()
-        # The format has no notion of tied weights, so each name gets its own copy.
-        stored[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in storages else tensor
-        storages.add(tensor.untyped_storage().data_ptr())
-    return write_atomic(Path(path), lambda temporary: save_tensors(stored, temporary, metadata))
-
-
-def official_tensors(
-    *,
-    transformer: Transformer | None = None,
-    connectors: TextConnectors | None = None,
-    vae: VideoVAE | None = None,
-    audio_vae: AudioVAE | None = None,
-    vocoder: Vocoder | None = None,
-) -> dict[str, Tensor]:
-    """The tensors of the given modules under their official names, ready for `write_checkpoint`."""
-    tensors: dict[str, Tensor] = {}
-    if transformer is not None:
-        tensors |= {official.DIT + name: tensor for name, tensor in transformer.state_dict().items()}
-    if connectors is not None:
-        tensors |= connectors_to_official(connectors)
-    if vae is not None:
-        tensors |= video_vae_to_official(vae)
-    if audio_vae is not None:
-        tensors |= audio_vae_to_official(audio_vae)
-    if vocoder is not None:
-        tensors |= vocoder_to_official(vocoder)
-    return tensors
-
-
-def official_keys(config: Mapping[str, Any], *, states: int = GEMMA_12B_STATES) -> dict[str, Shape]:
-    """Name and shape of every tensor of a complete official file with this config, buffers included.
-
-    Args:
-        config: the parts `transformer`, `vae` and, for audio, `audio_vae` and `vocoder`.
-        states: hidden states a token of the text encoder (49 for Gemma-3-12B).
-
-    Raises:
-        CheckpointError, FamilyError: the config is incomplete or of another family.
-    """
-    model = ModelConfig.from_header({"config": json.dumps(dict(config))})
-    audio = model.transformer.audio
-    with torch.device("meta"):
-        tensors = official_tensors(
-            transformer=Transformer(model.transformer),
-            connectors=TextConnectors(config["transformer"], states=states, audio=audio),
-            vae=VideoVAE(model.vae),
-            audio_vae=AudioVAE(model.audio_vae) if audio and model.audio_vae else None,
-            vocoder=Vocoder(model.vocoder) if audio and model.vocoder else None,
-        )
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

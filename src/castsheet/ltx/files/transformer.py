@@ -9,7 +9,6 @@ before it, and never clips.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from castsheet.errors import CheckpointError
 from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora import Deltas
 from castsheet.ltx.adapters.lora_file import LoRA
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.reading import Spoilt, read, widened
 from castsheet.ltx.header import Entry
 from castsheet.ltx.model.config import TransformerConfig
@@ -33,9 +33,6 @@ from castsheet.ltx.model.scaled import (
 )
 from castsheet.ltx.parts.vae import check_shapes, fill
 
-if TYPE_CHECKING:
-    from castsheet.ltx.files.checkpoint import Checkpoint
-
 
 @torch.no_grad()
 def load_transformer(
@@ -47,7 +44,6 @@ def load_transformer(
     audio: bool = False,
     adapters: Sequence[tuple[LoRA, float]] = (),
     home: torch.device | str | None = None,
-    check_finite: bool = True,
 ) -> tuple[Transformer, tuple[str, ...]]:
     """The denoiser, frozen and in eval mode; AdaLN tables stay fp32.
 
@@ -60,7 +56,6 @@ def load_transformer(
             "fp8": the large layers of all blocks in fp8.
         device: where tensors are read to, merged and quantised. home: where they stay; None means there too.
         audio: load the audio half too; without it, its tensors are not read.
-        check_finite: refuse NaN and infinity (costs one pass over the weights).
 
     Returns:
         The model, and the adapters' layers that were left out because a model without audio lacks them.
@@ -86,8 +81,7 @@ def load_transformer(
     for stored_name, tensor, scale in read(checkpoint.entries, names, device):
         name = stored_name.removeprefix(keys.DIT)
         for key, one in _placed(name, tensor, scale, scaled, deltas, dtype).items():
-            if check_finite:
-                spoilt.look(stored_name, one)
+            spoilt.look(stored_name, one)
             state[key] = one if home is None else one.to(home)
     spoilt.refuse(checkpoint.path)
     fill(model, state)

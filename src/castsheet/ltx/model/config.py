@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from castsheet.errors import CheckpointError
-from castsheet.ltx.family import DEFAULT, UNKNOWN, check_config, family_of
+from castsheet.ltx.family import DEFAULT, UNKNOWN, check_config
 
 _REMEDY_DAMAGED = "download the checkpoint again, or convert it with its `config` metadata kept"
 
@@ -112,40 +112,6 @@ class TransformerConfig:
             ) from error
         config._check()
         return config
-
-    def to_dict(self) -> dict[str, Any]:
-        """The official dictionary that `from_dict` reads back to an equal config."""
-        return {
-            "_class_name": "AVTransformer3DModel",
-            "num_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "attention_head_dim": self.head_dim,
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "cross_attention_dim": self.context_dim,
-            "norm_eps": self.norm_eps,
-            "norm_elementwise_affine": False,
-            "attention_bias": True,
-            "positional_embedding_type": "rope",
-            "positional_embedding_theta": self.theta,
-            "positional_embedding_max_pos": list(self.max_pos),
-            "causal_temporal_positioning": True,
-            "timestep_scale_multiplier": self.timestep_scale,
-            "use_audio_video_cross_attention": self.audio,
-            **(self._audio_dict() if self.audio else {}),
-            **family_of(self.family).flags,
-        }
-
-    def _audio_dict(self) -> dict[str, Any]:
-        return {
-            "audio_num_attention_heads": self.audio_heads,
-            "audio_attention_head_dim": self.audio_head_dim,
-            "audio_in_channels": self.audio_in_channels,
-            "audio_out_channels": self.audio_out_channels,
-            "audio_cross_attention_dim": self.audio_context_dim,
-            "audio_positional_embedding_max_pos": list(self.audio_max_pos),
-            "av_ca_timestep_scale_multiplier": self.cross_timestep_scale,
-        }
 
     def _check(self) -> None:
         sizes = (self.layers, self.heads, self.head_dim, self.in_channels, self.out_channels)

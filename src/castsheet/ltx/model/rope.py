@@ -45,7 +45,6 @@ def video_bounds(
     *,
     scale: tuple[int, int, int] = (8, 32, 32),
     downscale: int = 1,
-    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Extent of every latent token, order (frame, row, column), in (seconds, pixels, pixels).
 
@@ -66,29 +65,21 @@ def video_bounds(
         row_H2[None, :, None].expand(frames, height, width, 2),
         column_W2[None, None, :].expand(frames, height, width, 2),
     )
-    return torch.stack(grid).flatten(1, 3).to(device)
+    return torch.stack(grid).flatten(1, 3)
 
 
-def audio_bounds(
-    frames: int,
-    *,
-    scale: int = AUDIO_SCALE,
-    hop: int = AUDIO_HOP,
-    rate: int = AUDIO_RATE,
-    device: torch.device | str = "cpu",
-) -> Tensor:
+def audio_bounds(frames: int) -> Tensor:
     """Extent in seconds of every audio latent frame, causal like the video's.
 
     Returns:
         (1, frames, 2) fp32.
     """
-    seconds_T2 = (_edges(frames) * scale + 1 - scale).clamp(min=0) * hop / rate
-    return seconds_T2[None].to(device)
+    seconds_T2 = (_edges(frames) * AUDIO_SCALE + 1 - AUDIO_SCALE).clamp(min=0) * AUDIO_HOP / AUDIO_RATE
+    return seconds_T2[None]
 
 
 def tables(
     bounds_AT2: Tensor,
-    *,
     dim: int,
     heads: int,
     theta: float,
@@ -121,37 +112,18 @@ def tables(
 
 def video_tables(config: TransformerConfig, bounds_3T2: Tensor, dtype: torch.dtype = torch.float32) -> Rope:
     """Tables of the video stream's self-attention."""
-    return tables(
-        bounds_3T2,
-        dim=config.dim,
-        heads=config.heads,
-        theta=config.theta,
-        max_pos=config.max_pos,
-        dtype=dtype,
-    )
+    return tables(bounds_3T2, config.dim, config.heads, config.theta, config.max_pos, dtype)
 
 
 def audio_tables(config: TransformerConfig, bounds_1T2: Tensor, dtype: torch.dtype = torch.float32) -> Rope:
     """Tables of the audio stream's self-attention."""
-    return tables(
-        bounds_1T2,
-        dim=config.audio_dim,
-        heads=config.audio_heads,
-        theta=config.theta,
-        max_pos=config.audio_max_pos,
-        dtype=dtype,
-    )
+    return tables(bounds_1T2, config.audio_dim, config.audio_heads, config.theta, config.audio_max_pos, dtype)
 
 
 def cross_tables(config: TransformerConfig, bounds_AT2: Tensor, dtype: torch.dtype = torch.float32) -> Rope:
     """Tables of either stream for the attentions between them: time only, in the audio stream's width."""
     return tables(
-        bounds_AT2[:1],
-        dim=config.audio_dim,
-        heads=config.audio_heads,
-        theta=config.theta,
-        max_pos=config.cross_max_pos,
-        dtype=dtype,
+        bounds_AT2[:1], config.audio_dim, config.audio_heads, config.theta, config.cross_max_pos, dtype
     )
 
 

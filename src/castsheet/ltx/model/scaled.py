@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,6 @@ LAYERS = tuple(
     )
     for layer in ("to_q", "to_k", "to_v", "to_out.0")
 ) + tuple(f".{ff}.{layer}" for ff in ("ff", "audio_ff") for layer in ("net.0.proj", "net.2"))
-
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -215,10 +212,3 @@ def swap_layers(
         holder = model.get_submodule(parent)
         setattr(holder, child, make(getattr(holder, child)))
     return tuple(names)
-
-
-@torch.no_grad()
-def quantise(model: Model) -> Model:
-    """Turn a loaded model's large layers to fp8 in place; each bf16 weight is let go before the next."""
-    swap_layers(model, is_scaled, ScaledLinear.of)
-    return model

@@ -157,11 +157,6 @@ def audio_vae_from_official(config: Mapping[str, Any], tensors: Mapping[str, Ten
     return vae
 
 
-def audio_vae_to_official(vae: AudioVAE) -> dict[str, Tensor]:
-    """The audio VAE's tensors under their official names."""
-    return {keys.audio_vae_from_diffusers(name): tensor for name, tensor in vae.model.state_dict().items()}
-
-
 def vocoder_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Vocoder:
     """Build the vocoder around official tensors (`vocoder.*`) in fp32, keeping their device.
 
@@ -172,11 +167,6 @@ def vocoder_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tenso
     vocoder = Vocoder(config)
     fill(vocoder.model, {keys.vocoder_to_diffusers(name): tensor.float() for name, tensor in tensors.items()})
     return vocoder.to(next(iter(tensors.values())).device)
-
-
-def vocoder_to_official(vocoder: Vocoder) -> dict[str, Tensor]:
-    """The vocoder's tensors, its filter buffers included, under their official names."""
-    return {keys.vocoder_from_diffusers(name): tensor for name, tensor in vocoder.model.state_dict().items()}
 
 
 def _generator(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -206,11 +206,6 @@ def connectors_from_official(
     return connectors
 
 
-def connectors_to_official(connectors: TextConnectors) -> dict[str, Tensor]:
-    """The connectors' tensors under their official names; the inverse of `connectors_from_official`."""
-    return {keys.connectors_from_diffusers(name): tensor for name, tensor in connectors.state_dict().items()}
-
-
 def _transformer(settings: ConnectorSettings, heads: int, head_width: int) -> LTX2ConnectorTransformer1d:
     return LTX2ConnectorTransformer1d(
         num_attention_heads=heads,

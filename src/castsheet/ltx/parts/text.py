@@ -24,9 +24,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from castsheet.errors import CheckpointError, TextEncoderError
 from castsheet.ltx.header import save_tensors
-from castsheet.ltx.parts.connectors import TextConnectors as TextConnectors
-from castsheet.ltx.parts.connectors import connectors_from_official as connectors_from_official
-from castsheet.ltx.parts.connectors import connectors_to_official as connectors_to_official
+from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.vae import fill
 from castsheet.machine.files import write_atomic
 

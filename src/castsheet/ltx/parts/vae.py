@@ -213,11 +213,6 @@ class VideoVAE(nn.Module):
         mean, std = self._statistics(latents_BCFHW)
         return latents_BCFHW * std + mean
 
-    def set_statistics(self, mean_C: Tensor, std_C: Tensor) -> None:
-        """Set the statistics that latents are normalised with (measured on the means of `moments`)."""
-        self.model.latents_mean.copy_(mean_C)
-        self.model.latents_std.copy_(std_C)
-
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, -1, 1, 1, 1)
         return self.model.latents_mean.to(like).view(shape), self.model.latents_std.to(like).view(shape)
@@ -233,12 +228,6 @@ def video_vae_from_official(config: Mapping[str, Any], tensors: Mapping[str, Ten
         vae = VideoVAE(config)
     fill(vae.model, {keys.vae_to_diffusers(name, vae.encoder_compressions): t for name, t in tensors.items()})
     return vae
-
-
-def video_vae_to_official(vae: VideoVAE) -> dict[str, Tensor]:
-    """The VAE's tensors under official names, `vae.` included; inverse of `video_vae_from_official`."""
-    state = vae.model.state_dict()
-    return {keys.vae_from_diffusers(name, vae.encoder_compressions): tensor for name, tensor in state.items()}
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -75,14 +75,6 @@ class Face:
         return math.degrees(math.atan2(sine, cosine))
 
     @property
-    def roll(self) -> float:
-        """Degrees that the head is tilted, positive clockwise; from the line between eyes and mouth."""
-        left, right, _, *mouth = self.points
-        x = (mouth[0][0] + mouth[1][0] - left[0] - right[0]) / 2
-        y = (mouth[0][1] + mouth[1][1] - left[1] - right[1]) / 2
-        return math.degrees(math.atan2(-x, y))
-
-    @property
     def frontal(self) -> bool:
         """Whether the face looks at us closely enough to carry an identity."""
         return abs(self.yaw) <= FRONTAL_YAW

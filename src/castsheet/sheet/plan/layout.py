@@ -24,8 +24,6 @@ from castsheet.sheet.plan.polish import Part, Placed, Polisher, in_pixels, joine
 from castsheet.sheet.plan.search import Leaf, Slicing, Tree, cells_per_unit, lattice_units, replaced
 from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, PanelShape, PanelWish, Score, Worth
 
-__all__ = ["Layout", "PanelShape", "PanelWish", "Score", "canvas_size", "plan", "wishes"]
-
 Array = NDArray[np.float64]
 
 MAX_PANELS = 12

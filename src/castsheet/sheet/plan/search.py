@@ -224,13 +224,6 @@ def replaced(tree: Tree, subtrees: Sequence[Tree]) -> Tree:
     return Cut(tree.axis, tree.at, tree.size, replaced(tree.first, subtrees), replaced(tree.second, subtrees))
 
 
-def leaves(tree: Tree) -> list[int]:
-    """Items of a tree, first to last."""
-    if isinstance(tree, Leaf):
-        return [tree.item]
-    return [*leaves(tree.first), *leaves(tree.second)]
-
-
 def cells_per_unit(items: int, cells: tuple[int, int]) -> int:
     """Latent cells that one unit of the latent lattice spans, so that a search keeps to `WORK`."""
     for coarse in range(1, min(cells)):
