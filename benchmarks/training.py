@@ -55,12 +55,12 @@ from benchmarks.common import (
 from benchmarks.peers import peer_inputs, peer_of
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.rope import Rope, video_bounds, video_tables
+from castsheet.machine.device import DTYPES
 from castsheet.machine.processes import World, world
 from castsheet.train.batches import Batch
 from castsheet.train.config import Config, join, make_config
 from castsheet.train.data.dataset import Geometry
 from castsheet.train.learner import Learner
-from castsheet.train.memory.keeping import DTYPES
 from castsheet.train.optimiser import make_optimiser, set_rate
 
 # The published recipe, held and run in different ways. `activation_gib` is what blocks may keep.

@@ -222,7 +222,8 @@ def read_video(path: Path | str) -> tuple[np.ndarray, float]:
                 raise ImageError(f"{path} has no picture track", remedy="give a video file such as .mp4")
             stream = container.streams.video[0]
             rate = stream.average_rate
-            frames = [_to_rgb(frame) for frame in container.decode(stream)]
+            # Colour space and range are the frame's own; the library reads the tags as players do.
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     except (av.FFmpegError, OSError) as error:
         raise ImageError(f"cannot read the video {path}: {error}", remedy=remedy) from error
     if not frames or not rate:
@@ -239,11 +240,6 @@ def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
     )
-
-
-def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    # The library reads the frame's own colour space and range from its tags, as players do.
-    return frame.to_ndarray(format="rgb24")
 
 
 def _audio_blocks(audio_SC: np.ndarray, rate: int | None) -> Sequence[av.AudioFrame]:

@@ -91,11 +91,7 @@ class Location(_Element):
 
 
 Element = Character | Prop | Location
-_CLASSES: dict[str, type[Character] | type[Prop] | type[Location]] = {
-    "character": Character,
-    "prop": Prop,
-    "location": Location,
-}
+_CLASSES: dict[str, type[Element]] = {one.__name__.lower(): one for one in get_args(Element)}
 
 
 class Scene(_Part):

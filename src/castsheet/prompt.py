@@ -9,13 +9,13 @@ inline     Reference sheet: a; b; c. Generated video: action.        action
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from castsheet.errors import PromptError
+from castsheet.sheet.box import Box
 
 if TYPE_CHECKING:  # the command line's help reads FORMATS through the settings and must not wait for numpy
-    from castsheet.sheet.box import Box
     from castsheet.sheet.manifest import ElementNote, Sheet
 
 PromptFormat = Literal["prose", "inline", "markdown"]
@@ -127,15 +127,9 @@ def _position(box: Box, size: tuple[int, int]) -> str:
     return f"{row} {column}"
 
 
-def _union(boxes: list[Box]) -> Box:
-    x, y = min(b.x for b in boxes), min(b.y for b in boxes)
-    w, h = max(b.right for b in boxes) - x, max(b.bottom for b in boxes) - y
-    return replace(boxes[0], x=x, y=y, w=w, h=h)
-
-
 def _markdown_item(note: ElementNote, sheet: Sheet) -> str:
     boxes = [p.box for p in sheet.panels if p.element == note.id]
-    place = f"{_position(_union(boxes), sheet.image.size)} " if boxes else ""
+    place = f"{_position(Box.around(boxes), sheet.image.size)} " if boxes else ""
     return f"**{place}({note.kind.capitalize()}):** {describe(note)}"
 
 

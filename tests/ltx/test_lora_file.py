@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,11 @@ def test_official_layout(tmp_path: Path) -> None:
     lora = LoRA.open(path)
     assert lora.metadata["reference_downscale_factor"] == "1"
     assert (lora.rank, lora.downscale, lora.family) == (RANK, 1, "ltx-2.3")
-    assert set(lora.targets) == set(IC_TARGETS)
+    assert {re.sub(r"^transformer_blocks\.\d+\.", "", name) for name in lora.pairs} == set(IC_TARGETS)
     assert lora.metadata["trained_steps"] == "9"
-    assert lora.parameters == sum(t.numel() for t in tensors.values())
+    assert sum(math.prod(one.down_RI) + math.prod(one.up_OR) for one in lora.pairs.values()) == sum(
+        t.numel() for t in tensors.values()
+    )
 
 
 def test_diffusers_reads_every_key(tmp_path: Path) -> None:

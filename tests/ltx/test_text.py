@@ -283,25 +283,21 @@ def test_fingerprint_follows_the_weights(tmp_path: Path):
     assert gemma_fingerprint(first) != before
 
 
-def test_cache_encodes_once_and_recovers_from_damage(tmp_path: Path):
+def test_cache_keeps_contexts_and_survives_damage(tmp_path: Path):
     """Red: the text encoder runs for every clip, or one damaged file stops every later run."""
     cache = ContextCache(tmp_path / "contexts", "gemma-1")
-    calls: list[str] = []
-
-    def encode(prompt: str) -> Context:
-        calls.append(prompt)
-        return Context(torch.ones(8, 4, dtype=torch.bfloat16), torch.zeros(8, 2))
-
-    first, again = cache.fetch("a", encode), cache.fetch(" a ", encode)
-    assert calls == ["a"]
+    first = Context(torch.ones(8, 4, dtype=torch.bfloat16), torch.zeros(8, 2))
+    assert cache.get("a") is None
+    cache.put("a", first)
+    again = cache.get(" a ")
+    assert again is not None
     assert torch.equal(first.video_LD, again.video_LD)
     assert again.video_LD.dtype == torch.bfloat16
     assert again.audio_LD is not None
     assert ContextCache(cache.folder, "gemma-2").get("a") is None
     cache.path("a").write_bytes(b"junk")
     with pytest.warns(UserWarning, match="damaged"):
-        cache.fetch("a", encode)
-    assert calls == ["a", "a"]
+        assert cache.get("a") is None
     cache.put("a", Context(torch.full((8, 4), torch.nan)))
     with pytest.warns(UserWarning, match="NaN"):
         assert cache.get("a") is None

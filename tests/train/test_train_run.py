@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from castsheet.errors import CheckpointError, NumericsError, OutputError, SettingsError
 from castsheet.loading.placement import enough_memory
-from castsheet.ltx.adapters.lora import attach, load_attached
+from castsheet.ltx.adapters.lora import IC_TARGETS, attach, load_attached
 from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.train import checkpoint
@@ -243,10 +243,10 @@ def test_the_adapter_is_one_that_others_load(model, data, tmp_path):
     assert set(load_file(path)) == {
         f"diffusion_model.transformer_blocks.{block}.{target}.lora_{part}.weight"
         for block in range(3)
-        for target in lora.targets
+        for target in IC_TARGETS
         for part in "AB"
     }
-    assert len(lora.targets) == 10
+    assert len(lora.pairs) == 3 * 10
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.bfloat16}
     assert lora.metadata["reference_downscale_factor"] == "1"
     assert json.loads(lora.metadata["castsheet_augment"]) == {"reference_dropout": 0.5}

@@ -152,11 +152,10 @@ def picture_of(sheet: Sheet, element: str) -> Image.Image:
     boxes = [panel.box for panel in sheet.panels_of(element)]
     if not boxes:
         raise PromptError(f"the sheet shows nothing of {element!r}", remedy="compose it again")
-    x, y = min(b.x for b in boxes), min(b.y for b in boxes)
-    whole = Box(x, y, max(b.right for b in boxes) - x, max(b.bottom for b in boxes) - y)
+    whole = Box.around(boxes)
     image = Image.new("RGB", (whole.w, whole.h))
     for box in boxes:
-        image.paste(sheet.image.crop((box.x, box.y, box.right, box.bottom)), (box.x - x, box.y - y))
+        image.paste(sheet.image.crop(box.corners), (box.x - whole.x, box.y - whole.y))
     image.thumbnail((_SIDE, _SIDE))
     return image
 

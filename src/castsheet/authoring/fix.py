@@ -91,7 +91,7 @@ def _on_black(sheet: Sheet, boxes: Sequence[Box], reasons: Sequence[str], done: 
         return sheet
     image = Image.new("RGB", sheet.image.size)
     for box in boxes:
-        image.paste(_crop(sheet.image, box), (box.x, box.y))
+        image.paste(sheet.image.crop(box.corners), (box.x, box.y))
     blackened = dataclasses.replace(sheet, image=image)
     if blackened.sha256 == sheet.sha256:
         return sheet
@@ -109,7 +109,7 @@ def _laid_out_anew(
 ) -> Sheet:
     """Drop copies and plan again; the sheet as it was when that is no better, or impossible."""
     surplus = [one.where for one in found if one.rule == "S18" and one.where]
-    kept = [i for i, box in enumerate(boxes) if not any(_same(box, where) for where in surplus)]
+    kept = [i for i, box in enumerate(boxes) if all(_apart(box, where) for where in surplus)]
     if len(boxes) < 2 or not kept:
         done.append("left the layout: the picture cannot be taken apart")
         return sheet
@@ -124,7 +124,8 @@ def _laid_out_anew(
     for i, wish, place in zip(kept, wishes, layout.boxes, strict=True):
         part = _part(boxes[i], place, may_crop=wish.min_aspect < wish.max_aspect)
         image.paste(
-            _crop(sheet.image, part).resize((place.w, place.h), Image.Resampling.LANCZOS), (place.x, place.y)
+            sheet.image.crop(part.corners).resize((place.w, place.h), Image.Resampling.LANCZOS),
+            (place.x, place.y),
         )
         if sheet.panels:
             panels.append(_moved(sheet.panels[i], part, place))
@@ -160,14 +161,8 @@ def _times(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _crop(image: Image.Image, box: Box) -> Image.Image:
-    return image.crop((box.x, box.y, box.right, box.bottom))
-
-
-def _same(a: Box, b: Box) -> bool:
-    across = min(a.right, b.right) - max(a.x, b.x)
-    down = min(a.bottom, b.bottom) - max(a.y, b.y)
-    return across > 0 and down > 0 and across * down > 0.5 * max(a.area, b.area)
+def _apart(a: Box, b: Box) -> bool:
+    return a.shared(b) <= 0.5 * max(a.area, b.area)
 
 
 def _weight(found: Sequence[Finding]) -> tuple[int, int]:

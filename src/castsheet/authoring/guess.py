@@ -15,6 +15,7 @@ from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import FRONTAL_YAW, Face, FaceDetector, subject
 from castsheet.sheet.look.matting import Matter, Quality, cut_out
+from castsheet.sheet.look.regions import bounds
 
 # A standing adult's face (brow to chin) is 1/10 to 1/12 of the height; in a portrait it is 1/5 and more.
 FACE_SHARE = 0.19
@@ -151,12 +152,6 @@ def _by_shape(look: Look) -> Guess:
 
 
 def _figure(look: Look) -> Box:
-    w, h = look.image.size
-    if not look.free:
-        return Box(0, 0, w, h)
-    seen = np.asarray(look.image.getchannel("A")) > 96
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not rows.size:
-        return Box(0, 0, w, h)
-    x, y = int(columns[0]), int(rows[0])
-    return Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
+    """Where the subject is: what is visible of a free one, else the whole picture."""
+    seen = bounds(np.asarray(look.image.getchannel("A")) > 96) if look.free else None
+    return seen or Box(0, 0, *look.image.size)

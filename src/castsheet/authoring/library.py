@@ -311,7 +311,7 @@ def _part(look: Look, guess: Guess) -> Image.Image:
     """The close-up of the chosen face, with what stands around it."""
     assert guess.face is not None
     box = close_up(guess.face, np.full(look.image.size[::-1], 255, np.uint8))
-    return look.image.crop((box.x, box.y, box.right, box.bottom))
+    return look.image.crop(box.corners)
 
 
 def _kind_of(name: str, kind: Kind | None, base: LibraryEntry | None) -> Kind:

@@ -136,17 +136,8 @@ def _ground(pixels_HWC: Pixels) -> Pixels | None:
     """The colour of the border, when it has one: tiles that run to the edge leave none."""
     broad = max(2, min(pixels_HWC.shape[:2]) // 100)
     for rim in (broad, max(2, broad // 3)):  # the margin may be narrower than the first
-        border = np.concatenate(
-            [
-                part.reshape(-1, 3)
-                for part in (
-                    pixels_HWC[:rim],
-                    pixels_HWC[-rim:],
-                    pixels_HWC[:, :rim],
-                    pixels_HWC[:, -rim:],
-                )
-            ]
-        )
+        sides = (pixels_HWC[:rim], pixels_HWC[-rim:], pixels_HWC[:, :rim], pixels_HWC[:, -rim:])
+        border = np.concatenate([side.reshape(-1, 3) for side in sides])
         colour = np.median(border, axis=0).astype(np.int16)
         same = np.abs(border - colour).max(axis=1) <= _GROUND_TONE
         if same.mean() >= _GROUND_SHARE:
@@ -184,7 +175,7 @@ def _merged(boxes: list[Box], near: float) -> list[Box]:
             small = box.area < 0.1 * host.area
             shared = _shared(box, host, near if small else 0)
             if shared > 0.5 * box.area or (small and shared > 0):
-                kept[i] = _union(host, box)
+                kept[i] = Box.around((host, box))
                 break
         else:
             kept.append(box)
@@ -195,11 +186,6 @@ def _shared(a: Box, b: Box, near: float) -> float:
     across = min(a.right, b.right) - max(a.x, b.x) + near
     down = min(a.bottom, b.bottom) - max(a.y, b.y) + near
     return max(across, 0) * max(down, 0)
-
-
-def _union(a: Box, b: Box) -> Box:
-    x, y = min(a.x, b.x), min(a.y, b.y)
-    return Box(x, y, max(a.right, b.right) - x, max(a.bottom, b.bottom) - y)
 
 
 def _large(boxes: list[Box], short: int) -> list[Box]:
@@ -222,7 +208,7 @@ def _without_frame(rgb: Image.Image, box: Box, ground: Pixels) -> Box:
     Frames are equally thick all round, which parts them from white shirts.
     """
     depth = max(3, round(_FRAME_DEPTH * min(rgb.size)))
-    crop = np.asarray(rgb.crop((box.x, box.y, box.right, box.bottom)), np.int16)
+    crop = np.asarray(rgb.crop(box.corners), np.int16)
     if min(crop.shape[:2]) < 4 * depth:
         return box
     sides = (crop, crop[::-1], crop.swapaxes(0, 1), crop.swapaxes(0, 1)[::-1])
@@ -278,7 +264,7 @@ def _part(rgb: Image.Image, box: Box, label: Label | None, lines: Sequence[TextL
     kept = box
     for line in inside:
         kept = _strip_off(rgb, kept, line)
-    crop = rgb.crop((kept.x, kept.y, kept.right, kept.bottom))
+    crop = rgb.crop(kept.corners)
     holes = []
     for line in (line for line in inside if line.overlaps(kept)):
         x, y = max(line.x, kept.x), max(line.y, kept.y)
@@ -296,7 +282,7 @@ def _strip_off(rgb: Image.Image, box: Box, text: Box) -> Box:
         strip, rest = Box(box.x, text.y, box.w, box.bottom - text.y), (box.y, text.y)
     else:
         return box
-    pixels = np.asarray(rgb.crop((strip.x, strip.y, strip.right, strip.bottom)), np.int16)
+    pixels = np.asarray(rgb.crop(strip.corners), np.int16)
     beside = np.ones(pixels.shape[1], bool)
     beside[max(0, text.x - box.x) : max(0, text.right - box.x)] = False
     plain = pixels[:, beside].reshape(-1, 3)

@@ -45,8 +45,9 @@ def lint(
     from castsheet.cli import show
     from castsheet.jobs.inputs import check, load_source, sheet_of
     from castsheet.lint.findings import exit_code, worst
-    from castsheet.lint.report import save_report
+    from castsheet.lint.report import report as report_of
     from castsheet.lint.workflow import lint_workflow
+    from castsheet.machine.files import write_text
     from castsheet.machine.progress import stderr_console, stdout_console
     from castsheet.media.provenance import dump
 
@@ -70,7 +71,7 @@ def lint(
             written["sheet"], written["manifest"] = sheet.save(fixed)
         if report is not None:
             title = (fixed or source).name
-            written["report"] = save_report(report, sheet, found, title=title, done=done)
+            written["report"] = write_text(report, report_of(sheet, found, title=title, done=done))
     if as_json:
         told = {"worst": worst(found), "findings": [one.to_dict() for one in found], "fixed": list(done)}
         sys.stdout.write(dump({"source": source, **told}))

@@ -40,9 +40,9 @@ def describe(
     from castsheet.elements import Scene
     from castsheet.jobs.inputs import load_source, sheet_of
     from castsheet.lint.prompt import lint_prompt
+    from castsheet.machine.files import cache_folder
     from castsheet.machine.progress import progress, stderr_console
     from castsheet.prompt import build
-    from castsheet.sheet.look.tools import default_cache
 
     loaded, console = load_source(source), stderr_console()
     _check_out(loaded, out)
@@ -50,7 +50,7 @@ def describe(
     sheet = sheet_of(loaded, None, None)
     with progress("describing", len(sheet.elements), console=console) as advance:
         said, found = describe_sheet(
-            sheet, describer, again=again, cache=default_cache() / "words", on_element=advance
+            sheet, describer, again=again, cache=cache_folder() / "words", on_element=advance
         )
     action = (
         loaded.action if isinstance(loaded, Scene) and loaded.action else f"{said.elements[0].id} is there"

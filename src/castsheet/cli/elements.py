@@ -54,14 +54,14 @@ def add(
     from castsheet.authoring.library import Library, Sorter
     from castsheet.cli.check import installed_readers
     from castsheet.elements import VIEWS
+    from castsheet.machine.files import cache_folder
     from castsheet.machine.progress import stderr_console
-    from castsheet.sheet.look.tools import default_cache
 
     kind = one_of("kind", kind, KINDS)
     view = one_of("view", view, VIEWS)
     one_of("quality", quality, ("u2netp", "u2net", "plain"))
     console = stderr_console()
-    sorter = Sorter.installed(quality=quality, cache=default_cache() / "cutouts")  # type: ignore[arg-type]
+    sorter = Sorter.installed(quality=quality, cache=cache_folder() / "cutouts")  # type: ignore[arg-type]
     if sorter.detector is None and kind in (None, "character"):
         console.print('no face detector: views are guessed by shape and name; pip install "castsheet[faces]"')
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from castsheet.lint.findings import counted, gravest_first
+
 if TYPE_CHECKING:
-    from castsheet.lint.findings import Finding, Severity
+    from castsheet.lint.findings import Finding
     from castsheet.loading.doctor import Diagnosis
     from castsheet.ltx.files.inspect import Report
     from castsheet.sheet.manifest import Sheet
@@ -31,17 +32,13 @@ def paths(**named: Path) -> None:
 
 def findings(found: Sequence[Finding], console: Console, *, brief: bool = False) -> None:
     """Print findings, gravest first; `brief` leaves out remarks that ask for nothing."""
-    order: tuple[Severity, ...] = ("error", "warning", "info")
-    for finding in sorted(found, key=lambda one: order.index(one.severity)):
+    for finding in gravest_first(found):
         if brief and finding.severity == "info":
             continue
         colour = COLOURS[finding.severity]
         console.print(f"[{colour}]{finding.rule} {finding.severity}[/]  {escape(finding.message)}")
         console.print(f"    fix: {escape(finding.remedy)}", style="dim")
-    counts = Counter(finding.severity for finding in found)
-    plural = {level: level if counts[level] == 1 else f"{level}s" for level in order}
-    told = ", ".join(f"{counts[level]} {plural[level]}" for level in order if counts[level])
-    console.print(f"checks: {told or 'all passed'}", style="dim")
+    console.print(f"checks: {counted(found) or 'all passed'}", style="dim")
 
 
 def doubts(sheet: Sheet, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -95,6 +96,18 @@ def family(letter: str) -> list[Rule]:
 def worst(findings: Sequence[Finding]) -> Severity | None:
     """The gravest severity among the findings; None when there are none."""
     return max((f.severity for f in findings), key=_ORDER.index, default=None)
+
+
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors, then warnings, then remarks."""
+    return sorted(findings, key=lambda one: -_ORDER.index(one.severity))
+
+
+def counted(findings: Sequence[Finding]) -> str:
+    """How many there are of each severity: "1 error, 2 warnings"; empty when there are none."""
+    counts = Counter(one.severity for one in findings)
+    named = {level: level if counts[level] == 1 else f"{level}s" for level in _ORDER}
+    return ", ".join(f"{counts[level]} {named[level]}" for level in reversed(_ORDER) if counts[level])
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -62,7 +62,8 @@ class Subject:
         """Lines of text that are surely some; none without a reader."""
         reader = self.readers.text if self.readers else None
         found = reader.read(self.sheet.image) if reader else []
-        return [line for line in found if line.score >= SURE_TEXT and _letters(line.text) >= 2]
+        sure = [line for line in found if line.score >= SURE_TEXT]
+        return [line for line in sure if sum(map(str.isalnum, line.text)) >= 2]
 
     @cached_property
     def faces(self) -> dict[Panel, tuple[Face, ...]]:
@@ -73,15 +74,11 @@ class Subject:
 
     def crop(self, box: Box) -> Image.Image:
         """A part of the sheet."""
-        return self.sheet.image.crop((box.x, box.y, box.right, box.bottom))
+        return self.sheet.image.crop(box.corners)
 
     @property
     def size(self) -> tuple[int, int]:
         return self.sheet.image.size
-
-
-def _letters(text: str) -> int:
-    return sum(character.isalnum() for character in text)
 
 
 def _background_luma(subject: Subject) -> NDArray[np.uint8]:
@@ -197,7 +194,7 @@ def no_duplicates(subject: Subject) -> Iterator[Fault]:
     """Perceptual hashes within 4 of 64 bits, and colours alike: the second panel wastes its area."""
     seen: list[tuple[str, Image.Image, NDArray[np.bool_]]] = []
     for name, element, box in _pictures(subject):
-        crop = subject.sheet.image.crop((box.x, box.y, box.right, box.bottom))
+        crop = subject.crop(box)
         bits = perceptual_hash(crop)
         if bits is None:
             continue

@@ -5,19 +5,15 @@ Self-contained: the picture is inside, there are no scripts, no fonts and no lin
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from PIL import Image
 
-from castsheet.lint.findings import RULES, Finding, Severity
-from castsheet.machine.files import write_text
+from castsheet.lint.findings import RULES, Finding, counted, gravest_first
 from castsheet.media.page import data_url, html_page
 from castsheet.sheet.manifest import Panel, Sheet
 
-_ORDER: tuple[Severity, ...] = ("error", "warning", "info")
 _PREVIEW_SIDE = 1600  # px; more does not fit a screen and only makes the file large
 
 _STYLE = """
@@ -47,17 +43,13 @@ def report(sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Seque
         title: names the sheet, e.g. its file.
         done: what `fix` did, where it ran.
     """
-    listed = sorted(findings, key=lambda one: _ORDER.index(one.severity))
-    counts = Counter(one.severity for one in listed)
-    told = ", ".join(
-        f"{counts[level]} {level}{'s' if counts[level] != 1 else ''}" for level in _ORDER if counts[level]
-    )
+    listed = gravest_first(findings)
     items = "\n".join(_item(number, one) for number, one in enumerate(listed, 1))
     mended = "".join(f"<li>{escape(step)}</li>" for step in done)
     width, height = sheet.image.size
     body = f"""<h1>{escape(title)}</h1>
 <p>{width} x {height} px, {_known(sheet)}.
-<strong>{told or "All checks passed."}</strong></p>
+<strong>{counted(listed) or "All checks passed."}</strong></p>
 {_drawing(sheet, listed)}
 {f"<h2>Mended</h2><ul>{mended}</ul>" if mended else ""}
 <h2>Findings</h2>
@@ -65,18 +57,6 @@ def report(sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Seque
 {items or "<li>None.</li>"}
 </ol>"""
     return html_page(f"{title}: checks", _STYLE, body)
-
-
-def save_report(
-    path: Path | str, sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Sequence[str] = ()
-) -> Path:
-    """Write the report, whole or not at all.
-
-    Raises:
-        OutputError: the disk refused.
-    """
-    text = report(sheet, findings, title=title, done=done)
-    return write_text(Path(path), text)
 
 
 def _known(sheet: Sheet) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEn
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.memory import Plan, tile_decoding
+from castsheet.machine.files import cache_folder
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.settings import Settings
 
@@ -49,7 +49,7 @@ class Models:
         run: RunPasses = run_alone,
     ) -> None:
         self.source, self.device, self.dtype = source, device, dtype
-        self.cache_dir = cache_dir or default_cache()
+        self.cache_dir = cache_dir or cache_folder()
         self.placement = placement or Placement(device)
         self.run = run
         self._vae: VideoVAE | None = None
@@ -196,12 +196,6 @@ class Models:
             "audio" if audio else "video",
         )
         return " ".join(parts)
-
-
-def default_cache() -> Path:
-    """The folder of the contexts that are kept between runs: `castsheet` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "castsheet"
 
 
 def _keep(cache: ContextCache, prompt: str, context: Context) -> None:

@@ -56,6 +56,14 @@ def write_text(path: Path, text: str) -> Path:
     return write_atomic(path, lambda temporary: temporary.write_bytes(text.encode()))
 
 
+def cache_folder() -> Path:
+    """Where results are kept between runs: CASTSHEET_CACHE, else `castsheet` in the user's cache folder."""
+    if named := os.environ.get("CASTSHEET_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "castsheet"
+
+
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes. The file is read in pieces: a checkpoint has 46 GB."""
     with Path(path).open("rb") as handle:

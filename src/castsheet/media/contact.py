@@ -43,26 +43,22 @@ def contact_sheet(
     sheet: Image.Image | None = None,
     *,
     notes: Sequence[tuple[str, str]] = (),
-    count: int | None = None,
-    columns: int | None = None,
 ) -> Image.Image:
-    """Draw the contact sheet.
+    """Draw the contact sheet: nine frames in rows of three, ten of a portrait clip in rows of five.
 
     Args:
         frames_FHWC: uint8 RGB frames.
         fps: frames a second, for the time under each frame.
         sheet: the reference sheet, drawn whole (letterboxed, never cropped); left out when None.
         notes: (label, value) lines under the sheet, e.g. ("Action", "she walks left"), as many as have room.
-        count: frames shown (default 9; 10 for portrait clips).
-        columns: frames a row (default 3; 5 for portrait clips).
 
     Returns:
         An RGB picture. No pixel of a frame or of the sheet is drawn over.
     """
     total, height, width = frames_FHWC.shape[:3]
     portrait = height > width
-    indices = frame_indices(total, count or (10 if portrait else 9))
-    columns = min(columns or (5 if portrait else 3), len(indices))
+    indices = frame_indices(total, 10 if portrait else 9)
+    columns = min(5 if portrait else 3, len(indices))
     rows = math.ceil(len(indices) / columns)
     scale = math.sqrt(CELL_AREA / (width * height))
     cell_w, cell_h = max(1, round(width * scale)), max(1, round(height * scale))

@@ -58,9 +58,7 @@ def load_image(path: Path | str) -> Image.Image:
         raise ImageError(
             f"{path} is not a picture in a known format", remedy="use PNG, JPEG, WebP, GIF, BMP or TIFF"
         ) from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
-    except MemoryError as error:
+    except (Image.DecompressionBombError, MemoryError) as error:
         raise _too_large(path) from error
     except CastsheetError:
         raise

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,20 +34,16 @@ WHOLE_FILE_LIMIT = 1 << 28
 _HEADER_LIMIT = 1 << 27
 
 
-def versions() -> dict[str, str]:
-    """Versions of castsheet, Python and the packages that numbers depend on, without those not installed."""
-    return dict(_versions())
-
-
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> Mapping[str, str]:
+    """Versions of castsheet, Python and the packages that numbers depend on, without those not installed."""
     found = {"castsheet": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return MappingProxyType(found)
 
 
 def machine() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,17 @@ class Box:
         return self.y + self.h
 
     @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom: what Pillow's `crop` takes."""
+        return self.x, self.y, self.right, self.bottom
+
+    @classmethod
+    def around(cls, boxes: Sequence[Box]) -> Box:
+        """The smallest box that holds all of these, one at least."""
+        x, y = min(box.x for box in boxes), min(box.y for box in boxes)
+        return cls(x, y, max(box.right for box in boxes) - x, max(box.bottom for box in boxes) - y)
+
+    @property
     def area(self) -> int:
         """Pixels covered."""
         return self.w * self.h
@@ -38,6 +50,12 @@ class Box:
         """Whether the two share at least one pixel."""
         across = self.x < other.right and other.x < self.right
         return across and self.y < other.bottom and other.y < self.bottom
+
+    def shared(self, other: Box) -> int:
+        """Pixels that both cover."""
+        across = min(self.right, other.right) - max(self.x, other.x)
+        down = min(self.bottom, other.bottom) - max(self.y, other.y)
+        return max(0, across) * max(0, down)
 
     def inside(self, width: int, height: int) -> bool:
         """Whether the box is not empty and lies on a canvas of this size."""

@@ -14,6 +14,7 @@ from castsheet.elements import VIEWS, Element, View
 from castsheet.errors import ImageError
 from castsheet.sheet.box import Box, PanelView, Side
 from castsheet.sheet.look.faces import face_crop
+from castsheet.sheet.look.regions import bounds
 from castsheet.sheet.look.small import VISIBLE, Small, brightest, load_small, silhouette
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.plan.worth import PanelShape
@@ -167,7 +168,7 @@ def open_picture(
     figure: Box | None = Box(0, 0, small.rgb.width, small.rgb.height)
     clipped: tuple[Side, ...] = ()
     if strength is not None:
-        figure = _bounds(strength > VISIBLE)
+        figure = bounds(strength > VISIBLE)
         clipped = _clipped(strength > _SOLID, trimmed=not small.cut)
     if figure is None:
         raise ImageError(f"{path} is empty: fully transparent or black", remedy="use another picture")
@@ -209,14 +210,6 @@ def _clipped(solid: Mask, *, trimmed: bool) -> tuple[Side, ...]:
     }
     sides = tuple(side for side, touches in touched.items() if touches)
     return () if trimmed and len(sides) == len(touched) else sides
-
-
-def _bounds(mask: Mask) -> Box | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
 
 
 def arrangements(pictures: Sequence[Picture]) -> tuple[Artwork, ...]:
@@ -277,7 +270,7 @@ def head_of(picture: Picture) -> Artwork:
     height = max(1, round(HEAD_SHARE * figure.h))
     top = picture.rgb.crop((figure.x, figure.y, figure.right, figure.y + height))
     # Black hair or clothes within the trimmed width do no harm: only the outermost visible columns count.
-    seen = _bounds(np.asarray(brightest(top)) > VISIBLE) or Box(0, 0, figure.w, height)
+    seen = bounds(np.asarray(brightest(top)) > VISIBLE) or Box(0, 0, figure.w, height)
     part = Box(figure.x + seen.x, figure.y, seen.w, height)
     w, h = float(part.w * picture.reduced), float(part.h * picture.reduced)
     return Artwork(w, h, (Piece(picture, part, 0.0, 0.0, w, h),))

@@ -30,7 +30,7 @@ from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE, write
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import Precision
-from castsheet.machine.device import pick_device
+from castsheet.machine.device import DTYPES, pick_device
 from castsheet.machine.files import write_text
 from castsheet.machine.processes import World, world
 from castsheet.machine.progress import progress, stderr_console
@@ -45,7 +45,6 @@ from castsheet.train.data.packed import PackedData
 from castsheet.train.learner import Learner, NotFiniteError
 from castsheet.train.log import Log
 from castsheet.train.memory.distributed import terminated
-from castsheet.train.memory.keeping import DTYPES
 from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
 from castsheet.train.schedule import place, rate_at

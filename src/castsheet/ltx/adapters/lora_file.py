@@ -93,18 +93,6 @@ class LoRA:
         return max(pair.rank for pair in self.pairs.values())
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """Adapted layers without their block number, in order of first appearance."""
-        return tuple(
-            dict.fromkeys(re.sub(r"^transformer_blocks\.\d+\.", "", module) for module in self.pairs)
-        )
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers the factors hold."""
-        return sum(math.prod(pair.down_RI) + math.prod(pair.up_OR) for pair in self.pairs.values())
-
-    @property
     def family(self) -> str:
         """Name of its family, or "unknown": from the metadata, else from layers that only one family has.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from castsheet.errors import CheckpointError
 from castsheet.ltx import keys as official
 from castsheet.ltx.family import detect_family, refuse_checkpoint
-from castsheet.ltx.files.folder import is_diffusers_folder, read_folder
+from castsheet.ltx.files.folder import is_diffusers_folder, no_model, read_folder
 from castsheet.ltx.files.reading import OpenFiles, Spoilt, read, widened
 from castsheet.ltx.header import Entry, read_header
 from castsheet.ltx.model.config import ModelConfig
@@ -49,13 +49,7 @@ class Checkpoint:
         path = Path(path)
         if path.is_dir():
             if not is_diffusers_folder(path):
-                found = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:5])
-                raise CheckpointError(
-                    f"{path} is a folder without a model (no transformer/config.json)",
-                    remedy=f"name a file in it: {found}"
-                    if found
-                    else "name a .safetensors file or a diffusers folder",
-                )
+                raise no_model(path)
             raw, entries = read_folder(path)
             return cls(path, {"config": json.dumps(raw)}, entries)
         header = read_header(path)

@@ -50,6 +50,15 @@ def is_diffusers_folder(folder: Path) -> bool:
     return any((folder / part / "config.json").is_file() for part in keys.PARTS)
 
 
+def no_model(folder: Path) -> CheckpointError:
+    """The error for a folder that holds no model."""
+    files = ", ".join(sorted(file.name for file in folder.glob("*.safetensors"))[:5])
+    remedy = f"name one of its files: {files}" if files else "name a .safetensors file or a diffusers folder"
+    return CheckpointError(
+        f"{folder} is a folder without a model (no transformer/config.json)", remedy=remedy
+    )
+
+
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
     """The official config and the tensors, under official names, of a diffusers folder.
 

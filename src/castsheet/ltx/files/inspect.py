@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from castsheet.errors import AdapterError, CastsheetError, CheckpointError
+from castsheet.errors import AdapterError, CastsheetError
 from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE, TEMPORAL, LoRA
 from castsheet.ltx.files.checkpoint import Checkpoint
-from castsheet.ltx.files.folder import is_diffusers_folder
+from castsheet.ltx.files.folder import is_diffusers_folder, no_model
 from castsheet.ltx.header import Entry, read_header, read_json
 from castsheet.ltx.parts.vae import diffusers_settings
 
@@ -21,13 +21,7 @@ Kind = Literal["checkpoint", "fp8", "diffusers folder", "ic-lora", "lora", "gemm
 
 _FACTOR = re.compile(r"\.lora_(?:A|B|down|up)\.")
 _REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", TEMPORAL, MODE)
-_PART_NAMES = {
-    "transformer": "denoiser",
-    "connectors": "text connectors",
-    "vae": "video VAE",
-    "audio_vae": "audio VAE",
-    "vocoder": "vocoder",
-}
+_NEEDED = {"transformer": "denoiser", "connectors": "text connectors", "vae": "video VAE"}
 _ADAPTER = "an IC-LoRA for reference sheets (.safetensors)"
 _CHECKPOINT = "an LTX-2.3 checkpoint (.safetensors or diffusers folder)"
 
@@ -115,9 +109,7 @@ def _model(checkpoint: Checkpoint) -> Report:
         config = _config(checkpoint)
     except CastsheetError as error:
         problems.append(error.what)
-    missing = [
-        _PART_NAMES[part] for part in ("transformer", "connectors", "vae") if part not in checkpoint.parts
-    ]
+    missing = [name for part, name in _NEEDED.items() if part not in checkpoint.parts]
     if not (checkpoint.path / "text_encoder" / "config.json").is_file():
         missing.append(_text_encoder(checkpoint, config))
     scales = [name for name in checkpoint.entries if name.endswith((".weight_scale", ".scale_weight"))]
@@ -228,13 +220,7 @@ def _adapter_report(lora: LoRA) -> AdapterReport:
 def _gemma(folder: Path) -> Report:
     config_path = folder / "config.json"
     if not config_path.is_file():
-        files = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))[:5])
-        raise CheckpointError(
-            f"{folder} is a folder without a model",
-            remedy=f"inspect one of its files: {files}"
-            if files
-            else "name a file, a diffusers or a Gemma-3 folder",
-        )
+        raise no_model(folder)
     config = read_json(config_path)
     entries: dict[str, Entry] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -266,13 +252,9 @@ def _report(path: Path, kind: Kind, family: str, entries: Mapping[str, Entry], *
         path=path,
         kind=kind,
         family=family,
-        bytes=sum(file.stat().st_size for file in _files(entries.values())),
+        bytes=sum(file.stat().st_size for file in {entry.file for entry in entries.values()}),
         tensors=len(entries),
         parameters=sum(entry.count for entry in entries.values()),
         precision=dict(precision.most_common()),
         **rest,
     )
-
-
-def _files(entries: Iterable[Entry]) -> set[Path]:
-    return {entry.file for entry in entries}

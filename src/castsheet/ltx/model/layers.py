@@ -104,21 +104,17 @@ def _attend(q_BHTD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, bias_TL: Tensor | To
     return F.scaled_dot_product_attention(q_BHTD, k_BHLD, v_BHLD, attn_mask=bias)
 
 
-class GELUProjection(nn.Module):
-    """The first layer of the feed-forward pair; a module of its own for the official name `net.0.proj`."""
-
-    def __init__(self, dim: int, inner: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(dim, inner)
-
-
 class FeedForward(nn.Module):
-    """Linear, tanh GELU, linear, four times as wide inside. `net.1` is a dropout in the official layout."""
+    """Linear, tanh GELU, linear, four times as wide inside.
+
+    In the official layout the first layer is `net.0.proj`, and `net.1` a dropout.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.ops: RowOps = PLAIN
-        self.net = nn.ModuleList([GELUProjection(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+        first = nn.ModuleDict({"proj": nn.Linear(dim, 4 * dim)})
+        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(4 * dim, dim)])
 
     def forward(self, x_BTC: Tensor | Quantised) -> Tensor:
         last = self.net[2]

@@ -14,9 +14,8 @@ from diffusers import AutoencoderKLLTX2Audio
 from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 from torch import Tensor, nn
 
-from castsheet.errors import CheckpointError
 from castsheet.ltx import keys
-from castsheet.ltx.parts.vae import fill
+from castsheet.ltx.parts.vae import fill, unsupported
 
 # The official vocoder's input is this many mel bins a channel, whatever its config says.
 _VOCODER_MELS = 64
@@ -53,12 +52,12 @@ def audio_vae_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             "double_z": network["double_z"],
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise _unsupported("audio VAE", f"a field is missing or malformed ({error!r})") from error
+        raise unsupported("audio VAE", f"a field is missing or malformed ({error!r})") from error
     if len(settings["ch_mult"]) != 3:
-        raise _unsupported("audio VAE", f"ch_mult has {len(settings['ch_mult'])} levels, not 3")
+        raise unsupported("audio VAE", f"ch_mult has {len(settings['ch_mult'])} levels, not 3")
     # Latents are normalised as tokens, by statistics that the official network sizes by `ch`.
     if settings["base_channels"] != settings["latent_channels"] * cell_bins:
-        raise _unsupported(
+        raise unsupported(
             "audio VAE",
             f"ch {settings['base_channels']} is not z_channels x mel cells "
             f"({settings['latent_channels']} x {cell_bins})",
@@ -123,7 +122,7 @@ def vocoder_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             "output_sampling_rate": bwe["output_sampling_rate"],
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise _unsupported("vocoder", f"a field is missing or malformed ({error!r})") from error
+        raise unsupported("vocoder", f"a field is missing or malformed ({error!r})") from error
 
 
 class Vocoder(nn.Module):
@@ -171,7 +170,7 @@ def vocoder_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tenso
 
 def _generator(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     if config["resblock"] != "AMP1" or config["activation"] != "snakebeta":
-        raise _unsupported("vocoder", f"{config['resblock']!r} with {config['activation']!r}")
+        raise unsupported("vocoder", f"{config['resblock']!r} with {config['activation']!r}")
     channels = 2 if config["stereo"] else 1
     # Officially the activation is applied unless the config says no: tanh, or else a clamp to [-1,1].
     final = "tanh" if config["use_tanh_at_final"] else "clamp"
@@ -191,10 +190,3 @@ def _generator(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         "final_bias": config["use_bias_at_final"],
     }
     return {f"{prefix}{name}": value for name, value in settings.items()}
-
-
-def _unsupported(part: str, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"this {part} is not supported: {what}",
-        remedy="use a checkpoint of the LTX-2.3 family, or run without audio",
-    )

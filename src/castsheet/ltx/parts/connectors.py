@@ -15,9 +15,9 @@ import torch
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 from torch import Tensor, nn
 
-from castsheet.errors import CheckpointError, SettingsError
+from castsheet.errors import SettingsError
 from castsheet.ltx import keys
-from castsheet.ltx.parts.vae import fill
+from castsheet.ltx.parts.vae import fill, unsupported
 
 # Gemma-3-12B: 48 layers and the embedding. Files of another encoder say so by their tensors' shapes.
 GEMMA_12B_STATES = 49
@@ -52,7 +52,7 @@ class ConnectorSettings:
         }
         for field, value in wanted.items():
             if config.get(field, value) != value:
-                raise _unsupported(f"{field} is {config[field]!r}, not {value!r}")
+                raise unsupported("pair of text connectors", f"{field} is {config[field]!r}, not {value!r}")
         try:
             heads = int(config["connector_num_attention_heads"])
             head_width = int(config["connector_attention_head_dim"])
@@ -69,7 +69,9 @@ class ConnectorSettings:
                 audio=(audio_heads, int(config.get("audio_connector_attention_head_dim", head_width))),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise _unsupported(f"a field is missing or malformed ({error!r})") from error
+            raise unsupported(
+                "pair of text connectors", f"a field is missing or malformed ({error!r})"
+            ) from error
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -152,12 +154,17 @@ class TextConnectors(nn.Module):
         self, project: nn.Linear, connector: Any, packed_BNP: Tensor, mask_BN: Tensor | None, length: int
     ) -> Tensor:
         scale = math.sqrt(project.out_features / self.settings.caption_channels)
-        x_BLD = place_registers(project(packed_BNP * scale), mask_BN, connector.learnable_registers, length)
-        # Registers fill every empty slot, so no slot is masked from here on.
-        rotary = connector.rope(x_BLD.shape[0], length, device=x_BLD.device)
-        for block in connector.transformer_blocks:
-            x_BLD = block(x_BLD, attention_mask=None, rotary_emb=rotary)
-        return connector.norm_out(x_BLD)
+        return connect(connector, project(packed_BNP * scale), mask_BN, length)
+
+
+def connect(connector: Any, features_BND: Tensor, mask_BN: Tensor | None, length: int) -> Tensor:
+    """A stream's context (B,L,D) from its projected features."""
+    x_BLD = place_registers(features_BND, mask_BN, connector.learnable_registers, length)
+    # Registers fill every empty slot, so no slot is masked from here on.
+    rotary = connector.rope(x_BLD.shape[0], length, device=x_BLD.device)
+    for block in connector.transformer_blocks:
+        x_BLD = block(x_BLD, attention_mask=None, rotary_emb=rotary)
+    return connector.norm_out(x_BLD)
 
 
 def place_registers(
@@ -217,11 +224,4 @@ def _transformer(settings: ConnectorSettings, heads: int, head_width: int) -> LT
         rope_double_precision=settings.double_precision,
         rope_type="split",
         gated_attention=settings.gated,
-    )
-
-
-def _unsupported(what: str) -> CheckpointError:
-    return CheckpointError(
-        f"these text connectors are not supported: {what}",
-        remedy="use a checkpoint of the LTX-2.3 family with its own config header",
     )

@@ -6,9 +6,8 @@ Shape legend: B batch, N text tokens, L context slots, D width, K hidden states 
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from castsheet.errors import CheckpointError, TextEncoderError
-from castsheet.ltx.header import save_tensors
+from castsheet.ltx.header import read_json, save_tensors
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.vae import fill
 from castsheet.machine.files import write_atomic
@@ -34,6 +33,7 @@ _GEMMA_REMEDY = (
 )
 # Where the text model sits in the layouts that Gemma-3 folders come in; the longest match is stripped.
 _TEXT_PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
+_NOT_TEXT = ("vision_tower.", "multi_modal_projector.", "lm_head.weight")
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,6 @@ class ContextCache:
             tensors["audio"] = context.audio_LD.detach().cpu().contiguous()
         write_atomic(self.path(prompt), lambda path: save_tensors(tensors, path))
 
-    def fetch(self, prompt: str, encode: Callable[[str], Context]) -> Context:
-        """The stored context, else `encode(prompt)`, which is then stored."""
-        found = self.get(prompt)
-        if found is None:
-            found = encode(prompt)
-            self.put(prompt, found)
-        return found
-
 
 def gemma_fingerprint(folder: Path | str) -> str:
     """A hash that changes with the folder's config, tokenizer or weights, without reading 24 GB.
@@ -284,11 +276,7 @@ def _text_tensors(folder: Path) -> Iterable[tuple[str, Tensor]]:
         try:
             with safe_open(path, framework="pt") as handle:
                 for name in handle.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                    if (
-                        "vision_tower." in name
-                        or "multi_modal_projector." in name
-                        or name.endswith("lm_head.weight")
-                    ):
+                    if any(part in name for part in _NOT_TEXT):
                         continue
                     prefix = next((p for p in _TEXT_PREFIXES if name.startswith(p)), "")
                     yield name.removeprefix(prefix), handle.get_tensor(name)
@@ -307,9 +295,6 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TextEncoderError(f"{path} cannot be read: {error}", remedy=_GEMMA_REMEDY) from error
-    if not isinstance(content, dict):
-        raise TextEncoderError(f"{path} is not a JSON object", remedy=_GEMMA_REMEDY)
-    return content
+        return read_json(path)
+    except CheckpointError as error:
+        raise TextEncoderError(error.what, remedy=_GEMMA_REMEDY) from error

@@ -55,17 +55,20 @@ class BlockList:
             name, settings = block
             settings = {"num_layers": settings} if isinstance(settings, int) else dict(settings)
             if (name == "res_x") != (position % 2 == 0):
-                raise _unsupported(
-                    f"{field}[{position}] is {name!r} where residual and compress blocks must alternate"
+                raise unsupported(
+                    "video VAE",
+                    f"{field}[{position}] is {name!r} where residual and compress blocks must alternate",
                 )
             if name == "res_x":
                 if settings.get("inject_noise") or settings.get("attention_head_dim"):
-                    raise _unsupported(f"{field}[{position}] asks for injected noise or attention")
+                    raise unsupported(
+                        "video VAE", f"{field}[{position}] asks for injected noise or attention"
+                    )
                 layers.append(int(settings["num_layers"]))
             else:
                 compressions.append(_compression(name, settings, f"{field}[{position}]"))
         if len(layers) != len(compressions) + 1:
-            raise _unsupported(f"{field} does not end with a residual block")
+            raise unsupported("video VAE", f"{field} does not end with a residual block")
         return cls(tuple(layers), tuple(compressions))
 
     @property
@@ -92,15 +95,15 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     for field, value in expected.items():
         if config.get(field, value) != value:
-            raise _unsupported(f"{field} is {config[field]!r}, not {value!r}")
+            raise unsupported("video VAE", f"{field} is {config[field]!r}, not {value!r}")
     try:
         encoder = BlockList.parse(config["encoder_blocks"], "encoder_blocks")
         decoder = BlockList.parse(list(config["decoder_blocks"])[::-1], "decoder_blocks reversed")
         latent, patch = int(config["latent_channels"]), int(config["patch_size"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _unsupported(f"a field is missing or malformed ({error!r})") from error
+        raise unsupported("video VAE", f"a field is missing or malformed ({error!r})") from error
     if (encoder.spatial, encoder.temporal) != (decoder.spatial, decoder.temporal):
-        raise _unsupported("encoder and decoder scale space or time by different factors")
+        raise unsupported("video VAE", "encoder and decoder scale space or time by different factors")
 
     # The official encoder's width is its latent channel count; nobody reads its `encoder_base_channels`.
     encoder_widths = list(accumulate((step.multiplier for step in encoder.compressions), mul, initial=latent))
@@ -270,14 +273,15 @@ def _compression(name: str, settings: Mapping[str, Any], field: str) -> Compress
     target, _, variant = name.removeprefix("compress_").partition("_")
     encoder = not field.startswith("decoder")
     if not name.startswith("compress_") or target not in _STRIDES or variant != ("res" if encoder else ""):
-        raise _unsupported(f"{field} is {name!r}")
+        raise unsupported("video VAE", f"{field} is {name!r}")
     kind, temporal, spatial = _STRIDES[target]
     multiplier = int(settings.get("multiplier", 2 if encoder else 1))
     return Compression(kind, spatial, temporal, multiplier, bool(settings.get("residual", False)))
 
 
-def _unsupported(what: str) -> CheckpointError:
+def unsupported(part: str, what: str) -> CheckpointError:
+    """The error for a config that describes another network than diffusers' for LTX-2.3."""
     return CheckpointError(
-        f"this video VAE is not supported: {what}",
-        remedy="use a checkpoint of the LTX-2.3 family (config `vae` of class CausalVideoAutoencoder)",
+        f"this file's {part} is not supported: {what}",
+        remedy="use a checkpoint of the LTX-2.3 family with its own config header",
     )

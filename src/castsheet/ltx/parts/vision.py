@@ -86,9 +86,8 @@ class GemmaVision:
         return {
             "input_ids": ids_BN,
             "attention_mask": torch.ones_like(ids_BN),
-            "token_type_ids": (
-                ids_BN == config.image_token_index
-            ).long(),  # a picture's tokens see each other
+            # A picture's tokens see each other.
+            "token_type_ids": (ids_BN == config.image_token_index).long(),
             "pixel_values": self._pixels(picture),
         }
 

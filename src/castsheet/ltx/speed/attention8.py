@@ -186,19 +186,8 @@ class _Plan:
         room = torch.empty(self.shape, dtype=self.written, device=self.device)
         # Attended values are no larger than the largest value, so that its scale serves them too.
         last = 1 / v_scale if self.written == E4M3 else self.weights[2]
-        given = (
-            q,
-            k,
-            v,
-            q_scale,
-            k_scale,
-            v_scale,
-            self.weights[0],
-            self.weights[1],
-            last,
-            room,
-            *self.unread,
-        )
+        scales = (q_scale, k_scale, v_scale, self.weights[0], self.weights[1], last)
+        given = (q, k, v, *scales, room, *self.unread)
         keys = (*self.inputs, *self.scales, self.out, *self.amax)
         stream = torch.cuda.current_stream(self.device).cuda_stream
         self.cudnn.set_stream(handle=self.handle, stream=stream)

@@ -268,13 +268,8 @@ def _box(values: Array, radius: int) -> Array:
     """Mean over (2 radius + 1)^2 windows, fewer at the border, by running sums in double precision."""
     for axis in (0, 1):
         length = values.shape[axis]
-        sums = np.concatenate(
-            [
-                np.zeros_like(np.take(values, [0], axis), dtype=np.float64),
-                np.cumsum(values, axis, np.float64),
-            ],
-            axis,
-        )
+        before = np.zeros_like(np.take(values, [0], axis), dtype=np.float64)
+        sums = np.concatenate([before, np.cumsum(values, axis, np.float64)], axis)
         high = np.minimum(np.arange(length) + radius + 1, length)
         low = np.maximum(np.arange(length) - radius, 0)
         count = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))

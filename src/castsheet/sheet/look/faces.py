@@ -171,9 +171,7 @@ def _face(
 
 def _shared(one: Box, other: Box) -> float:
     """Intersection over union."""
-    w = min(one.right, other.right) - max(one.x, other.x)
-    h = min(one.bottom, other.bottom) - max(one.y, other.y)
-    both = max(0, w) * max(0, h)
+    both = one.shared(other)
     return both / max(1, one.area + other.area - both)
 
 

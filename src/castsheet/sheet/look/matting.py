@@ -180,9 +180,8 @@ def cut_out(
     kept = _read(entry)
     if kept is None:
         kept = _cut(path, picture, quality, matter, mask)
-        if keep and (
-            kept.method != "plain" or quality == "plain"
-        ):  # one that lacked the network is tried anew
+        # One that lacked the network is tried anew.
+        if keep and (kept.method != "plain" or quality == "plain"):
             _write(entry, kept)
     return kept
 
@@ -201,7 +200,7 @@ def _cut(
     look, step = _shrunk(picture.convert("RGB"), max(1, max(picture.size) // _LOOK))
     alpha, method, note = _found(path, look, quality, matter)
     window = _window(alpha, step, picture.size)
-    part = picture.crop((window.x, window.y, window.right, window.bottom)).convert("RGB")
+    part = picture.crop(window.corners).convert("RGB")
     part, reduced = _shrunk(part, _factor(part.size))
     x, y = window.x / step, window.y / step
     right, bottom = (

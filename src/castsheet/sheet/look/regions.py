@@ -21,6 +21,15 @@ def luma(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("L"))
 
 
+def bounds(mask_HW: NDArray[np.bool_]) -> Box | None:
+    """The smallest box around all that is set; None where nothing is."""
+    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
+    if not rows.size:
+        return None
+    x, y = int(columns[0]), int(rows[0])
+    return Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
+
+
 def _runs(lines_LP: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     """Maximal runs [start, stop) of uniform lines of one tone. Lines are rows of the array."""
     uniform = lines_LP.std(axis=1) <= UNIFORM_STD

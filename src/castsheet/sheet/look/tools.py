@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Literal
 from PIL import Image
 
 from castsheet.errors import DependencyError, ImageError
-from castsheet.machine.files import write_text
+from castsheet.machine.files import cache_folder, write_text
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, installed
 from castsheet.sheet.look.matting import CutOut, Matter, Quality, cut_out, mask_beside
@@ -42,7 +41,7 @@ class Tools:
     @classmethod
     def installed(cls, *, cut: Cut = "u2netp", cache: Path | None = None) -> Tools:
         """With what is installed here; results are kept in `cache`, by default the user's cache folder."""
-        cache = cache or default_cache()
+        cache = cache or cache_folder()
         faces = RememberedFaces(CenterFace.name, CenterFace, cache / "faces") if installed() else None
         return cls(cut, None, faces, cache)
 
@@ -128,10 +127,3 @@ def _read_faces(entry: Path) -> tuple[Face, ...] | None:
 def _face(box: list[int], points: list[list[float]], score: float) -> Face:
     left, right, nose, *mouth = ((float(x), float(y)) for x, y in points)
     return Face(Box(*box), (left, right, nose, mouth[0], mouth[1]), float(score))
-
-
-def default_cache() -> Path:
-    """Where results are kept between runs: CASTSHEET_CACHE, else `castsheet` in the user's cache folder."""
-    if named := os.environ.get("CASTSHEET_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "castsheet"

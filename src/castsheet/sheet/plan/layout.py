@@ -20,7 +20,7 @@ from castsheet.errors import LayoutError
 from castsheet.media.pictures import MAX_PIXELS
 from castsheet.sheet.box import Box, PanelView
 from castsheet.sheet.plan.pins import Division, check_pins
-from castsheet.sheet.plan.polish import Part, Placed, Polisher, in_pixels, joined, refined
+from castsheet.sheet.plan.polish import Part, Placed, Polisher, in_pixels, refined
 from castsheet.sheet.plan.search import Leaf, Slicing, Tree, cells_per_unit, lattice_units, replaced
 from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, PanelShape, PanelWish, Score, Worth
 
@@ -60,21 +60,20 @@ class Layout:
 
 
 def wishes(
-    scene: Scene, shapes: Mapping[tuple[str, PanelView], Sequence[PanelShape]], *, max_crop: float = MAX_CROP
+    scene: Scene, shapes: Mapping[tuple[str, PanelView], Sequence[PanelShape]]
 ) -> tuple[PanelWish, ...]:
     """The panels that a scene wants.
 
     Args:
         shapes: the shapes that each panel's pictures may take, by element id and view, the usual one first;
             a view without is left out.
-        max_crop: share of its width or height that a location may lose.
     """
     found = []
     for element in scene.elements:
         for view, weight in VIEW_WEIGHT.items():
             if (element.id, view) in shapes:
                 first, *others = shapes[element.id, view]
-                slack = 1 - max_crop if view == "place" else 1.0
+                slack = 1 - MAX_CROP if view == "place" else 1.0
                 found.append(
                     PanelWish(
                         element=element.id,
@@ -242,7 +241,7 @@ class _Search:
         if found is None:
             return among  # not in this subset; never used
         group = self.groups[element]
-        return joined(self.within[element].tree((1 << len(group)) - 1, *found), group)
+        return replaced(self.within[element].tree((1 << len(group)) - 1, *found), [Leaf(i) for i in group])
 
 
 def _room_of(element: int, tree: Tree, size: tuple[int, int]) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from castsheet.sheet.box import Box
-from castsheet.sheet.plan.search import Axis, Cut, FixedTree, Leaf, Tree, fine_units
+from castsheet.sheet.plan.search import Axis, FixedTree, Leaf, Tree, fine_units
 from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, Worth
 
 _FINE = 144
@@ -194,10 +194,3 @@ def _anchored(spans: list[tuple[int, int, int]], side: int) -> list[int]:
         if max(start + shown for start, (_, _, shown) in zip(starts, spans, strict=True)) < side:
             starts[whole[-1]] = side - spans[whole[-1]][2]
     return starts
-
-
-def joined(tree: Tree, items: Sequence[int]) -> Tree:
-    """The tree with its items renamed."""
-    if isinstance(tree, Leaf):
-        return Leaf(items[tree.item])
-    return Cut(tree.axis, tree.at, tree.size, joined(tree.first, items), joined(tree.second, items))

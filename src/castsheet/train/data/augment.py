@@ -90,6 +90,6 @@ def _draw(image: Image.Image, sheet: Sheet, panel: Panel, room: Box) -> Panel:
     factor = min(room.w / own.w, room.h / own.h)
     w, h = max(1, round(own.w * factor)), max(1, round(own.h * factor))
     box = Box(room.x + (room.w - w) // 2, room.y + (room.h - h) // 2, w, h)
-    piece = sheet.image.crop((own.x, own.y, own.right, own.bottom))
+    piece = sheet.image.crop(own.corners)
     image.paste(piece.resize((w, h), Image.Resampling.LANCZOS), (box.x, box.y))
     return replace(panel, box=box)

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from castsheet.ltx.files.checkpoint import Checkpoint
-from castsheet.ltx.parts.connectors import TextConnectors, place_registers
+from castsheet.ltx.parts.connectors import TextConnectors, connect
 from castsheet.machine.files import write_atomic
 from castsheet.machine.processes import World
 from castsheet.train.data.dataset import Data, Dataset, DatasetError, header_of, write_sample
@@ -153,22 +153,12 @@ def _write_context(out: Path, caption: tuple[Tensor, Tensor], connectors: TextCo
     features_ND, mask_N = caption
     digest = hashlib.sha256(features_ND.float().numpy().tobytes() + mask_N.numpy().tobytes())
     key = f"{digest.hexdigest()}.safetensors"
-    context_LD = connect(connectors, features_ND[None], mask_N[None])[0].to(features_ND.dtype)
+    weight, length = connectors.video_text_proj_in.weight, connectors.context_length(len(features_ND))
+    features_BND, mask_BN = features_ND[None].to(weight), mask_N[None].to(weight.device)
+    context_LD = connect(connectors.video_connector, features_BND, mask_BN, length)[0].to(features_ND.dtype)
     stored = {"video": context_LD.cpu().contiguous()}
     write_atomic(out / "contexts" / key, lambda temporary: save_file(stored, temporary))
     return key
-
-
-def connect(connectors: TextConnectors, features_BND: Tensor, mask_BN: Tensor) -> Tensor:
-    """Contexts (B,L,D) of features that were projected already."""
-    connector, weight = connectors.video_connector, connectors.video_text_proj_in.weight
-    length = connectors.context_length(features_BND.shape[1])
-    features_BND, mask_BN = features_BND.to(weight), mask_BN.to(weight.device)
-    x_BLD = place_registers(features_BND, mask_BN, connector.learnable_registers, length)
-    rotary = connector.rope(x_BLD.shape[0], length, device=x_BLD.device)
-    for block in connector.transformer_blocks:
-        x_BLD = block(x_BLD, attention_mask=None, rotary_emb=rotary)
-    return connector.norm_out(x_BLD)
 
 
 def _stamp(path: Path) -> str:

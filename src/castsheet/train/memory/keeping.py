@@ -22,8 +22,6 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.train.config import BaseConfig
 from castsheet.train.memory.host import HostCopies
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp8": torch.bfloat16}
-
 
 class Keep(StrEnum):
     """What a block keeps: its input; also its self-attention's result; all that the backward pass reads."""
