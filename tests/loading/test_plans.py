@@ -130,7 +130,8 @@ def test_kept_tensors_are_those_of_a_run(bundle, tmp_path) -> None:
     settings = castsheet.settings(**changes)
     assert len(caches[-1].rows_BRC) == kept_tensors(settings, 3) == 3 + 3 + 2
     kept = sum(rows.nbytes for rows in caches[-1].rows_BRC.values())
-    parts = parts_of(castsheet.models.source.checkpoint, None, settings, width=4)
+    width = castsheet.models.dtype.itemsize
+    parts = parts_of(castsheet.models.source.checkpoint, None, settings, width)
     assert kept == parts.kept
 
 
