@@ -1,1 +1,1 @@
-"""Sampling: schedules, guidance, the Euler sampler and presets, as free functions."""
+"""From noise to clean latents: schedules, guidance, samplers, and the denoiser that they call."""

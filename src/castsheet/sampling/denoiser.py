@@ -5,7 +5,7 @@ appended reference (clean, or at a share of the noise). With m the share of nois
 
     timestep = m sigma,   x0 = x - m sigma v,   after guidance x0 <- m x0 + (1 - m) clean
 
-so that clean tokens are predicted exactly and no sampler moves them. A fully clean reference needs no
+Clean tokens are therefore predicted exactly and no sampler moves them. A fully clean reference needs no
 velocity at all.
 
 Legend: B batch (1 in the pipeline), T tokens, C channels, L context tokens, D context channels, S segments,
@@ -90,7 +90,7 @@ def video_track(
 
     Args:
         grid: the clip's size; two latent frames or more if a first frame is given.
-        reference: appended tokens. At strength 1 they are fixed, below it they are sampled along.
+        reference: appended tokens. At strength 1 they are fixed; at a lower strength they are sampled too.
         first_frame_BCFHW: one clean latent frame.
         bias: strengths of the tokens, the clip's grid first.
         device, dtype: of the RoPE tables; the latents are fp32.
@@ -135,7 +135,7 @@ class Contexts(NamedTuple):
     audio_BLD: Tensor | None = None
 
     def to(self, device: torch.device) -> Contexts:
-        """The same on a device."""
+        """The same contexts on another device."""
         audio = None if self.audio_BLD is None else self.audio_BLD.to(device)
         return Contexts(self.video_BLD.to(device), audio)
 
@@ -156,21 +156,21 @@ class Guide:
 class Denoiser:
     """The guided model as samplers call it: (x, sigma, step) -> x0, with both streams in one tensor.
 
-    Passes whose weight switches them off are not run. All go through a block before the next, and the
+    A pass whose weight switches it off is not run. All passes go through a block before the next block. The
     conditional and the perturbed pass share their first blocks.
 
     Args:
         transformer: in eval mode, adapters merged.
-        video, audio: the streams; audio None runs the video stream alone.
+        video, audio: the streams; with audio None the video stream runs alone.
         positive, negative: text contexts; negative may be None at guidance 1.
         guide: weights of the passes.
         av_timesteps: which timestep modulates the attention between the streams; see ltx/model/dit.py.
-        reference_every: compute a clean reference's rows every that many steps only; 1 is exact. See
+        reference_every: compute a clean reference's rows only in every such step; 1 is exact. See
             ltx/model/reuse.py.
-        run: how the passes are run; several processes can share them (sampling/parallel.py).
+        run: runs the passes; several processes can share them (sampling/parallel.py).
 
     Raises:
-        ValueError: a stream has no weights or none to weigh, or the negative prompt is missing.
+        ValueError: audio comes without weights, or weights without audio, or the negative prompt is missing.
     """
 
     def __init__(
@@ -224,8 +224,8 @@ class Denoiser:
         """Guided x0 of all sampled values at noise level sigma (a scalar), fp32, (1,N).
 
         Args:
-            step: number of the sampler's step, from 0; it decides whether cached rows are read. All calls of
-                a step have its number, and step 0 begins a run, so that a denoiser serves several runs.
+            step: number of the sampler's step, from 0; it decides whether cached rows are read. All calls in
+                a step pass its number. Step 0 begins a new run.
         """
         self.cache.begin(step)
         x, a = self.unpack(x_BN)
@@ -244,7 +244,7 @@ class Denoiser:
         return self.pack(video, self._combine(velocities, a, sigma, self.audio, self.guide.audio, None))
 
     def _passes(self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor) -> dict[str, Output]:
-        """The velocities of every pass that counts."""
+        """The velocities of every pass that has a weight."""
         guide = self.guide
         stg_audio = guide.audio is not None and "stg" in guide.audio.scales
         streams = self._streams(x_BTC, a_BTC, sigma, self.positive)
@@ -302,7 +302,7 @@ class Denoiser:
 def draw(denoiser: Denoiser, grid: Grid, seed: int, noise: Tensor | None, sigma: float) -> Tensor:
     """The start of a run: fp32 noise drawn on the CPU, so that a seed means the same on every device.
 
-    The target's noise is drawn first and alone, so that it depends on the clip's size and the seed only.
+    The target's noise is drawn first: it depends only on the clip's size and the seed.
 
     Args:
         noise: the target's noise (1,C,F,H,W) instead.
@@ -332,8 +332,8 @@ def draw(denoiser: Denoiser, grid: Grid, seed: int, noise: Tensor | None, sigma:
 def step_noise(denoiser: Denoiser, grid: Grid, seed: int, eta: float) -> Renoise:
     """The noise that an ancestral sampler adds: a function of the seed and the step, drawn on the CPU.
 
-    A seed means the same on every device, and any step can be made again by itself. As in `draw`, the
-    target's noise does not depend on sound and reference.
+    A seed gives the same noise on every device, and each step's noise can be drawn again by itself. As in
+    `draw`, the target's noise does not depend on sound and reference.
     """
     video, sound = denoiser.video, denoiser.audio
     channels = video.clean_BTC.shape[2]

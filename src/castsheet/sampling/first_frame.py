@@ -1,7 +1,7 @@
 """The picture that a clip starts with: read, compressed once like video, at the clip's size.
 
-The model learned from H.264 clips, so a first frame as clean as a PNG is unlike any frame that it knows. The
-official pipeline therefore sends the picture through the encoder once, at rate factor 33 for LTX-2.3.
+The model learned from H.264 clips and has seen no frame as clean as a PNG. The official pipeline therefore
+encodes and decodes the picture once with H.264, at rate factor 33 for LTX-2.3.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from castsheet.sheet.manifest import Sheet
 
 
 def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -> Image.Image:
-    """A picture for a clip to start with, at the clip's size; black where it is transparent.
+    """A picture for a clip to start with, at the clip's size; transparent parts become black.
 
     Args:
-        crf: H.264 rate factor at which it is compressed once, at its own size; 0 leaves it as it is.
+        crf: H.264 rate factor of the compression, at the picture's own size; 0 does not compress.
 
     Raises:
-        ImageError: it cannot be read, or not be compressed.
-        SettingsError: the clip has one latent frame only, so that nothing would be left to make.
+        ImageError: the picture cannot be read or compressed.
+        SettingsError: the clip has only one latent frame, and the picture would be the whole clip.
     """
     if grid.frames < 2:
         raise SettingsError(
@@ -43,11 +43,11 @@ def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -
 
 
 def recompress(image: Image.Image, crf: int) -> Image.Image:
-    """The picture after H.264 (yuv420p, one key frame) at a constant rate factor. Equal input, equal output.
+    """The picture after H.264 (yuv420p, one key frame) at a constant rate factor; equal input, equal output.
 
     Args:
         image: any mode without alpha; an odd side loses its last row or column.
-        crf: 0 returns the picture as it is, untouched; up to 51, the worst.
+        crf: from 0, which returns the picture itself, to 51, the worst.
 
     Raises:
         ImageError: the encoder cannot hold the picture (a side above 16384 px, or below 2).

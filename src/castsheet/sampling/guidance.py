@@ -23,7 +23,7 @@ from castsheet.errors import SettingsError
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each further prediction counts for one stream. The values given here switch each one off."""
+    """The weight of each further prediction for one stream. The default of a weight switches it off."""
 
     guidance: float = 1.0
     stg_scale: float = 0.0
@@ -49,10 +49,10 @@ def combine(predictions: Mapping[str, Tensor], weights: Weights, reference: Tens
     """One guided prediction of the clean latent.
 
     Args:
-        predictions: x0 of the pass "cond" and of the passes in `weights.scales`, all of one shape. Others are
-            not looked at.
-        reference: clean rows that every pass predicts exactly. They are part of both standard deviations, as
-            in the official code, where they are rows of the same tensor; they are not part of the result.
+        predictions: x0 of the pass "cond" and of the passes in `weights.scales`, all of one shape. Other
+            passes are ignored.
+        reference: clean rows that every pass predicts exactly. The official code has them in the same tensor,
+            so they count in both standard deviations. The result does not contain them.
 
     Returns:
         fp32 tensor of the conditional prediction's shape.

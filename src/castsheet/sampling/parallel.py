@@ -1,12 +1,12 @@
-"""A guided step shared out over processes, each with the whole model: several GPUs of one host.
+"""A guided step shared by several processes, each with the whole model, on the GPUs of one host.
 
 Processes form groups. A pass belongs to one group, and the group's processes share its sequence
 (ltx/model/shards.py). The conditional and the perturbed pass stay together because they share their first
 blocks; the unconditional pass goes to another group. A guided step costs 2.41 passes. With two groups the
 slower one computes 1.41 of them; if each group has four processes, every process computes 0.35.
 
-Passes on several groups are bitwise the passes of one process, and only velocities travel. A shared sequence
-is the same within rounding, and needs a fast link between the GPUs.
+Passes on several groups give the same bits as in one process, and only velocities are sent. A shared sequence
+gives the same within rounding, and needs a fast link between the GPUs.
 
     torchrun --nproc-per-node 2 -m castsheet.cli generate cast.png --action "..."
 """
@@ -30,8 +30,8 @@ class SharedPasses:
 
     Args:
         split: "passes": every process is its own group; if there are more processes than independent passes,
-            the extra ones idle. "sequence": all processes are one group. "auto": the most groups that divide
-            the processes evenly and all have a pass of their own; this sends the least.
+            the extra ones idle. "sequence": all processes are one group. "auto": as many groups as divide
+            the processes evenly and each have a pass; more groups send less.
     """
 
     def __init__(self, world: World, split: Split = "auto") -> None:
@@ -46,10 +46,10 @@ class SharedPasses:
         targets: int | None = None,
         **options: Any,
     ) -> tuple[Output, ...]:
-        """What `Transformer.forward_passes` gives; all processes call with the same passes.
+        """The outputs of `Transformer.forward_passes`. All processes must call this with the same passes.
 
         Raises:
-            SettingsError: the sequence is too short, or the heads too few, for so many processes.
+            SettingsError: the sequence is too short, or the heads too few, for this many processes.
         """
         count = groups(passes, self.world.size, self.split)
         size = self.world.size // count
@@ -64,7 +64,7 @@ class SharedPasses:
             if owner == group:
                 _put(next(own), output, shards)
             outputs.append(output)
-        # Every value was computed in one process and is zero in the others, so that the sum is exact.
+        # One process computed the value and the others hold zeros: the sum is exact.
         for output in outputs:
             dist.all_reduce(output.video_BTC)
             if output.audio_BTC is not None:
@@ -84,7 +84,7 @@ class SharedPasses:
             )
         if count not in self._groups:
             ranks = [list(range(first, first + size)) for first in range(0, self.world.size, size)]
-            made = [dist.new_group(one) for one in ranks]  # every process makes all of them
+            made = [dist.new_group(one) for one in ranks]  # torch wants every process to make every group
             self._groups[count] = made[self.world.rank // size]
         return Shards.of(video.sequence.segments, self.world.rank % size, size, self._groups[count])
 
@@ -98,7 +98,7 @@ def groups(passes: tuple[Pass, ...], processes: int, split: Split) -> int:
 
 
 def share_out(passes: tuple[Pass, ...], groups: int) -> list[int]:
-    """The group of each pass: passes of the same inputs together, the largest sets first."""
+    """The group of each pass. Passes with the same inputs stay together; the largest sets come first."""
     alike: list[list[int]] = []
     for number, one in enumerate(passes):
         twin = next((some for some in alike if passes[some[0]].same_inputs(one)), None)
@@ -127,7 +127,7 @@ def _run(
         return ()
     if shards is None:
         return transformer.forward_passes(passes, targets=targets, **options)
-    # Passes that share a stream must share its part too: shared blocks are recognised by it.
+    # Passes with one stream must get one shard object: shared blocks are recognised by its identity.
     streams = {id(one.video): one.video.shard(shards) for one in passes}
     parts = tuple(replace(one, video=streams[id(one.video)]) for one in passes)
     here = None if targets is None else shards.here(targets)
@@ -135,7 +135,7 @@ def _run(
 
 
 def _put(part: Output, whole: Output, shards: Shards | None) -> None:
-    """Write what this process computed to its place."""
+    """Write the rows that this process computed to their places in the whole output."""
     if shards is None:
         whole.video_BTC.copy_(part.video_BTC)
     else:

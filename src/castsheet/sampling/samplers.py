@@ -1,9 +1,9 @@
 """Samplers: ways to walk from noise to a clean latent. The setting `sampler` is a key of `SAMPLERS`.
 
-`model(x, sigma, step)` predicts the clean latent x0. The state is x = (1 - sigma) x0 + sigma n, so that the
+`model(x, sigma, step)` predicts the clean latent x0. The state is x = (1 - sigma) x0 + sigma n, and the
 velocity of the straight path is v = (x - x0) / sigma ("Flow Straight and Fast", arXiv:2209.03003). A sampler
-asks the model at the listed levels only, because their modulation is computed in advance (ltx/speed). Several
-calls of one step carry one step number: the cache of reference rows counts steps (ltx/model/reuse.py).
+calls the model only at the listed levels, because their modulation is computed in advance (ltx/speed). All
+calls in one step pass the same step number: the cache of reference rows counts steps (ltx/model/reuse.py).
 
 Adding a sampler: a function of this signature, and one line in `SAMPLERS`. All arithmetic is fp32.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from castsheet.errors import NumericsError
 
-if TYPE_CHECKING:  # settings read the table, and settings import no torch
+if TYPE_CHECKING:  # settings.py imports this table and must not import torch
     from torch import Tensor
 
 Model = Callable[["Tensor", "Tensor", int], "Tensor"]
@@ -32,7 +32,7 @@ class Renoise:
         eta: how much of the noise is replaced, from 0 (none) to 1 (usual).
         draw: step number (from 0) -> standard normal noise of the state's shape, on the state's device.
         shares: share of the noise level that each value of the state carries, broadcast to its shape: 1 for
-            what is sampled, 0 for what is given clean.
+            sampled values, 0 for clean ones.
     """
 
     eta: float
@@ -41,7 +41,7 @@ class Renoise:
 
 
 class Walk(Protocol):
-    """What every sampler is.
+    """The signature of every sampler.
 
     Args:
         model: predicts x0 from (x, sigma, step): x fp32, sigma a scalar fp32 tensor on x's device, step
@@ -71,7 +71,7 @@ class Walk(Protocol):
 
 @dataclass(frozen=True)
 class Sampler:
-    """A line of the table.
+    """An entry of `SAMPLERS`.
 
     Attributes:
         walk: the function.
@@ -119,16 +119,16 @@ def euler_ancestral(
 ) -> Tensor:
     """Euler steps to a level below the next one, then new noise n up to it.
 
-    With d = sigma' (1 + (sigma' / sigma - 1) eta) the step goes to level d. Scaling by (1 - sigma') / (1 - d)
-    brings the clean part to its share at sigma'; what is then missing of the noise's variance is added:
+    The step goes to level d = sigma' (1 + (sigma' / sigma - 1) eta). Scaling by (1 - sigma') / (1 - d) gives
+    the clean part its share at sigma'. New noise then adds the variance that is missing at sigma':
 
         x_d = x + (d - sigma) v
         x'  = x_d (1 - sigma') / (1 - d) + n sqrt(sigma'^2 - d^2 (1 - sigma')^2 / (1 - d)^2)
 
-    This is the rectified-flow form of the ancestral step, with the level d that the official LTX-2.5
-    pipelines use; eta as in "Denoising Diffusion Implicit Models" (arXiv:2010.02502). A value with share m of
-    the noise takes the same step at levels m sigma and m sigma', so that clean values stay bit for bit.
-    Without `renoise`, and at eta 0, it is `euler` bit for bit. Arguments, result and errors: see `Walk`.
+    This is the rectified-flow form of the ancestral step, with the level d of the official LTX-2.5 pipelines
+    and eta as in "Denoising Diffusion Implicit Models" (arXiv:2010.02502). A value with share m of the noise
+    takes the same step from m sigma to m sigma'; clean values stay bit for bit. Without `renoise`, or at eta
+    0, the result is that of `euler` bit for bit. Arguments, result and errors: see `Walk`.
     """
     if renoise is None or renoise.eta == 0:
         return euler(model, x, sigmas, callback=callback)
@@ -138,7 +138,7 @@ def euler_ancestral(
         down = below * (1 + (below / sigma - 1) * renoise.eta)
         x = x + (down - sigma) * ((x - x0) / sigma)
         ratio = (1 - renoise.shares * below) / (1 - renoise.shares * down)
-        missing = below**2 - (down * ratio) ** 2  # below 0 by rounding only: down <= below, ratio <= 1
+        missing = below**2 - (down * ratio) ** 2  # only rounding makes it negative: down <= below, ratio <= 1
         x = x * ratio + renoise.draw(step) * (renoise.shares * missing.clamp(min=0).sqrt())
         if callback is not None:
             callback(step + 1, x0)
@@ -158,7 +158,7 @@ def heun(
         e  = x + (sigma' - sigma) v(x, sigma)
         x' = x + (sigma' - sigma) (v(x, sigma) + v(e, sigma')) / 2
 
-    A step to level 0 has no velocity at its end and stays an Euler step. Algorithm 1 of "Elucidating the
+    There is no velocity at level 0, so a step to level 0 is an Euler step. Algorithm 1 of "Elucidating the
     Design Space of Diffusion-Based Generative Models" (arXiv:2206.00364). Arguments, result and errors: see
     `Walk`.
     """
@@ -196,7 +196,7 @@ def _predict(model: Model, x: Tensor, sigma: Tensor, step: int, steps: int) -> T
     """The model's x0 in fp32.
 
     Raises:
-        NumericsError: it is not finite.
+        NumericsError: the prediction is not finite.
     """
     x0 = model(x, sigma, step).float()
     if not x0.isfinite().all():

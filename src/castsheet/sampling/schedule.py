@@ -5,8 +5,8 @@ The model's schedule is a shifted, stretched line. With u falling from 1 to 1/n 
     s(u)  = e^mu / (e^mu + 1/u - 1)              the shift; mu grows with the token count
     s'(u) = 1 - (1 - s) * 0.9 / (1 - s(1/n))     the stretch; the last nonzero level becomes 0.1
 
-and a final 0. The official pipelines always evaluate mu at 4096 tokens, whatever the clip's size; diffusers
-counts target and reference tokens, which spends far more of the steps at high noise.
+and a final 0. The official pipelines evaluate mu at 4096 tokens for every size of clip. diffusers counts the
+target's and the reference's tokens, and thereby spends far more of the steps at high noise.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def sigmas(steps: int, *, tokens: int = OFFICIAL_TOKENS, terminal: float = TERMI
         raise SettingsError(f"a last noise level of {terminal}", remedy="choose one between 0 and 1")
     u = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
     exp_mu = math.exp(shift(tokens))
-    below_one = (1 / u - 1) / (exp_mu + 1 / u - 1)  # 1 - s, without the cancellation of that difference
-    if steps > 1:  # one step has no level between 1 and 0 that could be moved
+    below_one = (1 / u - 1) / (exp_mu + 1 / u - 1)  # 1 - s; the subtraction itself would cancel digits
+    if steps > 1:  # with one step there is no level between 1 and 0 to move
         below_one = below_one * (1 - terminal) / below_one[-1]
     return torch.cat([1 - below_one, u.new_zeros(1)]).float()
 
 
 def schedule_tokens(kind: ScheduleKind, target: int, reference: int) -> int:
-    """The token count that a schedule kind evaluates mu at.
+    """The token count at which a schedule evaluates mu.
 
     Args:
         kind: "official" always 4096; "target" the clip's tokens; "diffusers" the clip's and the reference's.

@@ -1,4 +1,4 @@
-"""What several processes share of a guided step: its passes, each pass's sequence, or both. No torch."""
+"""How several processes divide a guided step: by passes, by each pass's sequence, or by both. No torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Strength an element: `--strength hero=1.2 backpack=0.7` as one number a reference token.
+"""Strengths of elements: `--strength hero=1.2 backpack=0.7` becomes one number for each reference token.
 
-The manifest knows where each element's panels are; a latent cell takes the strength of the element that
-covers at least half of it. See ltx/model/bias.py for what the number does to attention.
+The manifest knows where each element's panels are. A latent cell takes the strength of the element that
+covers at least half of it. ltx/model/bias.py says what the number does to attention.
 
 Legend: H, W rows and columns of latent cells, T tokens.
 """
@@ -30,9 +30,9 @@ def cell_strengths(
     """Strength of every latent cell, (H, W) float64; 1 where no panel covers half a cell.
 
     Args:
-        panels: boxes in pixels of the sheet, and whose they are.
+        panels: boxes in pixels of the sheet, each with its element.
         image: width and height of the sheet.
-        size: width and height at which the model sees it: filled and centre-cropped.
+        size: width and height at which the model sees the sheet: filled and centre-cropped.
         cell: pixels a latent cell spans.
     """
     crop = Crop.fill(image, size)
@@ -44,7 +44,7 @@ def cell_strengths(
         shares[element] = shares.get(element, np.zeros((rows, columns))) + down[:, None] * across[None, :]
     result = np.ones((rows, columns))
     for element, share in shares.items():
-        # Panels do not overlap, so at most one element reaches more than a half.
+        # Panels do not overlap, so only one element covers more than half of a cell.
         result[share >= 0.5 - 1e-9] = strengths.get(element, 1.0)
     return result
 
@@ -66,7 +66,7 @@ def token_bias(
         clip_tokens: tokens before the reference's. frames: latent frames that the reference is held in.
 
     Raises:
-        SheetError: the sheet is a bare picture, of which no panel is known.
+        SheetError: the sheet is a bare picture: its panels are not known.
         SettingsError: no element of that name is on the sheet.
     """
     strengths = {name: value for name, value in strengths.items() if value != 1}

@@ -1,7 +1,7 @@
 """A whole run of the sampler: one stage after the other, each from noise down to a clean clip.
 
-A stage after the first takes the clean x of the stage before up to its own first level s, by fresh noise n;
-with m the share of noise that each value carries,
+A stage after the first adds fresh noise n to the clean x of the stage before, up to its own first level s.
+With m the share of noise that each value carries:
 
     x <- (1 - m s) x + m s n
 
@@ -44,7 +44,7 @@ def walk(
 
     Raises:
         SettingsError: the seed is out of range, or given noise is not of the latents' shape.
-        NumericsError: the model's numbers ran away.
+        NumericsError: the model gave NaN or infinity.
     """
     x = draw(denoiser, grid, seed, noise, float(stages[0][0]))
     done, steps = 0, sum(len(levels) - 1 for levels in stages)
