@@ -26,10 +26,10 @@ Role = Literal["checkpoint", "adapter", "text_encoder"]
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of a repository, or (`file` None) the files of it that match `patterns`.
+    """A file of a repository; with `file` None, all its files that match `patterns`.
 
     Attributes:
-        bytes: as published; a download measures them again.
+        bytes: the published size; a download asks for the size anew.
         folder: where the file belongs, below the model's folder.
     """
 
@@ -42,13 +42,13 @@ class PublishedFile:
 
     @property
     def page(self) -> str:
-        """Where the licence is shown and accepted."""
+        """The page where the licence is shown and accepted."""
         return f"https://huggingface.co/{self.repo}"
 
 
 @dataclass(frozen=True)
 class DenoiserSize:
-    """Parameter counts of a denoiser: one block, how many blocks, and all that is outside the blocks."""
+    """Parameter counts of a denoiser: one block, the number of blocks, and everything outside the blocks."""
 
     block: int
     layers: int
@@ -62,7 +62,7 @@ class DenoiserSize:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameter counts of the released model's parts; times two they are bytes in bf16.
+    """Parameter counts of the released model's parts; in bf16 a parameter takes two bytes.
 
     Attributes:
         video: the denoiser without its audio half. joint: the whole denoiser.
@@ -94,7 +94,7 @@ class Sign:
     absent: tuple[str, ...] = ()
 
     def fits(self, names: Iterable[str]) -> bool:
-        """Whether these names show the sign."""
+        """Whether the sign is among these names."""
         every = list(names)
 
         def found(pattern: str) -> bool:
@@ -110,9 +110,9 @@ class Family:
     Attributes:
         name: as files and sidecars state it. title: for people.
         stated: regular expression for versions and model names that state the family, in lower case.
-        signs: how tensor names show it where nothing is stated; one sign is enough.
+        signs: tensor names that tell the family of a file that states none; one sign is enough.
         runs: whether Castsheet computes it; False for a family that is recognised in order to be refused.
-        flags: values in the `transformer` config that the code computes, and no others.
+        flags: values of the `transformer` config that the code computes; other values are refused.
         implied: keys of `flags` that a config may leave out.
         traits: values in the `transformer` config that LTX-2.3 does not have; keys are `fnmatch` patterns.
         files: what to download, one for each role. sizes: of the released model.
@@ -234,19 +234,19 @@ DEFAULT = FAMILIES["ltx-2.3"]
 
 
 def family_of(name: str) -> Family:
-    """The entry of a family by its name; `DEFAULT` for a name without an entry."""
+    """The entry of the family `name`; `DEFAULT` for a name without an entry."""
     return FAMILIES.get(name, DEFAULT)
 
 
 def detect_family(stated: Iterable[str], names: Iterable[str]) -> str:
-    """Name of the family of a file: by what its header states, else by its tensor names.
+    """The family of a file: from what its header states, else from its tensor names.
 
     Args:
         stated: versions or model names from the header, the most reliable first.
         names: of tensors or adapted layers, with or without the denoiser's prefix.
 
     Returns:
-        A key of `FAMILIES`; "ltx-2.x" for a generation that is stated and has no entry; else "unknown".
+        A key of `FAMILIES`; "ltx-2.x" for a stated generation without an entry; else "unknown".
     """
     for text in stated:
         for family in FAMILIES.values():
@@ -261,14 +261,14 @@ def detect_family(stated: Iterable[str], names: Iterable[str]) -> str:
 
 
 def check_config(raw: Mapping[str, Any], stated: str = UNKNOWN) -> Family:
-    """The family of a `transformer` config, which is one that runs.
+    """The family of a `transformer` config, if that family runs.
 
     Args:
         raw: the dictionary as it stands in the file's header.
         stated: the family that the rest of the file shows; the config's own traits outweigh it.
 
     Raises:
-        FamilyError: the config is of a family that does not run, or has a value that is not computed.
+        FamilyError: the family does not run, or the config has a value that is not computed.
     """
     shown = (one for one in reversed(FAMILIES.values()) if one.traits_in(raw))
     family = next(shown, family_of(stated))
@@ -289,10 +289,10 @@ def check_config(raw: Mapping[str, Any], stated: str = UNKNOWN) -> Family:
 
 
 def refuse_checkpoint(path: Path, name: str) -> None:
-    """Refuse a checkpoint whose family does not run; one of an unknown family is let pass.
+    """Refuse a checkpoint of a family that does not run. A checkpoint of an unknown family passes.
 
     Raises:
-        FamilyError: it does not run.
+        FamilyError: the family does not run.
     """
     if name == UNKNOWN or (name in FAMILIES and FAMILIES[name].runs):
         return
@@ -306,10 +306,10 @@ def differ(adapter: str, model: str) -> bool:
 
 
 def refuse_adapter(path: Path, adapter: str, model: str) -> None:
-    """Refuse an adapter that says that it belongs to another family than the model's.
+    """Refuse an adapter that states another family than the model's.
 
     Raises:
-        FamilyError: it does.
+        FamilyError: the families differ.
     """
     if differ(adapter, model):
         raise FamilyError(

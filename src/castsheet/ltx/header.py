@@ -1,4 +1,4 @@
-"""Safetensors files: what one says about itself, read without touching its tensors; and writing one."""
+"""Safetensors files: reads what a header says without reading tensors, and writes files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from castsheet.errors import CheckpointError
 
-# The format's own limit; a larger length is a wrong or hostile file.
+# The format's own limit. A larger length means a wrong or hostile file.
 _LONGEST_HEADER = 100_000_000
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _BITS = {
@@ -36,7 +36,7 @@ _AGAIN = "download the file again and compare its size with the source's"
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file: where it is, under which stored name, and what it is without reading it."""
+    """One tensor of a file, described by the header: file, stored name, dtype, shape."""
 
     file: Path
     stored: str
@@ -131,10 +131,10 @@ def _pickle(path: Path) -> CheckpointError:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file inside `write_atomic`: a failed write is an OSError, as for any file.
+    """Write a safetensors file inside `write_atomic`; a failed write raises OSError, as for any file.
 
-    The same content gives the same bytes: the library writes the metadata in an order that it draws anew
-    each time, so the header is put in order afterwards.
+    The same content gives the same bytes. The library writes metadata in a random order, so the header is
+    sorted afterwards.
     """
     try:
         save_file(tensors, path, metadata=metadata)
@@ -145,7 +145,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 
 def _order_header(path: Path) -> None:
-    """Rewrite a file's header with its metadata sorted, in as many bytes as before."""
+    """Rewrite a file's header with its metadata sorted; its length stays the same."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

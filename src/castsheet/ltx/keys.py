@@ -1,7 +1,7 @@
 """Names of the parts and tensors of an official LTX-2.3 file, and how diffusers names the same tensors.
 
-All functions are pure string work. "Official" names carry the prefix of their part (`vae.`, `vocoder.`, ...),
-as they stand in the single file; "diffusers" names are those of the module in its own folder.
+All functions work on strings only. "Official" names are those of the single file, with the prefix of their
+part (`vae.`, `vocoder.`, ...). "diffusers" names are those of a module in its own folder.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _STATISTICS = {
 
 
 def part_of(name: str) -> Part | None:
-    """Which part of the model an official tensor name belongs to; None when it belongs to none."""
+    """The part of the model that an official tensor name belongs to; None if it belongs to none."""
     if name.startswith((VIDEO_CONNECTOR, AUDIO_CONNECTOR, PROJECTION)):
         return "connectors"
     if name.startswith(DIT):

@@ -1,8 +1,8 @@
 """Between pictures, latents, tokens and sound: the latent grid, the still reference, the decoded clip.
 
-A reference conditions as a still video. Encoding a video that never changes gives the same latent frame over
-and over (the encoder pads in time by copies of the first frame and has no temporal attention). So ONE frame
-is encoded and repeated, which is exact.
+A reference conditions as a still video. All latent frames of a video that never changes are equal, because
+the encoder pads in time by copies of the first frame and has no temporal attention. Therefore encoding ONE
+frame and repeating it is exact.
 
 Legend: B batch, C channels, F frames, H height, W width (pixels or latent cells), T tokens, A axes, S samples
 of sound.
@@ -91,11 +91,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Reference:
-    """Tokens appended to the clip's.
+    """Tokens that are appended to the clip's tokens.
 
     Attributes:
         tokens_BTC: clean latents in (frame, row, column) order.
-        bounds_AT2: positions; those of the clip's own tokens where the downscale factor is 1.
+        bounds_AT2: positions; with a downscale factor of 1 they are those of the clip's own tokens.
         strength: 1 keeps them clean at timestep 0; s < 1 shows them at noise level (1 - s) * sigma.
     """
 
@@ -127,7 +127,7 @@ def to_frames(pixels_BCFHW: Tensor) -> np.ndarray:
 
 
 def encode_still(vae: VideoVAE, image_BCHW: Tensor, latent_frames: int) -> Tensor:
-    """Normalised latents (B,C,latent_frames,H/spatial,W/spatial) of a video that only ever shows one image.
+    """Normalised latents (B,C,latent_frames,H/spatial,W/spatial) of a video that shows one image throughout.
 
     Args:
         image_BCHW: pixels in [-1,1]; sides multiples of the VAE's spatial factor.
@@ -169,7 +169,7 @@ def make_reference(
     Args:
         image_BCHW: the picture in [-1,1] at `reference_size`.
         grid: the clip's grid.
-        mode: "looped" is of the clip's length; "still" one latent frame at the time of the clip's first,
+        mode: "looped" has the clip's length; "still" is one latent frame at the time of the clip's first,
             [0, 1/fps).
         downscale: how many times smaller than the clip the reference is encoded.
         strength: see `Reference`.
@@ -204,7 +204,7 @@ def decode_audio(
 
 
 def finite(x: Tensor, what: str) -> Tensor:
-    """`x`, or NumericsError where it holds NaN or infinity."""
+    """`x`; raises NumericsError if it holds NaN or infinity."""
     if not torch.isfinite(x).all():
         raise NumericsError(
             f"decoding gave {what} values that are not finite", remedy="run with --dtype fp32"

@@ -33,9 +33,9 @@ IC_TARGETS = (
 class LoRALinear(nn.Linear):
     """A linear layer with a trainable low-rank term; `weight` and `bias` are the adapted layer's own.
 
-    So is `weight_scale` where the layer is in fp8. `joined` adds the term to the weight before the product,
-    as `merge` does for inference: fewer passes over the activations, and one more product in the backward
-    pass. It pays in narrow layers with many tokens.
+    If that layer is in fp8, `weight_scale` is its own too. `joined` adds the term to the weight before the
+    product, as `merge` does for inference: this saves passes over the activations and costs one more product
+    in the backward pass. It pays in narrow layers with many tokens.
     """
 
     weight_scale: nn.Parameter | None
@@ -79,7 +79,7 @@ class LoRALinear(nn.Linear):
 
 
 class Deltas:
-    """What adapters add to each layer of a model.
+    """The sums that adapters add to each layer of a model.
 
     Args:
         model: its layers may be on the meta device, and may be in fp8.
@@ -107,7 +107,7 @@ class Deltas:
         return any(layer in factors for factors, _ in self._terms)
 
     def added(self, layer: str, weight_OI: Tensor) -> Tensor:
-        """weight + sum of strength * B @ A, in fp32; the weight itself where no adapter has the layer."""
+        """weight + sum of strength * B @ A, in fp32; the weight itself if no adapter has the layer."""
         for factors, strength in self._terms:
             if layer in factors:
                 down_RI, up_OR = (factor.to(weight_OI.device) for factor in factors[layer])
@@ -191,7 +191,7 @@ def load_attached(transformer: Transformer, lora: LoRA) -> None:
 
     Raises:
         FamilyError: the file says that it belongs to another family.
-        AdapterError: the file's layers or ranks are not the attached ones.
+        AdapterError: the file's layers or ranks differ from the attached ones.
     """
     refuse_adapter(lora.path, lora.family, transformer.config.family)
     layers = _attached(transformer)

@@ -1,8 +1,8 @@
 """Adapter files: reading a header, the factors, what a file says about itself, and writing.
 
 The official keys are `diffusion_model.{module}.lora_A.weight` (rank, in) and `.lora_B.weight` (out, rank).
-There is no alpha: W += strength * B @ A. Files of `lora_down`, `lora_up` and `.alpha` are read too, with B
-multiplied by alpha / rank.
+There is no alpha: W += strength * B @ A. Files with `lora_down`, `lora_up` and `.alpha` are read too; their B
+is multiplied by alpha / rank.
 
 Legend: R rank, I inputs, O outputs of the adapted layer.
 """
@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class LoRA:
-    """An adapter file whose header has been read; the factors are read when they are needed.
+    """An adapter file. Its header has been read; its factors are read when they are needed.
 
     Attributes:
         pairs: by module name without prefix, such as `transformer_blocks.0.attn1.to_q`.
@@ -94,16 +94,16 @@ class LoRA:
 
     @property
     def family(self) -> str:
-        """Name of its family, or "unknown": from the metadata, else from layers that only one family has.
+        """The file's family, or "unknown": from the metadata, else from layers that only one family has.
 
-        2.3 and 2.5 adapters of the usual layers have the same keys and shapes, so a bare file is `unknown`.
+        Usual adapters of 2.3 and 2.5 have the same keys and shapes: without metadata they are "unknown".
         """
         stated = [self.metadata[key] for key in _VERSION_KEYS if key in self.metadata]
         return detect_family(stated, self.pairs)
 
     @property
     def downscale(self) -> int:
-        """How many times smaller than the target the reference must be encoded; 1 when the file does not say.
+        """How many times smaller than the target the reference must be encoded; 1 if the file does not say.
 
         Raises:
             AdapterError: the metadata's value is not a whole number from 1 to 64.
@@ -112,7 +112,7 @@ class LoRA:
 
     @property
     def temporal(self) -> int:
-        """How many target frames one frame of the reference spans; 1 when the file does not say.
+        """How many target frames one frame of the reference spans; 1 if the file does not say.
 
         Raises:
             AdapterError: the metadata's value is not a whole number from 1 to 64.
@@ -121,7 +121,7 @@ class LoRA:
 
     @property
     def mode(self) -> ReferenceMode | None:
-        """How its reference was held in training; None when the file does not say.
+        """The reference mode of its training; None if the file does not say.
 
         Raises:
             AdapterError: the metadata's value is neither "looped" nor "still".
@@ -199,7 +199,7 @@ def _pairs(path: Path, shapes: Mapping[str, tuple[int, ...]], alphas: Mapping[st
             continue
         part = _PARTS[found["part"]] if found["part"] else "alpha"
         if keys.setdefault(_bare(found["module"] or found["scaled"]), {}).setdefault(part, key) != key:
-            unknown.append(key)  # the same factor a second time, under another prefix
+            unknown.append(key)  # a factor that the file holds twice, under two prefixes
     if unknown:
         raise AdapterError(
             f"{path} has {len(unknown)} keys that are not an adapter's: {some(unknown)}",

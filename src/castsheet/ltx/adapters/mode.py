@@ -1,6 +1,6 @@
-"""How an adapter was shown its reference. No torch.
+"""How a run shows the model its reference, and how an adapter was shown it in training. No torch.
 
-"looped" is a still video of the clip's length: published adapters were trained on it and do not say so.
+"looped" is a still video of the clip's length; published adapters were trained on it without stating it.
 "still" is ONE latent frame at the first frame's positions.
 """
 

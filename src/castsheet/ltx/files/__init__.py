@@ -1,1 +1,1 @@
-"""Checkpoints in and out: single files, folders, and what `castsheet inspect` says of them."""
+"""Checkpoints: single files, folders, and what `castsheet inspect` says about them."""

@@ -27,7 +27,7 @@ from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model on disk: what it holds is known, nothing is loaded until a `load_*` method is called.
+    """A model on disk. Its contents are known; nothing is loaded until a `load_*` method is called.
 
     Attributes:
         path: the file or folder.
@@ -68,7 +68,7 @@ class Checkpoint:
 
     @cached_property
     def family(self) -> str:
-        """Name of the file's family, or "unknown": by its stated version, else by its tensors."""
+        """The file's family, or "unknown": from its stated version, else from its tensors."""
         version = self.metadata.get("model_version")
         denoiser = (name for name in self.entries if name.startswith(official.DIT))
         return detect_family([] if version is None else [version], denoiser)

@@ -1,8 +1,8 @@
 """A diffusers folder seen as an official file: official tensor names, official config.
 
 Every subfolder (transformer/, connectors/, vae/, audio_vae/, vocoder/) holds a config.json and one or more
-safetensors files. The names go through the rename tables of `keys`, the settings through the functions below,
-which are the inverse of those that build diffusers' networks from official configs.
+safetensors files. The rename tables of `keys` translate the names. The functions below translate the
+settings: they are the inverse of the functions that build diffusers' networks from official configs.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
 
 
 def shards(folder: Path) -> list[Path]:
-    """The weight files of one model folder: those of its index, else the one file it holds.
+    """The weight files of one model folder: those that its index names, else its only file.
 
     Raises:
-        CheckpointError: none, several without an index, or one that the index names is missing.
+        CheckpointError: no file, several files without an index, or a file of the index is missing.
     """
     index = next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
     if index is not None:
@@ -129,7 +129,7 @@ def _official_config(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
         raw["vae"] = _vae(configs["vae"])
     if "audio_vae" in configs:
         raw["audio_vae"] = _audio_vae(configs["audio_vae"])
-    # The vocoder of LTX-2.0 has no bandwidth extension; without one there is no official 2.3 config.
+    # LTX-2.0's vocoder has no bandwidth extension, and an official 2.3 config must describe one.
     if "bwe_hidden_channels" in configs.get("vocoder", {}):
         raw["vocoder"] = _vocoder(configs["vocoder"])
     return raw

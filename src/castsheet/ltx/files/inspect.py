@@ -1,4 +1,4 @@
-"""What a file or folder is, and what else a run would need; from headers alone, no tensor is read."""
+"""What a file or folder is, and what else a run needs. Only headers are read, no tensors."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Report:
 
     Attributes:
         parameters: count without quantisation scales.
-        parts: the same a part.
-        precision: parameters a stored dtype (BF16, F32, F8_E4M3, ...).
+        parts: the count of each part.
+        precision: the count of each stored dtype (BF16, F32, F8_E4M3, ...).
         scaled: fp8 weights that carry a scale.
-        quantisation: how an fp8 denoiser is quantised, in words; None for another.
-        config: the sizes that matter, from the file's own metadata.
+        quantisation: how an fp8 denoiser is quantised, in words; None for a denoiser that is not in fp8.
+        config: the model's main sizes, from the file's own metadata.
         missing: what else a run needs.
         problems: why this cannot be used as it is.
     """
@@ -129,7 +129,7 @@ def _model(checkpoint: Checkpoint) -> Report:
 
 
 def _quantisation(checkpoint: Checkpoint) -> str | None:
-    """The kind of fp8 file: its scales, which blocks it leaves wide, whether it is the denoiser alone."""
+    """The kind of fp8 file: its scales, its blocks outside fp8, and whether it is the denoiser alone."""
     names = [name for name in checkpoint.keys if keys.part_of(name) == "transformer"]
     narrow = [name for name in names if checkpoint.entries[name].dtype.startswith("F8")]
     if not narrow:
@@ -147,7 +147,7 @@ def _quantisation(checkpoint: Checkpoint) -> str | None:
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The sizes that matter, from the parsed config."""
+    """The model's main sizes, from the parsed config."""
     model = checkpoint.config
     transformer, raw = model.transformer, model.raw["transformer"]
     vae = diffusers_settings(model.vae)

@@ -1,4 +1,4 @@
-"""Tensors out of safetensors files, one at a time: each file opened once, fp8 scales found, NaN noticed.
+"""Reads tensors from safetensors files one at a time: opens each file once, finds fp8 scales, notices NaN.
 
 Legend: I inputs, O outputs.
 """
@@ -21,7 +21,7 @@ _AGAIN = "download the file again; if you trained it, go back to an earlier step
 
 
 class OpenFiles:
-    """Files that are opened once, when they are first asked for: opening one reads its whole header."""
+    """Opens each file once, when it is first needed: opening a file reads its whole header."""
 
     def __init__(self, entries: Mapping[str, Entry], stack: ExitStack, device: torch.device | str) -> None:
         self._entries, self._stack, self._device = entries, stack, str(device)
@@ -36,7 +36,7 @@ class OpenFiles:
         return self._read(name, lambda handle, stored: handle.get_tensor(stored))
 
     def first_row(self, name: str) -> Tensor:
-        """The first row of a tensor; all of a number.
+        """The first row of a tensor; a scalar tensor whole.
 
         Raises:
             CheckpointError: the file cannot be read.
@@ -59,12 +59,12 @@ class OpenFiles:
 def read(
     entries: Mapping[str, Entry], names: Iterable[str], device: torch.device | str
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """(name, stored tensor, its fp32 scale (1,1) or (O,1) or None), one at a time.
+    """Yields (name, stored tensor, its fp32 scale (1,1) or (O,1) or None), one at a time.
 
-    Names of one file follow each other in the order given, which is the order on disk.
+    The names of one file keep their given order, which is the order on disk.
 
     Raises:
-        CheckpointError: unreadable, or as many scales as neither 1 nor the weight's rows.
+        CheckpointError: a file is unreadable, or a weight has neither one scale nor one for each row.
     """
     with ExitStack() as stack:
         files = OpenFiles(entries, stack, device)
@@ -89,7 +89,7 @@ def _scale(entries: Mapping[str, Entry], name: str, weight: Tensor, files: OpenF
 
 
 def widened(tensor: Tensor, scale: Tensor | None) -> Tensor:
-    """A stored tensor with its scale undone, fp32 where it was in fp8; the tensor itself elsewhere."""
+    """An fp8 tensor times its scale, in fp32; a tensor of another dtype is returned unchanged."""
     if tensor.dtype.itemsize > 1 or not tensor.is_floating_point():
         return tensor
     wide = tensor.float()
@@ -97,14 +97,14 @@ def widened(tensor: Tensor, scale: Tensor | None) -> Tensor:
 
 
 class Spoilt:
-    """Names of tensors with NaN or infinity, collected while a model is read and told together."""
+    """Collects the names of tensors with NaN or infinity while a model is read, for one message."""
 
     def __init__(self) -> None:
         self._names: dict[str, None] = {}
 
     def look(self, name: str, tensor: Tensor) -> None:
-        """Note the tensor if a number of it is not finite."""
-        # Few operations know e4m3, which holds NaN: it is looked at in a format that they know.
+        """Note the tensor's name if it holds NaN or infinity."""
+        # e4m3 holds NaN, but few operations know e4m3: such a tensor is converted first.
         wide = tensor.to(torch.bfloat16) if tensor.dtype.itemsize == 1 else tensor
         if not torch.isfinite(wide).all():
             self._names[name] = None
@@ -113,7 +113,7 @@ class Spoilt:
         """Refuse the file if a tensor was noted.
 
         Raises:
-            CheckpointError: up to five names are told.
+            CheckpointError: a tensor was noted; the message gives up to five names.
         """
         if self._names:
             some = ", ".join(list(self._names)[:5])

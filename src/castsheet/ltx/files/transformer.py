@@ -1,9 +1,9 @@
-"""The denoiser out of a checkpoint: adapters merged, large layers in fp8 where asked, read tensor by tensor.
+"""Reads the denoiser from a checkpoint, tensor by tensor: merges adapters, and quantises layers if asked.
 
-Tables, norms, gates, embeddings and the first and last layer are never in fp8. Published fp8 files carry one
-scalar scale a weight; it is repeated over the rows, and their numbers are used untouched. Their static
-`input_scale` is not used: a scale of each row's own costs one reduction that the compiler fuses into the norm
-before it, and never clips.
+Tables, norms, gates, embeddings and the first and last layer are never in fp8. A published fp8 file has one
+scalar scale for each weight: the scale is repeated over the rows, and the stored numbers are used unchanged.
+The file's static `input_scale` is not used. Instead each row of activations gets its own scale, which never
+clips and costs one reduction that the compiler fuses into the norm before it.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ def load_transformer(
 ) -> tuple[Transformer, tuple[str, ...]]:
     """The denoiser, frozen and in eval mode; AdaLN tables stay fp32.
 
-    At no time is more than one tensor in a wider format than it ends up in. Adapters are added in fp32 before
-    the one rounding. Weights that a file stores in e4m3 stay as they are where fp8 is kept; those with an
-    adapter, or with scales of another kind, are quantised anew.
+    Only one tensor at a time is held in a wider format than its final one. Adapters are added in fp32, and
+    the sum is rounded once. A layer that stays in fp8 keeps the file's numbers; a layer with an adapter, or
+    with scales of another kind, is quantised anew.
 
     Args:
         precision: "wide": every layer in `dtype`. "plain": each layer as the file stores it, fp8 stays fp8.
             "fp8": the large layers of all blocks in fp8.
-        device: where tensors are read to, merged and quantised. home: where they stay; None means there too.
+        device: where tensors are merged and quantised. home: where they stay; None means on `device`.
         audio: load the audio half too; without it, its tensors are not read.
 
     Returns:
-        The model, and the adapters' layers that were left out because a model without audio lacks them.
+        The model, and the adapters' layers that were skipped because a model without audio lacks them.
 
     Raises:
         CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
@@ -89,10 +89,10 @@ def load_transformer(
 
 
 def _empty(config: TransformerConfig, stored: Mapping[str, Entry], precision: Precision) -> Transformer:
-    """A model without numbers, in layers as `precision` wants them.
+    """A model with empty layers of the kinds that `precision` asks for.
 
     Raises:
-        CheckpointError: what is stored does not fit; told before tens of gigabytes are read.
+        CheckpointError: the stored tensors do not fit; raised before tens of gigabytes are read.
     """
 
     def in_fp8(layer: str) -> bool:
@@ -113,7 +113,7 @@ def _empty(config: TransformerConfig, stored: Mapping[str, Entry], precision: Pr
 def _placed(
     name: str, tensor: Tensor, scale: Tensor | None, scaled: set[str], deltas: Deltas, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """One stored tensor as the model's tensors: itself, or numbers and scales."""
+    """The model's tensors from one stored tensor: the tensor itself, or fp8 numbers and their scales."""
     layer = name.removesuffix(".weight")
     if layer == name or layer not in scaled:
         wide = widened(tensor, scale)

@@ -1,8 +1,8 @@
-"""Strength a token: a logarithm added to the attention between a reference token and the clip's tokens.
+"""Strengths of tokens: the logarithm of a strength is added to attention between a reference and the clip.
 
-With s_i the strength of reference token i, its logits against every token of the clip, as key and as query,
-grow by log s_i; logits between two references, and between two tokens of the clip, stay. The official
-attention mask does the same. With one number w a token (log s for references, 0 for the clip) the bias is
+If reference token i has strength s_i, its logits with every token of the clip, as key and as query, grow by
+log s_i. Logits between two references, and between two tokens of the clip, stay. The official attention mask
+does the same. If each token has one number w (log s for references, 0 for the clip), the bias is
 
     bias(q, k) = w_q + w_k   where exactly one of the two belongs to the clip, else 0.
 
@@ -28,11 +28,11 @@ class TokenBias:
     Attributes:
         weights_T: log strength a token; zeros for the clip.
         clip: how many leading tokens are the clip's.
-        neutral: tokens of weight 0. levels: the other weights, each with the tokens that have it.
+        neutral: tokens of weight 0. levels: the other weights, each with its tokens.
         queries: how many leading tokens are queries; None for all.
         method: "dense" builds the (Q, T) matrix. "groups" runs plain attention over the keys of one level at
-            a time and merges the results by their log-sum-exp: the same sum in another order, with the
-            fastest kernel. "auto" takes groups on a GPU, else the matrix.
+            a time and merges the results by their log-sum-exp: the same sum in another order, by the fastest
+            kernel. "auto" takes groups on a GPU, else the matrix.
     """
 
     weights_T: Tensor
@@ -44,7 +44,7 @@ class TokenBias:
 
     @classmethod
     def of(cls, strengths_T: Tensor, clip: int, method: Method = "auto") -> TokenBias | None:
-        """The bias for strengths (T,), or None where all are 1 and attention needs none.
+        """The bias for strengths (T,); None if all are 1, because attention then needs no bias.
 
         Raises:
             ValueError: a strength is not positive and finite, or a token of the clip has one other than 1.
@@ -78,7 +78,7 @@ class TokenBias:
         tokens = self.weights_T.shape[0]
         reference_T = torch.arange(tokens, device=self.weights_T.device) >= self.clip
         queries = tokens if self.queries is None else self.queries
-        # Within the clip both weights are 0. (Compilers choke on `!=` of conditions, which says the same.)
+        # Within the clip both weights are 0. (`!=` of two conditions says the same, but does not compile.)
         among_QT = reference_T[:queries, None] & reference_T[None, :]
         return (self.weights_T[:queries, None] + self.weights_T[None, :]).masked_fill(among_QT, 0.0)
 
@@ -93,7 +93,7 @@ class TokenBias:
         return self._by_groups(q_BHQD, k_BHTD, v_BHTD)
 
     def _by_groups(self, q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
-        """Every pair of query and key is computed once, as in plain attention."""
+        """Attention group by group; it computes every pair of query and key once, like plain attention."""
         parts = []
         for weight, index in ((0.0, self.neutral), *self.levels):
             out, lse = _with_lse(q_BHQD[:, :, : self.clip], k_BHTD[:, :, index], v_BHTD[:, :, index])
@@ -112,7 +112,7 @@ def _with_lse(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, T
     """Attention and the natural logarithm of each query's sum of exponentials (B,H,Q) fp32."""
     aten = torch.ops.aten
     if q_BHQD.device.type == "cuda":
-        # Called directly, the kernel takes dense layouts only; the copies cost little beside the attention.
+        # A direct call of the kernel needs dense tensors; the copies cost little beside the attention.
         q_BHQD, k_BHTD, v_BHTD = (x.contiguous() for x in (q_BHQD, k_BHTD, v_BHTD))
         found = aten._scaled_dot_product_cudnn_attention(q_BHQD, k_BHTD, v_BHTD, None, True)
     else:

@@ -27,7 +27,7 @@ from castsheet.ltx.model.sequence import Sequence
 class CrossConditions:
     """What the attentions between the streams read about one stream.
 
-    `mod_BSRC` has 4 rows (one segment if they hang on the other stream's sigma), `gate_BSC` one segment.
+    `mod_BSRC` has 4 rows. `gate_BSC` has one segment, and so has `mod_BSRC` under the other stream's sigma.
     """
 
     mod_BSRC: Tensor
@@ -36,7 +36,7 @@ class CrossConditions:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What every block reads about one stream and no block changes.
+    """What all blocks read about one stream; no block changes it.
 
     `mod_BSRC` has 9 rows a segment: shift, scale and gate of the self-attention, of the feed-forward and of
     the text attention. `prompt_mod_BRC` has 2: shift and scale of the text. `embedded_BSC` is for the output
@@ -52,7 +52,7 @@ class Conditions:
 
 
 def new_table(rows: int, dim: int) -> nn.Parameter:
-    """A modulation table as an untrained model has it."""
+    """A modulation table of an untrained model."""
     return nn.Parameter(torch.randn(rows, dim) / dim**0.5)
 
 
@@ -98,10 +98,10 @@ class Block(nn.Module):
         Args:
             perturb, perturb_audio: replace a stream's self-attention by its values.
             isolate: skip the attentions between the streams.
-            targets: return only so many leading video tokens; the others are read.
+            targets: return only this many leading video tokens; the other tokens are only read.
         """
         crossing = audio is not None and not isolate
-        # Beside audio, video_to_audio_attn still reads the tokens to leave out.
+        # With audio, video_to_audio_attn still reads the tokens that are left out later.
         early = None if crossing else targets
         x = Residual(video_BTC, video.sequence.segments, self.ops, self.eps)
         mod = self.scale_shift_table.to(video_BTC.dtype) + video.mod_BSRC
@@ -158,7 +158,7 @@ class Block(nn.Module):
     def _attend_across(
         self, x: Residual, video: Conditions, a: Residual, audio: Conditions
     ) -> tuple[Update, Update]:
-        """Both attentions between the streams; both read the streams as they were before either."""
+        """Both attentions between the streams. Each reads the streams as they were before both."""
         if video.cross is None or audio.cross is None:
             raise ValueError("streams that attend to each other need their cross conditions")
         video_table = self.scale_shift_table_a2v_ca_video.to(x.x_BTC.dtype)

@@ -1,8 +1,8 @@
-"""What kind of model a file holds: dataclasses read from the checkpoint's own metadata, nothing assumed.
+"""Which model a file holds: dataclasses read from the checkpoint's own metadata, without defaults.
 
 The `config` entry of an official safetensors header is one JSON object with the parts `transformer`, `vae`,
-`audio_vae`, `vocoder`. A missing value is an error, because the code defaults of other programs differ
-(`av_ca_timestep_scale_multiplier` is 1 there and 1000 in the released file).
+`audio_vae`, `vocoder`. A missing value is an error: the defaults of other programs differ from the released
+file (`av_ca_timestep_scale_multiplier` is 1 there and 1000 in the file).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class TransformerConfig:
                     audio=True,
                     audio_heads=int(raw["audio_num_attention_heads"]),
                     audio_head_dim=int(raw["audio_attention_head_dim"]),
-                    # The official dictionary names only the output; audio goes in as it comes out.
+                    # The official dictionary states only the output width; the input has the same width.
                     audio_in_channels=int(raw.get("audio_in_channels", raw["audio_out_channels"])),
                     audio_out_channels=int(raw["audio_out_channels"]),
                     audio_context_dim=int(raw["audio_cross_attention_dim"]),
@@ -115,7 +115,7 @@ class TransformerConfig:
 
     def _check(self) -> None:
         sizes = (self.layers, self.heads, self.head_dim, self.in_channels, self.out_channels)
-        # The text context is modulated by rows of the stream's width, so it must have that width.
+        # Rows of the stream's width modulate the text context, so the context must have that width.
         usable = (
             min(sizes) > 0
             and self.head_dim % 2 == 0
@@ -134,7 +134,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole `config` metadata of a single-file checkpoint; parts not computed here stay dictionaries."""
+    """The whole `config` metadata of a single-file checkpoint; only the denoiser's part is parsed."""
 
     transformer: TransformerConfig
     vae: dict[str, Any]

@@ -1,7 +1,7 @@
-"""The LTX-2.3 denoiser under its official parameter names. Official files load into it as they are.
+"""The LTX-2.3 denoiser under its official parameter names. Official files load into it without renaming.
 
-A token's modulation depends on its timestep only, and a sequence has few timesteps: the target's sigma, and
-zero for a reference or a given first frame. Modulation is therefore computed once a segment and broadcast.
+A token's modulation depends only on its timestep, and a sequence has few timesteps: the target's sigma, and
+zero for a reference or a given first frame. Modulation is therefore computed once for each segment.
 
 Legend: B batch, T tokens, L context tokens, C or D channels, S segments, R rows of a modulation.
 """
@@ -72,7 +72,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Output:
-    """Velocities of the target, and of what was appended to it unless `targets` left it out."""
+    """Velocities of the target, and of the tokens appended to it unless `targets` left them out."""
 
     video_BTC: Tensor
     audio_BTC: Tensor | None = None
@@ -89,7 +89,7 @@ class Pass:
     isolate: bool = False
 
     def same_inputs(self, other: Pass) -> bool:
-        """Whether both enter the first block alike."""
+        """Whether both passes have the same inputs to the first block."""
         return self.video is other.video and self.audio is other.audio and self.isolate == other.isolate
 
 
@@ -105,7 +105,7 @@ class _Flow:
 
 
 class Transformer(nn.Module):
-    """The denoiser. With `gradient_checkpointing` blocks are computed again in the backward pass."""
+    """The denoiser. With `gradient_checkpointing` the backward pass computes blocks again."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -144,14 +144,14 @@ class Transformer(nn.Module):
         """Velocities of both streams.
 
         Args:
-            video, audio: the inputs; without `audio` every audio module is skipped.
+            video, audio: the inputs; without `audio` all audio modules are skipped.
             stg_blocks: blocks whose video self-attention is replaced by its values.
             stg_audio: perturb the audio self-attention of these blocks too.
             isolate: skip the attentions between the streams (the pass of modality guidance).
-            av_timesteps: what modulates those attentions: each token's own timestep, with gates from the
-                other stream's sigma ("own", the official code since 2026-05); or the other stream's sigma
-                throughout ("cross", the code that 2.3 was released with, and diffusers).
-            targets: how many leading video tokens are wanted. The last block computes no others. Exact.
+            av_timesteps: what modulates the attentions between the streams. "own": each token's own timestep,
+                with gates from the other stream's sigma (the official code since 2026-05). "cross": the other
+                stream's sigma throughout (the code that 2.3 was released with, and diffusers).
+            targets: how many leading video tokens are wanted. The last block computes only these. Exact.
 
         Raises:
             ValueError: the streams do not fit the model, or a block index does not exist.
@@ -171,15 +171,15 @@ class Transformer(nn.Module):
         targets: int | None = None,
         cache: RowCache | None = None,
     ) -> tuple[Output, ...]:
-        """What one call of `forward` for each pass gives, bit for bit unless `cache` replaces some rows.
+        """The outputs of one `forward` call for each pass, bit for bit unless `cache` replaces some rows.
 
-        All passes go through a block before the next block is asked for, so that streamed weights are fetched
-        once. Passes with the same inputs share the blocks before the first block that only one of them
-        perturbs. Passes are not batched: at the trained size one sample fills the chip.
+        All passes go through a block before the next block: streamed weights are fetched once. Passes with
+        the same inputs share the blocks before the first block that only one of them perturbs. Passes are
+        not batched: at the trained size one sample fills the chip.
 
         Args:
-            cache: rows behind `targets` from an earlier step; see ltx/model/reuse.py. All steps give their
-                passes in the same order.
+            cache: the rows after `targets` from an earlier step; see ltx/model/reuse.py. The order of the
+                passes must be the same in all steps.
 
         Raises:
             ValueError: as `forward`.
@@ -290,15 +290,15 @@ class Transformer(nn.Module):
 
     def _head(self, x_BTC: Tensor, to: Conditions, table_RC: Tensor, project: nn.Linear) -> Tensor:
         shift, scale = (table_RC.to(x_BTC.dtype) + to.embedded_BSC[:, :, None]).unbind(2)
-        # The official output norm has its own epsilon, not the blocks'.
+        # The official output norm has another epsilon than the blocks.
         h = F.layer_norm(x_BTC, x_BTC.shape[-1:], eps=1e-6).to(x_BTC.dtype)
         return project(modulate(h, shift, scale, clip_segments(to.sequence.segments, x_BTC.shape[1])))
 
 
 def _with_cached(flow: _Flow, cache: RowCache, where: tuple[int, int], targets: int) -> tuple[_Flow, bool]:
-    """The flow into a block, and whether it has cached rows behind its targets.
+    """The flow into a block, and whether it has cached rows after its targets.
 
-    If it has, the block computes the targets only. If not, the step computes all rows and may store them.
+    If it has, the block computes only the targets. If not, the step computes all rows and may store them.
     """
     if cache.fresh:
         if cache.stores:

@@ -1,4 +1,4 @@
-"""What the denoiser's blocks are made of: gated attention, feed-forward, timesteps.
+"""The layers of the denoiser's blocks: gated attention, feed-forward, timesteps.
 
 Legend: B batch, T tokens, L context tokens, C or D channels, S segments, H heads, R rows of a modulation.
 """
@@ -25,8 +25,8 @@ Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]  # (q_BHTD, k_BHLD, v_BHLD) 
 class Attention(nn.Module):
     """Multi-head attention with RMS-normed queries and keys and one gate a head.
 
-    The gate is 2 sigmoid(linear(query input)). With `values_only` (a perturbed block of spatio-temporal
-    guidance) the attended values are replaced by each token's own; gate and output projection stay.
+    The gate is 2 sigmoid(linear(query input)). With `values_only` (in a block that spatio-temporal guidance
+    perturbs) each token's own value replaces the attended one; gate and output projection stay.
     """
 
     def __init__(self, query_dim: int, context_dim: int, heads: int, head_dim: int, eps: float) -> None:
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(inner, query_dim)])
         self.to_gate_logits = nn.Linear(query_dim, heads)
         self.ops: RowOps = PLAIN
-        self.kernel: Kernel | None = None  # replaces torch's attention where no bias is given
+        self.kernel: Kernel | None = None  # replaces torch's attention if there is no bias
         self.joint: nn.Module | None = None  # all projections of one input in one product; see ltx/speed
 
     def forward(
@@ -57,10 +57,10 @@ class Attention(nn.Module):
         """Attention of x (B,T,C) to the context (B,L,D): (B,T,C).
 
         Args:
-            rope, key_rope: rotation of queries and of keys; without `key_rope` both are turned by `rope`.
+            rope, key_rope: rotation of queries and of keys; without `key_rope`, `rope` rotates both.
             bias_TL: added to the logits.
             values_only: see the class.
-            by_heads: shares the attention itself out by heads over processes; see ltx/model/shards.py.
+            by_heads: divides the attention's heads over processes; see ltx/model/shards.py.
         """
         if values_only:
             v_BTC = through(self.to_v, context_BLD[:, : x_BTC.shape[1]])

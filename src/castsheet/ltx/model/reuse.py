@@ -1,10 +1,10 @@
-"""Step caching by what changes least: the rows of a clean reference, reused over several steps. Approximate.
+"""Caching over steps: the rows of a clean reference, which change least, are reused. Approximate.
 
 A reference stays at timestep 0, so its hidden states change between steps only by what they read of the clip.
-Every `every` steps they are computed, and the cache keeps what entered each block. In the other steps only
-the clip's rows are computed; the cached rows are keys and values beside them. At the trained bucket a step
-with cached rows is about half the work. The cache holds one tensor of the reference's rows a block and pass:
-44 MB, 2.1 GB a pass at full size.
+Every `every` steps they are computed, and the cache keeps the rows that entered each block. The other steps
+compute only the clip's rows, and the cached rows serve as keys and values beside them. At the trained bucket
+a step with cached rows is about half the work. The cache holds one tensor of reference rows for each block
+and pass: at full size 44 MB, or 2.1 GB a pass.
 
 Legend: B batch, R reference tokens, C channels.
 """
@@ -15,10 +15,10 @@ from torch import Tensor
 
 
 class RowCache:
-    """The reference's rows before each block, by pass and block; 1 for `every` caches nothing and is exact.
+    """The reference's rows before each block, by pass and block. With `every` 1 nothing is cached: exact.
 
-    Steps are counted, not calls: a sampler that calls the model several times in one step computes the rows
-    anew in every call of that step, and the last call's rows are what later steps read.
+    The cache counts steps, not calls. If a sampler calls the model several times in a step that computes the
+    rows, every call computes them, and later steps read the rows of the last call.
     """
 
     def __init__(self, every: int) -> None:
@@ -28,9 +28,9 @@ class RowCache:
         self.rows_BRC: dict[tuple[int, int], Tensor] = {}
 
     def begin(self, step: int) -> None:
-        """Say which step the next passes belong to, from 0. A smaller number than before begins a new run.
+        """Begin a step, counted from 0; a smaller number than before begins a new run.
 
-        After it `fresh` tells whether this step computes the rows.
+        Afterwards `fresh` says whether this step computes the rows.
         """
         self.fresh = step % self.every == 0 or step < self.step or not self.rows_BRC
         self.step = step

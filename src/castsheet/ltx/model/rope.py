@@ -1,4 +1,4 @@
-"""Rotary positions of LTX-2.3: "split" pairs; a token sits at the middle of its extent in seconds and pixels.
+"""Rotary positions of LTX-2.3, with "split" pairs. A token's position is the middle of its extent.
 
 Legend: A axes, T tokens, H heads, D half of a head's width, 2 = [start, end) of a token on an axis, B batch.
 """
@@ -89,8 +89,8 @@ def tables(
     """Cosines and sines for `heads` heads of a `dim`-wide attention.
 
     With n = dim // (2A) frequencies an axis, f_j = (pi/2) theta^(j/(n-1)) and angle = f_j (2p/max_pos - 1).
-    Angles are laid out frequency by frequency, axis within frequency; what is left of dim/2 is identity, on
-    the left. Frequencies are made in fp64 on the CPU, then rounded, so that every device has the same ones.
+    Angles are ordered by frequency, then by axis; the rest of dim/2, on the left, is not rotated. Frequencies
+    are computed in fp64 on the CPU and then rounded: every device has the same ones.
 
     Raises:
         ValueError: the width leaves no frequency for an axis, or does not divide by the heads.
@@ -134,13 +134,13 @@ def _edges(count: int) -> Tensor:
 
 
 def apply(x_BHTD: Tensor, rope: Rope) -> Tensor:
-    """Turn element i of each head together with element i + half, in the wider dtype of input and tables."""
+    """Rotate element i of each head with element i + half, in the wider dtype of input and tables."""
     if not torch.compiler.is_compiling():
         left, right = x_BHTD.chunk(2, dim=-1)
         cos, sin = rope.cos_HTD, rope.sin_HTD
         return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHTD.dtype)
-    # The same in the order in which projections lie in memory, all of a head at once: the norm of a row and
-    # its turning are then one kernel.
+    # This order is the projections' order in memory, a whole head at once: the compiler can then make one
+    # kernel of a row's norm and its rotation.
     pairs_BTH2D = x_BHTD.transpose(1, 2).unflatten(-1, (2, -1))
     cos_TH1D, sin_TH1D = (table.transpose(0, 1)[:, :, None] for table in (rope.cos_HTD, rope.sin_HTD))
     sign_21 = 2 * torch.arange(2, dtype=x_BHTD.dtype, device=x_BHTD.device)[:, None] - 1

@@ -23,7 +23,7 @@ from castsheet.ltx.model import rope as rotary
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.scaled import Quantised, ScaledLinear
 
-# Which layers read the rows next: plain ones (bf16 or fp32), scaled ones (fp8), or both kinds.
+# The kinds of layers that read the rows next: plain ones (bf16 or fp32), scaled ones (fp8), or both.
 Form = Literal["wide", "scaled", "both"]
 # Constants of GELU's tanh formula: x sigmoid(SLOPE (x + CURVE x^3)).
 SLOPE, CURVE = 2 * math.sqrt(2 / math.pi), 0.044715
@@ -31,7 +31,7 @@ SLOPE, CURVE = 2 * math.sqrt(2 / math.pi), 0.044715
 
 @dataclass(frozen=True)
 class Update:
-    """What a block adds to a stream: update times gate, with one row of gates a segment."""
+    """What a block adds to a stream: update times gate, with one row of gates for each segment."""
 
     update_BTC: Tensor
     gate_BSC: Tensor
@@ -42,7 +42,7 @@ class Update:
 
 
 class RowOps:
-    """The row operations of a block, plain."""
+    """The row operations of a block in plain PyTorch."""
 
     def add_norm_modulate(
         self,
@@ -66,17 +66,17 @@ class RowOps:
     def norm_rotate(
         self, given: Sequence[tuple[Tensor, RMSNorm]], rope: Rope | None, heads: int
     ) -> list[Tensor]:
-        """Queries or keys, or both if one RoPE table serves both: normed, rotated, by heads, (B,H,T,D)."""
+        """Queries or keys (or both, if both have one RoPE table): normed, rotated, by heads, (B,H,T,D)."""
         normed = [split(norm(x_BTC), heads) for x_BTC, norm in given]
         return normed if rope is None else [rotary.apply(one_BHTD, rope) for one_BHTD in normed]
 
     def gate(self, x_BTHD: Tensor, logits_BTH: Tensor, form: Form = "wide") -> Tensor | Quantised:
-        """Each head times 2 sigmoid of its logit: (B,T,C)."""
+        """Each head's values times 2 sigmoid(its logit): (B,T,C)."""
         del form
         return (x_BTHD * (2.0 * torch.sigmoid(logits_BTH))[..., None]).flatten(2)
 
     def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor | Quantised:
-        """GELU, by its tanh formula, of a linear layer; (..., I) -> (..., O)."""
+        """GELU (the tanh formula) of a linear layer's output; (..., I) -> (..., O)."""
         del form
         return F.gelu(layer(x), approximate="tanh")
 
@@ -109,7 +109,7 @@ class Residual:
         return h_BTC
 
     def keep(self, targets: int | None) -> None:
-        """Leave out all tokens but the first `targets`; None leaves out none."""
+        """Keep only the first `targets` tokens; None keeps all."""
         if targets is None or targets >= self.x_BTC.shape[1]:
             return
         self.x_BTC = self.x_BTC[:, :targets]
@@ -117,12 +117,12 @@ class Residual:
         self.segments = clip_segments(self.segments, targets)
 
     def total(self) -> Tensor:
-        """x with everything added."""
+        """x with the held-back update added."""
         return self.ops.add(self.x_BTC, self.update, self.segments)
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMS norm with weights, in the input's dtype: of mixed dtypes torch has no fused kernel."""
+    """RMS norm with weights, in the input's dtype: torch has no fused kernel for mixed dtypes."""
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         weight = self.weight.to(x_BTC.dtype)
@@ -130,7 +130,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 def rms(x_BTC: Tensor, eps: float) -> Tensor:
-    """Root-mean-square norm without weights, in the input's dtype even where autocast would widen it."""
+    """Root-mean-square norm without weights, in the input's dtype; autocast alone would widen it."""
     return F.rms_norm(x_BTC, x_BTC.shape[-1:], eps=eps).to(x_BTC.dtype)
 
 
@@ -158,19 +158,19 @@ def by_segment(
     rows: tuple[Tensor, ...],
     segments: tuple[int, ...],
 ) -> Tensor:
-    """combine(*tokens, *rows) a segment: its tokens (B,T,C) with its own rows of the tensors (B,S,C)."""
-    # After a clip of the segments, trailing rows have no tokens left.
+    """combine(*tokens, *rows) for each segment: its tokens (B,T,C) with its own rows of tensors (B,S,C)."""
+    # If the segments were clipped, the last rows have no tokens.
     rows = tuple(row_BSC[:, : len(segments)] for row_BSC in rows)
     if rows[0].shape[1] == 1:
         return combine(*tokens, *rows)
     if torch.is_grad_enabled() or not torch.compiler.is_compiling():
-        # The backward pass then sums a segment's tokens for its row; that of a lookup would scatter them.
+        # The backward pass of this sums a segment's tokens into its row; that of a lookup would scatter them.
         # Without a compiler a lookup would also write rows as large as the tokens.
         split = (x_BTC.split(segments, dim=1) for x_BTC in tokens)
         parts = zip(*split, *(row_BSC.split(1, dim=1) for row_BSC in rows), strict=True)
         return torch.cat([combine(*part) for part in parts], dim=1)
-    # The compiler writes no looked-up rows: it reads them where the tokens are computed. (It could not fuse
-    # norm, modulation and quantising into one kernel if the segments were computed apart and joined.)
+    # The compiler does not write looked-up rows to memory: it reads them where it computes the tokens. If the
+    # segments were computed apart and joined, it could not fuse norm, modulation and quantising.
     token_T = torch.arange(sum(segments), device=rows[0].device)
     segment_T = sum((token_T >= edge).long() for edge in list(accumulate(segments))[:-1])
     return combine(*tokens, *(row_BSC[:, segment_T] for row_BSC in rows))
@@ -188,13 +188,13 @@ def split(x_BTC: Tensor, heads: int) -> Tensor:
 
 
 def form_for(*layers: nn.Module) -> Form:
-    """The form in which layers read their common input on a GPU with fp8."""
+    """The form of the common input of several layers on a GPU with fp8."""
     kinds = {isinstance(layer, ScaledLinear) for layer in layers}
     return "both" if len(kinds) == 2 else "scaled" if True in kinds else "wide"
 
 
 def through(layer: nn.Module, x: Tensor | Quantised) -> Tensor:
-    """A layer's output, whichever form its input has."""
+    """A layer's output for an input of either form."""
     if isinstance(x, Tensor) or isinstance(layer, ScaledLinear):
         return layer(x)
     return layer(x.rows())

@@ -1,9 +1,9 @@
 """Linear layers with fp8 weights and activations, one scale a row; gradients pass through to the inputs.
 
-A row of weights W_o, or of activations x_t, is stored as e4m3 numbers times one fp32 scale, amax / 448. Then
-y_to = (sum_i x8_ti w8_oi) * a_t * s_o + b_o, which the tensor cores compute directly. A frozen weight needs
-no gradient; that of the input is the same kind of product, with the weight's scales moved into the rows of
-what comes back: dx_ti = (sum_o g8_to w8_oi) * c_t, where g_to = dy_to * s_o = g8_to * c_t.
+A row of weights W_o, or of activations x_t, is stored as e4m3 numbers times one fp32 scale, amax / 448. The
+tensor cores compute y_to = (sum_i x8_ti w8_oi) * a_t * s_o + b_o directly. A frozen weight needs no gradient.
+The input's gradient is a product of the same kind, with the weight's scales multiplied into the gradient's
+rows first: dx_ti = (sum_o g8_to w8_oi) * c_t, where g_to = dy_to * s_o = g8_to * c_t.
 
 Legend: M rows of activations, I inputs, O outputs.
 """
@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Precision = Literal["wide", "plain", "fp8"]
-"""How layers are held: all in one dtype; each as its file stores it; the large ones in fp8."""
+"""How layers are held: "wide": all in one dtype; "plain": as stored in the file; "fp8": large ones in fp8."""
 
 E4M3 = torch.float8_e4m3fn
 E4M3_NAME = "F8_E4M3"  # in safetensors headers
 LARGEST = 448.0  # of e4m3
 _TINY = 1e-12
 
-# Ends of the names of the layers that hold nearly all weights and work.
+# Ends of the names of those layers that hold nearly all weights and do nearly all work.
 LAYERS = tuple(
     f".{attention}.{layer}"
     for attention in (
@@ -43,11 +43,11 @@ LAYERS = tuple(
 
 @dataclass(frozen=True)
 class Quantised:
-    """Rows (B,T,I) as `quantise_rows` gives them: what a scaled layer makes of its input, made before.
+    """Rows (B,T,I) that `quantise_rows` has already quantised; a scaled layer need not do it again.
 
     Attributes:
-        numbers_BTI, scale_BT1: e4m3 and fp32. dtype: of the rows, and of what layers make of them.
-        wide_BTI: the rows themselves, where a plain layer reads them too.
+        numbers_BTI, scale_BT1: e4m3 and fp32. dtype: of the rows, and of the layers' outputs.
+        wide_BTI: the rows themselves, if a plain layer reads them too.
     """
 
     numbers_BTI: Tensor
@@ -74,7 +74,7 @@ def quantise_rows(x_MI: Tensor) -> tuple[Tensor, Tensor]:
     """e4m3 numbers of the same shape and an fp32 scale a row (..., 1); x is about numbers * scale."""
     wide = x_MI.float()
     largest_M1 = wide.abs().amax(dim=-1, keepdim=True).clamp(min=_TINY)
-    # One division a row, not a number. By rounding a product may pass 448, to which all below 464 go.
+    # One division a row, not a number. A product may pass 448 by rounding; all below 464 become 448.
     return (wide * (LARGEST / largest_M1)).to(E4M3), largest_M1 / LARGEST
 
 
@@ -88,8 +88,8 @@ def scaled_linear(
 ) -> Tensor:
     """x (..., I) through frozen fp8 weights, in x's dtype; the gradient of x goes through the same weights.
 
-    With fp8 tensor cores the activations are quantised too; on older GPUs the weights are expanded for the
-    product, which is slower than bf16 weights and needs half their memory. Elsewhere: `reference_linear`.
+    With fp8 tensor cores the activations are quantised too. Older GPUs expand the weights for the product:
+    slower than bf16 weights, in half their memory. Without a GPU it is `reference_linear`.
     """
     if isinstance(x, Tensor) and torch.is_grad_enabled() and x.requires_grad:
         return _Product.apply(x, weight_OI, scale_O1, bias_O)
@@ -115,8 +115,8 @@ def input_gradient(dy: Tensor, weight_OI: Tensor, scale_O1: Tensor) -> Tensor:
     scaled = dy.float() * scale_O1[:, 0]
     if unit == "none":
         return reference_linear(scaled, weight_OI.t(), torch.ones_like(scale_O1[:1]), None).to(dy.dtype)
-    # The tensor cores read both factors along the summed axis: the weight is turned as it is used, which
-    # moves a few per cent of the product's bytes. Turned as integers, which every device can copy.
+    # The tensor cores read both factors along the summed axis, so the weight is transposed here; this moves a
+    # few per cent of the product's bytes. It is transposed as integers, which every device can copy.
     turned_IO = weight_OI.view(torch.uint8).t().contiguous().view(E4M3)
     ones = torch.ones(1, len(turned_IO), device=dy.device)
     return _multiply(scaled, turned_IO.t(), ones, None).to(dy.dtype)
@@ -128,7 +128,7 @@ def _multiply(x: Tensor | Quantised, columns_IO: Tensor, scale_1O: Tensor, bias_
         numbers_MI, scale_M1 = x.numbers_BTI.flatten(0, -2), x.scale_BT1.flatten(0, -2)
     else:
         numbers_MI, scale_M1 = quantise_rows(x.flatten(0, -2))
-    # The product is written in bf16 whatever x is; rows and columns are scaled inside the kernel.
+    # The kernel scales rows and columns, and always writes bf16.
     y_MO = torch._scaled_mm(
         numbers_MI.contiguous(),
         columns_IO,
@@ -142,7 +142,7 @@ def _multiply(x: Tensor | Quantised, columns_IO: Tensor, scale_1O: Tensor, bias_
 
 
 class _Product(torch.autograd.Function):
-    """Keeps nothing for the backward pass but the weights, which are there anyway."""
+    """Keeps only the weights for the backward pass, and they are in memory anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_OI: Tensor, scale_O1: Tensor, bias_O: Tensor | None) -> Tensor:
@@ -165,7 +165,7 @@ def reference_linear(
 
 @torch.compiler.assume_constant_result
 def unit_of(device: torch.device) -> Literal["fp8", "wide", "none"]:
-    """Whether a device multiplies e4m3 with a scale a row (compute capability 8.9 or newer), or is no GPU."""
+    """What a device computes: "fp8" from compute capability 8.9 on, "wide" on older GPUs, "none" on a CPU."""
     if device.type != "cuda":
         return "none"
     return "fp8" if torch.cuda.get_device_capability(device) >= (8, 9) else "wide"
@@ -198,7 +198,7 @@ class ScaledLinear(nn.Module):
 
 
 def is_scaled(name: str) -> bool:
-    """Whether the layer `name` (official, without prefix) is one that fp8 is for."""
+    """Whether the layer `name` (official, without prefix) is one of the large layers."""
     return name.startswith("transformer_blocks.") and name.endswith(LAYERS)
 
 

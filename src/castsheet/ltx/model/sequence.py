@@ -1,4 +1,4 @@
-"""What stays the same about a stream's tokens during a run; carried whole from the denoiser to its blocks."""
+"""What stays the same about a stream's tokens during a run; passed whole from the denoiser to its blocks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Sequence:
     Attributes:
         segments: token counts that share a timestep, in order.
         rope: tables of the self-attention, one row a token.
-        cross_rope: temporal tables of the attentions between the streams; None where the stream is alone.
-        bias: added to the self-attention's logits: a matrix (T,T), or one strength a token.
-        shards: how a longer sequence lies over processes, if these are one process's rows of it.
+        cross_rope: temporal tables of the attentions between the streams; None if the stream is alone.
+        bias: added to the self-attention's logits: a matrix (T,T), or one strength for each token.
+        shards: the division of a longer sequence over processes, if these tokens are one process's share.
 
     Raises:
         ValueError: the segments do not add up to the tokens of the RoPE tables, or one is empty.
@@ -43,7 +43,7 @@ class Sequence:
         return self.rope.cos_HTD.shape[1]
 
     def first(self, targets: int) -> Sequence:
-        """The leading tokens as queries of the whole sequence; the bias then has their rows only."""
+        """The first `targets` tokens as queries of the whole sequence; the bias has only their rows."""
         bias = self.bias
         if bias is not None:
             bias = bias[: targets if self.shards is None else self.shards.whole(targets)]
@@ -51,7 +51,7 @@ class Sequence:
         return replace(self, segments=segments, rope=self.rope.first(targets), bias=bias)
 
     def shard(self, shards: Shards) -> Sequence:
-        """This process's tokens; the bias stays that of the whole sequence.
+        """This process's tokens, with the bias of the whole sequence.
 
         Raises:
             ValueError: the bias is a matrix.

@@ -1,10 +1,10 @@
 """One sequence over several processes: each process computes its own rows, and attention for its own heads.
 
-Everything but self-attention works on a row by itself. Before attention an all-to-all gives every process all
-tokens of its share of the heads; after it a second all-to-all gives the rows back ("DeepSpeed Ulysses",
-arXiv:2309.14509). Attention therefore adds up the same sums as in one process, with any bias. Every segment
-is shared out evenly, so that the rows that the last block leaves out are spread over the processes too.
-Neither rows nor heads need to divide evenly.
+Everything but self-attention works on each row by itself. Before attention an all-to-all gives every process
+all tokens of its share of the heads; after it a second all-to-all gives the rows back ("DeepSpeed Ulysses",
+arXiv:2309.14509). Attention therefore computes the same sums as in one process, with any bias. Every segment
+is divided evenly, because the last block leaves out whole segments and all processes should save alike.
+Neither rows nor heads need to divide without remainder.
 
 A block sends four times its rows' width: at the trained bucket 88 MB in two processes, 39 MB in eight. Text
 and audio are short: every process computes all of them.
@@ -30,7 +30,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Shards:
-    """How a sequence lies over the processes of a group.
+    """How a sequence is divided over the processes of a group.
 
     Attributes:
         counts: rows of each segment in each process. rank: this process in the group.
@@ -45,7 +45,7 @@ class Shards:
     def of(
         cls, segments: tuple[int, ...], rank: int, size: int, group: dist.ProcessGroup | None = None
     ) -> Shards:
-        """Every segment in as even parts as whole rows allow.
+        """Every segment divided as evenly as whole rows allow.
 
         Raises:
             ValueError: a segment has fewer rows than there are processes.
@@ -58,7 +58,7 @@ class Shards:
 
     @property
     def segments(self) -> tuple[int, ...]:
-        """Rows of each segment that are here."""
+        """How many rows of each segment this process has."""
         return tuple(parts[self.rank] for parts in self.counts)
 
     def take(self, x: Tensor, dim: int) -> Tensor:
@@ -70,7 +70,7 @@ class Shards:
         return Rope(self.take(rope.cos_HTD, 1), self.take(rope.sin_HTD, 1))
 
     def put(self, rows: Tensor, whole: Tensor, dim: int) -> None:
-        """Write this process's rows, or its first segments, to their places in a whole sequence."""
+        """Write this process's rows (or those of its first segments) to their places in a whole sequence."""
         begin = 0
         for start, count in self._places():
             if begin < rows.shape[dim]:
@@ -93,12 +93,12 @@ class Shards:
         return sum(sum(parts) for parts in self._segments_of(rows))
 
     def attend(self, q_BHRD: Tensor, k_BHRD: Tensor, v_BHRD: Tensor, attend: Attend) -> Tensor:
-        """Attention of this process's rows, or of its first segments, to the whole sequence: (B,H,R,D)."""
+        """Attention of this process's rows (or its first segments) to the whole sequence: (B,H,R,D)."""
         q_BhTD, k_BhTD, v_BhTD = self._to_heads(q_BHRD), self._to_heads(k_BHRD), self._to_heads(v_BHRD)
         return self._to_rows(attend(q_BhTD, k_BhTD, v_BhTD), q_BHRD.shape[1], q_BHRD.shape[2])
 
     def attend_to(self, q_BHAD: Tensor, k_BHRD: Tensor, v_BHRD: Tensor, attend: Attend) -> Tensor:
-        """Attention of another stream, which every process has whole, to the whole sequence: (B,H,A,D)."""
+        """Attention to the whole sequence of another stream, which every process has whole: (B,H,A,D)."""
         heads = even(q_BHAD.shape[1], self._size)
         q_BhAD = q_BHAD.split(heads, dim=1)[self.rank]
         out_BhAD = attend(q_BhAD, self._to_heads(k_BHRD), self._to_heads(v_BHRD))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from castsheet.ltx import keys
 from castsheet.ltx.parts.vae import fill, unsupported
 
-# The official vocoder's input is this many mel bins a channel, whatever its config says.
+# The official vocoder reads this many mel bins for each channel; its config does not change that.
 _VOCODER_MELS = 64
 _ANTIALIAS_RATIO, _ANTIALIAS_KERNEL = 2, 12
 
@@ -55,7 +55,7 @@ def audio_vae_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         raise unsupported("audio VAE", f"a field is missing or malformed ({error!r})") from error
     if len(settings["ch_mult"]) != 3:
         raise unsupported("audio VAE", f"ch_mult has {len(settings['ch_mult'])} levels, not 3")
-    # Latents are normalised as tokens, by statistics that the official network sizes by `ch`.
+    # Latents are normalised as tokens. The official network sizes the statistics by `ch`.
     if settings["base_channels"] != settings["latent_channels"] * cell_bins:
         raise unsupported(
             "audio VAE",
@@ -87,11 +87,11 @@ class AudioVAE(nn.Module):
         self.latents_per_second: float = self.rate / hop
 
     def latent_frames(self, seconds: float) -> int:
-        """Latent frames of a sound of that length, as the official pipelines round it."""
+        """Latent frames of a sound of this length, rounded as in the official pipelines."""
         return round(seconds * self.latents_per_second)
 
     def encode(self, mel_BWMK: Tensor) -> Tensor:
-        """Log-mel spectrogram to normalised latent tokens (B,T,C); the posterior's mean."""
+        """Log-mel spectrogram to normalised latent tokens (B,T,C): the mean of the posterior."""
         raw = self.model.encode(mel_BWMK.to(self.model.dtype)).latent_dist.mean
         tokens_BTC = raw.transpose(1, 2).flatten(2)
         return (tokens_BTC - self.model.latents_mean.to(tokens_BTC)) / self.model.latents_std.to(tokens_BTC)
@@ -126,8 +126,8 @@ def vocoder_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Vocoder(nn.Module):
-    """Mel spectrogram to a waveform, in fp32 whatever the model's dtype: over a hundred convolutions follow
-    one another, and bf16 rounding is heard.
+    """Mel spectrogram to a waveform, always in fp32: more than a hundred convolutions follow one another, and
+    bf16 rounding is audible.
 
     Attributes:
         rate: samples a second of the waveform (48000).
@@ -162,7 +162,7 @@ def vocoder_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tenso
     Raises:
         CheckpointError: a tensor is missing, unknown or of the wrong shape.
     """
-    # Built for real, not on the meta device: its resampling filter is computed, not stored.
+    # Not built on the meta device: the resampling filter is computed, not stored.
     vocoder = Vocoder(config)
     fill(vocoder.model, {keys.vocoder_to_diffusers(name): tensor.float() for name, tensor in tensors.items()})
     return vocoder.to(next(iter(tensors.values())).device)

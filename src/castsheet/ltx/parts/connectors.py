@@ -19,14 +19,14 @@ from castsheet.errors import SettingsError
 from castsheet.ltx import keys
 from castsheet.ltx.parts.vae import fill, unsupported
 
-# Gemma-3-12B: 48 layers and the embedding. Files of another encoder say so by their tensors' shapes.
+# Gemma-3-12B: 48 layers and the embedding. Tensor shapes tell whether a file was made for another encoder.
 GEMMA_12B_STATES = 49
 _EPS = 1e-6
 
 
 @dataclass(frozen=True)
 class ConnectorSettings:
-    """What the official `transformer` config says about the connectors."""
+    """What the official `transformer` config says about the text connectors."""
 
     caption_channels: int
     registers: int
@@ -105,7 +105,7 @@ class TextConnectors(nn.Module):
         self.audio_connector = _transformer(settings, *settings.audio) if audio else None
 
     def context_length(self, longest: int = 1024) -> int:
-        """Context slots: 1024, or less where the tokenizer ends sooner; always a multiple of the registers.
+        """Context slots: 1024, or fewer if the tokenizer ends sooner; always a multiple of the registers.
 
         Raises:
             SettingsError: `longest` is smaller than one set of registers.
@@ -125,7 +125,7 @@ class TextConnectors(nn.Module):
 
         Args:
             hidden_BNDK: every hidden state of every token, embedding first, final norm last.
-            mask_BN: true at real tokens (padding on either side); None when all are real.
+            mask_BN: true at real tokens (padding on either side); None if all are real.
             length: context slots; by default `context_length()`.
 
         Raises:
@@ -170,10 +170,10 @@ def connect(connector: Any, features_BND: Tensor, mask_BN: Tensor | None, length
 def place_registers(
     features_BND: Tensor, mask_BN: Tensor | None, registers_RD: Tensor, length: int
 ) -> Tensor:
-    """Real tokens first, in order; slots n..length-1 take the registers of their absolute slot number.
+    """Real tokens first, in order; the slots after them take the registers of their own slot numbers.
 
-    Without a mask this needs no padding at all: the official padded run gives the same values (its padding
-    is masked inside the encoder and replaced here), so only the real tokens are ever computed.
+    Without a mask no padding is needed, and only real tokens are computed. The official run with padding
+    gives the same values: the encoder masks the padding, and registers replace it here.
     """
     batch, count, width = features_BND.shape
     registers_LD = registers_RD.to(features_BND.dtype).repeat(length // registers_RD.shape[0], 1)
@@ -195,7 +195,7 @@ def connectors_from_official(
 
     Args:
         config: the official `transformer` config.
-        tensors: tensors under official names; when `audio` is false, those of the audio stream are left out.
+        tensors: tensors under official names; without `audio`, those of the audio stream are ignored.
         audio: build the audio stream as well.
 
     Raises:

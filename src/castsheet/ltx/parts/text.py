@@ -31,14 +31,14 @@ MAX_TOKENS = 1024
 _GEMMA_REMEDY = (
     "point to a Gemma-3 folder (config.json, *.safetensors, tokenizer.json, tokenizer_config.json)"
 )
-# Where the text model sits in the layouts that Gemma-3 folders come in; the longest match is stripped.
+# Prefixes of the text model's keys in the layouts of Gemma-3 folders; the longest that matches is removed.
 _TEXT_PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
 _NOT_TEXT = ("vision_tower.", "multi_modal_projector.", "lm_head.weight")
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the denoiser attends to: `video_LD` and, for files with audio, `audio_LD`."""
+    """What the denoiser attends to: `video_LD` and, with an audio half, `audio_LD`."""
 
     video_LD: Tensor
     audio_LD: Tensor | None = None
@@ -82,7 +82,7 @@ class GemmaEncoder(nn.Module):
                 f"{folder}: the tokenizer knows {sizes}",
                 remedy="use the tokenizer that came with the model",
             )
-        # Parameters stay empty until their tensors come; buffers (rotary tables) are computed for real.
+        # Parameters stay empty until their tensors are read; buffers (rotary tables) are computed at once.
         with init_empty_weights(include_buffers=False):
             model = Gemma3TextModel(config)
         state = {name: tensor.to(device, dtype) for name, tensor in _text_tensors(folder)}
@@ -154,7 +154,7 @@ class ContextCache:
 
     Args:
         folder: where the files live; made when the first one is written.
-        fingerprint: stands for the text encoder and connectors (`gemma_fingerprint`, a checkpoint's hash).
+        fingerprint: identifies the text encoder and connectors (`gemma_fingerprint`, a checkpoint's hash).
     """
 
     def __init__(self, folder: Path | str, fingerprint: str) -> None:
@@ -166,7 +166,7 @@ class ContextCache:
         return self.folder / f"{digest}.safetensors"
 
     def get(self, prompt: str) -> Context | None:
-        """The stored context, or None when there is none; a damaged file warns and counts as none."""
+        """The stored context; None if there is none, or if its file is damaged, after a warning."""
         path = self.path(prompt)
         if not path.is_file():
             return None
@@ -194,9 +194,9 @@ class ContextCache:
 
 
 def gemma_fingerprint(folder: Path | str) -> str:
-    """A hash that changes with the folder's config, tokenizer or weights, without reading 24 GB.
+    """A hash that changes with the folder's config, tokenizer or weights.
 
-    Weight files count by size, header and 64 evenly spaced blocks of 4 KiB.
+    Of a weight file it reads only size, header and 64 evenly spaced blocks of 4 KiB, not 24 GB.
 
     Raises:
         TextEncoderError: the folder holds no weights.
@@ -225,7 +225,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int, int]:
     folder = folder if (folder / "tokenizer.json").is_file() else _beside(folder)
     path = folder / "tokenizer.json"
     model = _json(path).get("model")
-    # The library reports damage by a bare Exception, so what can go wrong is looked at first.
+    # The library reports damage as a bare Exception, so the likely faults are checked first.
     if not isinstance(model, dict) or "vocab" not in model:
         raise TextEncoderError(f"{path} holds no vocabulary", remedy=_GEMMA_REMEDY)
     tokenizer = Tokenizer.from_file(str(path))
@@ -249,7 +249,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json, which must be a Gemma-3's: "gemma3" (image and text) or "gemma3_text".
 
     Raises:
-        TextEncoderError: it is missing, damaged, or another model's.
+        TextEncoderError: config.json is missing, damaged, or belongs to another model.
     """
     raw = _json(folder / "config.json")
     kind = raw.get("model_type")

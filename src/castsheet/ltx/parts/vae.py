@@ -26,7 +26,7 @@ _DECODER_WIDENING = 8
 
 @dataclass(frozen=True)
 class Compression:
-    """One `compress_*` block: how it scales space and time, and by what it multiplies the width."""
+    """One `compress_*` block: its factors for space and time, and its factor for the width."""
 
     kind: str
     spatial: int
@@ -105,7 +105,7 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if (encoder.spatial, encoder.temporal) != (decoder.spatial, decoder.temporal):
         raise unsupported("video VAE", "encoder and decoder scale space or time by different factors")
 
-    # The official encoder's width is its latent channel count; nobody reads its `encoder_base_channels`.
+    # The official encoder is as wide as it has latent channels; no program reads `encoder_base_channels`.
     encoder_widths = list(accumulate((step.multiplier for step in encoder.compressions), mul, initial=latent))
     widest = int(config.get("decoder_base_channels", 128)) * _DECODER_WIDENING
     decoder_widths = list(
@@ -113,7 +113,7 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     )
     padding = config.get("spatial_padding_mode", "zeros")
 
-    # diffusers lists the decoder from its end to its start, except for the kinds of upsampling.
+    # diffusers lists the decoder from its end to its start, but the kinds of upsampling from start to end.
     return {
         "in_channels": int(config.get("in_channels", 3)),
         "out_channels": int(config.get("out_channels", 3)),
@@ -145,7 +145,7 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def scale_of(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """(frames, pixels, pixels) that a latent cell of an official `vae` config spans: (8, 32, 32) for LTX-2.3.
 
-    The first latent frame is one frame. Raises CheckpointError as `diffusers_settings` does.
+    The first latent frame spans one frame only. Raises CheckpointError as `diffusers_settings` does.
     """
     settings = diffusers_settings(config)
     spatial = settings["spatial_compression_ratio"]

@@ -21,10 +21,10 @@ _MAX_WORDS = 200  # new tokens; a description has some 60
 
 
 class GemmaVision:
-    """A Gemma-3 that answers a question about a picture, always in the same words (greedy decoding).
+    """A Gemma-3 that answers a question about a picture; the answer is always the same (greedy decoding).
 
     Attributes:
-        name: stands for the weights, in caches.
+        name: identifies the weights in caches.
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, bos: int, name: str) -> None:
@@ -51,7 +51,7 @@ class GemmaVision:
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise TextEncoderError(f"{folder} cannot be loaded: {error}", remedy=_REMEDY) from error
         missing = [name for name in told["missing_keys"] if not name.endswith("lm_head.weight")]
-        if missing:  # the head is the embedding, and may be left out
+        if missing:  # a file may leave out the head: it is the embedding
             raise TextEncoderError(
                 f"{folder} lacks {len(missing)} tensors, such as {missing[0]}", remedy=_REMEDY
             )

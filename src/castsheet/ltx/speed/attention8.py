@@ -1,9 +1,9 @@
-"""Self-attention in fp8: opt-in and approximate. cuDNN's kernel on a GPU; its arithmetic is defined here.
+"""Self-attention in fp8: opt-in and approximate. A GPU runs cuDNN's kernel; this file defines its arithmetic.
 
-Queries, keys and values are stored as e4m3 numbers times one fp32 scale a tensor, amax / 448. Before, each
-head's mean key is taken off its keys: that adds one number to all logits of a query, which the softmax does
-not see, and leaves smaller keys to round (as in SageAttention, arXiv:2410.02367). Softmax weights relative to
-their row's largest are rounded to e4m3 after multiplication by 256:
+Queries, keys and values are stored as e4m3 numbers times one fp32 scale a tensor, amax / 448. First each
+head's mean key is subtracted from its keys (as in SageAttention, arXiv:2410.02367): smaller keys lose less by
+rounding, and all logits of a query change by one number, which the softmax cancels. Softmax weights relative
+to their row's largest are multiplied by 256 and rounded to e4m3:
 
     l = (q8 k8) s_q s_k / sqrt(D),   p = exp(l - max l)
     out = (sum_t e4m3(256 p_t) v8_t) s_v / (256 sum_t p_t)
@@ -45,7 +45,7 @@ def attend_fp8(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
 
 
 def reference_attention(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
-    """The same numbers and roundings in fp32 on any device: what the kernel must give within its own."""
+    """The same numbers and roundings in fp32 on any device; the kernel must agree within its own rounding."""
     q, k, v, q_scale, k_scale, v_scale = _operands(q_BHQD, k_BHTD, v_BHTD)
     logits_BHQT = q.float() @ k.float().transpose(2, 3) * (q_scale * k_scale * q.shape[-1] ** -0.5)
     weights_BHQT = (logits_BHQT - logits_BHQT.amax(dim=-1, keepdim=True)).exp()
@@ -57,12 +57,12 @@ def reference_attention(q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tenso
 def use_fp8_attention(
     transformer: Transformer, device: torch.device, kernel: Kernel = attend_fp8
 ) -> Transformer:
-    """Have the video stream's self-attention computed in fp8, in place.
+    """Make the video stream compute its self-attention in fp8, in place.
 
-    Attention with strengths of single elements stays as it is.
+    Attention with strengths of single elements is not changed.
 
     Args:
-        device: where the model computes. kernel: what attends.
+        device: where the model computes. kernel: the function that computes attention.
 
     Raises:
         SettingsError: no GPU of compute capability 9.0 or later, or heads that its kernel does not take.
@@ -93,10 +93,10 @@ def check_device(device: torch.device) -> None:
 
 
 def check_heads(width: int) -> None:
-    """Refuse heads of a number of channels that the kernel does not take.
+    """Refuse heads whose number of channels the kernel does not support.
 
     Raises:
-        SettingsError: as it says.
+        SettingsError: the number is not supported.
     """
     if width % 16 or width > 128:
         raise SettingsError(
@@ -108,7 +108,7 @@ def check_heads(width: int) -> None:
 def _operands(
     q_BHQD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Numbers of q, k and v, then their scales."""
+    """The e4m3 numbers of q, k and v, then their scales."""
     k_BHTD = k_BHTD - k_BHTD.float().mean(dim=2, keepdim=True)
     (q, q_scale), (k, k_scale), (v, v_scale) = (quantise_tensor(x) for x in (q_BHQD, k_BHTD, v_BHTD))
     return q, k, v, q_scale, k_scale, v_scale
@@ -136,7 +136,7 @@ class _Plan:
         self.device, self.shape = device, q_shape
         self.handle = self.cudnn.create_handle()
         try:
-            # Written in bf16 where this cuDNN can.
+            # The output is bf16 if this cuDNN can write it.
             self._build(q_shape, k_shape, torch.bfloat16)
         except self.cudnn.cudnnGraphNotSupportedError:
             try:
@@ -184,7 +184,7 @@ class _Plan:
         self, q: Tensor, k: Tensor, v: Tensor, q_scale: Tensor, k_scale: Tensor, v_scale: Tensor
     ) -> Tensor:
         room = torch.empty(self.shape, dtype=self.written, device=self.device)
-        # Attended values are no larger than the largest value, so that its scale serves them too.
+        # An attended value is no larger than the largest value, so the scale of the values fits it too.
         last = 1 / v_scale if self.written == E4M3 else self.weights[2]
         scales = (q_scale, k_scale, v_scale, self.weights[0], self.weights[1], last)
         given = (q, k, v, *scales, room, *self.unread)

@@ -30,15 +30,15 @@ def make_fast(
 ) -> Transformer:
     """Make a loaded model fast, in place; for inference only.
 
-    Adapters are merged and layers quantised before. Streamed blocks must be joined before they leave the
-    device, and compiled code must find everything in its last place: so the order is join, choose attention,
-    stream, fuse, compile.
+    Merge adapters and quantise layers before. The order is join, choose attention, stream, fuse, compile:
+    streamed blocks must be joined before they leave the device, and compiled code must find everything in its
+    final place.
 
     Args:
         device: where the model computes; None is where it is.
         attention: "fp8" for self-attention in fp8, which is approximate; "auto" is exact.
         resident: how many blocks stay on the device while the others are streamed; None streams none.
-        compiled: compile the blocks; None does so on a GPU, where the first step's wait is repaid in a clip.
+        compiled: compile the blocks; None compiles on a GPU, where a clip repays the wait in the first step.
 
     Raises:
         SettingsError, DependencyError: fp8 attention that this machine cannot compute.
@@ -58,7 +58,7 @@ def make_fast(
 
 
 def fuse_rows(transformer: Transformer, ops: RowOps) -> Transformer:
-    """Have `ops` do the row operations of the blocks, in place."""
+    """Give the blocks `ops` for their row operations, in place."""
     for module in transformer.modules():
         if isinstance(module, Block | Attention | FeedForward):
             module.ops = ops
@@ -66,7 +66,7 @@ def fuse_rows(transformer: Transformer, ops: RowOps) -> Transformer:
 
 
 def fused_rows(device: torch.device) -> RowOps | None:
-    """The row operations as kernels for this device; None where Triton has none for it."""
+    """The row operations as kernels for this device; None if Triton has none for it."""
     if device.type != "cuda" or find_spec("triton") is None:
         return None
     from castsheet.ltx.speed.fused_rows import FusedRowOps
@@ -75,18 +75,18 @@ def fused_rows(device: torch.device) -> RowOps | None:
 
 
 def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] = "inductor") -> Transformer:
-    """Compile every block as one graph; they share its code, so 48 blocks compile in the time of three.
+    """Compile every block as one graph. Blocks share its code: 48 blocks compile in the time of three.
 
-    Three forms exist: plain, perturbed, and the last block where rows are left out. Sizes are fixed: a clip
-    of another size compiles anew. Nothing is compiled before the first call.
+    Three forms exist: plain, perturbed, and the last block, which leaves out rows. Sizes are fixed: a clip of
+    another size compiles anew. Nothing is compiled before the first call.
 
     Args:
         backend: as for `torch.compile`.
     """
-    # Each new size adds three forms to one function; past torch's own limit of 8 it would refuse to go on.
+    # Each new size adds three forms to one function, and torch's own limit is 8 forms.
     limits: Any = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, 64)
-    # Rows as far apart as they are here: a joint product's outputs are told apart by their places.
+    # Strides must stay as they are: kernels find the outputs of a joint product by their places.
     options = {"comprehensive_padding": False} if backend == "inductor" else None
     for module in transformer.modules():
         if isinstance(module, Block):

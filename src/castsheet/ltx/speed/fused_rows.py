@@ -1,7 +1,7 @@
 """The row operations of `ltx/model/rows.py` as one GPU kernel each (row_kernels.py); for inference only.
 
-At full size a kernel takes about as long as copying its bytes takes. Torch's compiler is slower on long rows,
-most of all where they are quantised (benchmarks/README.md).
+At full size a kernel takes about as long as copying its bytes. Torch's compiler is slower on long rows, most
+of all if they are quantised (benchmarks/README.md).
 
 Legend: B batch, T tokens, C channels, S segments, H heads, D channels of a head.
 """
@@ -22,9 +22,9 @@ from castsheet.ltx.model.rows import CURVE, SLOPE, Form, RMSNorm, RowOps, Update
 from castsheet.ltx.model.scaled import E4M3, Quantised
 from castsheet.ltx.speed.row_kernels import rows_enter, rows_gated, rows_gelu, rows_heads
 
-_SEGMENTS = 4  # more segments than these go the plain way
+_SEGMENTS = 4  # with more segments the plain operations run
 _NEVER = 2**31 - 1
-# (rows a program, warps), as measured on an H200 for rows of 4096 and 16384 numbers.
+# (rows a program, warps): the fastest on an H200 for rows of 4096 and 16384 numbers.
 _LAUNCH = {
     "norm_modulate": (2, 8),
     "add_norm_modulate": (2, 4),
@@ -35,7 +35,7 @@ _LAUNCH = {
 
 
 class FusedRowOps(RowOps):
-    """As `RowOps`, within rounding.
+    """The operations of `RowOps` as kernels; results agree within rounding.
 
     Args:
         fp8: whether fp8 layers take quantised rows; if not, all rows stay wide.
@@ -101,7 +101,7 @@ class FusedRowOps(RowOps):
         y_BTC, y_norm = given[-1]
         y_BTC, y_row = _by_rows(y_BTC)
         made = [x_BTC.new_empty(batch, tokens, heads, width // heads) for _ in given]
-        # Without RoPE the tables are not read.
+        # Without RoPE the kernel reads no tables.
         cos, sin = (x_BTC, x_BTC) if rope is None else (rope.cos_HTD, rope.sin_HTD)
         half = triton.next_power_of_2(width) // 2
         rows, warps = _LAUNCH["norm_rotate"]
@@ -162,7 +162,7 @@ class FusedRowOps(RowOps):
 
     def gelu(self, layer: nn.Module, x: Tensor | Quantised, form: Form = "wide") -> Tensor | Quantised:
         if type(layer) is nn.Linear and isinstance(x, Tensor) and x.device.type == "cuda":
-            # Applied by cuBLAS to the product's sums, before they are rounded.
+            # cuBLAS applies the GELU to the product's sums before it rounds them.
             bias_O, weight_IO = layer.bias, layer.weight.t()
             y_MO = torch.ops.aten._addmm_activation(bias_O, x.flatten(0, -2), weight_IO, use_gelu=True)
             return y_MO.unflatten(0, x.shape[:-1])
@@ -190,7 +190,7 @@ class FusedRowOps(RowOps):
 
 
 def _room(x: Tensor, shape: Sequence[int], form: Form) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for rows, their e4m3 numbers and their factors. What is not asked for is x itself."""
+    """Empty tensors for rows, their e4m3 numbers and their factors; x itself in place of those not needed."""
     wide = x if form == "scaled" else x.new_empty(shape)
     if form == "wide":
         return wide, x, x
@@ -204,26 +204,26 @@ def _made(wide: Tensor, numbers: Tensor, factor: Tensor, form: Form) -> Tensor |
 
 
 def _on(x: Tensor) -> AbstractContextManager[Any]:
-    """Launch on the tensor's device, as torch's own kernels do; compiled code does so by itself."""
+    """Launch kernels on the tensor's device, as torch's own do; compiled code does this by itself."""
     if x.device.type != "cuda" or torch.compiler.is_compiling():
         return nullcontext()
     return torch.cuda.device(x.device)
 
 
 def _edges(segments: tuple[int, ...]) -> tuple[int, ...]:
-    """Where the second, third and fourth segment begin; a segment that is missing begins at `_NEVER`."""
+    """The starts of the second, third and fourth segment; a missing segment starts at `_NEVER`."""
     starts = list(accumulate(segments))[:-1]
     return (*starts, *[_NEVER] * (_SEGMENTS - 1 - len(starts)))
 
 
 def _strides(rows_BSC: Tensor) -> tuple[int, int]:
-    """Distance from one sample's, and one segment's, row to the next; 0 where all share one row."""
+    """Distances between the rows of two samples, and of two segments; 0 if all share one row."""
     batch, segments, _ = rows_BSC.shape
     return (rows_BSC.stride(0) if batch > 1 else 0), (rows_BSC.stride(1) if segments > 1 else 0)
 
 
 def _by_rows(x_BTC: Tensor) -> tuple[Tensor, int]:
-    """The tensor, copied if its rows are not evenly spaced, and their distance."""
+    """The tensor, copied if its rows are not evenly spaced, and the distance between rows."""
     even = x_BTC.shape[0] == 1 or x_BTC.stride(0) == x_BTC.shape[1] * x_BTC.stride(1)
     x_BTC = x_BTC if even and x_BTC.stride(2) == 1 else x_BTC.contiguous()
     return x_BTC, x_BTC.stride(1)

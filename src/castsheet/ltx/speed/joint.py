@@ -22,10 +22,10 @@ Part = Literal["all", "queries", "keys"]
 
 
 class Joint(nn.Module):
-    """Rows of several linear layers as one weight. The layers' own tensors become views of it.
+    """The rows of several linear layers as one weight. The layers' own tensors become views of it.
 
-    So nothing is stored twice, the official names stay, and an adapter merged into a layer reaches both.
-    Layers begin at multiples of 64 rows: their outputs begin where kernels read fastest.
+    Nothing is stored twice, the official names stay, and an adapter merged into a layer changes the joint
+    weight too. Layers begin at multiples of 64 rows: kernels read fastest from there.
     """
 
     weight: Tensor
@@ -35,7 +35,7 @@ class Joint(nn.Module):
     weight_scale: Tensor | None
 
     def __init__(self, queries: Sequence[nn.Module], keys: Sequence[nn.Module] = ()) -> None:
-        """`queries` may be multiplied without `keys`, and the other way round."""
+        """`forward` can multiply `queries` without `keys`, and `keys` without `queries`."""
         super().__init__()
         layers: Any = [*queries, *keys]
         self.counts = tuple(layer.out_features for layer in layers)
@@ -43,7 +43,7 @@ class Joint(nn.Module):
         self.edge = sum(_padded(count) for count in self.counts[: self.first])
         self.register_buffer("weight", _rows(layers, "weight"), persistent=False)
         self.register_buffer("bias", _rows(layers, "bias"), persistent=False)
-        # Tensors by themselves: torch 2.11 cannot compile an fp8 product whose bias was sliced in the graph.
+        # Separate biases: torch 2.11 cannot compile an fp8 product whose bias was sliced in the graph.
         self.register_buffer("queries_bias", self.bias[: self.edge], persistent=False)
         self.register_buffer("keys_bias", self.bias[self.edge :], persistent=False)
         scaled = isinstance(layers[0], ScaledLinear)
@@ -62,7 +62,7 @@ class Joint(nn.Module):
         else:
             y = F.linear(x if isinstance(x, Tensor) else x.rows(), self.weight[place], bias)
         starts = accumulate((_padded(count) for count in counts[:-1]), initial=0)
-        # As strides, not slices, which the compiler would copy before it gives them to a kernel of ours.
+        # Strides, not slices: the compiler would copy a slice before it gives it to a kernel of ours.
         return tuple(
             y.as_strided((*y.shape[:-1], count), y.stride(), start)
             for start, count in zip(starts, counts, strict=True)
@@ -80,7 +80,7 @@ class JointProjections(nn.Module):
         self.one_input = _alike(*queries, *keys)
         self.queries = Joint(queries, keys if self.one_input else ())
         self.keys = self.queries if self.one_input else Joint((), keys)
-        self.gates = [attention.to_gate_logits]  # in a list: it is no part of this module
+        self.gates = [attention.to_gate_logits]  # the list keeps torch from registering the layer here too
 
     def forward(
         self, x: Tensor | Quantised, context: Tensor | Quantised
@@ -99,15 +99,15 @@ def _padded(count: int) -> int:
 
 
 def _alike(*layers: nn.Module) -> bool:
-    """Whether layers are plain or scaled ones, without adapters, that read inputs of one size."""
+    """Whether all layers are plain, or all scaled, without adapters, and read inputs of one size."""
     kinds = {(type(one), one.weight.dtype, one.weight.device, one.in_features) for one in layers}
     return len(kinds) == 1 and type(layers[0]) in (nn.Linear, ScaledLinear)
 
 
 def _rows(layers: Sequence[nn.Linear | ScaledLinear], name: str) -> Tensor:
-    """One tensor of all layers' `name`, whose slices take the place of the layers' own."""
+    """The layers' tensors `name` joined to one; the layers' own become slices of it."""
     parts = [getattr(layer, name).detach() for layer in layers]
-    # Joined as bytes where the dtype has no concatenation of its own on every device.
+    # Joined as bytes: not every device can concatenate e4m3.
     raw = [part.view(torch.uint8) if part.dtype.itemsize == 1 else part for part in parts]
     padded = [F.pad(part, (0, 0) * (part.ndim - 1) + (0, _padded(len(part)) - len(part))) for part in raw]
     whole = torch.cat(padded).view(parts[0].dtype)
@@ -121,8 +121,8 @@ def _rows(layers: Sequence[nn.Linear | ScaledLinear], name: str) -> Tensor:
 def join_projections(transformer: Transformer) -> Transformer:
     """Join the projections of every attention, in place; move the model to its device before.
 
-    An attention whose layers are of different kinds (an fp8 file that leaves some in bf16) or carry an
-    adapter that still trains stays as it is.
+    An attention is left alone if its layers are of different kinds (an fp8 file may leave some in bf16) or
+    carry an adapter that still trains.
     """
     for module in transformer.modules():
         if isinstance(module, Attention) and module.joint is None:

@@ -1,4 +1,4 @@
-"""The fastest exact attention that a machine has: the order in which torch tries its kernels."""
+"""The fastest exact attention of a machine: the order in which torch tries its kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def attention_order(device: torch.device, capability: tuple[int, int] | None = None) -> list[SDPBackend]:
-    """Attention kernels in the order in which to try them; empty where there is no choice (CPU).
+    """Attention kernels in the order in which to try them; empty on a CPU, where there is no choice.
 
     All compute the same function. On compute capability 9 and later, cuDNN's is about twice as fast as the
     FlashAttention-2 that ships with torch; FlashAttention-3, where its package is installed, is its equal.
@@ -26,7 +26,7 @@ def attention_order(device: torch.device, capability: tuple[int, int] | None = N
 
 @contextmanager
 def attention_kernels(device: torch.device, order: Sequence[SDPBackend] | None = None) -> Iterator[None]:
-    """Inside, `scaled_dot_product_attention` tries kernels in this order. Compile inside it too."""
+    """Inside the block, `scaled_dot_product_attention` tries kernels in this order. Compile inside it too."""
     chosen = attention_order(device) if order is None else list(order)
     if not chosen:
         yield

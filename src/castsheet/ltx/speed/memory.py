@@ -1,17 +1,17 @@
-"""What is in GPU memory when: a pure function from free bytes and part sizes to a plan.
+"""What is in GPU memory at which stage: a pure function from free bytes and part sizes to a plan.
 
-A clip is made in stages: text, sheet (VAE encoder), denoising, decoding. The denoiser and the VAE stay on
-the card between the stages where both fit; else they take turns there. The plan takes the first that fits:
+A clip is made in stages: text, sheet (VAE encoder), denoising, decoding. If the denoiser and the VAE both fit
+on the card, they stay there between the stages; else they take turns. The plan is the first that fits:
 
     plain weights, parts stay;  plain, parts in turn;  fp8, parts stay;  fp8, parts in turn;
     some blocks streamed from host memory, parts stay;  the same, parts in turn (fp8 where the GPU has it)
 
-Of streaming plans the one with most blocks on the card is taken. The text encoder is as large as the denoiser
-and is let go after each use. It works beside the other parts where it fits, else alone on the card while they
-wait in host memory, else on the CPU.
+Of the streaming plans, the one with most blocks on the card is taken. The text encoder is as large as the
+denoiser and is freed after each use. If it fits, it works beside the other parts; else alone on the card
+while they wait in host memory; else on the CPU.
 
-Sizes are counted from the model's config; working memory is estimated by the formulas below, from a margin
-over the largest tensors that are alive at once.
+Sizes are counted from the model's config. Working memory is estimated by the formulas below: the largest
+tensors that are alive at once, and a margin.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 SLOTS = 2
-_RESERVE = 0.05  # of the free memory: the allocator's gaps, and other programs that wake up
+_RESERVE = 0.05  # share of the free memory for the allocator's gaps and for other programs that start later
 # Working memory of the official decoder in bf16, in bytes a pixel of the clip. Measured at 768x448x121 on an
-# H100: 105 whole, also at 241 frames. The margin is for the allocator's gaps and for other choices of cuDNN.
+# H100: 105, also at 241 frames. The margin is for the allocator's gaps and for other kernels of cuDNN.
 DECODE_BYTES = 160
-# The same in tiles: one tile, and all frames twice while the tiles are joined. Measured in all: 21 a pixel.
+# The same with tiling: one tile, and all frames twice while tiles are joined. Measured in total: 21 a pixel.
 TILE_BYTES = 1.5 * GIB
 TILED_BYTES = 24
-_PASSES = 3  # conditional, unconditional, perturbed: hidden states that are alive between blocks
+_PASSES = 3  # conditional, unconditional, perturbed: each keeps its hidden states between blocks
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Parts:
         sound: int = 0,
         kept_rows: int = 0,
     ) -> Parts:
-        """The denoiser's sizes, counted from its config without making it; the others' as they are given.
+        """The denoiser's sizes, counted from its config without building it, beside the given sizes.
 
         Args:
             pixels: of the whole clip, frames counted; they give the VAE's working memory.
@@ -114,8 +114,8 @@ class Parts:
     def activations(self) -> int:
         """Bytes alive at once while denoising.
 
-        Inside the feed-forward layer: its input and the four times wider inner tensor, before and after GELU
-        (8 widths), the sum and the output; hidden states of every pass; RoPE tables, cosines and sines (1).
+        In the feed-forward layer: its input, the four times wider inner tensor before and after GELU (8
+        widths), the sum and the output. Besides: every pass's hidden states, and the RoPE tables (1 width).
         """
         widths = 8 + 3 + _PASSES + 1
         return self.tokens * self.dim * self.width * widths
@@ -169,15 +169,15 @@ TextPlace = Literal["beside", "alone", "cpu"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs where.
+    """Where each part runs.
 
     Attributes:
         precision: of the denoiser's large layers.
-        resident, layers: blocks that stay on the card while denoising, of how many; the rest are streamed.
+        resident, layers: blocks that stay on the card while denoising, and all blocks; the rest are streamed.
         together: VAE and denoiser stay on the card between stages and clips; else they take turns there.
         text: where the text encoder works: "beside" the others on the card, "alone" on it, or on the "cpu".
         tiling: whether the VAE decodes in tiles.
-        peak: estimated bytes at the fullest stage. budget: what it may be.
+        peak: estimated bytes at the fullest stage. budget: the limit.
         width: bytes of a number that is not in fp8.
     """
 
@@ -193,7 +193,7 @@ class Plan:
 
     @property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
-        """Larger is better: the order in which plans are preferred."""
+        """The order in which plans are preferred; larger is better."""
         whole = not self.streams
         return whole, whole and self.precision == "plain", not self.tiling, self.together, self.resident
 
@@ -221,7 +221,7 @@ class Plan:
 def plan(
     budget: int, parts: Parts, *, fp8: bool, precision: Literal["auto", "plain", "fp8"] = "auto"
 ) -> Plan:
-    """The best plan that keeps under `budget` bytes.
+    """The best plan whose peak stays within `budget` bytes.
 
     Args:
         fp8: whether the GPU multiplies fp8.
@@ -256,10 +256,10 @@ def plan(
 def _plan(
     budget: int, parts: Parts, precision: Literal["plain", "fp8"], resident: int, together: bool
 ) -> Plan:
-    """The plan with these choices and its peak, whether or not it fits."""
+    """The plan with these choices and its peak, even if it does not fit."""
     on_card = resident if resident == parts.layers else resident + SLOTS
     denoiser = parts.weights(precision, on_card)
-    # Two things never leave: the slots of streamed blocks, and the small parts that make sound.
+    # The slots of streamed blocks and the small parts that make sound never leave the card.
     slots = parts.weights(precision, on_card - resident) - parts.weights(precision, 0)
     stay = slots + parts.sound
     tiling = stay + parts.vae + parts.decode > budget
@@ -282,7 +282,7 @@ def _plan(
 
 
 def host_bytes(made: Plan, parts: Parts) -> int:
-    """Host memory that a plan fills: streamed blocks, parts that wait, the text encoder on the CPU."""
+    """Host memory that a plan needs: streamed blocks, waiting parts, the text encoder on the CPU."""
     streamed = parts.weights(made.precision, made.layers - made.resident) - parts.weights(made.precision, 0)
     waits = not made.together or made.text == "alone"
     waiting = parts.weights(made.precision, made.resident) + parts.vae if waits else 0
@@ -290,9 +290,9 @@ def host_bytes(made: Plan, parts: Parts) -> int:
 
 
 def tile_decoding(vae: VideoVAE, tiling: bool = True) -> None:
-    """Have the VAE decode in overlapping tiles of space and time (diffusers' own), or whole again.
+    """Make the VAE decode in diffusers' overlapping tiles of space and time, or whole again.
 
-    Seams are blended; the picture differs slightly from the whole one, so this is for cards that need it.
+    Seams are blended and the picture differs slightly from the whole one: this is for small cards only.
     """
     if tiling:
         vae.model.enable_tiling()
@@ -302,7 +302,7 @@ def tile_decoding(vae: VideoVAE, tiling: bool = True) -> None:
 
 
 def parse_budget(text: str, *, free: int) -> int:
-    """`--memory auto|GiB` in bytes; `free` is what the card has free now.
+    """`--memory auto|GiB` in bytes; `free` is the card's free memory in bytes.
 
     Raises:
         SettingsError: not a positive number, or more than is free.

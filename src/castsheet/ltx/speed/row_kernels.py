@@ -1,7 +1,7 @@
-"""Kernels of whole rows, in Triton, for `ltx/speed/fused_rows.py`.
+"""Kernels over whole rows, in Triton, for `ltx/speed/fused_rows.py`.
 
 Each program holds a few rows in registers. Sums are in fp32; a result is rounded once. Arguments `*_ptr` are
-tensors; `*_row`, `*_token` and their kin are strides, counted in numbers.
+tensors; those named `*_row`, `*_token` and the like are strides, counted in numbers.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
@@ -14,7 +14,7 @@ import triton.language as tl
 @triton.jit
 def _store_scaled(numbers_ptr, factor_ptr, at, ok, row, real, x):
     """Rows as e4m3 numbers and one factor each; see `quantise_rows`."""
-    # Numbers are written out: in code that torch compiles, constants of a module are of 64 bits.
+    # No module constants here: in code that torch compiles they would have 64 bits.
     factor = tl.maximum(tl.max(tl.abs(x), axis=1), 1e-12) / 448.0
     tl.store(numbers_ptr + at, (x * (1.0 / factor)[:, None]).to(tl.float8e4nv), mask=ok)
     tl.store(factor_ptr + row, factor, mask=real)
@@ -57,7 +57,7 @@ def rows_enter(
     inside = column < WIDTH
     ok = real[:, None] & inside
     at = row.to(tl.int64)[:, None] * WIDTH + column
-    # All rows of a program are of one sample and one segment, which share what modulates them.
+    # All rows of a program belong to one sample and one segment, and therefore share their modulation.
     batch, token = first // tokens, first % tokens
     segment = (token >= edge1).to(tl.int32) + (token >= edge2).to(tl.int32) + (token >= edge3).to(tl.int32)
     x = tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32)
@@ -143,7 +143,7 @@ def _turned(
     HALF: tl.constexpr,
     TURN: tl.constexpr,
 ):
-    """Rows normed and, element i of a head together with element i + HALF, turned."""
+    """Rows normed, then rotated: element i of a head together with element i + HALF."""
     at = row * distance + left[None, :]
     first = tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32)
     second = tl.load(x_ptr + at + HALF, mask=ok, other=0.0).to(tl.float32)

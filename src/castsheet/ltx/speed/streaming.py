@@ -1,11 +1,11 @@
 """A denoiser larger than the GPU: blocks wait in pinned host memory and are copied in while others compute.
 
-A block's tensors lie in one run of bytes, so that it arrives by one copy. A few slots on the device each hold
-one block at a time; while block i computes, a second stream fills the next slots. Some blocks can stay for
-good; they are spread evenly, so that every transfer has compute to hide behind.
+A block's tensors lie in one run of bytes, and one copy transfers them. A few slots on the device each hold
+one block at a time; while block i computes, a second stream fills the next slots. Some blocks can stay on
+the device; they are spread evenly, so that every transfer runs beside computation.
 
 `Transformer.forward_passes` takes all passes of a guided step through a block before it asks for the next, so
-a step transfers every block once, however many passes it has.
+a step transfers every block once for any number of passes.
 
 Without a GPU the same bookkeeping runs with plain copies.
 """
@@ -29,7 +29,7 @@ _ALIGNMENT = 256  # bytes; enough for any kernel's loads
 
 @dataclass(frozen=True)
 class Place:
-    """Where one tensor of a block lies in the block's bytes."""
+    """The place of one tensor in the bytes of its block."""
 
     offset: int
     dtype: torch.dtype
@@ -47,12 +47,12 @@ class Layout:
 
     @classmethod
     def of(cls, block: nn.Module) -> Layout:
-        """The layout that a block's tensors need; the same for blocks of the same kind, wherever they lie."""
+        """The layout of a block's tensors; blocks of one kind have the same, in any memory."""
         spans = sorted(
             (tensor.untyped_storage().data_ptr(), *_extent(tensor), order, name)
             for order, (name, tensor) in enumerate(_tensors(block))
         )
-        # Tensors whose bytes overlap are one piece; pieces are laid down in the order of the block's names.
+        # Tensors whose bytes overlap are one piece. Pieces follow the order of the block's names.
         groups: list[list[tuple[int, int, int, int, str]]] = []
         for span in spans:
             reached = max(end for _, _, end, _, _ in groups[-1]) if groups else 0
@@ -100,7 +100,7 @@ class Layout:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What two blocks must have in common to take turns in one slot."""
+        """What two blocks must have in common to use one slot in turn."""
         return self.size, self.places
 
 
@@ -110,14 +110,14 @@ def _tensors(block: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
-    """First byte and the one after the last, within the storage."""
+    """The tensor's first byte in its storage, and the byte after its last."""
     start = int(tensor.storage_offset()) * tensor.element_size()
     reach = 1 + sum((side - 1) * step for side, step in zip(tensor.shape, tensor.stride(), strict=True))
     return start, start + int(reach) * tensor.element_size()
 
 
 class Slot:
-    """Room for one block on the device, and a block whose tensors are that room."""
+    """Memory for one block on the device, and a block whose tensors are views of it."""
 
     def __init__(self, pattern: nn.Module, layout: Layout, device: torch.device) -> None:
         self.raw = torch.empty(layout.size, dtype=torch.uint8, device=device)
@@ -130,13 +130,13 @@ class Slot:
 
 
 class StreamedBlocks(nn.Module):
-    """Stands in for `Transformer.transformer_blocks`.
+    """Takes the place of `Transformer.transformer_blocks`.
 
     Args:
-        blocks: the blocks, on the CPU or the device; each is let go as it is packed.
+        blocks: the blocks, on the CPU or the device; each is freed once it is packed.
         device: where they compute.
-        resident: how many stay on the device. slots: how many others have room there; 2 or more to overlap.
-        on_load: told the number of every block that a copy is started for.
+        resident: how many stay on the device. slots: how many others fit there; 2 or more to overlap.
+        on_load: called with a block's number when a copy of the block starts.
 
     Raises:
         ValueError: fewer than one slot, or blocks that differ in layout.
@@ -177,11 +177,11 @@ class StreamedBlocks(nn.Module):
             raw = pin(raw, self) if device.type == "cuda" else raw
             own.pack(block, raw)
             self.host[index] = raw
-            blocks[index] = nn.Identity()  # lets go of the packed block's own tensors
+            blocks[index] = nn.Identity()  # frees the packed block's own tensors
         if self.stream is not None:
-            # The slots' memory may have belonged to something that is still being computed.
+            # A computation that is still running may use memory that now belongs to the slots.
             self.stream.wait_stream(torch.cuda.current_stream(device))
-        # Registered, so that compiling and listing modules reach the blocks that really run.
+        # Registered as modules: compiling and listing must reach the blocks that really run.
         self.rooms = nn.ModuleList([slot.block for slot in self.slots])
 
     def __getitem__(self, index: int) -> Callable[..., Any]:
@@ -207,7 +207,7 @@ class StreamedBlocks(nn.Module):
         return next((slot for slot in self.slots if slot.holds == index), None)
 
     def _fetch_ahead(self, index: int) -> None:
-        """Fill the other slots with the next blocks, round the corner to the next step's first."""
+        """Fill the other slots with the next blocks; after the last come the first, for the next step."""
         here = self.streamed.index(index)
         following = [self.streamed[(here + i) % len(self.streamed)] for i in range(1, len(self.slots))]
         for number, wanted in enumerate(following):
@@ -224,7 +224,7 @@ class StreamedBlocks(nn.Module):
             slot.raw.copy_(self.host[index])
             return slot
         with torch.cuda.stream(self.stream):
-            # The block that the slot held may still be computing. An event never recorded is no wait.
+            # The slot's former block may still be computing. An event that was never recorded does not wait.
             self.stream.wait_event(slot.used)
             slot.raw.copy_(self.host[index], non_blocking=True)
             slot.filled.record(self.stream)
@@ -232,10 +232,10 @@ class StreamedBlocks(nn.Module):
 
 
 def pin(raw: Tensor, owner: object) -> Tensor:
-    """Page-lock host memory for as long as `owner` lives, so that copies from it need no processor.
+    """Page-lock host memory as long as `owner` lives: copies from it then need no processor.
 
-    torch's own pinned allocations are rounded up to powers of two: of a block's 257 MiB nearly half would be
-    wasted. Where the driver refuses to lock this memory, such an allocation takes its place.
+    torch rounds its own pinned allocations up to powers of two: a block of 257 MiB would waste nearly as much
+    again. Such an allocation is used only if the driver refuses to lock this memory.
     """
     driver: Any = torch.cuda.cudart()
     if int(driver.cudaHostRegister(raw.data_ptr(), raw.nbytes, 0)) != 0:
@@ -245,7 +245,7 @@ def pin(raw: Tensor, owner: object) -> Tensor:
 
 
 def spread(count: int, chosen: int) -> list[int]:
-    """`chosen` of `count` indices, as evenly apart as whole numbers allow."""
+    """`chosen` of `count` indices, spaced as evenly as whole numbers allow."""
     return [index for index in range(count) if (index + 1) * chosen // count > index * chosen // count]
 
 
@@ -257,11 +257,11 @@ def stream_blocks(
     slots: int = 2,
     on_load: Callable[[int], None] | None = None,
 ) -> Transformer:
-    """Have a loaded model's blocks streamed, in place; everything else moves to the device.
+    """Stream a loaded model's blocks, in place; everything else moves to the device.
 
     Join projections and quantise before; compile after. The model can no longer be saved or trained.
     """
-    transformer.requires_grad_(False)  # as the slots' tensors are, so that all blocks share compiled code
+    transformer.requires_grad_(False)  # like the slots' tensors: compiled code is shared only then
     blocks = transformer.transformer_blocks
     transformer.transformer_blocks = nn.ModuleList()
     transformer.to(device)
@@ -273,10 +273,10 @@ def stream_blocks(
 
 @torch.no_grad()
 def move(module: nn.Module, device: torch.device) -> None:
-    """Bring a part to a device, in place, so that parts which do not fit together can take turns.
+    """Bring a part to a device, in place: parts that do not fit together can take turns.
 
-    Unlike `module.to`, tensors that share memory (joined projections) go on sharing it. The slots of streamed
-    blocks stay where they are, and with them the blocks that wait in host memory.
+    Unlike `module.to` it keeps the memory of tensors shared that share it (joined projections). The slots of
+    streamed blocks, and the blocks that wait in host memory, stay where they are.
     """
     streamed = [blocks for blocks in module.modules() if isinstance(blocks, StreamedBlocks)]
     stay = {id(t) for blocks in streamed for t in (*blocks.rooms.parameters(), *blocks.rooms.buffers())}

@@ -1,4 +1,4 @@
-"""Modulation of a whole schedule computed once, for it hangs on the noise level only; exact.
+"""The modulation of a whole schedule, computed once: it depends on the noise level only. Exact.
 
 Legend: B batch, S segments, N levels, R rows of a modulation, C channels.
 """
@@ -16,10 +16,10 @@ from castsheet.ltx.model.layers import AdaLNSingle
 
 
 class Tabulated(nn.Module):
-    """The modulation rows of a fixed list of timesteps, in place of the layers that compute them.
+    """The modulation rows of a fixed list of timesteps; replaces the layers that compute them.
 
-    Looking a level up needs no answer from the GPU. An unknown level raises on the CPU and gives NaN on a
-    GPU, which the sampler reports: it is never a neighbour's rows.
+    A lookup does not wait for the GPU. An unknown level never gives the rows of another level: on a CPU it
+    raises an error, on a GPU it gives NaN, which the sampler reports.
     """
 
     t_N: Tensor
@@ -28,7 +28,7 @@ class Tabulated(nn.Module):
 
     def __init__(self, source: AdaLNSingle, t_N: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
-        # One level at a time: this runs once, and all at once would hold every intermediate N-fold.
+        # One level at a time: all at once would hold every intermediate tensor N times.
         made = [source(t[None, None], dtype) for t in t_N]
         self.register_buffer("t_N", t_N, persistent=False)
         self.register_buffer("rows_NRC", torch.cat([rows[0] for rows, _ in made]), persistent=False)
@@ -55,12 +55,12 @@ def tabulated(
     masks: Sequence[float] = (0.0, 1.0),
     offload: torch.device | str | None = None,
 ) -> Iterator[Transformer]:
-    """Inside, modulation is looked up instead of computed, for these noise levels only.
+    """Inside the block, modulation is looked up instead of computed, for these noise levels only.
 
     Args:
-        levels: the schedule's sigmas. masks: shares of them that segments carry (a reference of strength s
-            carries 1 - s).
-        offload: where the layers go meanwhile; at full size they are 0.4 GiB. None leaves them.
+        levels: the schedule's sigmas. masks: the shares of a sigma that segments carry (a reference of
+            strength s carries 1 - s).
+        offload: where the layers go meanwhile; at full size they are 0.4 GiB. None leaves them in place.
     """
     names = [name for name, module in transformer.named_children() if isinstance(module, AdaLNSingle)]
     kept = {name: getattr(transformer, name) for name in names}
