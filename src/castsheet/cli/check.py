@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from castsheet.cli.settings import size as read_size
-from castsheet.errors import DependencyError, OutputError
-
-if TYPE_CHECKING:
-    from castsheet.lint.pixels import Readers
+from castsheet.errors import OutputError
 
 Checked = Annotated[
     Path, typer.Argument(help="A scene (YAML), a sheet, any picture used as one, or a ComfyUI workflow.")
@@ -43,7 +40,7 @@ def lint(
     """Check a sheet and a prompt. Exit code: 0 all well, 1 warnings, 2 errors (with --fix: left)."""
     from castsheet.authoring.fix import fix
     from castsheet.cli import show
-    from castsheet.jobs.inputs import check, load_source, sheet_of
+    from castsheet.jobs.inputs import check, installed_readers, load_source, sheet_of
     from castsheet.lint.findings import exit_code, worst
     from castsheet.lint.report import report as report_of
     from castsheet.lint.workflow import lint_workflow
@@ -92,6 +89,7 @@ def split(
     """Take a ready-made sheet apart: one picture a view, named by its label, freed of text."""
     from castsheet.authoring.split import split as take_apart
     from castsheet.cli import show
+    from castsheet.jobs.inputs import installed_readers
     from castsheet.lint.findings import Finding
     from castsheet.lint.pixels import Readers
     from castsheet.machine.progress import stderr_console
@@ -109,19 +107,6 @@ def split(
     for view, paths in views.items():
         for path in paths:
             show.paths(**{view: path})
-
-
-def installed_readers() -> Readers:
-    """The models of the optional extras, as far as they are installed."""
-    from castsheet.lint.pixels import Readers
-    from castsheet.sheet.look import ocr
-    from castsheet.sheet.look.faces import CenterFace
-
-    try:
-        faces = CenterFace()
-    except DependencyError:
-        faces = None
-    return Readers(text=ocr.RapidReader() if ocr.installed() else None, faces=faces)
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

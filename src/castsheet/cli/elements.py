@@ -52,8 +52,8 @@ def add(
 ) -> None:
     """Sort pictures into views and keep them under a name."""
     from castsheet.authoring.library import Library, Sorter
-    from castsheet.cli.check import installed_readers
     from castsheet.elements import VIEWS
+    from castsheet.jobs.inputs import installed_readers
     from castsheet.machine.files import cache_folder
     from castsheet.machine.progress import stderr_console
 

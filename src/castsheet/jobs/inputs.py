@@ -6,12 +6,14 @@ from pathlib import Path
 
 from castsheet import prompt as prompts
 from castsheet.elements import Scene
-from castsheet.errors import SettingsError
+from castsheet.errors import DependencyError, SettingsError
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
 from castsheet.sheet.compose import compose
+from castsheet.sheet.look import ocr
+from castsheet.sheet.look.faces import CenterFace
 from castsheet.sheet.look.tools import CUTS, Tools
 from castsheet.sheet.manifest import Sheet
 
@@ -82,3 +84,12 @@ def check(
     elif isinstance(source, Scene) and source.action:
         found += lint_prompt(prompts.build(sheet, source.action), sheet)
     return found
+
+
+def installed_readers() -> Readers:
+    """The models of the optional extras that read text and find faces, as far as they are installed."""
+    try:
+        faces = CenterFace()
+    except DependencyError:
+        faces = None
+    return Readers(text=ocr.RapidReader() if ocr.installed() else None, faces=faces)

@@ -120,6 +120,10 @@ class Sheet:
         write_text(manifest, text)
         return png, manifest
 
+    def to_json(self) -> str:
+        """The manifest, as `save` writes it beside the picture."""
+        return _to_json(self)
+
     @classmethod
     def load(cls, path: Path | str) -> Sheet:
         """Read a sheet from its PNG or its JSON; a picture without a JSON is accepted as it is.

@@ -1,0 +1,63 @@
+"""`python -m castsheet.comfy FOLDER`: put the node pack into a ComfyUI. Needs nothing but Python."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from castsheet.comfy import PACK
+from castsheet.errors import CastsheetError, OutputError
+
+NAME = "castsheet"
+
+
+def install(comfyui: Path) -> Path:
+    """Copy the pack into ComfyUI's `custom_nodes`, in place of an earlier copy. Returns the folder.
+
+    Raises:
+        OutputError: the folder is no ComfyUI, or the disk refused.
+    """
+    nodes = comfyui / "custom_nodes"
+    if not nodes.is_dir():
+        raise OutputError(
+            f"{comfyui} has no folder custom_nodes", remedy="name ComfyUI's own folder, the one with main.py"
+        )
+    target = nodes / NAME
+    if target.exists() and not _ours(target):
+        raise OutputError(f"{target} is there and is not this pack", remedy="move it away, then run again")
+    try:
+        shutil.copytree(
+            PACK, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+        )
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error}", remedy="make the folder writable") from error
+    return target
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder is an earlier copy of the pack."""
+    shim = folder / "__init__.py"
+    return shim.is_file() and "castsheet.comfy" in shim.read_text(encoding="utf-8", errors="replace")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the folder of ComfyUI is the only argument."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if len(given) != 1 or given[0].startswith("-"):
+        sys.stderr.write(
+            "usage: python -m castsheet.comfy FOLDER\nFOLDER is ComfyUI's, the one with main.py\n"
+        )
+        return 2
+    try:
+        target = install(Path(given[0]))
+    except CastsheetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(f"installed {target}; start ComfyUI again\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

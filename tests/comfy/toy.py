@@ -1,0 +1,23 @@
+"""A checkpoint of random weights that ComfyUI's core loads as an LTX-2 model with sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from castsheet.ltx.files.checkpoint import official_keys, write_checkpoint
+from mini.second.architecture import config
+from mini.training.architecture import TEXT_LAYERS
+
+
+def write_toy(path: Path) -> Path:
+    """The second edition's layout with small random weights and latents that are neither scaled nor moved."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, shape in official_keys(config(), states=TEXT_LAYERS + 1).items():
+        value = (0.05 * torch.randn(shape, generator=generator)).bfloat16()
+        if "per_channel_statistics" in name:
+            value = torch.ones(shape) if "std" in name else torch.zeros(shape)
+        tensors[name] = value
+    return write_checkpoint(path, tensors, config(), "2.3.0")
