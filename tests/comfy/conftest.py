@@ -1,0 +1,54 @@
+"""One ComfyUI server for all tests that need a real one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from castsheet.embedded import DEMO_SCENE
+from tests.comfy.server import PYTHON, TREE, Server
+from tests.comfy.toy import write_toy
+
+WEIGHTS = (
+    "checkpoints/ltx-2.3-22b-dev.safetensors",
+    "loras/ltx-2.3-22b-ic-lora-ingredients-0.9.safetensors",
+    "text_encoders/gemma_3_12B_it_fp4_mixed.safetensors",
+)
+
+
+@pytest.fixture(scope="session")
+def tree() -> Path:
+    if not TREE:
+        pytest.skip("NO REAL COMFYUI: set CASTSHEET_COMFYUI to a tree of ComfyUI to test against it")
+    return Path(TREE)
+
+
+@pytest.fixture(scope="session")
+def comfy(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server, with the toy model, the demo's pictures, and empty files named as the templates want them."""
+    base = tmp_path_factory.mktemp("comfyui")
+    server = Server(base)
+    try:
+        write_toy(base / "models" / "checkpoints" / "toy.safetensors")
+        for name in WEIGHTS:
+            (base / "models" / name).parent.mkdir(exist_ok=True)
+            (base / "models" / name).touch()
+        for picture in DEMO_SCENE.parent.iterdir():
+            shutil.copy(picture, base / "input")
+        yield server.wait()
+    finally:
+        server.stop()
+
+
+def tree_version(tree: Path) -> str:
+    """Version and commit of the tree."""
+    code = "import comfyui_version; print(comfyui_version.__version__)"
+    version = subprocess.run([PYTHON, "-c", code], cwd=tree, capture_output=True, text=True, check=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=8", "HEAD"], cwd=tree, capture_output=True, text=True
+    )
+    return f"{version.stdout.strip()}, commit {commit.stdout.strip() or 'unknown'}"
