@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from castsheet.embedded import DEMO_SCENE
 from tests.comfy.server import PYTHON, TREE, Server
-from tests.comfy.toy import write_toy
 
 WEIGHTS = (
     "checkpoints/ltx-2.3-22b-dev.safetensors",
@@ -30,6 +31,8 @@ def tree() -> Path:
 @pytest.fixture(scope="session")
 def comfy(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server, with the toy model, the demo's pictures, and empty files named as the templates want them."""
+    from tests.comfy.toy import write_toy  # needs diffusers, which the light install's test does without
+
     base = tmp_path_factory.mktemp("comfyui")
     server = Server(base)
     try:
@@ -52,3 +55,26 @@ def tree_version(tree: Path) -> str:
         ["git", "rev-parse", "--short=8", "HEAD"], cwd=tree, capture_output=True, text=True
     )
     return f"{version.stdout.strip()}, commit {commit.stdout.strip() or 'unknown'}"
+
+
+@pytest.fixture(scope="session")
+def stub() -> Iterator[ModuleType]:
+    """Our nodes over the stand-in for ComfyUI's interface."""
+    sys.path.insert(0, str(Path(__file__).parent / "stub"))
+    try:
+        from castsheet.comfy import extension
+
+        yield extension
+    finally:
+        sys.path.remove(str(Path(__file__).parent / "stub"))
+
+
+@pytest.fixture
+def nodes(stub: ModuleType, tmp_path: Path) -> dict[str, type]:
+    """The nodes by id, in a ComfyUI whose folders are the test's."""
+    import folder_paths
+
+    folder_paths.root, folder_paths.models_dir = tmp_path, str(tmp_path / "models")
+    for name in ("input", "output", "temp"):
+        (tmp_path / name).mkdir()
+    return {node.define_schema().node_id: node for node in stub.NODES}

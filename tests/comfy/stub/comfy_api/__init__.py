@@ -1,0 +1,1 @@
+"""A hand-written stand-in for ComfyUI's node interface, as far as our nodes use it."""
