@@ -1,4 +1,4 @@
-"""`python -m castsheet.comfy FOLDER`: put the node pack into a ComfyUI. Needs nothing but Python."""
+"""`python -m castsheet.comfy FOLDER`: put the node pack, and pictures for its templates, into a ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from castsheet.comfy import PACK
+from castsheet.elements import Scene
+from castsheet.embedded import DEMO_SCENE
 from castsheet.errors import CastsheetError, OutputError
+from castsheet.sheet.compose import compose
 
 NAME = "castsheet"
 
@@ -31,9 +34,18 @@ def install(comfyui: Path) -> Path:
         shutil.copytree(
             PACK, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
         )
+        _pictures(comfyui / "input")
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error}", remedy="make the folder writable") from error
     return target
+
+
+def _pictures(folder: Path) -> None:
+    """The demo's pictures and their sheet, by the names that the templates use."""
+    folder.mkdir(exist_ok=True)
+    for picture in DEMO_SCENE.parent.glob("*.png"):
+        shutil.copy(picture, folder / f"{NAME}-{picture.name}")
+    compose(Scene.load(DEMO_SCENE)).save(folder / f"{NAME}-sheet.png")
 
 
 def _ours(folder: Path) -> bool:

@@ -66,9 +66,7 @@ class CastsheetLint(Node):
         )
 
     @classmethod
-    def run(
-        cls, sheet: Board, mend: bool, look: bool, on_error: str, model: Any = None
-    ) -> io.NodeOutput:
+    def run(cls, sheet: Board, mend: bool, look: bool, on_error: str, model: Any = None) -> io.NodeOutput:
         """Check, mend, and report."""
         from castsheet.comfy.pictures import marked, to_tensor
         from castsheet.comfy.watch import watched
@@ -83,7 +81,9 @@ class CastsheetLint(Node):
         report = "\n".join(lines) or "all well"
         if not ok and on_error == "stop":
             errors = [one for one in found if one.severity == "error"]
-            raise LintRefused("; ".join(f"{one.rule} {one.message}" for one in errors), remedy=errors[0].remedy)
+            raise LintRefused(
+                "; ".join(f"{one.rule} {one.message}" for one in errors), remedy=errors[0].remedy
+            )
         marks = [(one.where, one.rule) for one in found if one.where is not None]
         annotated = to_tensor(marked(board.sheet.image, marks))
         image = to_tensor(board.sheet.conditioning_image(board.width, board.height))

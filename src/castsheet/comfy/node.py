@@ -43,14 +43,20 @@ def kept_folder() -> Path:
     return Path(folder_paths.get_temp_directory()) / TEMP
 
 
-def user_file(name: str) -> Path:
-    """A file in ComfyUI's input or output folder. Workflows come from strangers: they reach no further.
+def scene_file(name: str) -> Path:
+    """A file in ComfyUI's input or output folder; "demo" is the embedded scene.
+
+    Workflows come from strangers, so their names reach no further.
 
     Raises:
         SettingsError: there is no such file there.
     """
     import folder_paths
 
+    from castsheet.embedded import DEMO_SCENE
+
+    if name == "demo":
+        return DEMO_SCENE
     folders = [Path(folder_paths.get_input_directory()), Path(folder_paths.get_output_directory())]
     for folder in folders:
         path = (folder / name).resolve()

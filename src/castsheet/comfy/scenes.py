@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from castsheet.comfy.node import CATEGORY, ElementType, Node, SheetType, kept_folder, user_file
+from castsheet.comfy.node import CATEGORY, ElementType, Node, SheetType, kept_folder, scene_file
 from castsheet.comfy.sheets import KINDS
 from castsheet.comfy.wire import Board, Cast
 
@@ -35,7 +35,7 @@ class CastsheetLoadScene(Node):
                 io.String.Input(
                     "file",
                     default="scene.yaml",
-                    tooltip="Relative to ComfyUI's input or output folder: barn/scene.yaml.",
+                    tooltip="Relative to ComfyUI's input or output folder: barn/scene.yaml. demo: Castsheet's own.",
                 )
             ],
             outputs=[
@@ -51,7 +51,7 @@ class CastsheetLoadScene(Node):
         from castsheet.errors import CastsheetError
 
         try:
-            path = user_file(file)
+            path = scene_file(file)
             scene = Scene.load(path)
         except CastsheetError as error:
             return str(error)
@@ -68,7 +68,7 @@ class CastsheetLoadScene(Node):
         from castsheet.elements import Scene
         from castsheet.settings import described
 
-        scene = Scene.load(user_file(file))
+        scene = Scene.load(scene_file(file))
         strengths = scene.settings.get("strength", {})
         described()["strength"].kind.check("strength", strengths)
         return io.NodeOutput(Cast(scene.elements, strengths), scene.action)

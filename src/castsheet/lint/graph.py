@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 MUTED, BYPASSED = 2, 4  # modes of the editor's nodes
+_CONTROLS = ("fixed", "increment", "decrement", "randomize")
 _ENTRY, _EXIT = -10, -20  # ids of a subgraph's own ends
 
 WIDGETS: dict[str, tuple[str, ...]] = {
@@ -236,9 +237,14 @@ def _values(node: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
     if not isinstance(values, list):
         return {}
-    names = WIDGETS.get(str(node.get("type")))
-    if names is None:
-        named = [one.get("widget") for one in _list(node, "inputs") if isinstance(one, Mapping)]
-        own = [str(one.get("name")) for one in named if isinstance(one, Mapping)]
-        names = tuple(own) if len(own) == len(values) else ()
-    return dict(zip(names, values, strict=False))
+    sockets = [one for one in _list(node, "inputs") if isinstance(one, Mapping)]
+    own = [str(one["widget"].get("name")) for one in sockets if isinstance(one.get("widget"), Mapping)]
+    plain = [value for at, value in enumerate(values) if not _is_control(values, at)]
+    if own and len(own) in (len(plain), len(plain) - 1):  # an upload button's value may follow
+        return dict(zip(own, plain, strict=False))
+    return dict(zip(WIDGETS.get(str(node.get("type")), ()), values, strict=False))
+
+
+def _is_control(values: Sequence[Any], at: int) -> bool:
+    """Whether a value says what becomes of the seed before it after a run."""
+    return at > 0 and values[at] in _CONTROLS and type(values[at - 1]) is int
