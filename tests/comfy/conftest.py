@@ -30,11 +30,11 @@ def tree() -> Path:
 
 @pytest.fixture(scope="session")
 def comfy(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server, with the toy model, the demo's pictures, and empty files named as the templates want them."""
+    """The server, with the toy model, the demo's pictures, and empty files named as templates want them."""
     from tests.comfy.toy import write_toy  # needs diffusers, which the light install's test does without
 
     base = tmp_path_factory.mktemp("comfyui")
-    server = Server(base)
+    server = Server(tree, base)
     try:
         write_toy(base / "models" / "checkpoints" / "toy.safetensors")
         for name in WEIGHTS:

@@ -1,6 +1,6 @@
 """What saved workflows rely on, of every node: names, types, order, defaults. `golden.json` is the promise.
 
-`python -m tests.comfy.golden URL` writes it anew from a running ComfyUI; a change of it breaks users' workflows.
+`python -m tests.comfy.golden URL` writes it anew from a running ComfyUI; a change breaks users' workflows.
 """
 
 from __future__ import annotations

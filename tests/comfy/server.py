@@ -1,6 +1,6 @@
 """A real ComfyUI for the tests: started from a tree, spoken to over HTTP.
 
-`CASTSHEET_COMFYUI` names the tree, `CASTSHEET_COMFYUI_PYTHON` the interpreter that runs it (default: this one).
+`CASTSHEET_COMFYUI` names the tree, `CASTSHEET_COMFYUI_PYTHON` the interpreter for it (default: this one).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Run:
 class Server:
     """A server with its own base folder."""
 
-    def __init__(self, base: Path, *, probe: bool = True, args: tuple[str, ...] = ()) -> None:
+    def __init__(self, tree: Path, base: Path, *, probe: bool = True, args: tuple[str, ...] = ()) -> None:
         self.base, self.port = base, _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         for name in ("custom_nodes", "models/checkpoints", "input", "output", "temp", "user"):
@@ -57,7 +57,7 @@ class Server:
         command += ["--disable-auto-launch", "--database-url", f"sqlite:///{base}/comfy.db", *args]
         environment = {**os.environ, "CASTSHEET_CACHE": str(base / "cache"), "OMP_NUM_THREADS": "2"}
         self.process = subprocess.Popen(
-            command, cwd=str(TREE), stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=environment
+            command, cwd=tree, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=environment
         )
 
     def wait(self, seconds: float = 180) -> Server:

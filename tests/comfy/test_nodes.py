@@ -88,7 +88,7 @@ def test_every_input_is_explained(nodes):
         page = (PACK / "web" / "docs" / name / "en.md").read_text(encoding="utf-8")
         assert page.startswith(f"# {schema.display_name}\n")
         for one in schema.inputs:
-            assert one.tooltip and one.tooltip.endswith((".", "JSON.")) or ":" in one.tooltip, (
+            assert (one.tooltip and one.tooltip.endswith((".", "JSON."))) or ":" in one.tooltip, (
                 f"{name}.{one.id}"
             )
             assert f"`{one.id}`" in page, f"{name}: {one.id} is not on its page"
@@ -106,21 +106,24 @@ def test_a_sheet_and_all_that_a_graph_needs(nodes):
     """Red: own LTXVAddGuide users do not get a looped reference, masks on cells, or both prompts."""
     out = sheet_of(nodes)
     sheet: Sheet = out["sheet"].sheet
-    assert out["image"].shape == (1, 64, 128, 3) and out["image"].dtype == torch.float32
+    assert out["image"].shape == (1, 64, 128, 3)
+    assert out["image"].dtype == torch.float32
     assert out["reference"].shape == (9, 64, 128, 3)
     assert (out["reference"] == out["image"]).all()
-    assert (out["attention_mask"] == 1).all() and out["attention_mask"].shape == (1, 64, 128)
+    assert (out["attention_mask"] == 1).all()
+    assert out["attention_mask"].shape == (1, 64, 128)
     assert out["panel_masks"].shape == (len(sheet.panels), 64, 128)
     assert out["prompt"].startswith("Reference sheet: hero: a person in red; barn: a meadow")
     assert out["prompt"].endswith("Generated video: hero waves")
     assert (out["width"], out["height"], out["length"], out["fps"]) == (128, 64, 9, 24.0)
     assert json.loads(out["manifest"])["panels"]
     still = sheet_of(nodes, reference="still", action=" ")
-    assert still["reference"].shape[0] == 1 and still["prompt"] == ""
+    assert still["reference"].shape[0] == 1
+    assert still["prompt"] == ""
 
 
 def test_strengths_are_painted_on_cells(nodes):
-    """Red: an element's strength is painted across a latent cell's edge, where ComfyUI would average it away."""
+    """Red: an element's strength is painted across a cell's edge, where ComfyUI would average it away."""
     weak = sheet_of(nodes, elements=cast(nodes, strength=0.25))
     mask = weak["attention_mask"][0]
     cells = mask.view(2, 32, 4, 32).permute(0, 2, 1, 3).flatten(2)
@@ -138,7 +141,8 @@ def test_a_ready_made_sheet_keeps_its_manifest(nodes):
     with pytest.raises(NodeError, match="no longer matches"):
         sheet_of(nodes, elements=None, picture=1 - pixels, manifest=known["manifest"])
     bare = sheet_of(nodes, elements=None, picture=pixels, action="Reference sheet: a\n\nGenerated video: b")
-    assert not bare["sheet"].sheet.panels and bare["panel_masks"].shape[0] == 1
+    assert not bare["sheet"].sheet.panels
+    assert bare["panel_masks"].shape[0] == 1
 
 
 def conditioning(tokens: int = 0) -> list:
@@ -157,7 +161,7 @@ def guide(nodes, **more):
 
 
 def test_a_guide_is_cores_own_at_the_latents_size(nodes):
-    """Red: the sheet is cropped or too short beside the latent, or a mask slows a run whose strengths are 1."""
+    """Red: the sheet is cropped or too short beside the latent, or a mask slows a run of strengths 1."""
     inner, args = guide(nodes)
     assert inner["class_type"] == "LTXVAddGuide"
     assert inner["inputs"]["image"].shape == (17, 64, 128, 3)  # by the latent, not by the sheet's length
@@ -167,7 +171,8 @@ def test_a_guide_is_cores_own_at_the_latents_size(nodes):
     assert weak["inputs"]["image"].shape[0] == 1
     assert weak["inputs"]["attention_mask"].min() == 0.5
     behind, args = guide(nodes, positive=conditioning(8))  # a first frame's guide: 2 x 4 cells
-    assert args[3].clip_frames == 2 and behind["inputs"]["image"].shape[0] == 9
+    assert args[3].clip_frames == 2
+    assert behind["inputs"]["image"].shape[0] == 9
 
 
 @pytest.mark.parametrize(
@@ -203,8 +208,10 @@ def test_a_crop_leaves_the_clip_alone(nodes):
     latent = {"samples": Nested([video, sound]), "noise_mask": Nested([video, sound]), "kept": 1}
     out = nodes["CastsheetCrop"].execute(positive=conditioning(32), negative=conditioning(32), latent=latent)
     left, heard = out.args[2]["samples"].unbind()
-    assert left[0, 0, :, 0, 0].tolist() == [0, 1, 2] and torch.equal(heard, sound)
-    assert out.args[2]["noise_mask"].unbind()[0].shape[2] == 3 and out.args[2]["kept"] == 1
+    assert left[0, 0, :, 0, 0].tolist() == [0, 1, 2]
+    assert torch.equal(heard, sound)
+    assert out.args[2]["noise_mask"].unbind()[0].shape[2] == 3
+    assert out.args[2]["kept"] == 1
     assert out.args[0][0][1]["keyframe_idxs"] is None
 
 
@@ -219,7 +226,9 @@ def test_lint_reports_mends_and_stops(nodes):
     told = {"sheet": sheet_of(nodes)["sheet"], "mend": True, "look": False}
     out = node.execute(**told, on_error="report")
     report, ok = out.args[7], out.args[9]
-    assert report.startswith(("mended", "error")) and "error V03: node 2 (VAEDecode)" in report and not ok
+    assert report.startswith(("mended", "error"))
+    assert "error V03: node 2 (VAEDecode)" in report
+    assert not ok
     assert "warning V01: 9 frames" in report
     with pytest.raises(NodeError, match="put LTXVCropGuides or CastsheetCrop"):
         node.execute(**told, on_error="stop")
@@ -236,8 +245,10 @@ def test_judge_and_pick(nodes):
     told = {"sheet": board, "order": "", "read_text": False}
     out = nodes["CastsheetJudge"].execute(**told, images=clip).args
     verdict = json.loads(out[0])
-    assert (verdict["score"], verdict["passed"]) == (out[1], out[2]) and out[5] == verdict["verdict"]
-    assert out[3].shape[0] == 1 and out[4].shape[0] == len(verdict["elements"])
+    assert (verdict["score"], verdict["passed"]) == (out[1], out[2])
+    assert out[5] == verdict["verdict"]
+    assert out[3].shape[0] == 1
+    assert out[4].shape[0] == len(verdict["elements"])
     from comfy_api.latest import InputImpl, Types
 
     video = InputImpl.VideoFromComponents(Types.VideoComponents(images=clip, frame_rate=24))
@@ -249,7 +260,9 @@ def test_judge_and_pick(nodes):
     kept = pick.execute(
         stop_early=True, take_1=clip, verdict_1=out[0], take_2=1 - clip, verdict_2=better, take_3=None
     )
-    assert kept.args[1] == 2 and torch.equal(kept.args[0], 1 - clip) and "kept take 2" in kept.args[3]
+    assert kept.args[1] == 2
+    assert torch.equal(kept.args[0], 1 - clip)
+    assert "kept take 2" in kept.args[3]
     with pytest.raises(NodeError, match="verdict_1 is no verdict"):
         pick.execute(stop_early=True, take_1=clip, verdict_1="well")
 
@@ -266,7 +279,7 @@ def test_a_take_is_made_only_while_none_passes(nodes):
 
 
 def test_scenes_go_to_disk_and_come_back(nodes, tmp_path):
-    """Red: what was built of nodes cannot be used by the command line, or a scene escapes ComfyUI's folders."""
+    """Red: what nodes built cannot be used by the command line, or a scene escapes ComfyUI's folders."""
     board = sheet_of(nodes)["sheet"]
     saved = nodes["CastsheetSaveScene"].execute(
         elements=cast(nodes, strength=0.5), name="barn", action="hero waves", sheet=board
@@ -274,7 +287,8 @@ def test_scenes_go_to_disk_and_come_back(nodes, tmp_path):
     assert saved.args == ("castsheet/barn/scene.yaml",)
     loaded = nodes["CastsheetLoadScene"].execute(file="castsheet/barn/scene.yaml")
     assert [one.id for one in loaded.args[0].elements] == ["hero", "barn"]
-    assert loaded.args[0].strengths == {"hero": 0.5} and loaded.args[1] == "hero waves"
+    assert loaded.args[0].strengths == {"hero": 0.5}
+    assert loaded.args[1] == "hero waves"
     assert Sheet.load(tmp_path / "output/castsheet/barn/sheet.png") == board.sheet
     before = nodes["CastsheetLoadScene"].fingerprint_inputs(file="castsheet/barn/scene.yaml")
     picture = tmp_path / "output/castsheet/barn/hero-face-1.png"
@@ -295,7 +309,8 @@ def test_a_ready_made_sheet_comes_apart(nodes):
         canvas.paste(Image.open(DEMO_SCENE.parent / name).convert("RGB").resize((120, 180)), (x, 10))
     pixels = torch.from_numpy(np.asarray(canvas, np.float32) / 255)[None]
     out = nodes["CastsheetSplit"].execute(picture=pixels, id="hero", kind="character", description="x")
-    assert len(out.args[1]) >= 2 and out.args[0].elements[0].images["front"]
+    assert len(out.args[1]) >= 2
+    assert out.args[0].elements[0].images["front"]
     assert "count as front" in out.args[2] or "front" in out.args[2]
 
 
@@ -311,13 +326,15 @@ def test_a_clip_is_saved_with_what_made_it(nodes, tmp_path):
     assert (first.args, second.args) == (("film/shot_00001.mp4",), ("film/shot_00002.mp4",))
     sidecar = json.loads((tmp_path / "output/film/shot_00001.clip.json").read_text())
     made = sidecar["provenance"]
-    assert made["comfyui"] == node.hidden.prompt and made["sheet"]["sha256"] == told["sheet"].sheet.sha256
+    assert made["comfyui"] == node.hidden.prompt
+    assert made["sheet"]["sha256"] == told["sheet"].sheet.sha256
     assert made["notes"] == {"action": "hero waves", "verdict": "passes: hero 0.9"}
     assert sidecar["video"]["audio"]["rate"] == 48000
     node.hidden.prompt = None
 
 
-def test_cancel_ends_the_wait_at_once(stub):
+@pytest.mark.usefixtures("stub")
+def test_cancel_ends_the_wait_at_once():
     """Red: Cancel waits for the end of the work, or the work goes on for ever."""
     import comfy.model_management as host
 

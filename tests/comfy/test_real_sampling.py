@@ -130,7 +130,8 @@ def test_two_guides_at_one_frame_leave_no_frame_of_a_sheet(comfy):
     cropped = graph | two | after | counted | {"cond": save("forgotten", ["crop", 0])}
     assert latent_of(comfy, cropped, "counted").shape[2] == 2
     ((_, told),) = comfy.probed("forgotten")
-    assert told["keyframe_idxs"] is None and told["guide_attention_entries"] is None
+    assert told["keyframe_idxs"] is None
+    assert told["guide_attention_entries"] is None
 
 
 def test_a_guide_after_the_sound_is_refused_in_words(comfy):
@@ -139,7 +140,8 @@ def test_a_guide_after_the_sound_is_refused_in_words(comfy):
     graph["joined"]["inputs"]["video_latent"] = ["latent", 0]
     graph["guide"] = our_guide(latent=["joined", 0])
     done = comfy.result(comfy.submit(graph | {"window": save("sound", ["guide", 2])}))
-    assert "holds sound already" in done.error and "before LTXVConcatAVLatent" in done.error
+    assert "holds sound already" in done.error
+    assert "before LTXVConcatAVLatent" in done.error
 
 
 PARITY = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from castsheet.ltx.files.checkpoint import official_keys, write_checkpoint
+from mini.official import official_keys, write_checkpoint
 from mini.second.architecture import config
 from mini.training.architecture import TEXT_LAYERS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from castsheet.sheet.manifest import ElementNote, Sheet
 from tests.doubles.drawn import scene
 from tests.lint import test_lint as plain
 from tests.lint import test_lint_content as content
+from tests.lint import test_lint_workflow as workflows
 
 VALIDATION = Path(__file__).parents[2] / "mini/validation/sheets"
 
@@ -99,6 +101,7 @@ FAULTS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("V02", lambda: plain.video(lora_strength=1.0, adapters=("ltx-2.3",))),
     ("V02", lambda: plain.video(adapters=("ltx-2.5",))),
     ("V03", lambda: lint_workflow(content.UNCROPPED)),
+    *((rule, partial(lint_workflow, graph)) for graph, rule, _ in workflows.FAULTS.values()),
 )
 
 

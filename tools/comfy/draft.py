@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+NOTES = Path(__file__).parent / "notes"
 Info = dict[str, Any]
 Json = dict[str, Any]
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 _SPACE = uuid.UUID("c0ffee00-0000-4000-8000-000000000000")  # equal drafts give equal files
-_ROW, _HEAD, _TEXT = 26, 60, 90  # px: a slot or widget, a title, a text field
+_ROW, _HEAD, _TEXT, _GAP = 26, 60, 90, 60  # px: a slot or widget, a title, a text field, air
 ENTRY, EXIT = -10, -20  # a subgraph's own ends, as the editor numbers them
 
 
@@ -55,6 +57,11 @@ class Draft:
         """Add a node; a text "node.output" with a known node's name is a wire."""
         read = {key: self._wire(value) for key, value in inputs.items() if not key.startswith("_")}
         self.boxes[name] = Box(kind, read, at, inputs.get("_title"), inputs.get("_width", 300))
+
+    def note(self, name: str, at: tuple[int, int], size: tuple[int, int]) -> None:
+        """Add a text from the folder `notes`."""
+        text = (NOTES / f"{name}.md").read_text(encoding="utf-8").strip()
+        self.notes.append((text, *at, *size))
 
     def _wire(self, value: Any) -> Any:
         node, dot, output = value.rpartition(".") if isinstance(value, str) else ("", "", "")
@@ -177,12 +184,26 @@ def height_of(info: Info, box: Box) -> int:
     every = inputs_of(info, box.kind)
     texts = sum(bool(told.get("multiline")) for *_, told, widget in every if widget)
     sockets = max(sum(not widget for *_, widget in every), len(info[box.kind]["output"]))
-    picture = 240 if box.kind in ("LoadImage", "CastsheetSheet", "CastsheetLint", "SaveVideo") else 0
+    picture = 210 if box.kind in ("LoadImage", "SaveVideo") else 0
     return _HEAD + _ROW * (sockets + sum(widget for *_, widget in every)) + _TEXT * texts + picture
+
+
+def settle(draft: Draft, info: Info) -> None:
+    """Push nodes of one column apart, so that none covers another."""
+    columns: dict[tuple[int, bool], list[Box]] = {}
+    for name, box in draft.boxes.items():
+        columns.setdefault((box.at[0], name in draft.inside), []).append(box)
+    for boxes in columns.values():
+        below: int | None = None
+        for box in sorted(boxes, key=lambda one: one.at[1]):
+            x, y = box.at
+            box.at = x, y if below is None else max(y, below)
+            below = box.at[1] + height_of(info, box) + _GAP
 
 
 def editor(draft: Draft, info: Info) -> Json:
     """The editor's format."""
+    settle(draft, info)
     outside = [name for name in draft.boxes if name not in draft.inside]
     top = Level(draft, info, outside)
     group = len(draft.boxes) + 1

@@ -1,4 +1,4 @@
-"""The six templates. `python -m tools.comfy.templates URL` writes them, as a running ComfyUI names its nodes."""
+"""The six templates. `python -m tools.comfy.templates URL` writes them; URL is a running ComfyUI's."""
 
 from __future__ import annotations
 
@@ -207,17 +207,7 @@ def photos_to_sheet() -> Draft:
     draft = Draft()
     photos(draft, ACTION)
     draft.add("lint", "CastsheetLint", (3 * COLUMN + 60, 0), sheet="sheet.sheet", mend=True, _width=420)
-    draft.notes.append(
-        (
-            "## Photos to a checked sheet\n\n1. Put your photos into the four Load Image nodes.\n2. Name them in the"
-            " Elements, and say in a few words what they show.\n3. Write what happens into the Sheet's `action`.\n"
-            "4. Run. Lint says what to do about each finding.\n\nNo model is needed.",
-            3 * COLUMN + 60,
-            -260,
-            420,
-            220,
-        )
-    )
+    draft.note("01-photos-to-sheet", (3 * COLUMN + 60, -260), (420, 220))
     return draft
 
 
@@ -231,18 +221,8 @@ def sheet_to_clip() -> Draft:
     core_guide(draft, (x + COLUMN, 740))
     joined(draft, (x + 2 * COLUMN, 0))
     sampled(draft, (x + 2 * COLUMN, 680), 7, ours=False)
-    finished(draft, (x + 3 * COLUMN, 0), "castsheet/clip")
-    draft.notes.append(
-        (
-            "## Core nodes, one sheet\n\nAll nodes but the Sheet are ComfyUI's own. The values are the model card's:"
-            " 768 x 448, 121 frames, 24 fps, adapter at 1.4, 30 steps, cfg 4.\n\n**LTXVCropGuides must stay**: without it"
-            " the clip ends in frames of the sheet.",
-            0,
-            -220,
-            700,
-            180,
-        )
-    )
+    finished(draft, (x + 4 * COLUMN, 0), "castsheet/clip")
+    draft.note("02-sheet-to-clip-core-nodes", (0, -220), (700, 180))
     return draft
 
 
@@ -255,21 +235,12 @@ def one_subgraph() -> Draft:
     our_guide(draft, (COLUMN, 740))
     joined(draft, (2 * COLUMN, 0))
     sampled(draft, (2 * COLUMN, 680), 7, ours=True)
-    finished(draft, (3 * COLUMN + 300, 0), "castsheet/clip")
+    finished(draft, (4 * COLUMN, 0), "castsheet/clip")
     outside = {"save"}
     draft.inside = [name for name in draft.boxes if name not in before | outside]
     draft.boxes["save"].at = (4 * COLUMN + 60, 0)
     draft.subgraph = ("Sheet to clip (Castsheet)", 3 * COLUMN + 60, 0)
-    draft.notes.append(
-        (
-            "## Photos to a clip\n\nThe blue node is a subgraph: open it to choose your checkpoint, adapter and sampler."
-            " Guide and Crop are inside, so that no frame of the sheet can reach the decoder.",
-            3 * COLUMN + 60,
-            -220,
-            660,
-            180,
-        )
-    )
+    draft.note("03-photos-to-clip-one-subgraph", (3 * COLUMN + 60, -220), (660, 180))
     return draft
 
 
@@ -282,7 +253,7 @@ def per_element_strength() -> Draft:
     our_guide(draft, (x + COLUMN, 740))
     joined(draft, (x + 2 * COLUMN, 0))
     sampled(draft, (x + 2 * COLUMN, 680), 7, ours=True)
-    finished(draft, (x + 3 * COLUMN, 400), "castsheet/strength")
+    finished(draft, (x + 4 * COLUMN, 0), "castsheet/strength")
     draft.add("mask", "MaskToImage", (2 * COLUMN, 1000), mask="sheet.attention_mask")
     draft.add(
         "shown",
@@ -291,17 +262,7 @@ def per_element_strength() -> Draft:
         images="mask.IMAGE",
         _title="Strengths (white: 1 and more)",
     )
-    draft.notes.append(
-        (
-            "## Strength an element\n\nThe hero's panels count 1.2 times, the drum's 0.7 times; the rest is 1. To try"
-            " other numbers without making the sheet again, write `hero=1.4 drum=0.5` into the Guide's `strengths`.\n\n"
-            "Strengths other than 1 make steps slower: attention takes a mask.",
-            3 * COLUMN + 60,
-            -240,
-            700,
-            200,
-        )
-    )
+    draft.note("04-strength-an-element", (3 * COLUMN + 60, -240), (700, 200))
     return draft
 
 
@@ -336,17 +297,7 @@ def three_takes() -> Draft:
         sheet="sheet.sheet",
         verdict="pick.verdict",
     )
-    draft.notes.append(
-        (
-            "## Three takes, judged\n\nTake 2 is sampled only if the judge fails take 1, take 3 only if it fails take 2."
-            " Switch `stop_early` off to make all three.\n\nThe best take is saved with its contact sheet, the verdict and"
-            " this workflow.",
-            x + 5 * COLUMN,
-            -240,
-            700,
-            200,
-        )
-    )
+    draft.note("05-three-takes-judged", (x + 5 * COLUMN, -240), (700, 200))
     return draft
 
 
@@ -380,16 +331,7 @@ def mini_demo() -> Draft:
         sheet="sheet.sheet",
         verdict="judge.verdict",
     )
-    draft.notes.append(
-        (
-            "## Demo without a download\n\nCastsheet's own toy model, embedded in the package, and a person, a drum and a"
-            " place that it never saw. A minute on a laptop.\n\nNeeds the full install: `pip install castsheet`.",
-            0,
-            200,
-            330,
-            220,
-        )
-    )
+    draft.note("06-mini-demo-no-download", (0, 200), (330, 220))
     return draft
 
 

@@ -25,7 +25,7 @@ def install(comfyui: Path) -> Path:
     nodes = comfyui / "custom_nodes"
     if not nodes.is_dir():
         raise OutputError(
-            f"{comfyui} has no folder custom_nodes", remedy="name ComfyUI's own folder, the one with main.py"
+            f"{comfyui} has no folder custom_nodes", remedy="name ComfyUI's own folder, not the one above it"
         )
     target = nodes / NAME
     if target.exists() and not _ours(target):
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if len(given) != 1 or given[0].startswith("-"):
         sys.stderr.write(
-            "usage: python -m castsheet.comfy FOLDER\nFOLDER is ComfyUI's, the one with main.py\n"
+            "usage: python -m castsheet.comfy FOLDER\nFOLDER is ComfyUI's, not the one above it\n"
         )
         return 2
     try:

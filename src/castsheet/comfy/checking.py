@@ -24,8 +24,8 @@ class CastsheetLint(Node):
             node_id="CastsheetLint",
             display_name="Castsheet Lint",
             category=CATEGORY,
-            description="Checks the sheet, the prompt and this workflow's own widgets and wires: sizes, frames,"
-            " rates, adapter, a forgotten crop. Hands the sheet on, mended if asked.",
+            description="Checks the sheet, the prompt and this workflow's own widgets and wires: sizes,"
+            " frames, rates, adapter, a forgotten crop. Hands the sheet on, mended if asked.",
             search_aliases=["check", "validate"],
             is_output_node=True,
             inputs=[
@@ -71,13 +71,15 @@ class CastsheetLint(Node):
         from castsheet.comfy.pictures import marked, to_tensor
         from castsheet.comfy.watch import watched
         from castsheet.errors import LintRefused
-        from castsheet.lint.findings import worst
+        from castsheet.lint.findings import gravest_first, worst
 
         board, found, done = watched(lambda _tell: _looked(sheet, mend, look))
         found = [*found, *_graph_findings(cls.hidden.prompt), *_adapter_findings(model, board)]
         ok = worst(found) != "error"
         lines = [f"mended {step}" for step in done]
-        lines += [f"{one.severity} {one.rule}: {one.message}. Fix: {one.remedy}" for one in _sorted(found)]
+        lines += [
+            f"{one.severity} {one.rule}: {one.message}. Fix: {one.remedy}" for one in gravest_first(found)
+        ]
         report = "\n".join(lines) or "all well"
         if not ok and on_error == "stop":
             errors = [one for one in found if one.severity == "error"]
@@ -125,10 +127,12 @@ def _whole(board: Board) -> tuple[Board, list[str]]:
 
 
 def _video_findings(board: Board) -> list[Finding]:
-    from castsheet.lint.video import VideoSettings, lint_video
+    from castsheet.lint.video import lint_video
+    from castsheet.ltx.family import DEFAULT
+    from castsheet.settings import CARD, override
 
-    settings = VideoSettings(width=board.width, height=board.height, frames=board.length, fps=board.fps)
-    return lint_video(settings)
+    asked = {"width": board.width, "height": board.height, "frames": board.length, "fps": board.fps}
+    return lint_video(override(CARD, asked), CARD, grid=CELL, family=DEFAULT.name)
 
 
 def _graph_findings(prompt: Any) -> list[Finding]:
@@ -149,7 +153,3 @@ def _adapter_findings(model: Any, board: Board) -> list[Finding]:
         return []
     message = f"the adapter was trained on {stated} sheets, this sheet is {board.reference}"
     return [Finding("V02", "error", message, f"set the Sheet node's reference to {stated}")]
-
-
-def _sorted(found: list[Finding]) -> list[Finding]:
-    return sorted(found, key=lambda one: ("error", "warning", "info").index(one.severity))

@@ -58,7 +58,7 @@ class CastsheetEncodePrompt(Node):
 
 
 def _contexts(model: str, prompt: str) -> Any:
-    from castsheet import Castsheet
+    from castsheet.pipeline import Castsheet
 
     models = Castsheet.load(model).models
     return models.contexts([prompt], audio=models.source.checkpoint.has_audio)[0]
@@ -114,19 +114,19 @@ class CastsheetGenerate(Node):
 
 
 def _made(board: Board, model: str, seed: int, steps: int, tell: Tell) -> Clip:
-    from castsheet import Castsheet
     from castsheet.errors import DependencyError, PromptError
 
     if not board.prompt:
         raise PromptError("the sheet has no action", remedy="write what happens into the Sheet node's action")
     try:
-        castsheet = Castsheet.load(model)
+        from castsheet.pipeline import Castsheet
     except ImportError as error:
         raise DependencyError(
             f"Castsheet's own pipeline needs {error.name}",
             remedy="pip install castsheet, with its dependencies",
         ) from error
-    own = {} if steps == 0 else {"steps": steps}
+    castsheet = Castsheet.load(model)
+    own: dict[str, Any] = {} if steps == 0 else {"steps": steps}
     strength = dict(board.strengths)
     return castsheet(
         board.sheet,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from comfy_api.latest import io
 
@@ -20,12 +21,9 @@ IcLoraType = io.Custom("IC_LORA_PARAMETERS")  # ComfyUI's own
 
 
 class Node(io.ComfyNode):
-    """A node whose `run` may raise `CastsheetError`."""
+    """A node whose `run` (a class method; inputs by their ids) may raise `CastsheetError`."""
 
-    @classmethod
-    def run(cls, **inputs: Any) -> io.NodeOutput:
-        """The node's work; inputs by their ids."""
-        raise NotImplementedError
+    run: ClassVar[Callable[..., io.NodeOutput]]
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:

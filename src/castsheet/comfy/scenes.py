@@ -35,7 +35,7 @@ class CastsheetLoadScene(Node):
                 io.String.Input(
                     "file",
                     default="scene.yaml",
-                    tooltip="Relative to ComfyUI's input or output folder: barn/scene.yaml. demo: Castsheet's own.",
+                    tooltip="In ComfyUI's input or output folder: barn/scene.yaml. demo: Castsheet's own.",
                 )
             ],
             outputs=[

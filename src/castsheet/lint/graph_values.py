@@ -22,11 +22,11 @@ _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
 
 
 class Batch(NamedTuple):
-    """Width, height and count of pictures; None where not known."""
+    """Width, height and number of pictures; None where not known."""
 
     width: int | None
     height: int | None
-    count: int | None
+    number: int | None
 
 
 _UNKNOWN = Batch(None, None, None)
@@ -56,7 +56,7 @@ class Values:
         return value if isinstance(value, str) else None
 
     def pictures(self, node: Node, name: str, depth: int = 0) -> Batch:
-        """Size and count of the pictures that come into an input."""
+        """Size and number of the pictures that come into an input."""
         link = node.inputs.get(name)
         source = self.graph.get(link.node) if isinstance(link, Link) else None
         if source is None or depth > _DEPTH:
@@ -74,14 +74,14 @@ class Values:
                 return Batch(None, None, 1)
             case "RepeatImageBatch":
                 before, amount = self.pictures(node, "image", depth), whole("amount")
-                known = before.count is not None and amount is not None
-                return before._replace(count=before.count * amount if known else None)  # type: ignore[operator]
+                known = before.number is not None and amount is not None
+                return before._replace(number=before.number * amount if known else None)  # type: ignore[operator]
             case "ResizeAndPadImage":
                 before = self.pictures(node, "image", depth)
-                return Batch(whole("target_width"), whole("target_height"), before.count)
+                return Batch(whole("target_width"), whole("target_height"), before.number)
             case "ImageScale":
                 before = self.pictures(node, "image", depth)
-                return Batch(whole("width"), whole("height"), before.count)
+                return Batch(whole("width"), whole("height"), before.number)
             case "CastsheetSheet" | "CastsheetLint":
                 return Batch(whole("width"), whole("height"), None)
             case _:

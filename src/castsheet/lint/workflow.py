@@ -1,8 +1,8 @@
 """Checks of ComfyUI workflows: what the graph's own widgets and wires will do to the sheet and to the clip.
 
-Widgets are read where they can be known (graph.py, graph_values.py); a value that cannot is not judged. The
-official graphs that this was written for: the template "IC-LoRA Ingredients" of Comfy-Org's workflow templates,
-and Lightricks' single-stage Ingredients workflow.
+Widgets are read where they can be known (`graph`, `graph_values`); a value that cannot is not judged. Written
+for two official graphs: the template "IC-LoRA Ingredients" of Comfy-Org's workflow templates, and Lightricks'
+single-stage Ingredients workflow.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def guide_fits(workflow: Workflow) -> Iterator[Fault]:
             yield Fault(
                 f"{guide}: crop is disabled, so a sheet of another shape is stretched", "set crop to center"
             )
-        length, count = values.whole(latent, "length"), batch.count
+        length, count = values.whole(latent, "length"), batch.number
         if length is None or count is None:
             continue
         clip = (length - 1) // TEMPORAL + 1
