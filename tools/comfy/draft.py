@@ -184,7 +184,7 @@ def height_of(info: Info, box: Box) -> int:
     every = inputs_of(info, box.kind)
     texts = sum(bool(told.get("multiline")) for *_, told, widget in every if widget)
     sockets = max(sum(not widget for *_, widget in every), len(info[box.kind]["output"]))
-    picture = 210 if box.kind in ("LoadImage", "SaveVideo") else 0
+    picture = 210 if box.kind in ("LoadImage", "SaveVideo", "PreviewAny") else 0
     return _HEAD + _ROW * (sockets + sum(widget for *_, widget in every)) + _TEXT * texts + picture
 
 

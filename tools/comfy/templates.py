@@ -207,6 +207,9 @@ def photos_to_sheet() -> Draft:
     draft = Draft()
     photos(draft, ACTION)
     draft.add("lint", "CastsheetLint", (3 * COLUMN + 60, 0), sheet="sheet.sheet", mend=True, _width=420)
+    draft.add(
+        "report", "PreviewAny", (4 * COLUMN + 180, 0), source="lint.report", _title="Findings", _width=420
+    )
     draft.note("01-photos-to-sheet", (3 * COLUMN + 60, -260), (420, 220))
     return draft
 
@@ -297,6 +300,7 @@ def three_takes() -> Draft:
         sheet="sheet.sheet",
         verdict="pick.verdict",
     )
+    draft.add("report", "PreviewAny", (x + 6 * COLUMN, 620), source="pick.report", _title="Takes", _width=420)
     draft.note("05-three-takes-judged", (x + 5 * COLUMN, -240), (700, 200))
     return draft
 
@@ -331,6 +335,7 @@ def mini_demo() -> Draft:
         sheet="sheet.sheet",
         verdict="judge.verdict",
     )
+    draft.add("verdict", "PreviewAny", (3 * COLUMN + 160, 420), source="judge.summary", _title="Verdict")
     draft.note("06-mini-demo-no-download", (0, 200), (330, 220))
     return draft
 
