@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pdoc
 
+from tools.comfy.pages import STUB
 from tools.house.code import PACKAGE, Tree
 from tools.house.order import FRONT_DOOR
 
@@ -23,6 +24,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Error parsing type annotation")  # types of checkers only
     warnings.filterwarnings("error", message="Error (loading|importing)")
     rooms = [f"{PACKAGE}.{room}" for room in Tree(Path(__file__).parents[1]).rooms() if room != FRONT_DOOR]
+    sys.path.append(str(STUB))  # in place of ComfyUI's interface
     pdoc.render.configure(docformat="google")
     pdoc.pdoc(*rooms, f"!{KERNELS}", output_directory=Path(sys.argv[1]))
 
