@@ -1,4 +1,4 @@
-"""The words in which panels are told: a box in pixels, what a panel holds, and which view of it."""
+"""Boxes in pixels, and the names of what a panel holds and of its views."""
 
 from __future__ import annotations
 
@@ -67,9 +67,8 @@ class Box:
 class Crop:
     """How a picture fills a size of another shape: scaled in proportion, then cropped at the centre.
 
-    Sizes are (width, height) in pixels. The scaled size is rounded to whole pixels and the crop begins at a
-    whole pixel, because both are sizes of real images: these are the numbers of the picture that the model
-    sees, so whoever asks where something lies on that picture asks here.
+    Sizes are (width, height) in pixels. The scaled size and the start of the crop are whole pixels, as in the
+    picture that the model sees. All code that asks where something lies on that picture uses this class.
 
     Attributes:
         size: the picture's own.

@@ -53,15 +53,15 @@ def compose(
         scale: sheet px per conditioning px; composing at twice the size keeps edges clean.
         grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
         gutter: px on the sheet; by default 16 px per 896 px of the short side.
-        tools: what cuts people and things out and finds faces (`Tools.installed()`); None takes the pictures
-            as they are.
+        tools: cut people and things out and find faces (`Tools.installed()`); None leaves the pictures as
+            they are.
 
     Raises:
         ImageError: a picture cannot be read, shows nothing, or is a close-up of several people.
         LayoutError: the sizes are not usable, or the panels do not fit.
         OutputError: the cache cannot be written.
     """
-    canvas = canvas_size(output, scale, grid)  # an impossible size is told before any picture is read
+    canvas = canvas_size(output, scale, grid)  # refuses an impossible size before any picture is read
     pins = read_pins(scene.settings.get("layout"), canvas)
     art: dict[tuple[str, PanelView], tuple[Artwork, ...]] = {}
     pictures = _opened(scene, canvas, tools or Tools())
@@ -121,7 +121,7 @@ def _close_up_path(element: Element) -> Path | None:
 
 
 def _prepared(pictures: dict[str, dict[Path, Picture]]) -> dict[str, Any]:
-    """What was done to the pictures before they were laid out, and what to look at."""
+    """What was done to the pictures before they were laid out, and what the user should look at."""
     every = [picture for shown in pictures.values() for picture in shown.values()]
     return {
         "cut": {picture.path.as_posix(): picture.cut for picture in every if picture.cut},
@@ -133,7 +133,7 @@ def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:
     """The planner's settings and result, JSON values only; `cells` are in the order of the panels."""
     score = dataclasses.asdict(layout.score)
     if not math.isfinite(layout.score.enlarged):
-        score["enlarged"] = None  # without limit, which JSON cannot say as a number
+        score["enlarged"] = None  # JSON has no number for "without limit"
     return {
         "scale": scale,
         "grid": grid,
@@ -144,7 +144,7 @@ def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:
 
 
 def _render(image: Image.Image, art: Artwork, box: Box, *, crop: bool) -> tuple[PictureSource, ...]:
-    """Draw an artwork into its box; `crop` centre-crops its one picture to the box, else all stay whole."""
+    """Draw an artwork into its box. With `crop` a single picture is centre-cropped; else all stay whole."""
     unit_x, unit_y = box.w / art.width, box.h / art.height
     sources = []
     for piece in art.pieces:
@@ -175,7 +175,7 @@ def _draw(image: Image.Image, piece: Piece, place: Box, *, crop: bool) -> Pictur
 
 
 def _reached(part: Box, figure: Box) -> set[Side]:
-    """The sides of the figure that a part of it includes: a head without its figure's feet has no bottom."""
+    """The sides of the figure that a part of it includes: a head includes the top, not the bottom."""
     reached: dict[Side, bool] = {
         "left": part.x == figure.x,
         "top": part.y == figure.y,

@@ -1,4 +1,4 @@
-"""The manifest: one image and everything that is known about it. Downstream reads nothing else.
+"""The manifest: one image and everything that is known about it. Later steps read nothing else.
 
 On disk a sheet is a PNG beside a JSON of the same stem; in memory it is a `Sheet`.
 """
@@ -36,8 +36,8 @@ class PictureSource:
         sha256: hash of the picture's file.
         scale: sheet pixels per source pixel; above 1 the picture was enlarged.
         crop: share of the visible picture (the figure's bounding box, for cut-outs) that was cropped away.
-        clipped: sides on which the figure touches its picture's border, so that it was cut off there
-            before it came to us. Known for cut-outs only.
+        clipped: sides on which the figure touches the edge of its source picture, which usually means that
+            the photo cuts it off. Known for cut-outs only.
     """
 
     path: str
@@ -74,7 +74,7 @@ class Sheet:
 
     Args:
         image: RGB, at the composed size.
-        panels: empty when the picture was made elsewhere and nothing is known of it.
+        panels: empty for a bare picture, made elsewhere without a manifest.
         elements: the scene's elements, in its order.
         output: width and height of the conditioning size, the size at which the model sees the sheet.
             For a bare picture, the picture's own size.
@@ -101,9 +101,9 @@ class Sheet:
         return tuple(panel for panel in self.panels if panel.element == element)
 
     def save(self, path: Path | str) -> tuple[Path, Path]:
-        """Write `path` (a .png) and the JSON beside it; both whole or unchanged.
+        """Write `path` (a .png) and the JSON beside it; each is whole or unchanged.
 
-        The picture goes first: should the second write fail, `load` notices that the two do not match.
+        The picture is written first: if the second write fails, `load` notices that the two do not match.
 
         Raises:
             SheetError: `path` does not end in .png, or the panels contradict themselves.
@@ -139,7 +139,7 @@ class Sheet:
             raise SheetError(f"{manifest}: no such file", remedy="check the path of the sheet")
         if manifest == path and not png.is_file():
             raise SheetError(f"{manifest}: its picture {png.name} is missing", remedy="put the PNG beside it")
-        # Transparent pixels of a picture made elsewhere lie on black, as the model was taught.
+        # Transparent pixels of a picture made elsewhere become black, as in the model's training.
         rgba = load_image(png)
         image = Image.new("RGB", rgba.size)
         image.paste(rgba, mask=rgba.getchannel("A"))
@@ -163,9 +163,9 @@ class Sheet:
         return Image.fromarray(np.clip(np.rint(both), 0, 255).astype(np.uint8))
 
     def seen(self, box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Where `box` lies on the conditioning image of this size: left, top, right, bottom, in pixels.
+        """The left, top, right and bottom of `box` on the conditioning image of this size, in pixels.
 
-        Not rounded, and outside the image where the crop cuts it off.
+        They are not rounded, and may lie outside the image, which is cropped.
         """
         return Crop.fill(self.image.size, size).seen(box)
 
@@ -237,7 +237,7 @@ def _from_json(manifest: Path, image: Image.Image, png: Path) -> Sheet:
 
 
 def _check(sheet: Sheet, where: str) -> None:
-    """Refuse what contradicts itself. A sheet without panels has nothing to contradict."""
+    """Refuse panels and elements that contradict each other. Without panels nothing can."""
     for problem in _contradictions(sheet):
         raise SheetError(f"{where}: {problem}", remedy=_RECOMPOSE)
 

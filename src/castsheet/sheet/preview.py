@@ -1,6 +1,6 @@
-"""A picture for people: the sheet as it is, and below it a map that names its panels.
+"""A picture for people: the unchanged sheet, and below it a map that names its panels.
 
-Words never touch the sheet, since whatever is written there would appear in the video.
+No word is ever written on the sheet: it would appear in the video.
 """
 
 from __future__ import annotations

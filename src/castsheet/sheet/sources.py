@@ -21,12 +21,12 @@ from castsheet.sheet.plan.worth import PanelShape
 
 # Head and shoulders are the top quarter of a standing figure: an adult's head is 1/7 to 1/8 of the height.
 HEAD_SHARE = 0.25
-# Such a figure is this many times as high as wide; a cartoon's rabbit, all head and belly, is not.
+# A standing person is at least this many times as high as wide; a cartoon rabbit, all head and belly, is not.
 SLENDER = 2.0
 # Space between two figures of a row, as a share of the row's height.
 FIGURE_GAP = 0.03
 MAX_FIGURES = 4
-# Sheet px per source px, beyond which a picture is blown up (lint rule S16).
+# A picture with more sheet px per source px than this is enlarged too much (lint rule S16).
 MAX_ENLARGED = 1.5
 TURNAROUND: tuple[View, ...] = ("front", "three-quarter", "side", "back")
 # Of 255: above this, pixels are solid.
@@ -41,15 +41,15 @@ class Picture:
 
     Args:
         rgb: composited on black, reduced `reduced` times in both directions.
-        figure: bounding box of what is visible, in pixels of `rgb`; the whole picture when its background
+        figure: bounding box of what is visible, in pixels of `rgb`; the whole picture if its background
             belongs to it.
         cut_out: whether the figure stands free, on transparency or on black.
-        clipped: sides on which a free figure touches the picture's border. Empty when it touches all four:
-            such a picture was trimmed to its figure, and the border says nothing (a photo's border does).
+        clipped: sides on which a free figure touches the picture's border. Empty if it touches all four: then
+            somebody trimmed the picture to its figure, and the border says nothing (a photo's border does).
         reduced: source px per px of `rgb`, in both directions.
         close_up: the part that a close-up shows, where a face was found; px of `rgb`.
-        cut: what cut it out of its background (see `small.Small`); empty when nothing had to.
-        doubt: what to look at; empty when nothing.
+        cut: what cut it out of its background (see `small.Small`); empty if it stood free already.
+        doubt: what the user should look at; empty if nothing.
     """
 
     path: Path
@@ -86,7 +86,7 @@ class Artwork:
 
     @property
     def shape(self) -> PanelShape:
-        """What the planner needs to know: the shape, and how large it may be before a source is blown up."""
+        """What the planner needs: the shape, and the largest size that the sources' resolution allows."""
         finest = min(piece.part.h * piece.picture.reduced / piece.h for piece in self.pieces)
         return PanelShape(self.width / self.height, MAX_ENLARGED * finest * self.height)
 
@@ -109,11 +109,11 @@ def unused_paths(element: Element) -> tuple[Path, ...]:
 def artworks(element: Element, pictures: Mapping[Path, Picture]) -> dict[PanelView, tuple[Artwork, ...]]:
     """The artwork of each panel that the element's pictures allow, in every arrangement, the usual one first.
 
-    A character's close-up is its `face` picture, cropped to head and shoulders where the face was found; else
-    that part of its front or three-quarter figure, or the figure's top quarter when it stands free and is as
-    slender as a person is (else nobody knows where the head is, and there is no close-up). Its turnaround
-    shows front, three-quarter, side and back side by side. A prop's pictures stand side by side, four at
-    most. A location shows its first picture.
+    A character's close-up is its `face` picture, cropped to head and shoulders if the face was found. Without
+    a `face` picture it is that part of the front or three-quarter figure, or the figure's top quarter if the
+    figure stands free and is as slender as a person; else there is no close-up. The turnaround shows front,
+    three-quarter, side and back side by side. A prop's pictures stand side by side, four at most. A location
+    shows its first picture.
 
     Args:
         pictures: those of `shown_paths`.
@@ -199,8 +199,8 @@ def _clipped(solid: Mask, *, trimmed: bool) -> tuple[Side, ...]:
     """The sides on which a figure touches its picture's border.
 
     Args:
-        trimmed: whether a picture may have been trimmed to its figure; one that touches all sides then tells
-            nothing.
+        trimmed: whether a picture may have been trimmed to its figure. If it was, the figure touches all
+            sides, and no side counts.
     """
     touched: dict[Side, bool] = {
         "left": bool(solid[:, 0].any()),
@@ -215,7 +215,7 @@ def _clipped(solid: Mask, *, trimmed: bool) -> tuple[Side, ...]:
 def arrangements(pictures: Sequence[Picture]) -> tuple[Artwork, ...]:
     """One row, then two equally long rows: a turnaround of four as two and two.
 
-    Three or four figures are not piled up in one column: nobody reads that as one person turning.
+    Three or four figures never stand in one column: it would not look like one person turning.
     """
     count = len(pictures)
     rows = (count, count // 2) if count % 2 == 0 else (count,)
@@ -225,9 +225,9 @@ def arrangements(pictures: Sequence[Picture]) -> tuple[Artwork, ...]:
 def in_rows(pictures: Sequence[Picture], columns: int) -> Artwork:
     """Figures in rows on a common baseline, trimmed and whole, all at one scale.
 
-    Renders of equal height (one camera, one canvas) keep their sizes relative to each other; otherwise all
-    figures get the same height, which for one person standing is the same thing. Photos, which had to be cut
-    out, are all of one height however near the camera stood, so there it says nothing.
+    Renders of equal height (one camera, one canvas) keep their relative sizes. All other figures get one
+    height, because one standing person has one height. Photos that had to be cut out always get one height:
+    the camera's distance differs, so the height of a photo says nothing about the figure.
     """
     heights = {0 if picture.cut else picture.rgb.height * picture.reduced for picture in pictures}
     same = len(heights) == 1 and 0 not in heights
@@ -250,7 +250,7 @@ def in_rows(pictures: Sequence[Picture], columns: int) -> Artwork:
 
 
 def _slender(picture: Picture) -> bool:
-    """Whether a free figure is one whose head the top quarter holds: no creature, nobody sitting."""
+    """Whether a free figure's head is in its top quarter: not so for creatures and people who sit."""
     return picture.cut_out and picture.figure.h >= SLENDER * picture.figure.w
 
 
@@ -269,7 +269,7 @@ def head_of(picture: Picture) -> Artwork:
     figure = picture.figure
     height = max(1, round(HEAD_SHARE * figure.h))
     top = picture.rgb.crop((figure.x, figure.y, figure.right, figure.y + height))
-    # Black hair or clothes within the trimmed width do no harm: only the outermost visible columns count.
+    # Black hair or clothes do no harm: only the outermost visible columns are looked for.
     seen = bounds(np.asarray(brightest(top)) > VISIBLE) or Box(0, 0, figure.w, height)
     part = Box(figure.x + seen.x, figure.y, seen.w, height)
     w, h = float(part.w * picture.reduced), float(part.h * picture.reduced)

@@ -1,4 +1,4 @@
-"""Connected things in a mask, by runs and union-find: enough for sheets, and no image library is needed."""
+"""Connected things in a mask, found by runs and union-find: fast enough without an image library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def boxes_of(mask_HW: Mask, reach: int = 1) -> list[tuple[Box, int]]:
     """Bounding box and pixel count of each connected thing (8-neighbours), largest box first.
 
     Args:
-        reach: pixels across which parts still belong together; the boxes are not widened by it.
+        reach: the largest gap in pixels between parts of one thing. It does not widen the boxes.
     """
     grown = _dilated(mask_HW, reach)
     starts, ends, rows = _runs(grown)

@@ -10,13 +10,13 @@ from PIL import Image, ImageFilter
 
 # Filters are solved at this long side and applied at the picture's own size.
 _WORK = 768
-# Of 255: how far border pixels may lie from the fitted backdrop, at the 90th percentile.
+# Of 255: the largest distance of border pixels from the fitted backdrop, at the 90th percentile.
 _PLAIN, _EXACT = 14.0, 4.0
 # Share of the border that must belong to the backdrop; the rest may be feet or a cropped body.
 _BORDER = 0.6
-# Colour distance (of 255) that is certainly background, and certainly not, above the backdrop's own noise.
+# Colour distances (of 255) above the backdrop's noise: up to the first background, from the second subject.
 _NEAR, _FAR = 6.0, 26.0
-# Long side at which loose specks are looked for; five of its pixels are the least that stays.
+# Long side at which loose specks are searched; things of fewer than five of its pixels are removed.
 _SPECKS = 384
 # Long side at which gaps in a mask are closed.
 _CLOSED = 192
@@ -32,8 +32,8 @@ class Backdrop:
 
     Args:
         terms: (6, 3) coefficients of 1, x, y, x^2, xy, y^2 with x, y in -1..1.
-        noise: how far its pixels lie from that, of 255.
-        exact: flat enough that any other colour is not background.
+        noise: distance of its pixels from that colour, of 255.
+        exact: whether it is so flat that every other colour is subject.
     """
 
     terms: Array
@@ -76,7 +76,7 @@ def estimate_backdrop(rgb: Image.Image) -> Backdrop | None:
         far = np.abs(colours - basis @ terms).max(axis=1)
         kept = far < max(3 * float(np.median(far[kept])), 4.0)
     noise = float(np.quantile(far[kept], 0.9))
-    # A landscape's sky passes on one side; a backdrop has to hold on three.
+    # A landscape's sky passes the test on one side; a backdrop must pass it on three.
     sides = (y[rim] < -0.95, y[rim] > 0.95, x[rim] < -0.95, x[rim] > 0.95)
     held = sorted(float(kept[side].mean()) for side in sides)
     if noise > _PLAIN or held[1] < 0.75 or kept.mean() < _BORDER:
@@ -92,7 +92,7 @@ def key(rgb: Image.Image, backdrop: Backdrop) -> Array:
     distance = np.abs(pixels - backdrop.colours(*small.size)).max(axis=2)
     near = _NEAR + 1.5 * backdrop.noise
     alpha = np.clip((distance - near) / (_FAR - _NEAR), 0, 1).astype(np.float32)
-    # Only what is joined to the border is background: a white shirt on white stays, if its outline shows.
+    # Only pixels connected to the border are background: a white shirt on white stays, if its outline shows.
     alpha = np.where(_from_border(alpha < 0.5), alpha, 1.0).astype(np.float32)
     wide = Image.fromarray(alpha).resize(rgb.size, Image.Resampling.BILINEAR)
     return np.clip(np.asarray(wide), 0, 1)
@@ -106,9 +106,9 @@ def _from_border(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def without_specks(alpha: Array) -> Array:
-    """Alpha without loose specks, thinner than a hundredth of the picture: they would widen the figure's box.
+    """Alpha without loose specks thinner than a hundredth of the picture: they would widen the figure's box.
 
-    Opening by reconstruction (Vincent, 1993): what survives an erosion is kept with all that is joined to it.
+    Opening by reconstruction (Vincent, 1993): parts that survive an erosion are kept, with all they touch.
     """
     small = Image.fromarray(alpha)
     scale = min(1.0, _SPECKS / max(small.size))
@@ -122,10 +122,10 @@ def without_specks(alpha: Array) -> Array:
 
 
 def closed(alpha: Array) -> Array:
-    """Where a subject with gaps in its mask may reach: what is faintly in it, closed over a tenth of it.
+    """Where a subject with gaps in its mask may reach: the faint parts of the mask, gaps closed.
 
-    A morphological closing: it fills what lies between parts (clothes between head, arm and legs), and adds
-    nothing around them (a floor's shadow).
+    A morphological closing over a tenth of the subject: it fills gaps between parts (clothes between head,
+    arm and legs) and adds nothing around them (a shadow on the floor).
     """
     seen = Image.fromarray(alpha)
     scale = min(1.0, _CLOSED / max(seen.size))
@@ -135,7 +135,7 @@ def closed(alpha: Array) -> Array:
     if not rows.size:
         return np.zeros_like(alpha)
     steps = max(1, round(0.1 * (int(rows[-1]) - int(rows[0])) / 2))
-    # Room around, so that the picture's border does not count as subject.
+    # A margin of background keeps the picture's border from counting as subject.
     mask = _binary(np.pad(faint, 2 * steps))
     for kind in (ImageFilter.MaxFilter, ImageFilter.MinFilter):
         for _ in range(steps):
@@ -177,17 +177,17 @@ def _swept(
 
 
 def refine(rgb: Image.Image, alpha: Array) -> Array:
-    """A coarse mask drawn to the picture's own edges.
+    """A coarse mask fitted to the picture's own edges.
 
     The guided filter with a colour guide (He, Sun, Tang, PAMI 2013, eq. 14-16), solved small and applied at
-    full size (He, Sun, arXiv:1505.00996). Where the mask is sure, it stays as it is.
+    full size (He, Sun, arXiv:1505.00996). Sure parts of the mask are not changed.
     """
     small = _small(rgb, _WORK)
     guide = np.asarray(small, dtype=np.float32) / np.float32(255)
     coarse = np.asarray(Image.fromarray(alpha).resize(small.size, Image.Resampling.BOX))
     radius = max(2, round(_RADIUS * max(small.size)))
     slope, offset = _guided(guide, coarse, radius)
-    # Only the rim is solved anew: inside and outside, pixels that look alike must not drag each other along.
+    # Only the rim is solved anew: elsewhere, subject and background of one colour would pull at each other.
     unsure = _box(((coarse > 0.02) & (coarse < 0.98)).astype(np.float32), radius) > 0
     if not unsure.any():
         return alpha
@@ -197,7 +197,7 @@ def refine(rgb: Image.Image, alpha: Array) -> Array:
     for channel in range(3):
         fine += _resized(slope[..., channel], rgb.size)[at_full] * full[:, channel]
     result = alpha.copy()
-    # The filter leaves a faint veil where colours are alike; a little contrast lifts it.
+    # The filter leaves a faint veil between like colours; a little contrast removes it.
     result[at_full] = np.clip((fine - 0.08) / 0.84, 0, 1)
     return result
 
@@ -220,7 +220,7 @@ def _guided(guide: Array, target: Array, radius: int) -> tuple[Array, Array]:
 
 
 def own_colours(rgb: Image.Image, alpha: Array) -> Image.Image:
-    """The subject's colours without what shines through from behind, for use with `alpha` on any ground.
+    """The subject's colours without the background that shines through, for use with `alpha` on any ground.
 
     Blurred estimates of both sides, corrected by what they fail to explain (Forte, "Approximate fast
     foreground colour estimation", ICIP 2021, one pass). Solid pixels keep their colour; free ones turn black.
@@ -242,7 +242,7 @@ def own_colours(rgb: Image.Image, alpha: Array) -> Image.Image:
 
 
 def _average(pixels: Array, weight: Array, radius: int) -> Array:
-    # Only near-certain pixels speak for their side, as far as there are any.
+    # Only near-certain pixels count for their side, unless there are none.
     weight = np.float32(1e-6) + weight * weight * weight * weight
     total = _box(weight, radius)
     return np.stack([_box(pixels[..., c] * weight, radius) / total for c in range(3)], axis=-1)

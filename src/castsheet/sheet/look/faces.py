@@ -23,8 +23,8 @@ from castsheet.sheet.box import Box
 from castsheet.sheet.look.onnx import packaged, session
 
 EXTRA = "faces"
-# At the first long side a standing figure's face has some 40 px, and one pass takes a tenth of a second;
-# a drawn or rendered face that fills the picture is often found only at the others.
+# At the first long side a standing figure's face has some 40 px, and one pass takes a tenth of a second. At
+# the others the detector also finds drawn and rendered faces that fill the picture.
 _LONG_SIDES = (640, 288, 192)
 # Backs of heads were seen to score up to 0.55, faces of standing figures no less than 0.6.
 _SCORE = 0.58
@@ -63,7 +63,7 @@ class Face:
     def yaw(self) -> float:
         """Degrees that the head is turned, positive to the picture's right; 0 looks at us, 90 is profile.
 
-        From the nose's way aside (the sine) and the eyes' distance (the cosine); good to some 15 degrees.
+        The nose's shift gives the sine, the eyes' distance the cosine; good to some 15 degrees.
         """
         left, right, nose, *mouth = (np.array(point) for point in self.points)
         eyes, lips = (left + right) / 2, (mouth[0] + mouth[1]) / 2
@@ -81,7 +81,7 @@ class Face:
 
 
 class FaceDetector(Protocol):
-    """Whatever finds faces. Tests bring a double of their own."""
+    """A detector of faces. Tests use a double."""
 
     @property
     def name(self) -> str:
@@ -191,14 +191,14 @@ def installed_detector() -> FaceDetector | None:
 
 
 def subject(faces: Sequence[Face], where: str, *, pick: int | None = None) -> Face | None:
-    """The one face that a picture is of; None when it has none.
+    """The face that a picture is of; None if it has no face.
 
     Args:
         where: the picture's name, for the message.
         pick: which face, counted from the left, from 1.
 
     Raises:
-        ImageError: several faces and none clearly the largest, or no face of that number.
+        ImageError: there are several faces and none is clearly the largest, or `pick` is not one of them.
     """
     ordered = sorted(faces, key=lambda face: face.box.x)
     if pick is not None:
@@ -237,13 +237,13 @@ def face_crop(
 ) -> FaceCrop | None:
     """The close-up: all hair, headroom, shoulders, the head in the middle.
 
-    Without a detector, or when it finds nothing, None: the caller's own rule decides.
+    None without a detector, or if it finds nothing: the caller then decides.
 
     Args:
-        image: RGBA; where it is transparent, hair ends. An opaque picture gets a fixed share for hair.
+        image: RGBA; hair ends at transparent pixels. An opaque picture gets a fixed share for hair.
 
     Raises:
-        ImageError: several faces, none clearly the subject's.
+        ImageError: there are several faces and none is clearly the subject's.
     """
     if detector is None:
         return None
@@ -278,7 +278,7 @@ def close_up(face: Face, alpha: NDArray[np.uint8]) -> Box:
 
 
 def _outline(face: Face, alpha: NDArray[np.uint8]) -> tuple[float, float, float]:
-    """Top, left and right of head and hair on a cut-out: what joins the face, within a head's reach."""
+    """Top, left and right of head and hair on a cut-out: what touches the face, within a head's size."""
     box = face.box
     reach = 1.1
     x0, x1 = max(0, round(box.x - reach * box.w)), min(alpha.shape[1], round(box.right + reach * box.w))

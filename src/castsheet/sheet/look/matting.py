@@ -26,17 +26,17 @@ from castsheet.sheet.look.onnx import packaged, session
 EXTRA = "cutout"
 # Part of every cache key: raise it when results change.
 VERSION = 3
-# A sheet is at most about 1800 px wide; more than this serves no panel, not even a close-up.
+# A sheet is at most about 1800 px wide. No panel needs more than this, not even a close-up.
 LIMIT = 2560
 # Long side at which a subject is looked for, and the room around it, as a share of that.
 _LOOK, _ROOM = 1024, 0.02
-# Results with less, or more, of the picture as subject than this are called unsure.
+# A result is called unsure if the subject has a smaller, or larger, share of the picture than this.
 _LEAST, _MOST = 0.01, 0.97
 # Of 255: a picture with a pixel below this has an alpha of its own.
 _OPAQUE = 239
 # What the network sees around its first find, as a share of the find's sides.
 _MARGIN = 0.08
-# A find that covers so much of the picture is not looked at again: it would have less than 1.4 x the pixels.
+# A find that covers this much of the picture gets no second look: it would gain less than 1.4 x the pixels.
 _NEAR = 0.5
 _SIDE = 320
 # ImageNet's, by which U-2-Net was trained.
@@ -65,8 +65,8 @@ class CutOut:
         image: RGBA, its long side at most about `LIMIT`; the colours are its own, so that no rim of the old
             background shows on black.
         reduced: px of the picture per px of `image`, in both directions.
-        method: what made it.
-        note: what to look at, empty when nothing is in doubt.
+        method: how it was made.
+        note: what the user should look at; empty if nothing is in doubt.
         window: the part of the picture that `image` shows, in px of the picture; None is all of it. It has
             room on all sides but those where the subject itself reaches the picture's border.
     """
@@ -79,7 +79,7 @@ class CutOut:
 
 
 class Matter(Protocol):
-    """Whatever tells subject from background. Tests bring a double of their own."""
+    """A network that tells subject from background. Tests use a double."""
 
     @property
     def name(self) -> str:
@@ -103,7 +103,7 @@ class U2Net:
         self._input = self._session.get_inputs()[0].name
 
     def mask(self, rgb: Image.Image) -> Array:
-        """Two looks: at the whole picture, then at what was found, which has more pixels there."""
+        """Looks twice: at the whole picture, then closer at what it found, with more pixels."""
         first = self._look(rgb)
         rows, columns = (np.flatnonzero((first > 0.5).any(axis=axis)) for axis in (1, 0))
         if not rows.size:
@@ -126,7 +126,7 @@ class U2Net:
         pixels = np.asarray(small, dtype=np.float32)
         pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _DEVIATION
         found = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})[0][0, 0]
-        # Its own range is stretched to 0..1 only when it is nearly that: else nothing in view stands out.
+        # The output is stretched to 0..1 only if it nearly has that range: else nothing in view stands out.
         low, high = float(found.min()), float(found.max())
         return (found - low) / max(high - low, 0.5)
 
@@ -161,12 +161,12 @@ def cut_out(
     """The subject of a picture, cut out. Not for locations.
 
     Args:
-        quality: which network; "plain" uses none, and only the colour of a plain background.
-        matter: in place of the network that `quality` names.
+        quality: which network; "plain" uses only the colour of a plain background.
+        matter: replaces the network that `quality` names.
         mask: white where the subject is; by default the file `mask_beside` the picture, if there is one.
         cache: folder of earlier results; None computes anew.
-        picture: what `load_image` read from the path, where the caller has it already.
-        keep: whether to add to the cache; else it is only read.
+        picture: the picture that `load_image` read from the path, if the caller has it already.
+        keep: whether to write to the cache; else the cache is only read.
 
     Raises:
         ImageError: the picture or its mask cannot be read, they do not fit, or nothing stands out.
@@ -180,7 +180,7 @@ def cut_out(
     kept = _read(entry)
     if kept is None:
         kept = _cut(path, picture, quality, matter, mask)
-        # One that lacked the network is tried anew.
+        # A result that was made without the network is made anew.
         if keep and (kept.method != "plain" or quality == "plain"):
             _write(entry, kept)
     return kept
@@ -218,7 +218,7 @@ def _factor(size: tuple[int, int]) -> int:
 
 
 def _shrunk(image: Image.Image, factor: int) -> tuple[Image.Image, int]:
-    """The picture reduced; rows and columns beyond the last whole step are dropped, fewer than `factor`."""
+    """The picture reduced by `factor`; rows and columns after the last whole step are dropped."""
     factor = min(factor, *image.size)
     if factor == 1:
         return image, 1
@@ -227,7 +227,7 @@ def _shrunk(image: Image.Image, factor: int) -> tuple[Image.Image, int]:
 
 
 def _window(alpha: Array, step: int, size: tuple[int, int]) -> Box:
-    """The part of the picture (px) that holds all that may be subject, with a margin; whole where none is."""
+    """The part of the picture (px) that may be subject, with a margin; the whole picture if there is none."""
     seen = alpha > 0.02
     rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
@@ -248,7 +248,7 @@ def _window(alpha: Array, step: int, size: tuple[int, int]) -> Box:
 def _found(
     path: Path, rgb: Image.Image, quality: Quality, matter: Matter | None
 ) -> tuple[Array, Method, str]:
-    """Alpha by the network, helped by the colour of a plain background; by the colour alone without it."""
+    """Alpha by the network and the colour of a plain background; without a network by the colour alone."""
     backdrop = estimate_backdrop(rgb)
     try:
         network = matter or (None if quality == "plain" else _network(quality))
@@ -268,12 +268,12 @@ def _found(
     seen = network.mask(rgb)
     alpha = _stretched(seen, rgb.size)
     if backdrop is not None and backdrop.exact:
-        # A flat background is known to the pixel: what differs from it is subject, be it a bun or a strap.
+        # A flat background is known to the pixel: every pixel that differs is subject, such as a strap's.
         alpha = np.maximum(alpha, key(rgb, backdrop))
     method: Method = "u2net" if network.name == "u2net" else "u2netp"
     sure = float(((seen > 0.1) & (seen < 0.9)).mean()) < 0.5 * max(float((seen > 0.5).mean()), 1e-3)
     if backdrop is not None and not sure:
-        # White clothes on a light studio wall: the network lets go of them, their colour does not.
+        # The network misses white clothes on a light studio wall; their colour finds them.
         alpha = np.maximum(alpha, key(rgb, backdrop) * closed(alpha))
     return without_specks(alpha), method, "" if sure else "the network was unsure; look at it"
 
@@ -282,7 +282,7 @@ _NETWORKS: dict[str, Matter] = {}
 
 
 def _network(quality: Literal["u2netp", "u2net"]) -> Matter:
-    """Loaded once a process: reading it takes as long as using it."""
+    """The network, loaded once a process: loading it takes as long as using it."""
     if quality not in _NETWORKS:
         _NETWORKS[quality] = U2Net(quality)
     return _NETWORKS[quality]
@@ -316,7 +316,7 @@ def _joined(rgb: Image.Image, alpha: Array) -> Image.Image:
 
 
 def _checked(path: Path, cut: CutOut, share: float | None = None) -> CutOut:
-    """The cut-out, with a note when it is hardly anything, or nearly all; `share` is the subject's."""
+    """The cut-out, with a note if the subject's `share` of the picture is tiny or nearly all."""
     solid = float((np.asarray(cut.image.getchannel("A")) > 127).mean())
     if solid == 0:
         raise ImageError(

@@ -83,7 +83,7 @@ def erase(image: Image.Image, boxes: Iterable[Box]) -> Image.Image:
     """A copy in which each box is filled smoothly from the pixels around it.
 
     The fill is the Coons patch of the box's four rims (S. A. Coons, 1967): exact for plain and evenly shaded
-    grounds, a blur over anything else. What lay under the text is not known, and not made up.
+    grounds, a blur over anything else. It does not invent what lay under the text.
     """
     pixels = np.asarray(image.convert("RGB"), np.float32).copy()
     for box in boxes:
@@ -98,7 +98,7 @@ def _fill(pixels_HWC: NDArray[np.float32], box: Box) -> None:
     bottom = pixels_HWC[box.bottom : min(height, box.bottom + _RIM), columns]
     left = pixels_HWC[rows, max(0, box.x - _RIM) : box.x]
     right = pixels_HWC[rows, box.right : min(width, box.right + _RIM)]
-    # A side on the picture's edge has no rim: the opposite one stands in.
+    # A side on the picture's edge has no rim; the opposite rim is used twice.
     t, b = _pair(top, bottom, axis=0)
     w, e = _pair(left, right, axis=1)
     v = ((np.arange(box.h, dtype=np.float32) + 0.5) / box.h)[:, None, None]
@@ -120,7 +120,7 @@ Rim = NDArray[np.float32] | None
 
 
 def _pair(first: NDArray[np.float32], second: NDArray[np.float32], *, axis: int) -> tuple[Rim, Rim]:
-    """The medians of two opposite rims; a missing one is replaced by the other, and both may be missing."""
+    """The medians of two opposite rims. One missing rim is replaced by the other; both may be missing."""
     a = np.median(first, axis=axis) if first.size else None
     b = np.median(second, axis=axis) if second.size else None
     return (b if a is None else a), (a if b is None else b)

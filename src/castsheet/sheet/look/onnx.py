@@ -37,7 +37,7 @@ def packaged(distribution: str, name: str, install: str) -> Path:
 
 
 def session(model: bytes, extra: str, *, threads: int = 0) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU, quiet about the exporter's habits.
+    """An `onnxruntime.InferenceSession` on the CPU, without its warnings about exported models.
 
     Args:
         threads: of one run; 0 is one a core. Callers that work on several pictures at a time want 1.
@@ -49,6 +49,6 @@ def session(model: bytes, extra: str, *, threads: int = 0) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    # Threads that wait by spinning take the cores from whoever prepares the next picture.
+    # Spinning threads would take the cores from the threads that prepare the next picture.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

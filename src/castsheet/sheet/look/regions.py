@@ -1,4 +1,4 @@
-"""What can be known of a sheet's structure from its pixels alone: separators, regions, fingerprints."""
+"""A sheet's structure, read from its pixels alone: separators, regions, fingerprints."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def _runs(lines_LP: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
 
 
 def separators(lines_LP: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Runs of rows that part pictures: of one tone, at least 2 thick, inside, sharply set off on both sides.
+    """Runs of rows that separate pictures: of one tone, at least 2 thick, inside, sharp on both sides.
 
-    Pass the transpose for columns. A photo's sky touches the border and a gradient has no sharp side, so
-    neither counts.
+    Pass the transpose for columns. A photo's sky does not count, because it touches the border; a gradient
+    does not, because it has no sharp side.
     """
     count = len(lines_LP)
     found = []
@@ -65,7 +65,7 @@ def separators(lines_LP: NDArray[np.uint8]) -> list[tuple[int, int]]:
 
 
 def _pieces(count: int, gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What is left of [0, count) between the gaps; of two lines side by side in two tones, nothing."""
+    """The stretches of [0, count) between the gaps; between two adjoining gaps there is none."""
     starts = [0, *(stop for _, stop in gaps)]
     stops = [*(start for start, _ in gaps), count]
     return [(start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop]

@@ -1,4 +1,4 @@
-"""Large pictures made small: cut out, composited on black, reduced by whole factors, kept for next time."""
+"""Large pictures made small: cut out, composited on black, reduced by whole factors, and cached."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from castsheet.media.pictures import load_image
 from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import Tools
 
-# Changes whenever prepared pictures would come out differently.
+# Raise it when prepared pictures come out differently.
 _VERSION = 2
 # Prepared pictures are read much more often than written; PNG's first level reads as fast as its others.
 _COMPRESSION = 1
 # Of 255: up to the first, pixels are dust of a cut-out or noise on black.
 VISIBLE = 16
-# A picture stands on black when so much of its border is black.
+# A picture stands on black if at least this share of its border is black.
 _BLACK_BORDER = 0.6
-# px around a figure that was cut out; its own border stays its border where the figure touches it.
+# px around a figure that was cut out; none on sides where the figure touches the picture's border.
 _MARGIN = 4
 
 
@@ -56,8 +56,8 @@ def load_small(
     """Read a picture, reduced by the largest whole factor that leaves `reach` px of its long side.
 
     A picture that does not stand free (neither transparent nor on black), or has a mask beside it, is cut out
-    by the tools, and trimmed to its figure. The pixels are the same whether they come from the cache or not.
-    A damaged entry is made anew, and so is what a missing network would have cut better.
+    by the tools, and trimmed to its figure. The cache does not change the pixels. A damaged entry is made
+    anew, and so is an entry that a network missing then would have cut better.
 
     Args:
         height: px of height that are enough for what was cut out: a standing figure is shown no higher.
@@ -81,14 +81,14 @@ def load_small(
 
 
 def silhouette(alpha: Image.Image, rgb: Image.Image) -> NDArray[np.uint8] | None:
-    """How visible each pixel is (0..255, H x W), or None when the figure does not stand free.
+    """How visible each pixel is (0..255, H x W), or None if the figure does not stand free.
 
-    On the black sheet, a black background is as good as a transparent one.
+    On the black sheet a black background counts as transparent.
     """
     opacity = np.asarray(alpha)
     if opacity.min() < 255 - VISIBLE:
         return opacity
-    # Most pictures are told by their border alone, which is much less to look at.
+    # For most pictures the border decides, and it has far fewer pixels.
     w, h = rgb.size
     strips = ((0, 0, w, 1), (0, h - 1, w, h), (0, 0, 1, h), (w - 1, 0, w, h))
     border = np.concatenate([np.asarray(brightest(rgb.crop(strip))).ravel() for strip in strips])
@@ -125,7 +125,7 @@ def _prepared(path: Path, reach: int | None, height: int | None, tools: Tools, d
 
 
 def _lasting(small: Small, tools: Tools) -> bool:
-    """Whether to keep it: not what costs nothing, nor what comes out better once a network is installed."""
+    """Whether to cache it: not if it costs nothing, nor if an installed network would improve it."""
     if small.cut == "plain":
         return tools.cut == "plain"
     return bool(small.cut) or (small.reduced > 1 and not small.doubt)

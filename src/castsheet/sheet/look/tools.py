@@ -1,4 +1,4 @@
-"""What composing looks and cuts with: cut-outs, a face detector, and a folder of earlier results."""
+"""The tools of composing: a cutter, a face detector, and a folder of earlier results."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Tools:
     """How a scene's pictures are prepared. The default takes them as they are and needs no model.
 
     Args:
-        cut: the network that cuts out people and things that do not stand free yet; "plain" goes by the
-            colour of a plain background, "none" leaves pictures alone. Locations are never cut.
-        matter: in place of the network that `cut` names.
+        cut: the network that cuts out people and things that do not stand free yet; "plain" uses the colour
+            of a plain background, "none" leaves pictures alone. Locations are never cut.
+        matter: replaces the network that `cut` names.
         faces: finds the face that a close-up is cropped to; None crops by the figure's height alone.
         cache: folder of cut-outs, faces and reduced pictures; None keeps nothing.
     """
@@ -40,7 +40,7 @@ class Tools:
 
     @classmethod
     def installed(cls, *, cut: Cut = "u2netp", cache: Path | None = None) -> Tools:
-        """With what is installed here; results are kept in `cache`, by default the user's cache folder."""
+        """The tools that are installed here; `cache` keeps results, by default the user's cache folder."""
         cache = cache or cache_folder()
         faces = RememberedFaces(CenterFace.name, CenterFace, cache / "faces") if installed() else None
         return cls(cut, None, faces, cache)
@@ -51,10 +51,10 @@ class Tools:
         return self.matter.name if self.matter and self.cut != "none" else self.cut
 
     def cut_out(self, path: Path, picture: Image.Image) -> tuple[CutOut | None, str]:
-        """The subject of a picture, or None where it stays as it is; and what to look at, empty if nothing.
+        """The subject of a picture, or None if it stays as it is; and a remark for the user, or "".
 
-        A picture that cannot be cut here keeps its background: a sheet with it is better than no sheet, and
-        the remark says so. A mask made by hand that does not fit is the user's to mend.
+        A picture that cannot be cut here keeps its background, and the remark says so: a sheet with
+        background is better than no sheet. A hand-made mask that does not fit is an error of the user's.
 
         Args:
             picture: RGBA, as read from `path`.
@@ -66,7 +66,7 @@ class Tools:
         if self.cut == "none":
             return None, ""
         quality: Quality = self.cut
-        kept = self._folder("cutouts")  # from `elements add`; what a sheet needs of it is kept smaller
+        kept = self._folder("cutouts")  # from `elements add`; sheets keep smaller versions of their own
         try:
             cut = cut_out(
                 path, quality=quality, matter=self.matter, mask=mask, cache=kept, picture=picture, keep=False
@@ -88,10 +88,10 @@ class Tools:
 
 
 class RememberedFaces:
-    """A detector that keeps what it found in a folder, by the picture's pixels, and is loaded when needed.
+    """A detector that keeps its results in a folder, by the picture's pixels, and is loaded on demand.
 
     Args:
-        name: names model and version; other names find anew.
+        name: names model and version; results of other names are not used.
         load: makes the detector.
     """
 

@@ -2,8 +2,8 @@
 
 The plan with the highest value (see `worth`) is searched over all guillotine partitions (see `search`) on two
 lattices: the latent grid, on which no two elements share a latent cell, and a finer one. Both are then taken
-to pixels (see `polish`), and the better one is the plan. The same search, with every cut granted one unit
-more, bounds what any partition could reach; the plan's score says how far it may be from that.
+to pixels (see `polish`), and the better one is the plan. The same search with `grant=1` gives an upper bound
+for any partition; the plan's score says how far the plan may be from the bound.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from castsheet.sheet.plan.worth import MIN_PANEL_SIDE, PanelShape, PanelWish, Sc
 Array = NDArray[np.float64]
 
 MAX_PANELS = 12
-# A location fills its cell by losing at most this share of its width or height.
+# A location may lose this share of its width or height to fill its cell.
 MAX_CROP = 0.4
 # Official sheets are composed at 1536x896 with gutters of 16 px.
 GUTTER_SHARE = 16 / 896
 # The face decides whether a person is recognised, but a turnaround shows everything else.
 VIEW_WEIGHT: dict[PanelView, float] = {"face": 1.0, "turnaround": 1.3, "product": 0.5, "place": 0.8}
-# Limits of enlargement give way, by these factors, while black bands are above the share of a side.
+# Factors on the limits of enlargement. The next factor is tried while too much of the sheet is black.
 _ENLARGE = (1.0, 1.5, 2.5, math.inf)
 _MAX_BAND = 0.03
 _MIN_COVERED = 0.5
@@ -65,8 +65,8 @@ def wishes(
     """The panels that a scene wants.
 
     Args:
-        shapes: the shapes that each panel's pictures may take, by element id and view, the usual one first;
-            a view without is left out.
+        shapes: the shapes that each panel's pictures may take, by element id and view, the usual one first.
+            A view without shapes is left out.
     """
     found = []
     for element in scene.elements:
@@ -101,16 +101,15 @@ def plan(
 ) -> Layout:
     """Choose cells and boxes for 1 to 12 panels. Deterministic.
 
-    Panels of one element share a rectangle that no other element enters (those that are not pinned).
-    Pictures are as large as their cells allow, whole but for the crop that a wish permits, and pushed to the
-    canvas' edges.
+    Unpinned panels of one element share a rectangle that no other element enters. Pictures are as large as
+    their cells allow, are cropped only as far as their wish permits, and touch the canvas' edges.
 
     Args:
         output: conditioning width and height in px, multiples of `grid`.
         scale: sheet px per conditioning px.
         grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
         gutter: px on the sheet; by default 16 px per 896 px of the short side.
-        pins: cells of panels by `element/view`, in sheet px; their pictures stay inside, whatever the score.
+        pins: cells of panels by `element/view`, in sheet px; their pictures stay inside at any score.
 
     Raises:
         LayoutError: no panels or too many, sizes off the grid, pins that contradict, or a picture would
@@ -138,7 +137,7 @@ def plan(
 
 
 def _black(layout: Layout) -> float:
-    """How much too much of the sheet is black for want of enlargement: bands, or half of all; 0 when well."""
+    """By which shares black bands exceed `_MAX_BAND`, and covered area misses `_MIN_COVERED`; 0 if neither."""
     left, top, right, bottom = layout.score.bands
     bands = max((left + right) / layout.canvas[0], (top + bottom) / layout.canvas[1])
     return round(max(0.0, bands - _MAX_BAND) + max(0.0, _MIN_COVERED - layout.score.covered), 3)
@@ -220,7 +219,7 @@ class _Search:
         self.among = Slicing(rooms, grant=self.grant)
 
     def size(self, room: Box) -> tuple[int, int]:
-        """A room in units: rounded down, or up for an upper bound."""
+        """A room in units, rounded down; for an upper bound rounded up."""
         sides = (room.w + self.gutter) / self.unit[0], (room.h + self.gutter) / self.unit[1]
         whole = [math.ceil(side - 1e-9) if self.grant else math.floor(side + 1e-9) for side in sides]
         return min(whole[0], self.units[0]), min(whole[1], self.units[1])
@@ -245,7 +244,7 @@ class _Search:
 
 
 def _room_of(element: int, tree: Tree, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Size in units of the room that a tree gives to an element; None when it is not in it."""
+    """Size in units of the room that a tree gives to an element; None if the element is not in the tree."""
     if isinstance(tree, Leaf):
         return size if tree.item == element else None
     x, y = size
@@ -311,7 +310,7 @@ class _Planner:
         return polisher.best(rooms, [in_pixels(part.tree, part.room, self.gutter) for part in better])
 
     def _from_grid(self, groups: list[tuple[int, ...]], polisher: Polisher) -> Placed | None:
-        """From the best plan whose cuts lie on latent edges: a gutter opens the latent cell after it."""
+        """The climb from the best plan whose cuts lie on latent edges: a gutter starts the cell after it."""
         cells = self.worth.width // self.worth.cell, self.worth.height // self.worth.cell
         coarse = cells_per_unit(len(groups), cells)
         units = cells[0] // coarse, cells[1] // coarse

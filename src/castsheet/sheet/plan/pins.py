@@ -1,7 +1,7 @@
 """Panels that stay where a person put them, and the room that is left for the others.
 
-The rest of the canvas is parted by cuts along the pinned cells' sides, each from side to side, until no part
-holds a pin; which elements go to which part is chosen exactly, by dynamic programming over subsets.
+Cuts along the sides of pinned cells, each from side to side, divide the rest of the canvas until no part
+holds a pin. Dynamic programming over subsets chooses exactly which elements go to which part.
 
 Array legend: S subset of elements (bit mask), P pair of a subset and a subset of it.
 """
@@ -36,7 +36,7 @@ def read_pins(settings: Any, canvas: tuple[int, int]) -> dict[str, Box]:
     exceeds 1.
 
     Raises:
-        LayoutError: not of that form, or a cell that leaves the sheet.
+        LayoutError: an entry has another form, or a cell leaves the sheet.
     """
     example = "write it like  layout: {pin: {hero/face: [0, 0, 0.4, 1]}}"
     if settings is None:
@@ -72,7 +72,7 @@ def check_pins(pins: Mapping[str, Box], names: set[str]) -> None:
     """Refuse pins of panels that are not there, and pins that overlap.
 
     Raises:
-        LayoutError: as said.
+        LayoutError: a pinned panel is not there, or pins overlap.
     """
     for name in pins:
         if name not in names:
@@ -91,7 +91,7 @@ def check_pins(pins: Mapping[str, Box], names: set[str]) -> None:
 
 @dataclass
 class Division:
-    """How free rectangles around pins are shared out among elements.
+    """Divides the free rectangles around pins among elements.
 
     Args:
         pins: pinned cells.
@@ -113,7 +113,7 @@ class Division:
         return self._known[room]
 
     def parts(self, room: Box, mask: int) -> Iterator[tuple[Box, int]]:
-        """The free rectangles and their subsets of the division that reaches `best(room)[mask]`."""
+        """The division that reaches `best(room)[mask]`: free rectangles, each with its subset."""
         if not mask:
             return
         if not self._inside(room):
@@ -145,7 +145,7 @@ class Division:
         return [pin for pin in self.pins if pin.overlaps(room)]
 
     def _cuts(self, room: Box) -> Iterator[tuple[Box, Box]]:
-        """Cuts along the sides of the room's pins that go through no pin and leave two rooms."""
+        """Cuts along sides of the room's pins that cross no pin and leave two rooms."""
         pins = self._inside(room)
         places: list[tuple[Axis, int]] = []
         for pin in pins:

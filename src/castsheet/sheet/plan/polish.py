@@ -48,7 +48,7 @@ class Split:
 
 
 def refined(part: Part, worth: Worth, gutter: int) -> Part:
-    """The part's tree with the best cuts on a fine lattice; as it was when the panels do not fit on that."""
+    """The part's tree with the best cuts on a fine lattice; unchanged if the panels do not fit on it."""
     across = part.room.w + gutter, part.room.h + gutter
     units = fine_units(across[0], _FINE), fine_units(across[1], round(_FINE * across[1] / across[0]) or 1)
     w, h = (np.arange(n + 1) * side / n - gutter for n, side in zip(units, across, strict=True))
@@ -92,7 +92,7 @@ class Polisher:
         self.worth, self.gutter, self.pinned = worth, gutter, pinned
 
     def best(self, rooms: Sequence[Box], splits: Sequence[Split | int]) -> Placed | None:
-        """The end of the climb from these cuts; None when the panels do not fit there."""
+        """The result of the climb from these cuts; None if the panels do not fit at the start."""
         trees = list(splits)
         best = self.placed(rooms, trees)
         if best is None:
@@ -148,7 +148,7 @@ class Polisher:
 
 
 def _paths(split: Split | int, path: str = "") -> Iterator[str]:
-    """Where the cuts are in a tree: a string of 0 (first) and 1 (second) from the root."""
+    """Paths to the cuts of a tree: strings of 0 (first half) and 1 (second half) from the root."""
     if isinstance(split, Split):
         yield path
         yield from _paths(split.first, path + "0")
@@ -175,8 +175,8 @@ def _moved(split: Split | int, path: str, at: int) -> Split:
 def _anchored(spans: list[tuple[int, int, int]], side: int) -> list[int]:
     """Start of each picture along one axis, given (cell start, cell size, picture size).
 
-    At the canvas' edge pictures touch the edge, elsewhere they are centred. Should no picture touch an edge
-    because all cells next to it reach from edge to edge, the first of these moves to the start and the last
+    Next to the canvas' edge pictures touch the edge; elsewhere they are centred. If no picture touches an
+    edge, because all cells there reach from edge to edge, the first of them moves to the start and the last
     to the end: a black band along a whole edge of the sheet becomes letterboxing in the video.
     """
     starts = []

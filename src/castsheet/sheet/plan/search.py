@@ -1,17 +1,17 @@
 """Exact search over guillotine partitions: the planner's inner loop.
 
-A guillotine partition parts a rectangle by one straight cut from side to side, and parts both halves again,
-as deep as there are items. For a value that is a sum over items of a function of the item's room, the best
-partition follows by dynamic programming over subsets of items and room sizes,
+A guillotine partition divides a rectangle by one straight cut from side to side, and divides both halves
+again until every item has a room. If the value is a sum over items of a function of the item's room, dynamic
+programming over subsets of items and room sizes finds the best partition,
 
     best[S, x, y] = max over A + B = S of max_k best[A, k, y] + best[B, x - k, y]   and the same along y,
 
-which is exact on a lattice of room sizes. Granting every cut one unit more than there is (`grant=1`) makes it
-an upper bound for all partitions, on the lattice or off it: sizes c and x - c, rounded up to whole units, add
-up to at most one unit more than x rounded up, and a larger room is never worth less.
+exactly on a lattice of room sizes. With `grant=1` both halves of a cut together may be one unit longer than
+the room. Rounding two real sizes up to the lattice adds at most that unit, and a larger room is never worth
+less: the result is an upper bound for every partition, also off the lattice.
 
-Values are rounded to multiples of 2^-18, so that float32 sums are exact and equal plans tie exactly on every
-machine; ties go to the first plan in a fixed order.
+Values are rounded to multiples of 2^-18. Then float32 sums are exact, and equal plans tie exactly on every
+machine; a tie goes to the first plan in a fixed order.
 
 Array legend: I item, S subset of items (bit mask), P pair of subsets, X and Y room size in lattice units,
 starting at 0, where nothing fits.
@@ -34,7 +34,7 @@ Axis = Literal["x", "y"]
 QUANTUM = 2.0**-18
 # Additions that one search may cost: 0.1 to 0.2 s on one core.
 WORK = 1.2e8
-# Elements of a temporary array; what fits in a core's cache is several times faster.
+# Elements of a temporary array: it is several times faster in a core's cache.
 _CHUNK = 1 << 17
 
 
@@ -47,7 +47,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Cut:
-    """A room parted in two: side by side along "x", or one above the other along "y".
+    """A room divided in two: side by side along "x", or one above the other along "y".
 
     Args:
         at, size: units of the first part, and of the whole, along the axis.
@@ -69,12 +69,12 @@ def quantised(value: NDArray[np.float64]) -> Table:
 
 
 def pairs_of(items: int) -> int:
-    """Ways to part a subset of so many items in two, summed over all subsets."""
+    """Ways to divide a subset in two, summed over all subsets of this many items."""
     return max(1, (3**items - 2 ** (items + 1) + 1) // 2)
 
 
 def lattice_units(items: int, aspect: float, *, most: int = 128) -> tuple[int, int]:
-    """The finest lattice of square units on a canvas of this width / height that keeps to `WORK`."""
+    """The finest lattice of square units whose search costs at most `WORK`, on a canvas of this aspect."""
     width = round((2 * WORK / pairs_of(items) * aspect**2 / (1 + aspect)) ** (1 / 3))
     width = max(4, min(width, most, round(most * aspect)))
     return width, max(4, round(width / aspect))
@@ -84,8 +84,8 @@ class Slicing:
     """The best guillotine partition of every subset at every room size.
 
     Args:
-        value_IXY: value of item i in a room of x by y units, not falling with either, -inf where it does not
-            fit; index 0 of the last two axes is size 0.
+        value_IXY: value of item i in a room of x by y units; it never falls as the room grows, and is -inf
+            if the item does not fit. Index 0 of the last two axes is size 0.
         grant: 0 for the exact optimum on the lattice, 1 for an upper bound of all partitions.
     """
 
@@ -142,12 +142,12 @@ class Slicing:
 
 
 def _most_even(cuts: NDArray[np.int64], size: int) -> int:
-    """Of equally good cuts the one nearest the middle, so that spare room is not all on one side."""
+    """Of equally good cuts the one nearest the middle: it spreads spare room over both sides."""
     return int(cuts[np.argmin(np.abs(2 * cuts - size))])
 
 
 def _firsts(mask: int) -> list[int]:
-    """Proper subsets that hold the mask's lowest item: one of each pair that parts the mask."""
+    """Proper subsets that hold the mask's lowest item: one of each pair that divides the mask."""
     low = mask & -mask
     rest = mask ^ low
     found, sub = [], 0
@@ -159,14 +159,14 @@ def _firsts(mask: int) -> list[int]:
 
 @cache
 def _layer(items: int, members: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Masks (S) with so many members, and for each the first halves (S, P) of its pairs."""
+    """Masks (S) with this many members, and for each the first halves (S, P) of its pairs."""
     masks = [mask for mask in range(1 << items) if mask.bit_count() == members]
     return np.array(masks, np.int32), np.array([_firsts(mask) for mask in masks], np.int32)
 
 
 @dataclass(frozen=True)
 class FixedTree:
-    """The best cuts of one given tree on a fine lattice: as above, without the choice of subsets."""
+    """The best cuts of one given tree on a fine lattice: the same search without the choice of subsets."""
 
     tree: Tree
     value_IXY: NDArray[np.float64]

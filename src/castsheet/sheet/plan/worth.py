@@ -8,10 +8,10 @@ The value of a plan is
 with a_i the share of the canvas that picture i covers, v_i the share of the picture that is not cropped away,
 and w_i its weight (the weights are scaled to sum to 1). The logarithm makes areas follow the weights (without
 the other terms, and with room for all, the best areas are proportional to them) and keeps every panel from
-vanishing; COVER is the black that is left, with its sign turned; SMALL keeps panels legible.
+vanishing. COVER rewards every share that is not black. SMALL keeps panels legible.
 
-The first line is a sum over panels and never falls when a room grows (CROP <= 1 sees to that), which is what
-the search and its upper bound need; the second line only takes away, so the bound holds for the whole.
+The first line is a sum over panels and never falls when a room grows (because CROP <= 1): the search and its
+upper bound need this. The second line only subtracts, so the bound holds for the whole value.
 
 Array legend: I panel, V variant (arrangement of a panel's pictures).
 """
@@ -33,8 +33,7 @@ COVER = 0.5
 CROP = 0.5
 SMALL = 0.1
 SMALL_SHARE = 0.045
-# About as many sheets keep every latent cell to one element as do not; at this price a cell costs as much as
-# half a cell of black.
+# A shared latent cell costs as much as half a black cell. At this price about half of all sheets share none.
 SHARED = 0.6
 BAND = 2.0
 MIN_PANEL_SIDE = 8
@@ -46,7 +45,7 @@ class PanelShape:
 
     Args:
         aspect: width / height.
-        height: largest height in sheet px, when the sources allow no more enlargement.
+        height: largest height in sheet px that the sources' resolution allows.
     """
 
     aspect: float
@@ -61,7 +60,7 @@ class PanelWish:
         aspect: width / height of the picture.
         min_aspect, max_aspect: the range to which it may be cropped; equal to `aspect` to stay whole.
         weight: how much its area counts, relative to the other wishes.
-        height: largest height in sheet px of the whole picture; beyond it the source would be enlarged too
+        height: largest height in sheet px of the whole picture; a larger one would enlarge the source too
             much.
         variants: other shapes in which the same pictures can be shown (a turnaround in two rows). Each may
             be cropped as much as the first.
@@ -101,7 +100,7 @@ class Score:
         covered: share covered by pictures; the rest is black.
         smallest: the smallest panel's share.
         cropped: share of the pictures' own area that is cropped away.
-        enlarged: times more than the wishes allow, that pictures had to be enlarged; 1 when all is well.
+        enlarged: factor by which pictures were enlarged beyond their wishes; 1 if none was.
         shared_cells: latent cells that hold pixels of two elements.
         bands: black rows or columns over the full side, in px: left, top, right, bottom.
     """
@@ -158,7 +157,7 @@ class Worth:
         h = np.array([float(room.h) for room in rooms])
         shown = [self._shown(w, h, *self._column(v, (...,))) for v in range(self.aspect_IV.shape[1])]
         values = np.stack([self._value(*one, self.aspect_IV[:, v]) for v, one in enumerate(shown)])
-        # Rounded, so that equal variants tie alike on every machine; the first wins.
+        # Rounded: equal variants must tie on every machine; the first wins.
         chosen = np.argmax(np.rint(values * 2**18), axis=0)
         every = range(len(rooms))
         sizes = [(shown[v][0][i], shown[v][1][i]) for v, i in zip(chosen, every, strict=True)]
@@ -177,7 +176,7 @@ class Worth:
     def crops(self, variants: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Array:
         """Share of each picture that is cropped away when it fills its box.
 
-        Rounding to whole pixels bends a picture by less than a pixel; that is no crop.
+        Rounding to whole pixels distorts a picture by less than a pixel and does not count as a crop.
         """
         w, h = np.array(sizes, dtype=np.float64).T
         every, chosen = np.arange(len(sizes)), list(variants)
@@ -187,7 +186,7 @@ class Worth:
 
     def shared(self, boxes: Sequence[Box]) -> int:
         """Latent cells that hold pixels of two elements or more."""
-        # Sets of cells are bits of whole numbers: this runs a thousand times a plan.
+        # Sets of cells are integers, a bit for each cell: this runs a thousand times a plan.
         stride = self.width // self.cell + 1
         held: dict[int, int] = {}
         for element, box in zip(self.element_I.tolist(), boxes, strict=True):
@@ -227,11 +226,11 @@ class Worth:
         return float(values[list(cells)].sum())
 
     def area_bound(self) -> float:
-        """No layout whatever is worth more: areas that sum to the canvas are best proportional to weights."""
+        """An upper bound for every layout: areas that fill the canvas are best in proportion to the weights."""
         return float(self.weight_I @ np.log(self.weight_I)) + COVER
 
     def score(self, variants: Sequence[int], boxes: Sequence[Box], bound: float) -> Score:
-        """All that is told of a layout."""
+        """Everything that the manifest says about a layout."""
         sizes = [(box.w, box.h) for box in boxes]
         covered = np.array([box.area for box in boxes]) / self.area
         cropped = self.crops(variants, sizes)
@@ -257,7 +256,7 @@ class Worth:
     def _shown(
         self, w: Array, h: Array, aspect: Array, low: Array, high: Array, height: Array
     ) -> tuple[Array, Array]:
-        """Size in px of a picture in a room of w x h px: as large as may be, rather cropped than boxed."""
+        """Size in px of a picture in a room of w x h px: as large as allowed, cropped rather than letterboxed."""
         w, h = np.minimum(w, height * aspect), np.minimum(h, height)
         shown = np.clip(w / h, low, high)
         return np.minimum(w, h * shown), np.minimum(h, w / shown)
