@@ -1,7 +1,7 @@
 """Sheet rules about what the pictures show: text, faces, backs, hands, bystanders, distinct people.
 
-What needs a model asks the subject's readers for it; where one is missing the rule says that it did not
-look. The rest goes by colours and outlines, and each docstring tells what such a look can and cannot see.
+A rule that needs a model asks the subject's readers for it; if the model is missing, the rule says that it
+did not look. The other rules use colours and outlines. Each docstring says what its rule can and cannot see.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MIN_FACE_TOKENS, GOOD_FACE_TOKENS = 2.0, 3.5  # latent tokens that a face is hig
 SAME_OBJECT = 0.7  # correlation of a prop with a place on a character's panel
 _SEARCH_SIDE = 192  # px of a panel's longer side when a prop is looked for on it
 _TONE = 0.05  # of 1: a thing whose pixels vary by less is of one tone
-_LEAST_TEMPLATE = 12  # px; smaller pictures of a prop look like anything
+_LEAST_TEMPLATE = 12  # px; smaller pictures of a prop match anything
 ALIKE, DISAGREE = 0.9, 0.2  # shared part of two figures' colours
-_FREE = 0.15  # a figure stands free when so much of its panel is black
+_FREE = 0.15  # a figure stands free if at least this share of its panel is black
 _BACK = re.compile(r"(?<![a-z])(?:back|rear|behind)(?![a-z])", re.IGNORECASE)
 _HOLDS = re.compile(
     r"\b(?:hold(?:s|ing)|carr(?:ies|ying)|grip(?:s|ping)|wield(?:s|ing)|clutch(?:es|ing)"
@@ -52,8 +52,8 @@ def _panel_at(subject: Subject, box: Box) -> Panel | None:
 
 @rule("S02", "no text, captions or logos", "warning")
 def no_text(subject: Subject) -> Iterator[Fault]:
-    """Marks on the black between the panels, seen in pixels; text anywhere, seen by a reader. Logos without
-    letters inside a picture are not seen."""
+    """Pixels show marks on the black between the panels; a reader finds text anywhere. Neither sees logos
+    without letters inside a picture."""
     said: list[Box] = []
     for line in subject.lines:
         panel = _panel_at(subject, line.box)
@@ -77,7 +77,7 @@ def no_text(subject: Subject) -> Iterator[Fault]:
 
 
 def _marks(subject: Subject) -> list[Box]:
-    """Bright things outside all panels, letters of a line together. A light ground is S01's to report."""
+    """Bright things outside all panels, the letters of a line together. Rule S01 reports a light ground."""
     if not subject.sheet.panels:
         return []
     outside = np.ones(subject.luma.shape, bool)
@@ -93,9 +93,9 @@ def _marks(subject: Subject) -> list[Box]:
 @rule("S10", "faces are large enough to be recognised", "warning")
 def faces_are_large(subject: Subject) -> Iterator[Fault]:
     """A character's largest face is 2 latent tokens high or more at conditioning size (64 px for the full
-    model), better 3.5 (112 px, what face recognition reads), and the close-up looks at us. Without a detector
-    only a close-up that is itself too low is seen. Faces that no detector knows (creatures, drawings) are
-    told, not judged."""
+    model), better 3.5 (112 px, as face recognition needs), and the close-up looks at us. Without a detector
+    the rule sees only close-ups that are themselves too low. If no face is found (creatures, drawings), it
+    says so."""
     (width, height), (out_w, out_h) = subject.size, subject.output
     scale = max(out_w / width, out_h / height)
     least, good = MIN_FACE_TOKENS * subject.grid, GOOD_FACE_TOKENS * subject.grid
@@ -130,7 +130,7 @@ def faces_are_large(subject: Subject) -> Iterator[Fault]:
 
 
 def _turned_away(person: str, subject: Subject) -> Iterator[Fault]:
-    """A close-up whose face is turned: the other half of the identity is made up."""
+    """A close-up whose face is turned: the model must invent the other half of the face."""
     for panel in (p for p in subject.sheet.panels_of(person) if p.view == "face"):
         faces = subject.faces.get(panel, ())
         if faces and not faces[0].frontal:
@@ -172,9 +172,9 @@ def back_views(subject: Subject) -> Iterator[Fault]:
 
 @rule("S14", "characters' hands are empty", "warning")
 def hands_are_empty(subject: Subject) -> Iterator[Fault]:
-    """A thing held on the sheet is glued to the hand in the video. Seen are descriptions that say so, and a
-    prop of the sheet that is found again on a character's panel in the same pose, by correlation; a prop that
-    is turned, half covered or of one tone, and things that are no element of the sheet, are not seen."""
+    """A thing held on the sheet stays in the hand throughout the video. The rule sees descriptions of this,
+    and, by correlation, a prop of the sheet that a character's panel shows in the same pose. It does not see
+    props that are turned, half covered or of one tone, or things that are no element of the sheet."""
     for note in subject.sheet.elements:
         word = _HOLDS.search(note.description) if note.kind == "character" else None
         if word:
@@ -227,14 +227,14 @@ def _find(thing: Image.Image, scene: Image.Image) -> tuple[float, Box]:
 
 
 def _correlate(field_HWC: Pixels, thing_HWC: Pixels) -> tuple[float, int, int]:
-    """The best score, and its x and y. Means are taken off channel by channel, so that a colour alone, which
-    any coat may have, counts for nothing: only the thing's pattern does."""
+    """The best score, and its x and y. Each channel's mean is subtracted: the thing's pattern counts, and not
+    its colour, which any coat may have."""
     mask = thing_HWC.max(axis=2) > 16 / 255
     count = float(mask.sum())
     pattern = (thing_HWC - thing_HWC[mask].mean(axis=0)) * mask[..., None]
     floor = 3 * count * _TONE**2
     spread = float((pattern**2).sum())
-    if spread < floor:  # of one tone: it would fit any edge
+    if spread < floor:  # a thing of one tone would fit any edge
         return 0.0, 0, 0
     shape = field_HWC.shape[:2]
 
@@ -254,7 +254,7 @@ def _correlate(field_HWC: Pixels, thing_HWC: Pixels) -> tuple[float, int, int]:
 
 @rule("S15", "locations are empty of people", "warning")
 def locations_are_empty(subject: Subject) -> Iterator[Fault]:
-    """No face on a location's panel. People seen from behind, or too small for a face, are not seen."""
+    """No face on a location's panel. The rule does not see people from behind, or too small for a face."""
     places = [panel for panel in subject.sheet.panels if panel.kind == "location"]
     for panel in places:
         for face in subject.faces.get(panel, ()):
@@ -275,8 +275,8 @@ def people_are_distinct(subject: Subject) -> Iterator[Fault]:
     """Two characters share less than 90 % of their colours; figures of one character share 20 % or more; no
     panel of a character shows more faces than it has pictures.
 
-    Only colours of figures that stand free on black are compared: people in one uniform are called alike, and
-    one person in two outfits is called two.
+    It compares only colours of figures that stand free on black: two people in one uniform count as alike,
+    and one person in two outfits as two.
     """
     for panel, faces in subject.faces.items():
         if panel.kind == "character" and len(faces) > max(1, len(panel.sources)):
@@ -319,7 +319,7 @@ def people_are_distinct(subject: Subject) -> Iterator[Fault]:
 
 
 def _figures(image: Image.Image, count: int) -> list[Image.Image]:
-    """The figures of a turnaround on black, parted by black columns; empty when they cannot be told apart."""
+    """The figures of a turnaround on black, separated by black columns; empty if nothing separates them."""
     grey = luma(image)
     if (grey <= BLACK).mean() < _FREE:
         return []
@@ -332,7 +332,7 @@ def _figures(image: Image.Image, count: int) -> list[Image.Image]:
 
 
 def _colours(image: Image.Image) -> Pixels:
-    """Shares of a figure's colours in 8 x 8 x 8 cells of RGB, blurred so that light may vary; sums to 1."""
+    """Shares of a figure's colours in 8 x 8 x 8 cells of RGB, blurred to allow for light; they sum to 1."""
     rgb = np.asarray(image.convert("RGB")).reshape(-1, 3)
     lit = rgb[rgb.max(axis=1) > 2 * BLACK]
     cells = np.ravel_multi_index(tuple((lit // 32).T), (8, 8, 8))

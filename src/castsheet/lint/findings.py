@@ -1,4 +1,4 @@
-"""What a check can say: findings, their severity, and the table of rules."""
+"""The results of checks: findings, their severity, and the table of rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Finding:
     Attributes:
         rule: the rule's id, e.g. "S05".
         severity: info, warning or error.
-        message: what is so, in measured numbers, with the limit beside them.
+        message: what was found, in measured numbers beside the limit.
         remedy: what to do about it.
         where: the place on the sheet, in pixels of the composed sheet.
         element: the id of the element concerned.
@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fault:
-    """What a rule's function yields; the rule adds its id, and its severity where none is given."""
+    """What a rule's function yields; the rule adds its id, and its severity if none is given."""
 
     message: str
     remedy: str
@@ -94,7 +94,7 @@ def family(letter: str) -> list[Rule]:
 
 
 def worst(findings: Sequence[Finding]) -> Severity | None:
-    """The gravest severity among the findings; None when there are none."""
+    """The gravest severity among the findings; None if there are none."""
     return max((f.severity for f in findings), key=_ORDER.index, default=None)
 
 
@@ -104,12 +104,12 @@ def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def counted(findings: Sequence[Finding]) -> str:
-    """How many there are of each severity: "1 error, 2 warnings"; empty when there are none."""
+    """How many findings have each severity: "1 error, 2 warnings"; empty if there are none."""
     counts = Counter(one.severity for one in findings)
     named = {level: level if counts[level] == 1 else f"{level}s" for level in _ORDER}
     return ", ".join(f"{counts[level]} {named[level]}" for level in reversed(_ORDER) if counts[level])
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """A process's exit code: 0 when all is well or only informed of, 1 with warnings, 2 with errors."""
+    """A process's exit code: 2 with errors, 1 with warnings, else 0."""
     return {None: 0, "info": 0, "warning": 1, "error": 2}[worst(findings)]

@@ -38,9 +38,10 @@ def lint_sheet(
         sheet: what to check; a bare image has no panels and is checked by its pixels only.
         output: width and height of the video; default: the size that the sheet was composed for.
         grid: pixels a latent token at that size; default: the one that the sheet was laid out for, or 32.
-        readers: models that read text and find faces; None leaves out what needs one. `Readers()` says so.
+        readers: models that read text and find faces. With None, rules that need a model are silent; with
+            `Readers()` they say that they did not look.
     """
-    # A bare picture was composed for nothing that is known, so it is held against the full-size model.
+    # Nobody knows what a bare picture was composed for: it is checked for the full-size model.
     output = output or (sheet.output if sheet.panels else DEFAULT_OUTPUT)
     told = sheet.layout.get("grid")
     known = told if type(told) is int and told > 0 else DEFAULT_GRID
@@ -51,7 +52,7 @@ def lint_sheet(
 def _gap(a: Box, b: Box) -> tuple[int, Box] | None:
     """Distance of two boxes that face each other across a straight gutter, and that gutter's box.
 
-    Negative when they overlap; None when they do not face each other (they meet at a corner at most).
+    Negative if they overlap; None if they do not face each other (they meet at a corner at most).
     """
     left, right = (a, b) if a.x <= b.x else (b, a)
     upper, lower = (a, b) if a.y <= b.y else (b, a)
@@ -67,7 +68,7 @@ def _gap(a: Box, b: Box) -> tuple[int, Box] | None:
 
 
 def _neighbours(places: Sequence[Box]) -> Iterator[tuple[int, int, int, Box]]:
-    """Indices of two boxes with none between them, the gap that parts them, and that gap's box."""
+    """Yields (i, j, gap in px, box of the gap) for every pair of neighbouring panels."""
     for (i, a), (j, b) in combinations(enumerate(places), 2):
         gap = _gap(a, b)
         if gap and not any(gap[1].overlaps(c) for k, c in enumerate(places) if k not in (i, j)):
@@ -75,9 +76,9 @@ def _neighbours(places: Sequence[Box]) -> Iterator[tuple[int, int, int, Box]]:
 
 
 def _rooms(sheet: Sheet) -> list[Box]:
-    """The room that each panel was given, where the layout tells it; else what the picture covers.
+    """The room of each panel if the layout records it; else the box that the picture covers.
 
-    A picture that is shown whole may leave black in its room, which is no gutter.
+    A picture that is shown whole may leave black in its room. That black is not a gutter.
     """
     cells = sheet.layout.get("cells")
     boxes = [panel.box for panel in sheet.panels]
@@ -244,7 +245,7 @@ def sources_are_large_enough(subject: Subject) -> Iterator[Fault]:
     """No source is enlarged more than 1.5 x onto the sheet."""
     for panel in subject.sheet.panels:
         for source in panel.sources:
-            if source.scale > 1.01 * MAX_UPSCALE:  # the planner's own limit, and a pixel of rounding
+            if source.scale > 1.01 * MAX_UPSCALE:  # the planner's limit plus a pixel of rounding
                 yield Fault(
                     f"{source.path} is enlarged {source.scale:.2f} x for {panel.element} ({panel.view}) "
                     f"(limit {MAX_UPSCALE} x)",

@@ -1,4 +1,4 @@
-"""Sheet rules that read pixels. They do what they can on a bare picture without a manifest."""
+"""Sheet rules that read pixels. Most of them also check a bare picture without a manifest."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from castsheet.sheet.look.regions import (
 from castsheet.sheet.manifest import Panel, Sheet
 
 BLACK = 8  # luma, of 255
-SURE_TEXT = 0.8  # the reader's score; folds and twigs that look like letters get less
-LIGHT = 64  # no camera noise explains a background as light as this
+SURE_TEXT = 0.8  # the reader's score; folds and twigs that look like letters score less
+LIGHT = 64  # camera noise never makes a background this light
 SAME_HASH = 4  # bits of 64
-SAME_COLOUR = 12.0  # of 255: two people in one pose hash alike, but their clothes part them
+SAME_COLOUR = 12.0  # of 255: two people in one pose hash alike, but their clothes differ
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Readers:
 
 @dataclass(frozen=True)
 class Subject:
-    """A sheet under test, at the size (width, height) and latent grid (pixels a token) it will condition.
+    """A sheet under test, with the size (width, height) and latent grid (pixels a token) of conditioning.
 
-    `readers` is None when content is not to be looked at by models; rules that need one are then silent.
+    With `readers` None no model looks at the content; rules that need a model are then silent.
     """
 
     sheet: Sheet
@@ -59,7 +59,7 @@ class Subject:
 
     @cached_property
     def lines(self) -> list[TextLine]:
-        """Lines of text that are surely some; none without a reader."""
+        """Lines that are surely text; none without a reader."""
         reader = self.readers.text if self.readers else None
         found = reader.read(self.sheet.image) if reader else []
         sure = [line for line in found if line.score >= SURE_TEXT]
@@ -82,7 +82,7 @@ class Subject:
 
 
 def _background_luma(subject: Subject) -> NDArray[np.uint8]:
-    """Pixels that belong to no picture: outside the panels; on a bare image, the lines that part pictures."""
+    """Pixels that belong to no picture: outside the panels; on a bare image, lines between pictures."""
     luma_HW = subject.luma
     if subject.sheet.panels:
         unused = np.ones(luma_HW.shape, bool)
@@ -99,7 +99,7 @@ def _background_luma(subject: Subject) -> NDArray[np.uint8]:
 @rule("S01", "gutters and unused pixels are black", "warning")
 def background_is_black(subject: Subject) -> Iterator[Fault]:
     """p95 of the background's luma is 8 or less. On a bare image the background is estimated from full-width
-    and full-height lines of one tone; where there are none, nothing is said."""
+    and full-height lines of one tone; without such lines the rule is silent."""
     pixels = _background_luma(subject)
     if not pixels.size:
         return
@@ -205,7 +205,7 @@ def no_duplicates(subject: Subject) -> Iterator[Fault]:
             if distance <= SAME_HASH and colour_distance(crop, image) <= SAME_COLOUR
         ]
         if twins:
-            # Said once of each surplus picture, beside the one that is most like it.
+            # One finding for each surplus picture, with the picture that is most like it.
             distance, twin = min(twins)
             share = box.area / (subject.size[0] * subject.size[1])
             yield Fault(

@@ -1,4 +1,4 @@
-"""Checks of a prompt, alone or against the sheet that it speaks of."""
+"""Checks of a prompt, alone or against its sheet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IDENTIFIER = re.compile(
     r"|[a-z]{3,}-?[0-9]+)(?![\w-])"  # hero2, hero-2; mp4 and f-16 are words
 )
 _NAME = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]{2,}")
-# Adjectives of place and time end so; "Victorian" is nobody's name.
+# Endings of adjectives of place and time: "Victorian" is nobody's name.
 _ADJECTIVE = re.compile(r"(ian|ean|ese|ish|ic)$")
 _NO_NAMES = re.compile(
     r"((mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|june|july|august"
@@ -78,7 +78,7 @@ def lint_prompt(prompt: Prompt | str, sheet: Sheet | None = None) -> list[Findin
 
     Args:
         prompt: a prompt, or a text that is meant to be one; a text that cannot be read is one P01 error.
-        sheet: the sheet that it speaks of. Without it (or with a bare picture) the first half is believed.
+        sheet: the sheet of the prompt. Without it (or with a bare picture) the first half is believed.
     """
     if isinstance(prompt, str):
         try:
@@ -129,7 +129,7 @@ def _unknown_identifiers(subject: _Subject) -> Iterator[Fault]:
     for name in dict.fromkeys(_IDENTIFIER.findall(spoken)):
         if _plain(name) in known:
             continue
-        # "covid-19" is a word, "hero-2" beside a hero-1 is an element; only the latter is certain.
+        # "covid-19" may be a word. "hero-2" is certainly an element if there is a hero-1.
         doubtful = re.fullmatch(r"[a-z]+-[0-9]+", name) and _plain(name).rstrip("0123456789") not in stems
         yield Fault(
             f"the prompt names {name!r}, but {where}",
@@ -140,7 +140,7 @@ def _unknown_identifiers(subject: _Subject) -> Iterator[Fault]:
 
 
 def _unknown_names(subject: _Subject) -> Iterator[Fault]:
-    """Capitalised words that nothing on the sheet is called. Sentence starts are not judged."""
+    """Capitalised words that are no name on the sheet. Words that start a sentence do not count."""
     action = subject.prompt.action
     known = _words(subject.prompt.reference)
     for note in subject.notes:
@@ -149,7 +149,7 @@ def _unknown_names(subject: _Subject) -> Iterator[Fault]:
     sentences = re.split(r"[.!?:;\n\"()\u2013\u2014\u201c\u201d]+", action)
     inside = [word for sentence in sentences for word in re.findall(r"@?[\w]+", sentence)[1:]]
     if sum(word[0].isupper() for word in inside) > len(inside) / 2:
-        return  # a headline: its capitals tell nothing
+        return  # a headline: its capitals say nothing
     for name in dict.fromkeys(w for w in inside if _NAME.fullmatch(w) and not _ADJECTIVE.search(w)):
         if _plain(name) not in known and not _NO_NAMES.fullmatch(name):
             yield Fault(
@@ -202,15 +202,15 @@ def elements_are_bound(subject: _Subject) -> Iterator[Fault]:
 
 
 def _called(action: str, ids: Sequence[str]) -> list[int]:
-    """Where the action names one of the identifiers; underscores may be written as spaces."""
+    """The places where the action names one of the identifiers; spaces may stand for underscores."""
     names = "|".join(re.escape(id).replace("_", r"[_\s]") for id in sorted(ids, key=len, reverse=True))
     return [m.start() for m in re.finditer(rf"(?<![\w-])@?(?:{names})(?![\w-])", action, re.IGNORECASE)]
 
 
 @rule("P03", "people are named at first use and after every cut", "warning")
 def people_are_named(subject: _Subject) -> Iterator[Fault]:
-    """No "he", "she" or "the woman" in a shot before one of the sheet's characters was named in it. Cuts are
-    seen where the action says so ("cut to", "next shot", "shot 2"); whom a pronoun means is not."""
+    """No "he", "she" or "the woman" in a shot before one of the sheet's characters was named in it. The rule
+    sees cuts that the action announces ("cut to", "next shot", "shot 2"), not whom a pronoun means."""
     people = [note.id for note in subject.notes if note.kind == "character"]
     if not people:
         return
@@ -231,7 +231,7 @@ def people_are_named(subject: _Subject) -> Iterator[Fault]:
 
 @rule("P05", "no more than two people", "warning")
 def few_people(subject: _Subject) -> Iterator[Fault]:
-    """Users of this adapter report that looks are mixed up between three people and more."""
+    """Users of this adapter report that the model mixes up the looks of three or more people."""
     people = [note.id for note in subject.notes if note.kind == "character"]
     if len(people) > MAX_PEOPLE:
         yield Fault(

@@ -1,6 +1,6 @@
 """The checks' findings as one HTML file: the sheet with every finding drawn on it, and what to do.
 
-Self-contained: the picture is inside, there are no scripts, no fonts and no links to anywhere.
+The file is self-contained: the picture is inside, and there are no scripts, fonts or links.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from castsheet.lint.findings import RULES, Finding, counted, gravest_first
 from castsheet.media.page import data_url, html_page
 from castsheet.sheet.manifest import Panel, Sheet
 
-_PREVIEW_SIDE = 1600  # px; more does not fit a screen and only makes the file large
+_PREVIEW_SIDE = 1600  # px; a larger picture would not fit a screen
 
 _STYLE = """
 :root { color-scheme: light dark; --error: #d92d20; --warning: #c77700; --info: #2970c9; --line: #8884; }
@@ -41,7 +41,7 @@ def report(sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Seque
 
     Args:
         title: names the sheet, e.g. its file.
-        done: what `fix` did, where it ran.
+        done: what `fix` did, if it ran.
     """
     listed = gravest_first(findings)
     items = "\n".join(_item(number, one) for number, one in enumerate(listed, 1))
@@ -93,7 +93,7 @@ def _mark(number: int, finding: Finding, size: int) -> str:
     if box is None:
         return ""
     kind, side = finding.severity, round(1.5 * size)
-    # The number stands above the box, so that it hides nothing of a small one.
+    # The number stands above the box: inside it would hide a small one.
     tag = max(0, box.y - side)
     return (
         f'<a href="#finding-{number}"><g class="mark" id="mark-{number}">'

@@ -21,7 +21,7 @@ from castsheet.ltx.family import DEFAULT, UNKNOWN, detect_family
 from castsheet.settings import CARD, override
 
 CELL = 32
-# The beginnings of node types: tiled and looping variants carry on from them.
+# Beginnings of node types: tiled and looping variants have longer names.
 _GUIDES = ("LTXVAddGuide", "LTXAddVideoICLoRAGuide", "CastsheetGuide")
 _CROPS = ("LTXVCropGuides", "CastsheetCrop")
 _DECODERS = ("VAEDecode", "LTXVSpatioTemporalTiledVAEDecode", "LTXVTiledVAEDecode")

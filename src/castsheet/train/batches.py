@@ -1,8 +1,8 @@
-"""What a step sees: which samples, which noise, which noise level, as a function of (seed, step, slot) alone.
+"""What a step sees: its samples, noise and noise levels, as a function of (seed, step, slot) alone.
 
-A slot is a sample's place in the step's global batch. Every draw of a slot comes from a generator of its own,
-so that it does not matter how many processes share the slots, in which order, or whether the run was resumed:
-there is no random state to save.
+A slot is a sample's place in the step's global batch. Each slot has its own generator. Therefore the draws do
+not depend on the number or order of processes, or on whether the run was resumed, and no random state is
+saved.
 
 Legend: B batch, T target tokens, R reference tokens, C channels, L D context.
 """
@@ -31,11 +31,11 @@ class Batch:
     """Samples of one geometry.
 
     Attributes:
-        slots, names: places in the global batch, and whose samples they are.
+        slots, names: places in the global batch, and the names of their samples.
         noise_BTC, sigma_B: fp32 draws.
-        given_B: whose first frame is given clean.
-        blank_B: whose sheet is left out.
-        frames, reference_frames: which latent frames of clips and references are here; None is all.
+        given_B: samples whose first frame is given clean.
+        blank_B: samples whose sheet is left out.
+        frames, reference_frames: the latent frames of clips and references in this batch; None is all.
     """
 
     slots: tuple[int, ...]
@@ -53,11 +53,11 @@ class Batch:
     reference_frames: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device, without waiting for it where the memory is pinned."""
+        """The batch on a device; pinned memory is copied without waiting."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
-        """The same, with what lies in host memory where a GPU can read it by itself."""
+        """The batch with its host memory pinned: a GPU can read it by itself."""
         return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -78,7 +78,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Which sample lies at which place: a new permutation of the data every epoch."""
+    """The order of the samples: a new permutation of the data every epoch."""
 
     seed: int
     samples: int
@@ -102,7 +102,7 @@ def draw(
     *,
     sigma_tokens: int,
 ) -> Draws:
-    """The choices for samples, a generator each; all are asked the same questions whatever the settings.
+    """The random choices for samples, one generator each; settings do not change which numbers are drawn.
 
     Args:
         counts: a sample's number, and how many references and contexts it has.
@@ -113,7 +113,7 @@ def draw(
     picks = []
     for chance, (index, variants, captions) in zip(chances_B3[:, 0].tolist(), counts, strict=True):
         variant = min(int(chance * variants), variants - 1)
-        caption = int((chance * variants - variant) * captions)  # the rest of the same number
+        caption = int((chance * variants - variant) * captions)  # the remaining digits of the same number
         picks.append(Pick(index, variant, min(caption, captions - 1)))
     return Draws(
         tuple(picks),
@@ -132,8 +132,8 @@ def make_batch(
     """Read samples and draw their noise, on the device where the data lies.
 
     Args:
-        chosen: (slot, sample) pairs of one geometry. source: the generator of a slot, or of "frames": an
-            excerpt is the same for all slots.
+        chosen: (slot, sample) pairs of one geometry. source: gives the generator of a slot, or of "frames":
+            all slots have the same excerpt.
 
     Raises:
         DatasetError: a file is damaged.
@@ -168,7 +168,7 @@ def make_batch(
 
 
 def _noise(like_BTC: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
-    """Normal fp32 noise where `like_BTC` lies, a generator a sample; a device's own are seeded alike."""
+    """Normal fp32 noise on the device of `like_BTC`, one generator a sample; a GPU's get the same seeds."""
     noise_BTC = torch.empty(like_BTC.shape, device=like_BTC.device)
     for noise_TC, source in zip(noise_BTC, sources, strict=True):
         own = source
@@ -181,7 +181,7 @@ def _noise(like_BTC: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
 def _frames(
     source: torch.Generator, geometry: Geometry, objective: ObjectiveConfig
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-    """Latent frames of the clips that are learnt from, and of the references that are shown; None is all."""
+    """The latent frames of the clips that are learned, and of the references that are shown; None is all."""
     total, excerpt, shown = geometry.clip[0], objective.excerpt, objective.reference_frames
     chosen, given = None, None
     if 0 < excerpt < total:
@@ -205,7 +205,7 @@ def _shown(
 def feed(
     make: Callable[[int], list[Batch]], first: int, end: int, *, ahead: int = 2
 ) -> Iterator[list[Batch]]:
-    """`make(step)` for steps first .. end - 1, worked out by threads while the device is busy."""
+    """`make(step)` for steps first .. end - 1, computed by threads while the device is busy."""
     with ThreadPoolExecutor(ahead) as pool:
         steps = iter(range(first, end))
         waiting = [pool.submit(make, step) for step in islice(steps, ahead)]

@@ -4,8 +4,7 @@
                                    training.safetensors  fp32 factors and the optimiser's moments
                                    state.json            step, seed, fingerprints
 
-There is no random state: every draw of a run is a function of its seed and step (see batches.py), so the step
-is the sampler's position too.
+There is no random state: every draw of a run is a function of its seed and step (see batches.py).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _NAME = re.compile(r"step_(\d{6,})")
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands, and what it must agree with to go on.
+    """The position of a run, and what must agree if the run is resumed.
 
     Attributes:
         step: optimiser steps done. config, data: fingerprints. global_batch: samples a step.
@@ -53,7 +52,7 @@ class State:
 
 
 def latest(output: Path) -> Path | None:
-    """The folder of the newest checkpoint; None when there is none."""
+    """The folder of the newest checkpoint; None if there is none."""
     found = [path for path in (output / FOLDER).glob("step_*") if _NAME.fullmatch(path.name)]
     return max(found, key=_step, default=None)
 
@@ -71,10 +70,10 @@ def save(
     """Write a checkpoint, then remove all but the `keep` newest.
 
     Args:
-        adapter: for users. trained: all that `load` must fill, in an order that stays.
+        adapter: for users. trained: the tensors that `load` fills, always in the same order.
 
     Raises:
-        OutputError: the disk refused; the checkpoints that were there stay.
+        OutputError: the disk refused; earlier checkpoints stay.
         AdapterError: the adapter holds NaN or infinity.
     """
     moments, numbers = optimiser_state(optimiser)
@@ -94,13 +93,13 @@ def save(
 
 
 def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Optimizer) -> State:
-    """Fill adapter and optimiser from a checkpoint; returns where it stands.
+    """Fill adapter and optimiser from a checkpoint; returns the position of the run.
 
     Args:
-        wanted: what this run is; its step and time are not compared.
+        wanted: the state that this run expects; its step and time are not compared.
 
     Raises:
-        CheckpointError: damaged, or of another run.
+        CheckpointError: the checkpoint is damaged, or belongs to another run.
     """
     remedy = "choose another output folder, or take back the change of settings or data"
     try:
@@ -132,7 +131,7 @@ def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Opti
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
-    """Let `fill` write into a temporary folder beside `path`, flush it to the disk, then rename it.
+    """Make the folder `path` at once: `fill` writes a temporary folder, which is flushed and then renamed.
 
     Raises:
         OutputError: the disk refused; nothing is left behind.

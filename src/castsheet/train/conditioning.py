@@ -1,4 +1,4 @@
-"""What depends on the samples' geometry only: rotary tables, and the tokens of a black sheet.
+"""Tensors that depend only on the samples' geometry: rotary tables, and the tokens of a black sheet.
 
 Legend: R reference tokens, C channels.
 """
@@ -21,7 +21,7 @@ from castsheet.train.data.dataset import Data, Geometry
 
 
 class Tables:
-    """Rotary tables of [clip | reference], made once a geometry."""
+    """Rotary tables of [clip | reference], made once for each geometry."""
 
     def __init__(
         self, model: Checkpoint, objective: ObjectiveConfig, device: torch.device, dtype: torch.dtype
@@ -42,12 +42,12 @@ class Tables:
         clip = _tokens(batch.frames or range(geometry.clip[0]), math.prod(geometry.clip[1:]))
         sheet = _tokens(batch.reference_frames or range(frames), cells) + geometry.tokens
         rows = torch.cat([clip, sheet])
-        if self.device.type == "cuda":  # pinned, so that the host need not wait for the device
+        if self.device.type == "cuda":  # pinned: the host need not wait for the device
             rows = rows.pin_memory()
         return whole.rows(rows.to(self.device, non_blocking=True))
 
     def _whole(self, geometry: Geometry, frames: int) -> Rope:
-        """Of [clip | reference]: both from the first frame on, at the clip's rate."""
+        """The tables of [clip | reference]; both start at the first frame and have the clip's rate."""
         key = (geometry, frames)
         if key not in self._made:
             rows, columns = geometry.reference[1:]
@@ -60,7 +60,7 @@ class Tables:
 
 
 def _tokens(frames: Iterable[int], cells: int) -> Tensor:
-    """Numbers of the tokens of some latent frames of so many cells."""
+    """The token numbers of some latent frames, each of the given number of cells."""
     return (torch.tensor(list(frames))[:, None] * cells + torch.arange(cells)).flatten()
 
 
@@ -68,7 +68,7 @@ def _tokens(frames: Iterable[int], cells: int) -> Tensor:
 def blank_sheets(
     data: Data, model: Checkpoint, objective: ObjectiveConfig, device: torch.device, dtype: torch.dtype
 ) -> dict[Geometry, Tensor]:
-    """Tokens (R,C) of a black sheet for every geometry: what a sample without a sheet is shown."""
+    """Tokens (R,C) of a black sheet for every geometry: a sample without a sheet is shown these."""
     vae = model.load_video_vae(device=device, dtype=dtype)
     blank = {}
     for geometry in {entry.geometry for entry in data.entries}:

@@ -1,7 +1,7 @@
-"""What a training run is: one YAML file, checked whole before anything is loaded.
+"""The YAML file of a training run, checked whole before anything is loaded.
 
-The defaults below ARE the published recipe of the reference-sheet adapter, so that `preset: card-recipe` has
-nothing to add; any other preset lists its differences from it.
+The defaults below ARE the published recipe of the reference-sheet adapter. Therefore `preset: card-recipe`
+adds nothing, and every other preset lists its differences from that recipe.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class AdapterConfig(_Part):
     """The adapter that is trained.
 
     Attributes:
-        start: an adapter file of the same shape to go on from.
+        start: an adapter file of the same shape; training starts from its values.
         joined: add the term to the weight before each product, which is faster in narrow models.
     """
 
     rank: Count = 128
     alpha: Positive = 128.0
-    dropout: Literal[0] = 0  # the published value, stated so that the recipe reads whole
+    dropout: Literal[0] = 0  # the published value; no other is computed
     targets: tuple[str, ...] = IC_TARGETS
     start: Path | None = None
     joined: bool = False
 
 
 class Ramp(_Part):
-    """Learning rate: linear from `start` to `end`, from where the piece before ends until step `until`."""
+    """Learning rate: linear from `start` to `end`, from the end of the ramp before until step `until`."""
 
     until: Count
     start: Annotated[float, Field(ge=0)]
@@ -56,7 +56,7 @@ class Ramp(_Part):
 class OptimiserConfig(_Part):
     """AdamW; `adamw8bit` keeps its moments in 8 bits (extra `train`).
 
-    `average` is the decay of a running mean of the adapter, which is then what is written and looked at.
+    `average` is the decay of a running mean of the adapter. If it is set, files and pictures are of the mean.
     """
 
     name: Literal["adamw8bit", "adamw"] = "adamw8bit"
@@ -72,17 +72,17 @@ class OptimiserConfig(_Part):
 
 
 class ObjectiveConfig(_Part):
-    """What a sample is asked.
+    """What the adapter learns from a sample.
 
     Attributes:
         reference: "looped" shows the sheet as a still video of the clip's length, as published; "still" as
             ONE latent frame at the first frame's positions, a sixteenth of the tokens.
         reference_frames: how many of a looped reference's latent frames are shown, drawn at random each step;
             0 shows all.
-        excerpt: how many neighbouring latent frames of the clips are learnt from, drawn at random each step;
-            0 is all. Short excerpts of many clips teach looks for less than whole clips.
-        sigma_tokens: noise levels are drawn as for a clip of so many tokens (more: higher); the clip's own
-            count when left out.
+        excerpt: how many neighbouring latent frames of the clips are learned, drawn at random each step; 0 is
+            all. Short excerpts of many clips teach looks at lower cost than whole clips.
+        sigma_tokens: noise levels are drawn as for a clip of this many tokens (more: higher); by default the
+            clip's own count.
     """
 
     first_frame_probability: Share = 0.0
@@ -103,16 +103,16 @@ class ObjectiveConfig(_Part):
 
 
 class BaseConfig(_Part):
-    """How the frozen model is held and run; of these only `weights` changes numbers.
+    """How the frozen model is held and run; only `weights` changes numbers.
 
     Attributes:
-        weights: fp8 holds the large matrices with a scale a row, and multiplies so where the card can.
-        recompute: what the backward pass computes again instead of storing it: "all" blocks from their
-            inputs, all but their "attention", "none", the first N blocks, or "auto", as little as
-            `activation_gib` of memory allows.
-        offload: in the host's memory, blocks' inputs wait for the backward pass and gradients for the update.
-        compile: compile the blocks; on a GPU when left out.
-        shard: share the base out over the processes' cards.
+        weights: "fp8" holds the large matrices with a scale a row, and multiplies in fp8 if the card can.
+        recompute: what the backward pass computes again instead of storing it: "all" of every block, all but
+            the "attention", "none", the first N blocks, or "auto": as little as `activation_gib` of memory
+            allows.
+        offload: host memory keeps blocks' inputs until the backward pass, and gradients until the update.
+        compile: compile the blocks; by default on a GPU only.
+        shard: divide the base over the processes' cards.
     """
 
     weights: Literal["bf16", "fp8", "fp32"] = "bf16"
@@ -134,7 +134,7 @@ class SampleConfig(_Part):
 
 
 class WatchConfig(_Part):
-    """What is shown, and after how many steps; 0 switches a thing off."""
+    """After how many steps each thing is shown; 0 switches it off."""
 
     log_every: Annotated[int, Field(ge=0)] = 10
     page_every: Annotated[int, Field(ge=0)] = 100
@@ -152,7 +152,7 @@ class Config(_Part):
         text_encoder: a Gemma-3 folder; needed for sample pictures only.
         data, held_out: datasets in either layout; see `castsheet.train.data.dataset`.
         output: the run's folder.
-        seconds: end after so long if `steps` are not done; rates then follow the time, and come to their end.
+        seconds: end after this time even if `steps` are not done; the learning rate then follows the time.
         batch: samples a process takes at once; a step sees batch * accumulation * processes samples.
     """
 
@@ -189,7 +189,7 @@ class Config(_Part):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what the loss curve depends on; watching, saving and the number of steps may change."""
+        """Hash of what the loss curve depends on: not of watching, saving and the number of steps."""
         values = self.model_dump(mode="json", include={"seed", "objective", "optimiser", "adapter"})
         values["adapter"].pop("start")
         values |= {"model": Path(self.model).name, "weights": self.base.weights}
@@ -259,7 +259,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "config", folder: Pat
 
 
 def join(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, mapping by mapping; lists are replaced whole."""
+    """`below` with the values of `above` in their place, mapping by mapping; lists are replaced whole."""
     joined = dict(below)
     for key, value in above.items():
         under = joined.get(key)
@@ -271,7 +271,7 @@ def read_override(text: str) -> dict[str, Any]:
     """`optimiser.name=adamw` as the nested mapping {"optimiser": {"name": "adamw"}}.
 
     Raises:
-        SettingsError: not of the form FIELD=VALUE.
+        SettingsError: the text is not of the form FIELD=VALUE.
     """
     field, equals, value = text.partition("=")
     if not (field and equals):
@@ -299,7 +299,7 @@ def _absolute(config: Config, folder: Path) -> Config:
 
 
 def _explain(error: ValidationError, where: str) -> SettingsError:
-    # A misspelt name is why another one is missing, so it is told first.
+    # A misspelt name may be the reason why another one is missing: it is reported first.
     first = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
     names = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":

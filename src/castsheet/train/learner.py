@@ -36,7 +36,7 @@ from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
 
 
 class NotFiniteError(Exception):
-    """The step was not made; `slots` are those whose loss is not finite, all when it is the gradient."""
+    """The step was not made. `slots` are those whose loss is not finite; all if the gradient is not."""
 
     def __init__(self, what: str, slots: Sequence[int]) -> None:
         super().__init__(what)
@@ -45,10 +45,10 @@ class NotFiniteError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step saw, of all processes.
+    """The results of a step over all processes.
 
     Attributes:
-        stopping: any was asked to stop. elapsed: seconds by the first one's clock.
+        stopping: whether any process was asked to stop. elapsed: seconds by the first process's clock.
     """
 
     losses_G: Tensor
@@ -59,11 +59,11 @@ class Outcome:
 
 
 class Learner:
-    """An adapter on a transformer, and the optimiser that teaches it.
+    """A transformer with an adapter attached, and the optimiser that trains the adapter.
 
     Attributes:
-        parameters: all that is trained, one flat tensor a block.
-        averages: the running mean of each parameter, in the same order; empty where none are kept.
+        parameters: all trained numbers, one flat tensor a block.
+        averages: the running mean of each parameter, in the same order; empty without a running mean.
         keeps: what each block keeps for the backward pass.
         expected_bytes: the most that a step needs on the device, by `expected_peak`.
     """
@@ -80,9 +80,9 @@ class Learner:
         """Attach the adapter and make the model ready, in place.
 
         Args:
-            transformer: the base in its final form, on the device; in host memory if it is to be shared out.
+            transformer: the base in its final form, on the device; in host memory if it will be sharded.
             rope: rotary tables of a batch's tokens.
-            blank: the tokens of a black sheet, where sheets are left out.
+            blank: the tokens of a black sheet, if sheets are left out.
             first: a batch like all others, to measure what a block keeps.
 
         Raises:
@@ -109,7 +109,7 @@ class Learner:
             if parts := [one for one in block.parameters() if one.requires_grad]:
                 self.buckets.append(Bucket(parts, where.device))
                 self.buckets[-1].watch(block)
-        # Its input asks for a gradient as all others do, so that one compiled graph serves all blocks.
+        # The first block's input needs a gradient like all others: one compiled graph then serves all blocks.
         transformer.transformer_blocks[0].register_forward_pre_hook(_wanting_gradient)
         self.parameters = [bucket.whole for bucket in self.buckets]
         same_start(self.parameters, where.size)
@@ -133,8 +133,8 @@ class Learner:
         """One optimiser step on this process's share of the global batch.
 
         Args:
-            batches: one an accumulation. rate: learning rate. number: of the step, from 0.
-            stop: this process was asked to stop. elapsed: seconds by this process's clock.
+            batches: one for each accumulation. rate: learning rate. number: of the step, from 0.
+            stop: whether this process was asked to stop. elapsed: seconds by this process's clock.
 
         Raises:
             NotFiniteError: a loss or the gradient is not finite; parameters and optimiser are as before.
@@ -151,7 +151,7 @@ class Learner:
             seen[count + first : count + end] = batch.sigma_B.to(where.device, non_blocking=True)
         self.gradients.finish()
         norm = self._norm()
-        # The one time that the host waits for the device: before the optimiser sees anything.
+        # The host waits for the device only here, before the optimiser changes anything.
         *numbers, size = torch.cat([where.sum(seen), norm.double()[None]]).cpu().split([count, count, 2, 1])
         losses_G, sigmas_G, others = numbers
         slots = (~losses_G.isfinite()).nonzero().flatten().tolist()
@@ -168,7 +168,7 @@ class Learner:
         return Outcome(losses_G, sigmas_G, float(size), bool(others[0] > 0), float(others[1]))
 
     def _norm(self) -> Tensor:
-        """Of all gradients."""
+        """The norm of all gradients."""
         norms = [bucket.norm for bucket in self.buckets if bucket.norm is not None]
         if norms:
             return torch.linalg.vector_norm(torch.stack(norms))
@@ -186,13 +186,13 @@ class Learner:
     @torch.no_grad()
     def _average(self, number: int) -> None:
         if self.averages:
-            # The first steps are soon forgotten, or the mean would lag behind all along.
+            # The mean forgets the first steps soon; else it would lag behind for long.
             keep = min(self.config.optimiser.average, (1 + number) / (10 + number))
             torch._foreach_lerp_(self.averages, [one.detach() for one in self.parameters], 1 - keep)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the adapter is its running mean, where one is kept: to write it, or to look at it."""
+        """Inside the block the adapter has its running mean, if there is one: to write or sample it."""
         trained = [one.detach().clone() for one in self.parameters if self.averages]
         self._put(self.averages)
         try:
@@ -211,7 +211,7 @@ class Learner:
         batch = batch.to(device)
         reference_BRC = batch.reference_BRC
         if objective.reference_dropout:
-            blank_RC = self.blank[batch.geometry][: reference_BRC.shape[1]]  # its frames are all alike
+            blank_RC = self.blank[batch.geometry][: reference_BRC.shape[1]]  # its frames are all equal
             reference_BRC = torch.where(batch.blank_B[:, None, None], blank_RC, reference_BRC)
         geometry = batch.geometry
         with attention_kernels(device):
@@ -231,7 +231,7 @@ class Learner:
             )
 
     def _prepare(self, first: Callable[[], Batch]) -> tuple[tuple[Keep, ...], int]:
-        """Decide what blocks keep, and replace their forward passes; also the expected peak."""
+        """Decide what blocks keep, replace their forward passes, and estimate the peak memory."""
         base, layers, device = self.config.base, len(self.transformer.transformer_blocks), self.where.device
         compiled = device.type == "cuda" if base.compile is None else base.compile
         batch = first()

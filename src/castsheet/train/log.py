@@ -1,4 +1,4 @@
-"""A run's record: one JSON object a line, cut back to the checkpoint when the run resumes."""
+"""A run's record: one JSON object a line. When the run resumes, lines after the checkpoint are removed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LOG = "log.jsonl"
 
 
 class Log:
-    """Appends to `OUTPUT/log.jsonl`. A line is written at once, so that a killed run keeps its record.
+    """Appends to `OUTPUT/log.jsonl`. Each line is written at once: a killed run keeps its record.
 
     Args:
         folder: the run's folder.
-        step: steps done; later lines are dropped, for those steps will be made again.
+        step: steps done; later lines are removed, because their steps will be made again.
         tensorboard: write the scalars for TensorBoard too (extra `train`).
 
     Raises:
@@ -56,13 +56,13 @@ class Log:
                     self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        """Let TensorBoard's files go."""
+        """Close TensorBoard's files."""
         if self._board is not None:
             self._board.close()
 
 
 def read_log(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The record's lines; a last line that was cut off in the middle is left out."""
+    """The record's lines, without a last line that was cut off in the middle."""
     path = folder / LOG
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     for line in lines:

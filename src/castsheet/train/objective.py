@@ -24,10 +24,10 @@ _REFLECT, _UNIFORM_SHARE = 1e-3, 0.1
 
 
 def sigmas_of(normal_B: Tensor, uniform_B: Tensor, chance_B: Tensor, tokens: int) -> Tensor:
-    """Noise levels (B,) of normal draws, and of two kinds of uniform ones.
+    """Noise levels (B,) from normal draws and two kinds of uniform draws.
 
-    y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1; what falls
-    below 0.001 is reflected; one sample in ten is uniform on [0.001, 1].
+    y = sigmoid(N(0,1) + mu) is stretched so that its 0.5 % and 99.9 % points fall on 0 and 1. Values below
+    0.001 are reflected. One sample in ten is uniform on [0.001, 1].
     """
     mu = shift(tokens)
     y_B = torch.sigmoid(normal_B + mu)
@@ -59,8 +59,8 @@ def flow_losses(
         noise_BNC: standard normal, one draw a sample.
         reference_BRC: clean reference tokens, appended at timestep 0.
         first_frame_tokens: how many leading target tokens are given clean, at timestep 0, outside the loss.
-        given_B: the samples that are given them, all when None. All samples keep one shape either way.
-        mask_BN: weight of each target token in the loss, 0 or more; all alike when None.
+        given_B: the samples that are given these tokens; None means all. All samples keep one shape.
+        mask_BN: weight of each target token in the loss, 0 or more; None weighs all alike.
 
     If a sample's mask is zero everywhere its loss is NaN. It is not checked here because the check would make
     the host wait for the GPU.
@@ -98,7 +98,7 @@ def flow_losses(
 
 
 def _weighted_mean(error_BN: Tensor, learned_BN: Tensor, mask_BN: Tensor | None) -> Tensor:
-    """Mean error (B,) over the tokens that are learned, weighted by the mask; NaN where none has weight."""
+    """Mean error (B,) over the learned tokens, weighted by the mask; NaN if no token has weight."""
     weight_BN = learned_BN.float()
     if mask_BN is not None:
         weight_BN = weight_BN * mask_BN.float()

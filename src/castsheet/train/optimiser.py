@@ -30,7 +30,7 @@ def make_optimiser(
         "weight_decay": config.weight_decay,
     }
     if config.name == "adamw8bit":
-        # A tensor, so that a changing rate does not make torchao compile its update again.
+        # The rate is a tensor: a changing number would make torchao compile its update again.
         return require("torchao.optim", "train").AdamW8bit(parameters, lr=torch.tensor(0.0), **settings)
     if announce:
         count = sum(parameter.numel() for parameter in parameters)
@@ -42,7 +42,7 @@ def make_optimiser(
 
 
 def moment_bytes(config: OptimiserConfig, count: int) -> int:
-    """Bytes of both moments of so many numbers; in 8 bits, 256 of them share an fp32 scale."""
+    """Bytes of both moments of this many numbers; in 8 bits, 256 numbers share an fp32 scale."""
     return 8 * count if config.name == "adamw" else 2 * count + 2 * 4 * count // 256
 
 
@@ -97,7 +97,7 @@ def load_optimiser_state(optimiser: Optimizer, tensors: dict[str, Tensor], numbe
 
 
 def _make_state(optimiser: Optimizer) -> None:
-    """Let the optimiser allocate its state: one step of zero gradients at rate zero changes nothing."""
+    """Make the optimiser allocate its state: a step with zero gradients at rate zero changes nothing."""
     set_rate(optimiser, 0.0)
     for parameter in _parameters(optimiser):
         parameter.grad = torch.zeros_like(parameter)

@@ -76,7 +76,7 @@ def series(lines: Sequence[Mapping[str, Any]], field: str) -> list[Point]:
 
 
 def by_level(train: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Smoothed loss of each fifth of the noise levels: what is learned at low noise is hidden in the mean."""
+    """Smoothed loss of each fifth of the noise levels: the mean alone hides what is learned at low noise."""
     levels: list[list[Point]] = [[] for _ in range(LEVELS)]
     for line in train:
         for sigma, loss in line["samples"]:
@@ -96,13 +96,13 @@ def smooth(points: Sequence[Point], memory: float = 0.95) -> list[Point]:
 
 
 def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
-    """Every n-th point, so that a page of a long run stays small; the last one always."""
+    """Every n-th point and the last: the page of a long run must stay small."""
     every = math.ceil(len(points) / most) or 1
     return [*points[:-1:every], *points[-1:]]
 
 
 def chart(title: str, curves: Sequence[Curve]) -> str:
-    """Lines over steps as inline SVG; a scale by powers of ten where values span more than two of them."""
+    """Lines over steps as inline SVG; the scale is logarithmic if values span more than two powers of ten."""
     curves = [curve for curve in curves if curve.points]
     if not curves:
         return f"<section><h2>{html.escape(title)}</h2><p>nothing yet</p></section>"
@@ -134,7 +134,7 @@ def chart(title: str, curves: Sequence[Curve]) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """Of every sample the newest four pictures and its first."""
+    """The newest four pictures of every sample, and its first."""
     found = sorted((folder / "samples").glob("*.png"))
     samples: dict[str, list[Path]] = {}
     for path in found:

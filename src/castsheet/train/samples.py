@@ -29,7 +29,7 @@ class _InTraining(Models):
         return self.trained
 
     def let_go(self) -> None:
-        """Give back what only drawing needs: the training step wants the memory."""
+        """Free what only drawing needs: the training step needs the memory."""
         self._vae = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -38,7 +38,7 @@ class _InTraining(Models):
 class Gallery:
     """Draws the same samples again and again.
 
-    Text contexts are made here once, before training needs the memory.
+    Text contexts are encoded once, here, before training needs the memory.
 
     Raises:
         SettingsError, PromptError, SheetError, TextEncoderError: a sample cannot be drawn.
@@ -64,7 +64,7 @@ class Gallery:
 
     @staticmethod
     def refuse_others(objective: ObjectiveConfig) -> None:
-        """Refuse what the pipeline would show otherwise than training does.
+        """Refuse references that the pipeline would show in another way than training does.
 
         Raises:
             SettingsError: the reference is not looped at full size.
@@ -80,7 +80,7 @@ class Gallery:
 
         Args:
             transformer: with its adapter attached.
-            write: every process of a shared-out model must take part, one writes.
+            write: every process of a sharded model must take part, but only one writes.
 
         Raises:
             OutputError: the disk refused. NumericsError: the sampling ran away.

@@ -1,4 +1,4 @@
-"""The learning rate as a function of where the run stands, and of nothing else: no state to advance twice."""
+"""The learning rate as a function of the run's position alone: there is no state that could go wrong."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from castsheet.train.config import Ramp
 
 
 def rate_at(step: float, ramps: Sequence[Ramp]) -> float:
-    """Learning rate of the optimiser step `step` (from 0); after the last ramp its end holds.
+    """Learning rate of the optimiser step `step` (from 0); after the last ramp it stays at the ramp's end.
 
-    A ramp of n steps starts at `start` and would reach `end` at its n-th step, which is the next ramp's
-    first; so the published 1.3e-4 falls linearly and is 1.3e-5 from step 6,000 on.
+    A ramp of n steps starts at `start` and would reach `end` at the first step of the next ramp. The
+    published 1.3e-4 falls linearly and is 1.3e-5 from step 6,000 on.
     """
     begin = 0
     for ramp in ramps:
@@ -22,8 +22,8 @@ def rate_at(step: float, ramps: Sequence[Ramp]) -> float:
 
 
 def place(step: int, steps: int, elapsed: float, seconds: float | None) -> float:
-    """Where a run stands, in steps: further than `step` if a larger share of its `seconds` is gone.
+    """A run's position in steps: further than `step` if a larger share of its `seconds` has passed.
 
-    So the rate has come to its end when the time is up, and the run is over at `steps` either way.
+    Therefore the rate reaches its end when the time is up. The run ends at `steps` in any case.
     """
     return float(step) if seconds is None else max(float(step), steps * elapsed / seconds)

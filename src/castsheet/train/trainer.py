@@ -53,15 +53,15 @@ ADAPTER = "adapter.safetensors"
 
 
 def train(config: Config, console: Console | None = None) -> Path:
-    """Train an adapter, going on from the newest checkpoint in the output folder.
+    """Train an adapter, starting from the newest checkpoint in the output folder.
 
     Returns:
         The finished adapter, `OUTPUT/adapter.safetensors`.
 
     Raises:
         SettingsError, DatasetError, CheckpointError, AdapterError, DependencyError: before training starts.
-        SettingsError: the GPU's memory ran out; says what needs less.
-        NumericsError: a loss or gradient is not finite; names the sample.
+        SettingsError: the GPU's memory ran out; the message says what needs less.
+        NumericsError: a loss or gradient is not finite; the message names the sample.
         OutputError: the disk refused; the last good checkpoint stays.
         SystemExit: SIGTERM came; a checkpoint was written.
     """
@@ -71,7 +71,7 @@ def train(config: Config, console: Console | None = None) -> Path:
 
 
 def lighter(config: Config) -> str:
-    """What to set so that a run needs less memory, the cheapest in time first."""
+    """Settings with which a run needs less memory; those that cost least time come first."""
     base, ways = config.base, list[str]()
     if base.weights != "fp8":
         ways.append("--set base.weights=fp8")
@@ -86,8 +86,8 @@ class Trainer:
     """One run on one process.
 
     Attributes:
-        step: optimiser steps done. elapsed: seconds of training, compiling not counted, as the first process
-            told it.
+        step: optimiser steps done. elapsed: seconds of training without compiling, by the first process's
+            clock.
     """
 
     def __init__(self, config: Config, where: World, console: Console, stop: Callable[[], bool]) -> None:
@@ -217,10 +217,10 @@ class Trainer:
 
     @torch.no_grad()
     def _held_out_loss(self, data: Data) -> float:
-        """Mean loss of unseen samples; their noise is the same every time, so that curves are smooth."""
+        """Mean loss of unseen samples. Their noise is the same every time: curves are smooth."""
         losses_N = torch.zeros(len(data), dtype=torch.float64)
         rounds = math.ceil(len(data) / self.where.size)
-        for turn in range(rounds):  # as many on every process: a shared-out model runs in step
+        for turn in range(rounds):  # the same number on every process: a sharded model runs in step
             index = min(turn * self.where.size + self.where.rank, len(data) - 1)
             source = partial(generator, self.config.seed, "held out")
             batch = make_batch(data, [(index, index)], source, self.config.objective)
@@ -243,7 +243,7 @@ class Trainer:
         self.where.wait()
 
     def _adapter(self) -> dict[str, Tensor]:
-        """What a file holds of the adapter as it is now."""
+        """The tensors of an adapter file with the present values."""
         with self.learner.averaged():
             return attached_state(self.learner.transformer, torch.bfloat16)
 
@@ -303,14 +303,14 @@ class Trainer:
         return Gallery(watch.samples, self.source, self.where.device, self.dtype)
 
     def _load(self) -> Transformer:
-        """The base; in host memory where it is going to be shared out between cards."""
+        """The base; in host memory if it will be divided over cards."""
         base, model = self.config.base, self.source.checkpoint
         device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
         precision: Precision = "fp8" if base.weights == "fp8" else "wide"
         return load_transformer(model, precision, device=device, dtype=self.dtype)[0]
 
     def _resume(self) -> tuple[int, float]:
-        """(steps done, seconds of training) of the newest checkpoint, which is then in the learner."""
+        """Load the newest checkpoint into the learner; returns (steps done, seconds of training)."""
         if self.where.main:
             checkpoint.sweep(self.config.output)
         self.where.wait()
@@ -350,7 +350,7 @@ class Trainer:
 
 
 class Clock:
-    """Seconds of training. The first two steps after a start, which compile, are not counted."""
+    """Counts the seconds of training, without the first two steps after a start, which compile."""
 
     def __init__(self, before: float) -> None:
         self.before, self.steps, self.begun = before, 0, 0.0
@@ -362,7 +362,7 @@ class Clock:
             self.begun = time.monotonic()
 
     def read(self) -> float:
-        """Seconds of this run and of those that it goes on from."""
+        """Seconds of this run and of the runs before it that it resumes."""
         return self.before + (time.monotonic() - self.begun if self.steps >= 2 else 0.0)
 
 

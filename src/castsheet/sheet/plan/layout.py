@@ -137,7 +137,7 @@ def plan(
 
 
 def _black(layout: Layout) -> float:
-    """By which shares black bands exceed `_MAX_BAND`, and covered area misses `_MIN_COVERED`; 0 if neither."""
+    """How far black bands exceed `_MAX_BAND`, and the covered area misses `_MIN_COVERED`; 0 if neither."""
     left, top, right, bottom = layout.score.bands
     bands = max((left + right) / layout.canvas[0], (top + bottom) / layout.canvas[1])
     return round(max(0.0, bands - _MAX_BAND) + max(0.0, _MIN_COVERED - layout.score.covered), 3)

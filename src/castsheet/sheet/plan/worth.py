@@ -226,7 +226,7 @@ class Worth:
         return float(values[list(cells)].sum())
 
     def area_bound(self) -> float:
-        """An upper bound for every layout: areas that fill the canvas are best in proportion to the weights."""
+        """An upper bound for all layouts: areas that fill the canvas are best in proportion to weights."""
         return float(self.weight_I @ np.log(self.weight_I)) + COVER
 
     def score(self, variants: Sequence[int], boxes: Sequence[Box], bound: float) -> Score:
@@ -256,7 +256,7 @@ class Worth:
     def _shown(
         self, w: Array, h: Array, aspect: Array, low: Array, high: Array, height: Array
     ) -> tuple[Array, Array]:
-        """Size in px of a picture in a room of w x h px: as large as allowed, cropped rather than letterboxed."""
+        """Size in px of a picture in a room of w x h px: as large as allowed, rather cropped than boxed."""
         w, h = np.minimum(w, height * aspect), np.minimum(h, height)
         shown = np.clip(w / h, low, high)
         return np.minimum(w, h * shown), np.minimum(h, w / shown)

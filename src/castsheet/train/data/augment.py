@@ -1,7 +1,7 @@
 """Variants of a sheet for training: panels moved, left out, shrunk. The manifest says where panels are.
 
-The model should read the sheet by what it shows, not by where a panel lies. Variants are made when data is
-encoded, since a panel's pixels do not survive a cut through latents.
+The model should learn from what a panel shows, not from its place. Variants are made before encoding, because
+panels cannot be cut out of latents.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Augment:
         variants: versions of each sheet, the plain one included.
         shuffle: chance that a variant's panels change places.
         drop: chance of each panel to be left out; one always stays.
-        jitter: most pixels of the sheet by which each side of a panel moves inwards.
+        jitter: the most pixels of the sheet by which each side of a panel moves inwards.
     """
 
     variants: int = 1
@@ -33,7 +33,7 @@ class Augment:
     jitter: int = 0
 
     def __post_init__(self) -> None:
-        """Raise SettingsError where a value is out of range, or options would have no effect."""
+        """Raise SettingsError if a value is out of range, or options would have no effect."""
         if self.variants < 1 or self.jitter < 0 or not (0 <= self.shuffle <= 1 and 0 <= self.drop < 1):
             raise SettingsError(f"{self}: out of range", remedy="use chances from 0 to 1 and counts from 1")
         if (self.variants > 1) != bool(self.shuffle or self.drop or self.jitter):
@@ -43,7 +43,7 @@ class Augment:
             )
 
     def record(self) -> dict[str, float]:
-        """What was on, for the adapter's metadata; empty when nothing was."""
+        """The augmentations that are on, for the adapter's metadata; empty if none is."""
         values = {
             "variants": self.variants,
             "shuffle": self.shuffle,
@@ -57,7 +57,7 @@ def variant(sheet: Sheet, augment: Augment, random: np.random.Generator) -> Shee
     """One random variant.
 
     Raises:
-        SettingsError: the sheet has no manifest, so that its panels are unknown.
+        SettingsError: the sheet has no manifest: its panels are unknown.
     """
     if not sheet.panels:
         raise SettingsError(
@@ -85,7 +85,7 @@ def _inset(box: Box, edges: list[int]) -> Box:
 
 
 def _draw(image: Image.Image, sheet: Sheet, panel: Panel, room: Box) -> Panel:
-    """The panel as large as it fits into a place, in its middle, never stretched."""
+    """The panel in the middle of a place, as large as it fits without stretching."""
     own = panel.box
     factor = min(room.w / own.w, room.h / own.h)
     w, h = max(1, round(own.w * factor)), max(1, round(own.h * factor))

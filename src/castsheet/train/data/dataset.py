@@ -51,7 +51,7 @@ class Geometry:
 
     @property
     def downscale(self) -> int:
-        """How many times smaller than the clip the reference is; 0 when it is no whole factor."""
+        """How many times smaller than the clip the reference is; 0 if that is not a whole factor."""
         factors = {a / b for a, b in zip(self.clip[1:], self.reference[1:], strict=True)}
         factor = factors.pop()
         return int(factor) if not factors and factor.is_integer() else 0
@@ -70,7 +70,7 @@ class SampleEntry:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The sample's name in messages."""
         return self.path.stem
 
 
@@ -86,7 +86,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pick:
-    """A sample, and which of its references and contexts."""
+    """A sample, with the numbers of one of its references and one of its contexts."""
 
     index: int
     variant: int
@@ -104,7 +104,7 @@ class Samples:
 
 
 class Data(Protocol):
-    """What training reads: headers in memory, tensors when asked for."""
+    """What training reads: headers are in memory, tensors are read on demand."""
 
     @property
     def entries(self) -> Sequence[SampleEntry]: ...
@@ -126,7 +126,7 @@ class Data(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in order of their names. Headers are in memory, tensors are read when asked for."""
+    """Samples in order of their names. Headers are in memory, tensors are read on demand."""
 
     folder: Path
     entries: tuple[SampleEntry, ...]
@@ -161,7 +161,7 @@ class Dataset:
 
     @property
     def augment(self) -> dict[str, float]:
-        """The augmentations that were on for any sample, with their strongest values."""
+        """The augmentations of any sample, with their strongest values."""
         strongest: dict[str, float] = {}
         for entry in self.entries:
             for name, value in entry.augment.items():
@@ -220,7 +220,7 @@ def require_stills(data: Data) -> None:
     """Refuse references that move.
 
     Raises:
-        DatasetError: names the file.
+        DatasetError: a reference moves; the message names its file.
     """
     for entry in data.entries:
         if entry.geometry.reference[0] != 1:
@@ -255,13 +255,13 @@ def write_sample(
 
 
 def one_frame(references_KCfhw: Tensor) -> Tensor:
-    """The first latent frame alone where all are equal: a still sheet."""
+    """The first latent frame alone if all are equal (a still sheet), else all."""
     first = references_KCfhw[:, :, :1]
     return first if torch.equal(first.expand_as(references_KCfhw), references_KCfhw) else references_KCfhw
 
 
 def header_of(path: Path) -> dict[str, str]:
-    """A sample's header strings; empty when the file is absent or damaged, so that it is made anew."""
+    """A sample's header strings; empty if the file is absent or damaged: the sample is then made anew."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

@@ -1,8 +1,8 @@
 """`castsheet encode`: a table of clips, sheets and captions becomes a training data set.
 
-Two passes, each resumable and safe to run on many machines at once: contexts first, so that the text encoder
-is out of memory when the VAE comes. A sample's file says what it was made from; it is made again only when
-that changed.
+Two passes, each resumable and safe to run on many machines at once: first contexts, then latents. Text
+encoder and VAE are never in memory together. A sample's file says what it was made from; it is made again
+only if that changed.
 
 Legend: B batch, K variants, C channels, F frames, H height, W width.
 """
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SizeBucket:
-    """What clips are cut to: pixels, frames (8k + 1), frames a second; the sheet 1/downscale of it."""
+    """The size of clips: pixels, frames (8k + 1), frames a second; a sheet's sides are 1/downscale of it."""
 
     width: int = 768
     height: int = 448
@@ -82,7 +82,7 @@ def read_table(path: Path) -> list[Row]:
     """Read a CSV or JSONL table with the columns video, sheet, caption; paths relative to the table.
 
     Raises:
-        DatasetError: not readable, a column is missing, a file is not there, or two clips have one name.
+        DatasetError: the table is unreadable, lacks a column or a file, or two clips have one name.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -106,11 +106,11 @@ def read_table(path: Path) -> list[Row]:
 def encode(
     rows: Sequence[Row], job: Encoding, *, shard: tuple[int, int] = (0, 1), advance: Advance | None = None
 ) -> int:
-    """Make what is missing of this share of the rows.
+    """Make the missing samples of this worker's share of the rows.
 
     Args:
         shard: (i, n): every n-th row from row i.
-        advance: called with the number of samples that are there.
+        advance: called with the number of samples that exist.
 
     Returns:
         How many samples were made now.
@@ -148,7 +148,7 @@ def encode(
 
 
 def _grid(vae: VideoVAE, bucket: SizeBucket) -> Grid:
-    """The bucket in latent cells; SettingsError where the VAE cannot make it."""
+    """The bucket in latent cells; SettingsError if the VAE cannot make it."""
     size = {"width": bucket.width, "height": bucket.height}
     return Grid.of(vae.config, **size, frames=bucket.frames, fps=bucket.fps)
 
@@ -162,7 +162,7 @@ def encode_clip(vae: VideoVAE, path: Path, bucket: SizeBucket) -> Tensor:
     """
     _grid(vae, bucket)
     frames_FHWC, fps = read_video(path)
-    # A frame is shown from its own time on; the small term keeps 24 -> 24 from rounding down.
+    # A frame is shown from its own time on. The small term keeps 24 -> 24 from rounding down.
     wanted = np.floor(np.arange(bucket.frames) * fps / bucket.fps + 1e-6).astype(int)
     if wanted[-1] >= len(frames_FHWC):
         raise DatasetError(
@@ -233,7 +233,7 @@ def _encode_captions(rows: Sequence[Row], job: Encoding, device: torch.device) -
 
 
 def _stamp(row: Row, job: Encoding, cache: ContextCache) -> str:
-    """Hash of all that a sample's file depends on; files count by size and time."""
+    """Hash of everything that a sample's file depends on; of files it takes size and time."""
     files = [_size_and_time(path) for path in (row.video, row.sheet)]
     entries = job.source.checkpoint.entries
     model = [(path.name, *_size_and_time(path)) for path in sorted({one.file for one in entries.values()})]
@@ -272,7 +272,7 @@ def read_shard(text: str) -> tuple[int, int]:
     """Read I/N.
 
     Raises:
-        SettingsError: not of that form, or I is not below N.
+        SettingsError: the text is not I/N, or I is not below N.
     """
     share, slash, count = text.partition("/")
     if not (slash and share.isdecimal() and count.isdecimal() and int(share) < int(count)):

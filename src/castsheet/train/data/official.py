@@ -1,15 +1,15 @@
-"""The official trainer's `.precomputed` data, turned once into ours.
+"""Converts the official trainer's `.precomputed` data once to our layout.
 
     .precomputed/latents/NAME.pt            latents (C,F,H,W) normalised, num_frames, height, width, fps
     .precomputed/reference_latents/NAME.pt  the same of the reference
     .precomputed/conditions/NAME.pt         video_prompt_embeds (N,D), prompt_attention_mask (N)
 
-The official trainer runs 2 B parameters of frozen connectors in every step; their output depends on the
-caption only, so they run here, once. A looped sheet becomes one latent frame.
+The official trainer runs 2 B parameters of frozen connectors in every step. Their output depends only on the
+caption, so they run once, here. A looped sheet becomes one latent frame.
 
-This is the one place where .pt files are read, because that layout has no other form. They are pickles, which
-can run code when opened, so torch's restricted reader is used (`weights_only=True`: tensors, numbers, texts)
-and whatever it does not accept is refused.
+Only this module reads .pt files, because the official layout has no other form. They are pickles, and opening
+a pickle can run code. Torch's restricted reader is used (`weights_only=True`: tensors, numbers, texts); what
+it does not accept is refused.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def open_data(
     downscale: int,
     where: World,
 ) -> Data:
-    """Open a data set in any layout; the official one is first turned into ours, under OUTPUT/data.
+    """Open a data set in any layout; an official one is first converted to ours, under OUTPUT/data.
 
     Raises:
-        DatasetError: nothing there, or a sample is damaged or does not fit; the file is named.
+        DatasetError: nothing is there, or a sample is damaged or does not fit; the message names the file.
         OutputError: the disk refused.
     """
     root = official_root(folder)
@@ -70,7 +70,7 @@ def official_root(folder: Path) -> Path | None:
 
 @torch.no_grad()
 def convert(root: Path, out: Path, model: Checkpoint, device: torch.device) -> None:
-    """Write every official sample that is not there yet in our layout.
+    """Write every official sample in our layout, unless it is there already.
 
     Raises:
         DatasetError: a file is damaged or holds other things than tensors.

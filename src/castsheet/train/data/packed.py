@@ -1,6 +1,6 @@
-"""Many small samples in one file: for models of toy size, where a file a sample costs more than the step.
+"""Many small samples in one file, for toy models: opening a file a sample would take longer than the step.
 
-On a CPU it is mapped into memory; a GPU holds all of it, and batches are gathered there.
+On a CPU the file is mapped into memory. On a GPU all of it is in the device's memory.
 
     dataset/packed.safetensors
         latents (S,C,F,H,W)  references (S,K,C,f,h,w)    as in a sample's own file
@@ -48,7 +48,7 @@ class PackedData:
         """Map the file and check what it says.
 
         Raises:
-            DatasetError: damaged, contradicting itself, or not for this model.
+            DatasetError: the file is damaged, contradicts itself, or is for another model.
         """
         path = folder / PACKED
         try:
@@ -95,7 +95,7 @@ class PackedData:
         contexts = torch.tensor([int(self._starts[pick.index]) + pick.caption for pick in picks])
         index = torch.tensor([pick.index for pick in picks])
         variant = torch.tensor([pick.variant for pick in picks])
-        if device.type == "cuda":  # pinned, so that nobody waits for these few numbers to arrive
+        if device.type == "cuda":  # pinned: the host does not wait for the copy
             index, variant, contexts = (
                 one.pin_memory().to(device, non_blocking=True) for one in (index, variant, contexts)
             )
@@ -110,7 +110,7 @@ class PackedData:
         )
 
     def to(self, device: torch.device) -> PackedData:
-        """The same in a device's memory."""
+        """The data set in a device's memory."""
         return replace(self, tensors={name: one.to(device) for name, one in self.tensors.items()})
 
     @cached_property

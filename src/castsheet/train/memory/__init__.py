@@ -1,1 +1,1 @@
-"""Where training keeps what it needs: parameters, gradients, activations, several processes."""
+"""Where training keeps parameters, gradients and activations, in one process or several."""

@@ -1,7 +1,7 @@
 """A block's adapters as slices of one tensor: one sum over processes, one norm, one update for all of them.
 
-AdamW works number by number, so nothing changes but the count of kernels: 48 in place of 960 at full size.
-With 8-bit moments it also bounds what an update needs besides.
+AdamW works number by number, so only the count of kernels changes: 48 in place of 960 at full size. With
+8-bit moments a bucket also limits the working memory of an update.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ BLOCK = 256  # numbers that share a scale in 8-bit moments
 class Bucket:
     """Parameters side by side in one tensor, and their gradients in another.
 
-    The gradients take memory from the block's backward pass until the update only: when activations are at
-    their most, at the end of the forward pass, there are none. `rest` moves them to host memory until then.
+    The gradients take memory only from the block's backward pass until the update. At the end of the forward
+    pass, when activations take most, there are none. `rest` moves them to host memory until the update.
 
     Attributes:
         whole: all parameters; between `open` and `close`, all gradients are slices of its `grad`.
         parts: the parameters, now views of `whole`.
-        norm: of the gradients, when they were put to rest.
+        norm: of the gradients when `rest` moved them.
     """
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class Bucket:
         block.register_forward_hook(ran)
 
     def open(self, _: object = None) -> None:
-        """Make gradients of zero, or fetch those at rest, unless there are some here already."""
+        """Prepare the gradients: keep those on the device, else fetch them from the host, else start at 0."""
         if self.whole.grad is None:
             self.whole.grad = self._fetched()
             for part, gradient in zip(self.parts, self._slices(self.whole.grad), strict=True):
@@ -72,15 +72,15 @@ class Bucket:
 
     @property
     def gradient(self) -> Tensor:
-        """Of all parameters; only while they are open."""
+        """The gradients of all parameters; only while they are open."""
         assert self.whole.grad is not None
         return self.whole.grad
 
     def rest(self, leaving: Leaving) -> None:
         """Note the gradients' norm and move them to host memory; `open` fetches them again."""
         if self.whole.grad is None:
-            return  # there already: a single bucket is asked after each round and at the end
-        # As `get_total_norm` has it, so that the sum of a run's norms is the same bit for bit.
+            return  # moved already: a single bucket is asked after each round and at the end
+        # The same operations as in `get_total_norm`: the norm of a run's norms is then the same bit for bit.
         self.norm = torch._foreach_norm([self.gradient])[0]
         if self._host is None:
             self._host = leaving.room(self.whole)
@@ -89,6 +89,6 @@ class Bucket:
         self._leaving = leaving
 
     def close(self) -> None:
-        """Let the gradients go."""
+        """Free the gradients."""
         for one in (self.whole, *self.parts):
             one.grad = None

@@ -1,6 +1,6 @@
-"""Training in any number of processes as one: sums over all, and a base shared out between cards.
+"""Training in any number of processes as one: sums over processes, and a base divided over cards.
 
-Only gradients and one small vector of losses travel. The sum of gradients starts layer by layer while the
+Only gradients and one small vector of losses are sent. The gradients' sums start block by block while the
 backward pass still runs.
 """
 
@@ -24,7 +24,7 @@ from castsheet.train.memory.host import Leaving
 
 @contextmanager
 def terminated() -> Iterator[Callable[[], bool]]:
-    """SIGTERM is noted instead of obeyed: the step in hand ends, then a checkpoint is written."""
+    """Notes SIGTERM instead of ending at once: the present step ends, then a checkpoint is written."""
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield noted.is_set
@@ -37,12 +37,12 @@ def terminated() -> Iterator[Callable[[], bool]]:
 
 
 class GradientSum:
-    """Sums gradients over processes during the backward pass, a bucket as soon as all of it is there.
+    """Sums gradients over processes during the backward pass, each bucket as soon as it is complete.
 
     Switch `on` before the last backward pass of a step; `finish` waits until every gradient is the sum.
 
     Args:
-        leaving: moves buckets' gradients to host memory when they are there, or summed; `Bucket.open`
+        leaving: moves a bucket's gradients to host memory once they are complete or summed; `Bucket.open`
             fetches them.
 
     Attributes:
@@ -61,7 +61,7 @@ class GradientSum:
             parts = one.parts if isinstance(one, Bucket) else [one]
             counter = _Counter(len(parts))
             for part in parts:
-                # A parameter that holds its hook must not be held by it: no collector sees that circle.
+                # The parameter holds the hook, so the hook must not hold it: no collector would free both.
                 part.register_post_accumulate_grad_hook(partial(self._arrived, ref(one), counter))
 
     def _arrived(self, watched: ReferenceType[Bucket | nn.Parameter], counter: _Counter, _: Tensor) -> None:
@@ -73,7 +73,7 @@ class GradientSum:
             gradient = one.gradient if isinstance(one, Bucket) else one.grad
             work = dist.all_reduce(gradient, async_op=True)
         self._pending.append((one, work))
-        # A sum runs beside the backward pass of the block before; only then may its result leave.
+        # A sum runs beside the next block's backward pass; its result may leave only when it is done.
         while self._leaving is not None and len(self._pending) > 1:
             self._settle()
 
@@ -94,7 +94,7 @@ class GradientSum:
 
 
 class _Counter:
-    """Counts to a number again and again."""
+    """Counts to a number and starts again."""
 
     def __init__(self, number: int) -> None:
         self.number, self.count = number, 0
@@ -112,11 +112,10 @@ def same_start(tensors: Sequence[Tensor], size: int) -> None:
 
 
 def shard(transformer: nn.Module, trained: Sequence[nn.Parameter], where: World) -> None:
-    """Share the frozen blocks out over the processes (FSDP2); what is trained stays whole on each.
+    """Divide the frozen blocks over the processes (FSDP2); every process has the whole adapter.
 
-    A block is gathered when it runs and let go afterwards. It comes to the device block by block, so that a
-    model in host memory may be larger than a card. Adapters are small and their gradients are summed by
-    `GradientSum`, as without sharding.
+    A block is gathered when it runs and freed afterwards. The model comes to the device block by block: in
+    host memory it may be larger than a card. `GradientSum` sums the adapter's gradients, as without sharding.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

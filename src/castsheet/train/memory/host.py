@@ -1,7 +1,7 @@
-"""What waits in the host's memory: blocks' inputs for the backward pass, gradients for the update.
+"""Keeps tensors in host memory: blocks' inputs until the backward pass, gradients until the update.
 
-Copies run beside the computation on a stream of their own: a block's input leaves while the next block runs,
-and comes back while the block after it is still in its backward pass.
+Copies run beside the computation on their own stream: a block's input leaves while the next block runs, and
+comes back while the next block is still in its backward pass.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Leaving:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._under_way = deque[tuple[Tensor, Any]]()  # and when the copy is done
+        self._under_way = deque[tuple[Tensor, Any]]()  # with the event of its finished copy
 
     def room(self, like: Tensor) -> Tensor:
         """Host memory for a tensor."""
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=self.stream is not None)
 
     def send(self, tensor: Tensor, host: Tensor) -> None:
-        """Begin to copy; the tensor lives on here until the next one is sent."""
+        """Start the copy of a tensor. The tensor is kept until the next one is sent."""
         with self.aside():
             host.copy_(tensor.detach(), non_blocking=True)
         if self.stream is not None:
@@ -47,7 +47,7 @@ class Leaving:
             torch.cuda.current_stream(self.device).wait_event(copied)
 
     def aside(self) -> Any:
-        """The copying stream, behind what the computing one has been given until now."""
+        """The copying stream, after all present work of the computing stream."""
         if self.stream is None:
             return nullcontext()
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
@@ -55,7 +55,7 @@ class Leaving:
 
 
 class _Copy:
-    """One tensor in host memory; `before` was put there before it and is wanted after it."""
+    """One tensor in host memory. `before` was put there before it and is needed after it."""
 
     def __init__(self, host: Tensor, before: _Copy | None) -> None:
         self.host, self.before = host, before
@@ -70,7 +70,7 @@ class HostCopies:
         self._last: _Copy | None = None
 
     def around(self, forward: Callable[..., Any], x: Tensor, *arguments: Any) -> Any:
-        """`forward(x, *arguments)`, which keeps x in host memory where it keeps it for the backward pass."""
+        """Run `forward`; if autograd saves x for the backward pass, the saved copy goes to host memory."""
         place, shape = x.data_ptr(), x.shape  # not x itself: autograd keeps `pack` until the backward pass
 
         def pack(tensor: Tensor) -> Tensor | _Copy:
@@ -103,7 +103,7 @@ class HostCopies:
     def _fetch(self, kept: _Copy) -> None:
         if kept.back is not None:
             return
-        # Allocated on the computing stream, whose earlier work may still hold that memory.
+        # Allocated on the computing stream, whose earlier work may still use that memory.
         kept.back = torch.empty(kept.host.shape, dtype=kept.host.dtype, device=self.device)
         with self._leaving.aside():
             kept.back.copy_(kept.host, non_blocking=True)

@@ -1,8 +1,8 @@
-"""The frozen model as training runs it: what each block keeps for the backward pass, compiled blocks.
+"""The frozen model in training: what each block keeps for the backward pass, and compiled blocks.
 
-A block's work in the backward pass can be done from its input alone, by running it again. What is kept
-besides saves time; for its size, the result of the attention over the whole sequence saves seven times as
-much as anything else (at the published bucket 4 ms for 88 MB; all other work of a block is 6 ms for 1 GB).
+The backward pass needs only a block's input: it can run the block again. Keeping more saves time. For its
+size, the result of the attention over the whole sequence saves seven times as much as anything else (at the
+published bucket 4 ms for 88 MB; all other work of a block is 6 ms for 1 GB).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from castsheet.train.memory.host import HostCopies
 
 
 class Keep(StrEnum):
-    """What a block keeps: its input; also its self-attention's result; all that the backward pass reads."""
+    """What a block keeps: its input; its self-attention's result too; or all that its backward pass reads."""
 
     INPUT = "input"
     ATTENTION = "attention"
@@ -49,8 +49,8 @@ def prepare(
 
     Args:
         keeps: what each block keeps.
-        compiled: as one graph for all blocks that keep the same.
-        offload: their inputs wait for the backward pass in the host's memory.
+        compiled: compile one graph for all blocks that keep the same.
+        offload: keep the blocks' inputs in host memory until the backward pass.
         backend: of the compiler.
     """
     run: dict[Keep, Callable[..., Any]] = {
@@ -79,8 +79,8 @@ def _from_attention(block: Block, *arguments: Any) -> Any:
 
 
 def _checkpointed(block: Block, arguments: Sequence[Any], policy: Callable[..., CheckpointPolicy]) -> Any:
-    # A policy even where nothing is kept: without one, torch 2.11's compiler marks no operation inside a
-    # custom function as one to do again, and stores the results of all fp8 products, 1 GB a block.
+    # A policy is needed even if nothing is kept. Without one, torch 2.11's compiler recomputes no operation
+    # inside a custom function, and stores the results of all fp8 products, 1 GB a block.
     contexts = partial(create_selective_checkpoint_contexts, policy)
     run = partial(Block.forward, block)
     return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
@@ -91,7 +91,7 @@ def _keep_nothing(*_: Any, **__: Any) -> CheckpointPolicy:
 
 
 def _keep_attention(_: Any, operation: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
-    """Keep attention among tokens; that to the text costs a tenth of it and keeps as much."""
+    """Keep self-attention's result. Attention to the text costs a tenth, and its result is as large."""
     if operation in _ATTENTION and arguments[1].shape[-2] >= arguments[0].shape[-2]:
         return CheckpointPolicy.MUST_SAVE
     return CheckpointPolicy.PREFER_RECOMPUTE
@@ -103,8 +103,8 @@ def plan(
     """What each block keeps.
 
     Args:
-        input_bytes: of a block's input, and about that of its attention's result.
-        block_bytes: measures what a block that keeps all keeps; asked only where there may be room for it.
+        input_bytes: of a block's input; its attention's result has about the same size.
+        block_bytes: measures what a block keeps that keeps all; called only if there may be room for it.
     """
     choice = config.recompute
     if choice == "all":
@@ -115,7 +115,7 @@ def plan(
         return (Keep.ALL,) * layers
     if choice != "auto":
         return (Keep.INPUT,) * min(choice, layers) + (Keep.ALL,) * max(layers - choice, 0)
-    # The last block's backward pass comes first: what it keeps is never there beside anything else's.
+    # The last block's backward pass comes first: what it keeps is gone before the others' peak.
     others = layers - 1
     left = int(config.activation_gib * 2**30) - layers * input_bytes
     attention = min(max(left // max(input_bytes, 1), 0), others)
@@ -153,7 +153,7 @@ def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: i
 
 
 def held_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the memory that tensors lie in, counted once."""
+    """Bytes of the memory of tensors; shared memory counts once."""
     places = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
     return sum(places.values())
 
