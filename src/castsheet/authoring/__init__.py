@@ -1,1 +1,1 @@
-"""What an author does before the sheet stands: library, views, splitting, describing, mending."""
+"""Work before the sheet is final: library, views, splitting, describing, mending."""

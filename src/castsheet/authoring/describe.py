@@ -1,9 +1,9 @@
-"""Words for a sheet: what each element looks like, said by a model that sees its panels, or by a template.
+"""Words for a sheet: a model that sees its panels, or a template, says what each element looks like.
 
     Reference sheet: hero: a tall woman, a red braid, a green wool coat, ...; barn: a weathered barn, ...
 
-A description that is there already is the user's and stays. What a model says is held against the prompt's
-rules; a faulty answer is asked for again with its faults named. Answers are kept by picture and model.
+A description that is there already is the user's and stays. The prompt's rules check a model's answer; after
+a faulty answer the model is asked again and told the faults. Answers are cached by picture and model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ATTRIBUTES = (5, 7)
 MAX_WORDS = 70
 _TRIES = 3
 _SIDE = 896  # px that models look at
-# Changes whenever a model would be asked something else.
+# Raise it when the questions change.
 _VERSION = 1
 _NOUNS: dict[Kind, str] = {"character": "a character", "prop": "a prop", "location": "a place"}
 _ASKED: dict[Kind, str] = {
@@ -58,7 +58,7 @@ _RULES = (
 
 
 class Describer(Protocol):
-    """Whatever answers questions about pictures. Tests bring a double of their own."""
+    """A model that answers questions about pictures. Tests use a double."""
 
     @property
     def name(self) -> str:
@@ -83,7 +83,7 @@ class EndpointDescriber:
         """The answer of the endpoint's model.
 
         Raises:
-            EndpointError: it does not answer, or not with text.
+            EndpointError: the endpoint does not answer, or not with text.
         """
         data = io.BytesIO()
         picture.save(data, "PNG")
@@ -111,13 +111,13 @@ def describe_sheet(
     cache: Path | None = None,
     on_element: Callable[[int], None] | None = None,
 ) -> tuple[Sheet, list[Finding]]:
-    """The sheet with a description of each element, and what the rules find in those that were written.
+    """The sheet with a description of each element, and what the rules find in the new ones.
 
     Args:
-        describer: None fills in a template where nothing is said.
+        describer: None fills in a template for elements without a description.
         again: replace descriptions that are there.
         cache: folder of earlier answers.
-        on_element: told the number of elements that are done.
+        on_element: called with the number of finished elements.
 
     Raises:
         PromptError: the sheet is a bare picture, or the model says nothing.
@@ -144,10 +144,10 @@ def describe_sheet(
 
 
 def picture_of(sheet: Sheet, element: str) -> Image.Image:
-    """What the sheet shows of an element, everything else black; at most 896 px a side.
+    """An element's panels on the sheet, everything else black; at most 896 px a side.
 
     Raises:
-        PromptError: it shows nothing of it.
+        PromptError: the sheet shows nothing of the element.
     """
     boxes = [panel.box for panel in sheet.panels_of(element)]
     if not boxes:
@@ -161,12 +161,12 @@ def picture_of(sheet: Sheet, element: str) -> Image.Image:
 
 
 def attributes(text: str) -> list[str]:
-    """The attributes of a description: what commas part."""
+    """The attributes of a description, which commas separate."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def faults(note: ElementNote, text: str) -> list[str]:
-    """What the prompt's rules say against a description: number of attributes, length, lettering, markup."""
+    """Faults of a description by the prompt's rules: number of attributes, length, lettering, markup."""
     said, count = f"the description of {note.id!r}", len(attributes(text))
     found = []
     if note.kind == "character" and not ATTRIBUTES[0] <= count <= ATTRIBUTES[1]:
@@ -181,7 +181,7 @@ def faults(note: ElementNote, text: str) -> list[str]:
 
 
 def _described(note: ElementNote, picture: Image.Image, describer: Describer, cache: Path | None) -> str:
-    """The model's words for an element: from the cache, or asked for until they are in order."""
+    """The model's words for an element: from the cache, or asked for until they have no fault."""
     digest = hashlib.sha256(f"{_VERSION} {describer.name} {note.kind} {picture.size}\n".encode())
     digest.update(picture.tobytes())
     entry = None if cache is None else cache / f"{digest.hexdigest()[:40]}.json"
@@ -212,7 +212,7 @@ def tidy(answer: str, name: str) -> str:
 
 
 def _read(entry: Path) -> str:
-    """An earlier answer; empty when there is none, or a damaged one."""
+    """An earlier answer; empty if there is none or it is damaged."""
     try:
         told = json.loads(entry.read_bytes())
     except (OSError, ValueError):

@@ -19,10 +19,9 @@ _REMEDY = "name a text-to-image or image-edit pipeline of diffusers, as a folder
 
 
 class DiffusionRenderer:
-    """A diffusers pipeline; only safetensors are read, and no code that comes with a model is run.
+    """A diffusers pipeline. It reads only safetensors, and runs no code that comes with a model.
 
-    A pipeline that takes an `image` (edit pipelines do) gets the known picture; one that takes none goes by
-    the words alone.
+    A pipeline that takes an `image` (an edit pipeline) gets the known picture; any other gets only the words.
 
     Args:
         settings: passed to every call, such as `num_inference_steps`.
@@ -53,8 +52,8 @@ class DiffusionRenderer:
         """Load a pipeline from a folder or the hub.
 
         Raises:
-            CheckpointError: it is not there, damaged, or not in safetensors.
-            SettingsError: it makes no pictures from words, or has no such setting.
+            CheckpointError: the pipeline is not there, damaged, or not in safetensors.
+            SettingsError: the pipeline makes no pictures from words, or lacks a setting.
         """
         try:
             pipeline = DiffusionPipeline.from_pretrained(model, dtype=dtype, use_safetensors=True)

@@ -1,8 +1,8 @@
 """Mending what can be mended without new pictures. Makes a new sheet; the old one stays as it is.
 
-Text is taken off and filled from around it, surplus copies are dropped, what lies outside the panels is
-blackened, and the panels are laid out anew where shape, gutters, sizes or bands are wrong. What needs other
-pictures (small sources, cut figures, people in a location, held props) is left, and stays reported.
+Text is removed and filled from around it, surplus copies are dropped, everything outside the panels becomes
+black, and the panels are laid out anew if shape, gutters, sizes or bands are wrong. Faults that need other
+pictures (small sources, cut figures, people in a location, held props) are left, and the findings name them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SCALE = 2
 
 @dataclass(frozen=True)
 class Fixed:
-    """A mended sheet, what was done to it in the order of doing, and what the checks say of it now."""
+    """A mended sheet, what was done to it, in order, and what the checks say about it now."""
 
     sheet: Sheet
     done: tuple[str, ...]
@@ -46,11 +46,11 @@ def fix(
     readers: Readers | None = None,
     found: Sequence[Finding] | None = None,
 ) -> Fixed:
-    """Mend a sheet as far as its own pixels allow. Arguments as of `lint_sheet`, and `found`: its findings,
-    where they are known already.
+    """Mend a sheet as far as its own pixels allow. Arguments are those of `lint_sheet`, and `found`: the
+    sheet's findings, if they are known already.
 
-    A bare picture stays bare: its pictures are found by their outlines, and a manifest is not made up.
-    A new layout is kept only when the checks find fewer errors, or as many and fewer warnings.
+    A bare picture stays bare: its pictures are found by their outlines, and it gets no manifest.
+    A new layout is kept only if the checks find fewer errors, or as many errors and fewer warnings.
     """
     output = output or (sheet.output if sheet.panels else DEFAULT_OUTPUT)
     told = sheet.layout.get("grid")
@@ -75,7 +75,7 @@ def fix(
 
 
 def _without_text(sheet: Sheet, boxes: Sequence[Box], found: Sequence[Finding], done: list[str]) -> Sheet:
-    """Fill text inside pictures; what lies outside them is black next."""
+    """Fill text inside pictures; text outside them is blackened next."""
     places = [one.where for one in found if one.rule == "S02" and one.where]
     inside = [place for place in places if any(place.overlaps(box) for box in boxes)]
     if not inside:
@@ -86,7 +86,7 @@ def _without_text(sheet: Sheet, boxes: Sequence[Box], found: Sequence[Finding], 
 
 
 def _on_black(sheet: Sheet, boxes: Sequence[Box], reasons: Sequence[str], done: list[str]) -> Sheet:
-    """Black everywhere but in the boxes; unchanged when that is what the sheet is."""
+    """Black everywhere except in the boxes; unchanged if the sheet is so already."""
     if not boxes:
         return sheet
     image = Image.new("RGB", sheet.image.size)
@@ -107,7 +107,7 @@ def _laid_out_anew(
     grid: int,
     done: list[str],
 ) -> Sheet:
-    """Drop copies and plan again; the sheet as it was when that is no better, or impossible."""
+    """Drop copies and plan again; the unchanged sheet if that is no better, or impossible."""
     surplus = [one.where for one in found if one.rule == "S18" and one.where]
     kept = [i for i, box in enumerate(boxes) if all(_apart(box, where) for where in surplus)]
     if len(boxes) < 2 or not kept:
@@ -171,7 +171,7 @@ def _weight(found: Sequence[Finding]) -> tuple[int, int]:
 
 def _wish(sheet: Sheet, box: Box, index: int) -> PanelWish:
     aspect = box.w / box.h
-    if not sheet.panels:  # nothing is known of the pictures, so their sizes are taken as meant
+    if not sheet.panels:  # nothing is known about the pictures, so their sizes count as intended
         return PanelWish(f"picture-{index}", "prop", "product", aspect, aspect, aspect, float(box.area))
     panel = sheet.panels[index]
     importance = next((n.importance for n in sheet.elements if n.id == panel.element), 1.0)
@@ -181,7 +181,7 @@ def _wish(sheet: Sheet, box: Box, index: int) -> PanelWish:
 
 
 def _part(box: Box, place: Box, *, may_crop: bool) -> Box:
-    """The middle of a picture in the shape of its new place; all of it when it may not be cropped."""
+    """The middle of a picture in the shape of its new place; the whole picture if it must not be cropped."""
     if not may_crop:
         return box
     w = min(box.w, round(box.h * place.w / place.h))
@@ -190,7 +190,7 @@ def _part(box: Box, place: Box, *, may_crop: bool) -> Box:
 
 
 def _moved(panel: Panel, part: Box, place: Box) -> Panel:
-    """The panel in its new place; its sources' scale and crop follow, so that S16 stays honest."""
+    """The panel in its new place, with the sources' new scale and crop, which rule S16 reads."""
     ratio, left = place.h / part.h, part.area / panel.box.area
     sources = tuple(
         dataclasses.replace(s, scale=round(s.scale * ratio, 6), crop=round(1 - (1 - s.crop) * left, 6))

@@ -38,8 +38,8 @@ class Guess:
     """A picture's view.
 
     Args:
-        confidence: 0..1; below `SURE` the user had better look.
-        reason: what speaks for it, and against it.
+        confidence: 0..1; below `SURE` the user should look.
+        reason: what speaks for the view, and against it.
         face: the subject's face, if one was found; px of the picture looked at.
     """
 
@@ -50,13 +50,13 @@ class Guess:
 
     @property
     def unsure(self) -> bool:
-        """Whether the user had better look."""
+        """Whether the user should look at the picture."""
         return self.confidence < SURE
 
 
 @dataclass(frozen=True)
 class Look:
-    """A picture prepared for sorting: RGBA, whether its subject stands free in it, what to tell of that."""
+    """A picture prepared for sorting: RGBA, whether its subject stands free, and a remark on that."""
 
     image: Image.Image
     free: bool
@@ -66,7 +66,7 @@ class Look:
 def look_at(
     path: Path, *, quality: Quality = "u2netp", matter: Matter | None = None, cache: Path | None = None
 ) -> Look:
-    """Cut the subject out if that can be done here, else take the picture as it is.
+    """Cut the subject out if the tools for it are installed, else take the picture as it is.
 
     Raises:
         ImageError: the picture cannot be read.
@@ -92,11 +92,11 @@ def guess_view(look: Look, path: Path, detector: FaceDetector | None, *, pick: i
 
     Args:
         path: only its name is read here.
-        detector: None when none is installed; then the figure's shape and the name must do.
+        detector: None if none is installed; then the figure's shape and the name decide.
         pick: which face is the subject's, counted from the left, from 1.
 
     Raises:
-        ImageError: several faces, and none clearly the subject's.
+        ImageError: there are several faces, and none is clearly the subject's.
     """
     hint = name_hint(path)
     seen = _by_shape(look) if detector is None else _by_face(look, path, detector, pick)
@@ -134,7 +134,7 @@ def _by_face(look: Look, path: Path, detector: FaceDetector, pick: int | None) -
 def _without_face(look: Look) -> Guess:
     shape = _by_shape(look)
     if look.free and shape.view == "front":
-        # Backs, but drawn people, masks and animals as well: the detector knows human faces.
+        # A back, or else a drawn person, a mask or an animal: the detector knows only human faces.
         return Guess("back", 0.5, f"no human face; {shape.reason}")
     return Guess("detail", 0.4, f"no face; {shape.reason}")
 
@@ -152,6 +152,6 @@ def _by_shape(look: Look) -> Guess:
 
 
 def _figure(look: Look) -> Box:
-    """Where the subject is: what is visible of a free one, else the whole picture."""
+    """The subject's place: the visible part of a free subject, else the whole picture."""
     seen = bounds(np.asarray(look.image.getchannel("A")) > 96) if look.free else None
     return seen or Box(0, 0, *look.image.size)

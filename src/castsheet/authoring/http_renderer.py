@@ -14,13 +14,13 @@ from castsheet.errors import EndpointError
 from castsheet.machine.endpoint import Endpoint
 from castsheet.media.pictures import MAX_PIXELS
 
-# The three sizes that the service knows; others are sent when the user asks for them.
+# The service's three sizes; another is sent if the user asks for it.
 _SIZES = {"square": (1024, 1024), "tall": (1024, 1536), "wide": (1536, 1024)}
 
 
 @dataclass(frozen=True)
 class EndpointRenderer:
-    """`/images/generations` for words, `/images/edits` for a picture; such services take no seed."""
+    """Asks `/images/generations` with words, `/images/edits` with a picture; these services take no seed."""
 
     endpoint: Endpoint
 

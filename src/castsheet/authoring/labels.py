@@ -23,7 +23,7 @@ from castsheet.sheet.look.ocr import TextLine
 Facing = Literal["front", "three-quarter", "left", "right", "side", "back"]
 Extent = Literal["head", "body"]
 
-# Readers lose spaces ("FullBodyFront"), so words are looked for anywhere; these hold one by accident.
+# Readers lose spaces ("FullBodyFront"), so words are searched anywhere. These hold a word by accident.
 _OTHER_WORDS = re.compile(r"back\s*(pack|ground|story|drop)|front(ier|al lobe)|bright|upright|copyright")
 _FACING: tuple[tuple[Facing, re.Pattern[str]], ...] = (
     ("three-quarter", re.compile(r"three[\s-]*quarter|3\s*/\s*4|¾|\b34\b")),
@@ -37,14 +37,14 @@ _EXTENT: tuple[tuple[Extent, re.Pattern[str]], ...] = (
     ("body", re.compile(r"body|posture|figure|standing|full[\s-]*length")),
     ("head", re.compile(r"face|facial|head|portrait|close[\s-]*up|expression")),
 )
-_REACH = 0.2  # of a picture's height: a label lies no farther from it
+_REACH = 0.2  # of a picture's height: the largest distance of its label
 _SKIN_MORE = 0.15  # of the middle of the head: a back shows less skin than a front, never so much more
 _SKIN_LEAD = 0.05  # of the head's width, between the middle of its skin and its own
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is printed beside a picture, and what that says of it; None for what it leaves open."""
+    """The text beside a picture, and what it says about the picture; None for what it does not say."""
 
     text: str
     facing: Facing | None = None
@@ -82,10 +82,10 @@ def element_view(label: Label) -> View | None:
 
 
 def assign(boxes: Sequence[Box], lines: Sequence[TextLine]) -> list[Label | None]:
-    """The label of each picture: the nearest line below, above or inside, one line to a picture.
+    """The label of each picture: the nearest line below, above or inside, one line for each picture.
 
-    A line that names an extent but no direction ("FACE ANGLES:") heads the pictures below it, down to the
-    next such line. Where most labels lie (below or above the pictures) is found by what is nearer over all.
+    A line that names an extent but no direction ("FACE ANGLES:") is the heading of the pictures below it,
+    down to the next heading. The smaller distance over all pictures decides if labels lie below or above.
     """
     meant = [read_label(line.text) for line in lines]
     headings = [
@@ -137,15 +137,15 @@ def _distance(box: Box, line: Box, *, below: bool) -> float:
 def contradictions(
     parts: Sequence[tuple[Box, Label | None, Image.Image]], faces: FaceDetector | None = None
 ) -> Iterator[Fault]:
-    """Labels that their pictures speak against, as far as faces, skin and outline tell.
+    """Labels that contradict their pictures, as far as faces, skin and outline show it.
 
-    Seen: two opposite sides that look the same way; a side that looks against its label; more
-    skin in the middle of a head's back than of its front; a whole body that fills its picture like a
-    head. Without a detector the direction is told for heads only, by where their skin is. Not seen: anything
-    else, and nothing of people without visible skin, or pictures on a busy ground.
+    It sees two opposite sides that look the same way, a side that looks against its label, more skin in the
+    middle of a head's back than of its front, and a whole body that fills its picture like a head. Without a
+    detector it knows the direction of heads only, by the place of their skin. It sees nothing else, and
+    nothing of people without visible skin or on a busy ground.
 
     Args:
-        faces: tells directions surely, also of standing figures.
+        faces: tells directions surely, also those of standing figures.
     """
     seen = [(box, label, _look(image, label, faces)) for box, label, image in parts if label is not None]
     yield from _sides(seen)
@@ -162,8 +162,8 @@ def contradictions(
 
 @dataclass(frozen=True)
 class _Look:
-    """The figure in a picture: which way its face points (+ right), the share of skin in the middle of its
-    head (heads only), height over width, and whether it leaves the picture below over most of its width."""
+    """The figure in a picture: its face's direction (+ right), the share of skin in the middle of its head
+    (heads only), height over width, and whether the picture's lower edge cuts most of its width."""
 
     turn: float | None
     skin: float | None
@@ -224,7 +224,7 @@ def _backs(seen: Seen) -> Iterator[Fault]:
 
 
 def _look(image: Image.Image, label: Label, faces: FaceDetector | None) -> _Look | None:
-    """What can be told of a figure by its face, outline and skin; None when it does not set off."""
+    """A figure's face, outline and skin; None if it does not stand out from its ground."""
     shrink = max(1.0, max(image.size) / 256)
     size = (max(8, round(image.width / shrink)), max(8, round(image.height / shrink)))
     rgb = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), np.float32)
@@ -236,7 +236,7 @@ def _look(image: Image.Image, label: Label, faces: FaceDetector | None) -> _Look
     shape = float((bottom - top) / (right - left))
     fills = bool(mask[-2:].mean() > 0.5)
     yaw = _yaw(image, faces)
-    if label.extent == "body":  # its head is too small for the colour of skin to be trusted
+    if label.extent == "body":  # its head is too small to trust the colour of skin
         return _Look(yaw, None, shape, fills)
     head = slice(top, top + max(4, round(0.6 * (bottom - top))))
     skin = _skin(rgb[head]) & mask[head]
@@ -248,13 +248,13 @@ def _look(image: Image.Image, label: Label, faces: FaceDetector | None) -> _Look
 
 
 def _yaw(image: Image.Image, faces: FaceDetector | None) -> float | None:
-    """Degrees to the picture's right of the largest face; None when none is found or it looks at us."""
+    """Degrees to the picture's right of the largest face; None if there is none or it looks at us."""
     found = faces.find(image.convert("RGB")) if faces else ()
     return found[0].yaw if found and not found[0].frontal else None
 
 
 def _skin_side(skin: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float | None:
-    """Where a head's skin lies against its middle, in widths of the head, + right; None when undecided."""
+    """The shift of a head's skin from its middle, in widths of the head, + right; None if undecided."""
     columns = np.flatnonzero(mask.any(axis=0))
     if not columns.size or skin.sum() < 0.04 * mask.sum():
         return None
@@ -263,9 +263,9 @@ def _skin_side(skin: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float | None
 
 
 def _backdrop(rgb_HWC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The ground behind a figure: a plane of light through the picture's upper and side borders.
+    """The ground behind a figure: a plane of light fitted to the picture's upper and side borders.
 
-    Fitted twice, the second time without what the figure covers of them.
+    It is fitted twice, the second time without the pixels that the figure covers.
     """
     height, width = rgb_HWC.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)

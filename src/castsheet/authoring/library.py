@@ -31,7 +31,7 @@ from castsheet.sheet.look.matting import Matter, Quality, mask_beside, mask_path
 
 _LIST = "element.yaml"  # a look's file: the element, and what is known of its pictures
 
-# What is taken from a folder; a file that is named is read whatever it is called.
+# The files that are taken from a folder. A file that the user names may have any name.
 PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
 
 
@@ -41,7 +41,7 @@ class Kept(BaseModel):
     Args:
         file: its name in the look's folder.
         origin: the path that it was copied from.
-        confidence: of the view, 0..1; 1 when the user stated it.
+        confidence: of the view, 0..1; 1 if the user stated it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class LibraryEntry:
 
 @dataclass(frozen=True)
 class Added:
-    """What `add` did: the look as it is now, its new pictures, and those that it had already."""
+    """The result of `add`: the present look, its new pictures, and those that it had already."""
 
     entry: LibraryEntry
     new: tuple[Kept, ...]
@@ -81,7 +81,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Sorter:
-    """How pictures are looked at. `detector` None sorts by shape and file name alone."""
+    """How pictures are sorted. Without a `detector`, shape and file name decide."""
 
     detector: FaceDetector | None
     quality: Quality = "u2netp"
@@ -90,11 +90,11 @@ class Sorter:
 
     @classmethod
     def installed(cls, *, quality: Quality = "u2netp", cache: Path | None = None) -> Sorter:
-        """With whatever is installed here."""
+        """A sorter with the tools that are installed here."""
         return cls(installed_detector(), quality, None, cache)
 
     def sort(self, path: Path, *, pick: int | None) -> tuple[Guess, Look]:
-        """A character's picture: its view, and the picture as it was looked at."""
+        """The view of a character's picture, and the picture prepared for sorting."""
         look = look_at(path, quality=self.quality, matter=self.matter, cache=self.cache)
         return guess_view(look, path, self.detector, pick=pick), look
 
@@ -154,14 +154,14 @@ class Library:
     ) -> Added:
         """Sort pictures into views and copy them in. The list is written last; until then nothing changed.
 
-        A new look without a face takes over the default look's: the person stays, the clothes change.
+        A new look without a face gets the default look's face: the person stays, the clothes change.
 
         Args:
-            kind: by default the kind that the element has, or character.
-            view: what all the pictures show, when the user knows.
+            kind: by default the element's kind, or character.
+            view: the view of all the pictures, if the user knows it.
             pick: which face is the subject's, counted from the left; only the close-up of it is kept.
-            origin: what is remembered as the pictures' origin in place of their paths.
-            made: whether a model made them: then they are kept as unsure, and photos go before them.
+            origin: recorded as the pictures' origin in place of their paths.
+            made: whether a model made them: then they count as unsure, and photos come before them.
 
         Raises:
             SceneError: no usable name or look, nothing to add, or another kind than before.
@@ -194,7 +194,7 @@ class Library:
         """Delete a look, or the element with all its looks.
 
         Raises:
-            SceneError: there is none.
+            SceneError: there is no such element or look.
             OutputError: the disk refused.
         """
         looks = self.names().get(name, ())
@@ -207,7 +207,7 @@ class Library:
             )
         try:
             for folder in gone:
-                # The list goes first: what is left of an interrupted removal is no element any more.
+                # The list is deleted first: after an interruption the rest is not an element any more.
                 (folder / _LIST).unlink()
                 shutil.rmtree(folder)
             if not any((self.root / name).iterdir()):
@@ -232,7 +232,7 @@ class Library:
         view: View | None,
         pick: int | None,
     ) -> Kept:
-        """Copy one picture in, under a name that tells its view and its bytes."""
+        """Copy one picture in, under a name made of its view and a hash of its bytes."""
         part = None
         if kind != "character":
             load_image(path)
@@ -263,7 +263,7 @@ class Library:
 
 
 def _pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures among what a shell pattern matches, and in folders: masks travel with their pictures."""
+    """The pictures in folders and among files; a mask is left out, because it is copied with its picture."""
     listed: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -296,7 +296,7 @@ def _check_unchanged(picture: Path, digest: str, remedy: str) -> None:
 
 
 def _copy_with_mask(source: Path, target: Path) -> None:
-    """Copy a picture, and the mask drawn for it by hand where there is one."""
+    """Copy a picture, and its hand-made mask if there is one."""
     _copy(source, target)
     mask = mask_beside(source)
     if mask is not None:
@@ -308,7 +308,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _part(look: Look, guess: Guess) -> Image.Image:
-    """The close-up of the chosen face, with what stands around it."""
+    """The close-up of the chosen face with its surroundings."""
     assert guess.face is not None
     box = close_up(guess.face, np.full(look.image.size[::-1], 255, np.uint8))
     return look.image.crop(box.corners)
@@ -326,7 +326,7 @@ def _kind_of(name: str, kind: Kind | None, base: LibraryEntry | None) -> Kind:
 
 
 def _inherited(base: LibraryEntry, folder: Path) -> list[Kept]:
-    """The default look's faces, copied, so that each look stands alone."""
+    """Copies of the default look's faces: each look has its own files."""
     faces = [kept for kept in base.pictures if kept.view == "face"]
     for kept in faces:
         _copy_with_mask(base.folder / kept.file, folder / kept.file)
@@ -362,7 +362,7 @@ def _document(
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    """Write the look's file, once it is known to be an element.
+    """Check that the look is an element, and write its file.
 
     Raises:
         SceneError: only details of a character, for example.

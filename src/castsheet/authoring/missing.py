@@ -1,4 +1,4 @@
-"""Which views an element lacks, what a picture of each shows, and how made pictures join the library."""
+"""Which views an element lacks, what a picture of each shows, and how they are made and added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from castsheet.errors import SettingsError
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Kind
 
-# What the adapter's card asks for: a close-up and a turnaround; one clean picture of anything else.
+# The adapter's card asks for a close-up and a turnaround of a character; for other kinds, one clean picture.
 NEEDED: dict[Kind, tuple[View, ...]] = {
     "character": ("face", "front", "side", "back"),
     "prop": ("front",),
@@ -37,7 +37,7 @@ _MID_GREY = (128, 128, 128)
 
 
 def missing(element: Element) -> tuple[View, ...]:
-    """The views that a good sheet needs and the element has no picture of."""
+    """The views that a good sheet needs and that the element lacks."""
     return tuple(view for view in NEEDED[element.kind] if view not in element.images)
 
 
@@ -60,7 +60,7 @@ def request(
 
 
 def known_picture(element: Element) -> Image.Image:
-    """The picture that tells most of an element's looks, on grey where it is transparent."""
+    """The picture that shows most of an element's looks; transparent parts become grey."""
     order: tuple[View, ...] = ("front", "three-quarter", "face", "side", "back", "detail")
     path = next(element.images[view][0] for view in order if view in element.images)
     rgba = load_image(path)
@@ -70,13 +70,13 @@ def known_picture(element: Element) -> Image.Image:
 
 
 def _known(library: Library, name: str, look: str) -> Element | None:
-    """The element's look as the library has it; None when it is new."""
+    """The element's look in the library; None if it is new."""
     listed = (library.root / look_folder(name, look) / "element.yaml").is_file()
     return library.load(name, look).element if listed else None
 
 
 def _described(name: str, element: Element | None, description: str | None) -> str:
-    """What the views shall show, in words; a new element needs some."""
+    """The words that describe the views; a new element needs some."""
     words = description if description is not None else (element.description if element else "")
     if element is None and not words:
         raise SettingsError(
@@ -100,16 +100,16 @@ def fill(
     sorter: Sorter | None = None,
     on_view: Callable[[int], None] | None = None,
 ) -> list[Added]:
-    """Render views and add them to the library, marked as made; with a picture of the element, from that.
+    """Render views, from a picture of the element if there is one, and add them to the library as made.
 
     Args:
-        kind: of an element that is new; it is then made from the description alone.
-        views: by default those that are `missing`, or all that its kind needs if it is new.
-        on_view: told the number of views that are done.
+        kind: of a new element, which is made from the description alone.
+        views: by default the `missing` ones; for a new element all that its kind needs.
+        on_view: called with the number of finished views.
 
     Raises:
         SettingsError: a new element without a description, or nothing is missing.
-        CastsheetError: what the renderer or the library raises.
+        CastsheetError: an error of the renderer or the library.
     """
     element = _known(library, name, look)
     chosen: Kind = element.kind if element else kind or "character"
@@ -138,7 +138,7 @@ def fill(
                     made=True,
                 )
             )
-            # From words alone, each further view follows the first, or they would show different people.
+            # Without a picture the first view serves as one: else the views would show different people.
             picture = picture or image
             if on_view is not None:
                 on_view(number)

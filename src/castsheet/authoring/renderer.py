@@ -1,4 +1,4 @@
-"""What renders a view: the request, and the one method that every backend has."""
+"""Renderers of views: the request, and the one method that every backend has."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class RenderRequest:
     """One picture to make.
 
     Args:
-        looks: what the subject looks like; may be empty when a picture shows it.
-        shows: what the picture is to show of it: view, pose, ground.
+        looks: what the subject looks like; may be empty if a picture shows it.
+        shows: what the new picture must show: view, pose, ground.
         shape: for backends that choose the size themselves.
-        picture: RGB, the subject as it is known; None when there are only words.
-        size: width and height in px; None leaves it to the backend.
+        picture: a known picture of the subject, RGB; None if there are only words.
+        size: width and height in px; with None the backend chooses.
     """
 
     looks: str
@@ -31,17 +31,17 @@ class RenderRequest:
 
     @property
     def prompt(self) -> str:
-        """Looks and view in one line; of a pictured subject the picture tells the looks."""
+        """Looks and view in one line, without the looks of a subject that the picture shows."""
         subject = self.looks or ("the same subject" if self.picture else "a subject")
         return f"{subject}, {self.shows}"
 
 
 class Renderer(Protocol):
-    """Whatever makes pictures. Tests bring a double of their own."""
+    """A model that makes pictures. Tests use a double."""
 
     @property
     def name(self) -> str:
         """Names the model, for provenance; never holds a key."""
 
     def render(self, request: RenderRequest) -> Image.Image:
-        """An RGB picture. The same request gives the same picture where the backend can promise that."""
+        """An RGB picture. The same request gives the same picture if the backend can promise it."""

@@ -1,7 +1,7 @@
-"""A ready-made sheet taken apart: its pictures found, named by their labels, and freed of text.
+"""Takes a ready-made sheet apart: finds its pictures, names them by their labels, and removes text.
 
-Works on framed pictures, on pictures and figures that stand on one plain ground, and on tiles parted by
-straight lines. Without a text reader the pictures are found all the same, but stay unnamed.
+It works on framed pictures, on pictures and figures on one plain ground, and on tiles separated by straight
+lines. Without a text reader it finds the pictures, but does not name them.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from castsheet.sheet.look.regions import luma, regions
 Pixels = NDArray[np.int16]
 
 _WORK_SIDE = 1024  # px of the longer side at which pictures are looked for
-_GROUND_SHARE = 0.7  # of the border, so much must be of one colour for it to be the ground
+_GROUND_SHARE = 0.7  # of the border: a colour with this share is the ground
 _GROUND_TONE = 18  # of 255: the ground's own shading and noise
 _PLAIN = 24  # a picture's pixel differs from the ground by more
-_MIN_SIDE = 0.05  # of the sheet's short side: less is a letter, an arrow, a logo
+_MIN_SIDE = 0.05  # of the sheet's short side: smaller things are letters, arrows, logos
 _MIN_AREA = 0.1  # of the median picture's area
-_PAGE = 0.85  # an empty frame over so much of the sheet is the page's border, not a picture's
+_PAGE = 0.85  # an empty frame over this much of the sheet is the page's border, not a picture's
 _HOLLOW = 0.15
-_FRAME_DEPTH = 0.02  # of the sheet's short side: a thicker line is no frame
+_FRAME_DEPTH = 0.02  # of the sheet's short side: a thicker line is not a frame
 _FRAME_CONTRAST = 40
 _SOFT = 2  # px over which a frame's edges fade
-_EDGE_TEXT = 0.25  # text in the outer quarter of a picture is cropped off, when that strip holds nothing else
+_EDGE_TEXT = 0.25  # text in the outer quarter of a picture is cropped off if that strip holds nothing else
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class CutPart:
 
     Attributes:
         box: where it lies on the sheet, without its frame, px.
-        image: RGB, text taken off.
-        label: what is printed beside it; None when nothing was read.
-        text: where text was taken off, px of the sheet.
+        image: RGB, without text.
+        label: the text beside it; None if nothing was read.
+        text: where text was removed, px of the sheet.
     """
 
     box: Box
@@ -59,22 +59,22 @@ class CutPart:
 
     @property
     def view(self) -> View | None:
-        """The view that an element files it under; None when its label does not tell."""
+        """The view that an element files it under; None if its label does not say."""
         return None if self.label is None else element_view(self.label)
 
 
 @dataclass(frozen=True)
 class Split:
-    """What became of a sheet: its pictures in reading order, all text on it, and where labels look wrong."""
+    """The parts of a sheet: its pictures in reading order, all text on it, and labels that look wrong."""
 
     parts: tuple[CutPart, ...]
     lines: tuple[TextLine, ...] = ()
     doubts: tuple[Fault, ...] = ()
 
     def save(self, folder: Path | str) -> dict[View, tuple[Path, ...]]:
-        """Write every picture as a PNG; returns them by view, a frontal one first, as an element takes them.
+        """Write every picture as a PNG; returns them by view, as an element takes them, a frontal one first.
 
-        Pictures without a view are written too, as `NN-unnamed.png`, and left out of the result.
+        Pictures without a view are written as `NN-unnamed.png`, and are not in the result.
 
         Raises:
             OutputError: the disk refused.
@@ -95,12 +95,12 @@ def split(
     """Find the pictures of a sheet, read their labels, and cut them out without text.
 
     Args:
-        image: the sheet, any mode; transparency is laid on black.
+        image: the sheet, any mode; transparent parts become black.
         reader: reads the labels; without one no picture is named and text inside pictures stays.
-        faces: lets labels be held against the direction of faces; without one, against skin alone.
+        faces: compares labels with the direction of faces; without one, skin alone is compared.
 
     Raises:
-        SheetError: no picture could be told from the ground.
+        SheetError: no picture was found on the ground.
     """
     rgba = image.convert("RGBA")
     rgb = Image.new("RGB", rgba.size)
@@ -127,13 +127,13 @@ def find_pictures(rgb: Image.Image, text: Sequence[Box] = ()) -> list[Box]:
     if ground is None:
         return _reading_order(_tiles(rgb))
     found = [_scaled(box, shrink, rgb.size) for box in _islands(small, ground, text, shrink)]
-    if len(found) == 1:  # one grid of lines around all pictures, or one picture indeed
+    if len(found) == 1:  # a grid of lines around all pictures, or a single picture
         found = max(found, _tiles(rgb), key=len)
     return _reading_order([_without_frame(rgb, box, ground) for box in found])
 
 
 def _ground(pixels_HWC: Pixels) -> Pixels | None:
-    """The colour of the border, when it has one: tiles that run to the edge leave none."""
+    """The colour of the border; None if tiles run to the edge."""
     broad = max(2, min(pixels_HWC.shape[:2]) // 100)
     for rim in (broad, max(2, broad // 3)):  # the margin may be narrower than the first
         sides = (pixels_HWC[:rim], pixels_HWC[-rim:], pixels_HWC[:, :rim], pixels_HWC[:, -rim:])
@@ -168,7 +168,7 @@ def _islands(pixels_HWC: Pixels, ground: Pixels, text: Sequence[Box], shrink: fl
 
 
 def _merged(boxes: list[Box], near: float) -> list[Box]:
-    """Boxes that lie mostly within another, or are crumbs beside it, become part of it."""
+    """Boxes mostly within another, or tiny ones beside it, become part of it."""
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda b: -b.area):
         for i, host in enumerate(kept):
@@ -203,9 +203,9 @@ def _scaled(box: Box, by: float, size: tuple[int, int]) -> Box:
 
 
 def _without_frame(rgb: Image.Image, box: Box, ground: Pixels) -> Box:
-    """The box inside its frame, where it has one on three sides or more.
+    """The box inside its frame, if it has a frame on three sides or more.
 
-    Frames are equally thick all round, which parts them from white shirts.
+    A frame is equally thick on all sides; a white shirt is not.
     """
     depth = max(3, round(_FRAME_DEPTH * min(rgb.size)))
     crop = np.asarray(rgb.crop(box.corners), np.int16)
@@ -214,7 +214,7 @@ def _without_frame(rgb: Image.Image, box: Box, ground: Pixels) -> Box:
     sides = (crop, crop[::-1], crop.swapaxes(0, 1), crop.swapaxes(0, 1)[::-1])
     ends = [_frame(side[:depth], ground) for side in sides]
     known = [end for end in ends if end is not None]
-    if len(known) < 3:  # a white shirt may swallow the frame's lower line, hardly two of them
+    if len(known) < 3:  # a white shirt may hide one line of a frame, hardly two
         return box
     thick = min(stop - start for start, stop in known) + _SOFT
     usual = sorted(stop for _, stop in known)[1]
@@ -224,18 +224,18 @@ def _without_frame(rgb: Image.Image, box: Box, ground: Pixels) -> Box:
 
 
 def _frame(lines_LPC: Pixels, ground: Pixels) -> tuple[int, int] | None:
-    """First line, and the one after the last, of a frame within these lines; None where there is none."""
+    """First line, and the one after the last, of a frame within these lines; None if there is none."""
     count = lines_LPC.shape[1]
     middle = lines_LPC[:, count // 10 : count - count // 10]
     tone = np.median(middle, axis=1)
-    # Drawn frames wobble and are soft: three quarters of a line are enough to start one, a third to go on.
+    # Drawn frames are uneven and soft: three quarters of a line start a frame, a third continues it.
     plain = (np.abs(middle - tone[:, None]).max(axis=2) <= _FRAME_CONTRAST).mean(axis=1) >= 0.75
     apart = np.abs(tone - ground).max(axis=1) > _FRAME_CONTRAST
     lines = np.flatnonzero(plain & apart)
     if not lines.size:
         return None
     first = int(lines[0])
-    # The line that differs most from the ground is the frame's own colour; the first may be half ground.
+    # The line that differs most from the ground has the frame's colour; the first may be half ground.
     peak = first + int(np.abs(tone[first : first + 1 + _SOFT] - ground).max(axis=1).argmax())
     alike = (np.abs(middle - tone[peak]).max(axis=2) <= _FRAME_CONTRAST).mean(axis=1) >= 1 / 3
     end = peak
@@ -245,7 +245,7 @@ def _frame(lines_LPC: Pixels, ground: Pixels) -> tuple[int, int] | None:
 
 
 def _reading_order(boxes: list[Box]) -> list[Box]:
-    """Rows from the top, each from the left. A box joins the row whose first box its middle lies beside."""
+    """Rows from the top, each from the left. A box belongs to the row whose first box its middle is beside."""
     rows: list[list[Box]] = []
     for box in sorted(boxes, key=lambda b: (b.y, b.x)):
         middle = box.y + box.h / 2
@@ -259,7 +259,7 @@ def _reading_order(boxes: list[Box]) -> list[Box]:
 
 
 def _part(rgb: Image.Image, box: Box, label: Label | None, lines: Sequence[TextLine]) -> CutPart:
-    """Cut a picture out: text in an otherwise plain strip at its edge goes with it, other is filled."""
+    """Cut a picture out. A plain strip with text at its edge is cut off; other text is filled."""
     inside = [grown(line.box, 2, rgb.size) for line in lines if line.box.overlaps(box)]
     kept = box
     for line in inside:

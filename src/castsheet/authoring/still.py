@@ -1,4 +1,4 @@
-"""The LTX model itself as a renderer: a clip of one frame, its sheet the picture that is known."""
+"""The LTX model itself as a renderer: it makes a clip of one frame, with the known picture as the sheet."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from castsheet.sheet.manifest import Sheet
 
 
 class StillRenderer:
-    """One frame of a clip, at the size that the model was trained at unless the request names another.
+    """Renders one frame of a clip, at the model's training size unless the request names another.
 
-    Without a picture the sheet is black, and the words alone count.
+    Without a picture the sheet is black, and only the words count.
 
     Args:
         settings: overrides of the model's preset, such as `steps`.
@@ -31,10 +31,10 @@ class StillRenderer:
         return f"{self._castsheet.models.source.name}, one frame"
 
     def render(self, request: RenderRequest) -> Image.Image:
-        """The frame.
+        """The frame, RGB.
 
         Raises:
-            CastsheetError: as `Castsheet` when it makes clips.
+            CastsheetError: see `Castsheet.__call__`.
         """
         settings = dict(self._settings)
         if request.size is not None:

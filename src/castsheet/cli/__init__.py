@@ -1,7 +1,7 @@
 """The command line: thin commands over the same dataclasses that Python users have.
 
-Importing this package imports neither torch nor the model's libraries; each command imports what it needs, so
-that `castsheet --help` and `castsheet sheet` start at once.
+Importing this package imports neither torch nor the model's libraries. Each command imports what it needs:
+`castsheet --help` and `castsheet sheet` start at once.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def _options(
 
 
 def _terminated(*_signal: object) -> NoReturn:
-    # Leaving by exception lets every temporary file be removed on the way out.
+    # An exception lets every temporary file be removed before the program ends.
     sys.exit(128 + signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point. What a user can cause becomes two lines on stderr and exit code 2; Ctrl-C gives 130.
+    """Entry point. A user's error becomes two lines on stderr and exit code 2; Ctrl-C gives 130.
 
     Args:
         arguments: the command line without the program's name; None takes the process's own.
@@ -99,9 +99,9 @@ def _gathered(arguments: Sequence[str]) -> list[str]:
 
 
 def _flush() -> None:
-    """Write out what is buffered; when the reader has gone (`| head -1`), drop it without a word."""
+    """Write out what is buffered; if the reader has gone (`| head -1`), drop it silently."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more when it ends; from here on that goes nowhere.
+        # The interpreter flushes once more when it ends; that output must go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,7 @@ def with_options(**groups: type[Any]) -> Callable[[Callable[..., None]], Callabl
             given = {group: _given(described(of), values) for group, of in groups.items()}
             command(**values, **given)
 
-        # Typer reads the signature and the annotations; what wraps() copied describes the inner command.
+        # Typer reads signature and annotations; those that wraps() copied belong to the inner command.
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *options)]
         wrapped.__dict__.pop("__wrapped__")
         wrapped.__dict__["__signature__"] = signature.replace(parameters=parameters)
@@ -65,7 +65,7 @@ def size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT.
 
     Raises:
-        SettingsError: not of that form.
+        SettingsError: the text is not WIDTHxHEIGHT.
     """
     width, cross, height = text.lower().partition("x")
     if not (cross and width.strip().isdecimal() and height.strip().isdecimal()):
@@ -74,7 +74,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def adapter(text: str) -> tuple[Path, float | None]:
-    """Read FILE or FILE:STRENGTH; a colon that no number follows belongs to the file's name."""
+    """Read FILE or FILE:STRENGTH. A colon without a number after it belongs to the file's name."""
     file, colon, strength = text.rpartition(":")
     if colon:
         try:

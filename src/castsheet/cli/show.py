@@ -1,4 +1,4 @@
-"""How results look on a terminal. Paths and JSON go to stdout, all else to stderr."""
+"""Results on a terminal. Paths and JSON go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def findings(found: Sequence[Finding], console: Console, *, brief: bool = False)
 
 
 def doubts(sheet: Sheet, console: Console) -> None:
-    """Print what to look at in the pictures that a sheet was composed of."""
+    """Print remarks on the pictures that a sheet was composed of."""
     for doubt in sheet.layout.get("doubts", ()):
         console.print(f"look at {doubt}", style="yellow", markup=False)
 

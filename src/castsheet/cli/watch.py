@@ -1,4 +1,4 @@
-"""How a request being carried out looks on a terminal: bars, findings, lines; all on stderr."""
+"""Shows on a terminal how a request is carried out: bars, findings, lines; all on stderr."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def assign(value_NM: Floats) -> list[tuple[int, int]]:
-    """The one-to-one assignment of rows to columns with the largest sum; min(N, M) pairs, by row.
+    """The one-to-one assignment of rows to columns with the largest sum: min(N, M) pairs, by row.
 
     Source: the Hungarian method (Kuhn 1955) in its shortest-augmenting-path form with potentials, O(n^2 m).
     """
@@ -30,7 +30,7 @@ def assign(value_NM: Floats) -> list[tuple[int, int]]:
     for row in range(rows):
         owner[columns] = row
         free = _augment(cost, owner, row_price, column_price)
-        # Walk the path back, handing each column on.
+        # Walk the path back and hand each column to the row before.
         path, via = free
         while path != columns:
             owner[path] = owner[via[path]]
@@ -73,18 +73,18 @@ class Swap:
 
 
 def swaps(places: Sequence[dict[str, Box]], *, reach: float) -> list[Swap]:
-    """Exchanges of identity: who stands where, against who ought to stand there by continuity.
+    """Exchanges of identity: who stands at a place, against who should stand there by continuity.
 
     Definition: from each sampled frame to the next, elements seen in both are matched twice, by name and by
-    place (the assignment of least total distance). Where the two disagree, the figure at that place took on
-    another element's looks. Nothing is counted for figures that had to move farther than `reach`.
+    place (the assignment of least total distance). If the two disagree, the figure at that place took on
+    another element's looks. A figure that would have moved farther than `reach` does not count.
     Range: 0 upwards; a clip with its cast kept has none.
     Blind to: a clip that is swapped from its first frame to its last (give the order of entrance), and people
     who pass in front of each other between two sampled frames, which looks the same as a swap.
 
     Args:
         places: for every sampled frame, the box of each element that was seen.
-        reach: the farthest that a figure moves between two samples, px.
+        reach: the largest distance that a figure moves between two samples, px.
     """
     found: list[Swap] = []
     last: dict[str, tuple[int, Box]] = {}

@@ -1,5 +1,4 @@
-"""What the judge knows of a sheet: its elements, their figures cut free of the black, and where the gutters
-are.
+"""What the judge knows about a sheet: its elements, their figures without the black, and the gutters.
 
 Legend: F frames, H height, W width, C colour channel. Pixels are uint8 RGB at the working size
 (`working_size`).
@@ -22,12 +21,12 @@ from castsheet.sheet.manifest import Panel, Sheet
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-LONG_SIDE = 192  # px: frames are judged at this size; what a viewer sees at a glance is all there
+LONG_SIDE = 192  # px: frames are judged at this size; it shows what a viewer sees at a glance
 LIT = 20  # of 255: a brighter pixel belongs to a picture, not to the sheet's black
-MIN_FIGURE = 0.04  # of the panel's width: narrower lit stretches are no figures
+MIN_FIGURE = 0.04  # of the panel's width: a narrower lit stretch is not a figure
 DARK_SHARE = 0.2  # a picture with this much black around it is a cut-out; less is a photograph of a place
 MIN_PANEL_SIDE = 8
-ROW_ALIKE = 0.75  # of the tallest row's height: lower bands are no rows of their own
+ROW_ALIKE = 0.75  # of the tallest row's height: a lower band is part of another row
 FIGURE_ASPECT = 0.4  # width over height of a standing person, arms a little away from the body
 WIDEST = 0.75  # wider stretches are several people
 
@@ -60,8 +59,7 @@ class Member:
 
     @property
     def body(self) -> tuple[Figure, ...]:
-        """The looks by which the element is found in a frame: whole figures where there are any, else
-        faces."""
+        """The looks by which the element is found in a frame: whole figures, or faces if there are none."""
         whole = tuple(look for look in self.looks if look.view != "face")
         return whole or self.looks
 
@@ -74,7 +72,7 @@ class Cast:
         members: elements in the sheet's order.
         sheet_HWC: the conditioning image.
         gutter_HW: True where the sheet is black between or around its panels.
-        known: whether the panels come from a manifest; False when they were found in a bare picture.
+        known: whether the panels come from a manifest; False if they were found in a bare picture.
     """
 
     members: tuple[Member, ...]
@@ -90,7 +88,7 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def working_frames(frames_FHWC: Pixels) -> Pixels:
-    """Frames averaged down to the working size; the same array when they have it already."""
+    """Frames averaged down to the working size; the same array if they have it already."""
     height, width = frames_FHWC.shape[1:3]
     size = working_size(width, height)
     if size == (width, height):
@@ -102,9 +100,9 @@ def working_frames(frames_FHWC: Pixels) -> Pixels:
 def read_cast(sheet: Sheet, width: int, height: int) -> Cast:
     """Cut a sheet into its elements.
 
-    With a manifest the panels are known. Without, black lines part them and every panel becomes an element of
-    its own, `panel-1`, `panel-2`, ...; a panel with black around its figure counts as a character, because
-    a prop and a person cannot be told apart without a model, and one that fills its box as a location.
+    With a manifest the panels are known. Without one, black lines separate them, and every panel becomes an
+    element: "panel-1", "panel-2", ... A panel with black around its figure counts as a character, because
+    only a model could tell a prop from a person. A panel that fills its box counts as a location.
 
     Args:
         sheet: with or without panels.
@@ -137,7 +135,7 @@ def read_cast(sheet: Sheet, width: int, height: int) -> Cast:
 
 
 def _found(sheet: Sheet) -> tuple[Panel, ...]:
-    """Panels of a bare picture, in reading order; what is black all over is no panel."""
+    """Panels of a bare picture, in reading order; an all black region is not a panel."""
     grey = luma(sheet.image)
     found: list[Panel] = []
     for box in regions(grey):
@@ -159,7 +157,7 @@ def _place(sheet: Sheet, box: Box, size: tuple[int, int]) -> tuple[int, int, int
 
 
 def _looks(panel: Panel, crop_HWC: Pixels) -> list[Figure]:
-    """The panel's figures: one, or for a turnaround as many as stand apart from each other."""
+    """The panel's figures: one, or all that stand apart from each other in a turnaround."""
     if panel.view in ("face", "place"):
         mask = np.ones(crop_HWC.shape[:2], np.bool_) if panel.view == "place" else figure_mask(crop_HWC)
         return [Figure(panel.view, panel.box, crop_HWC, mask)]
@@ -172,13 +170,13 @@ def _looks(panel: Panel, crop_HWC: Pixels) -> list[Figure]:
 
 
 def _rows(crop_HWC: Pixels, views: int) -> list[Pixels]:
-    """A turnaround's rows: the planner stacks views where that makes them larger.
+    """A turnaround's rows: the planner stacks views if that makes them larger.
 
-    Views are drawn equally tall. Lit bands that are not are parts of one row: a hat above black hair, say.
-    Where rows touch at this size, the number of views and the panel's shape say how many there are.
+    Views are equally tall, so lower lit bands are parts of a row, such as a hat above black hair. If rows
+    touch at this size, the number of views and the panel's shape tell the number of rows.
 
     Args:
-        views: how many figures the panel shows; 0 or 1 when that is not known.
+        views: how many figures the panel shows; 0 or 1 if that is not known.
     """
     lit = crop_HWC.max(axis=-1) > LIT
     bands = _stretches(lit.any(axis=1))
@@ -210,15 +208,14 @@ def _in_row(row_HWC: Pixels, kind: Kind) -> list[Pixels]:
 
 
 def _figures(lit_HW: Mask) -> list[tuple[int, int]]:
-    """Columns of the people in a stretch in which some touch: cut where they are thinnest, near equal
-    parts."""
+    """Columns of the people in a stretch in which some touch: thin places near equal parts are cut."""
     height, width = lit_HW.shape
     count = max(1, round(width / (height * FIGURE_ASPECT))) if width > WIDEST * height else 1
     return _cuts(lit_HW.sum(axis=0), count)
 
 
 def _cuts(thick_N: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
-    """[0, N) in `count` nearly equal parts, cut where it is thinnest; of equals, nearest to equal parts."""
+    """[0, N) in `count` nearly equal parts, cut at the thinnest places; ties go to the more equal parts."""
     length = len(thick_N)
     cuts = [0]
     for number in range(1, count):

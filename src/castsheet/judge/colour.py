@@ -1,9 +1,8 @@
 """Finding the sheet's elements in frames by their colours: no model, no training, any subject.
 
 Every colour of the sheet becomes one of a few dozen codes; a frame becomes a map of codes (or "not on the
-sheet"). A figure is a stack of strips (head, trunk, legs), each a histogram of codes. A window of a frame
-is like a figure to the degree to which its strips hold the colours that the figure's strips hold, in the
-same amounts.
+sheet"). A figure is a stack of strips (head, trunk, legs), each a histogram of codes. A window of a frame is
+as similar to a figure as their strips' histograms overlap.
 
 Legend: F frames, H height, W width, K codes, S strips, N windows, L looks.
 Source: histogram intersection (Swain and Ballard, "Color indexing", 1991) with the spatial strips of
@@ -28,7 +27,7 @@ from castsheet.sheet.box import Box, Kind
 Floats = NDArray[np.float32]
 
 CODES = 32
-# Distances are in YCbCr with luma at half weight: shading moves luma, identity is in the hue.
+# Distances are in YCbCr with luma at half weight: shading changes luma, identity is in the hue.
 LUMA_WEIGHT = 0.5
 REACH = 26.0  # a pixel farther than this from every code is not on the sheet
 SOFT = 14.0  # codes this near count as partly equal
@@ -39,8 +38,8 @@ HEIGHTS: dict[Kind, tuple[float, ...]] = {
     "location": (1.0,),
 }
 STRIPS: dict[Kind, int] = {"character": 4, "prop": 3, "location": 2}
-SPREAD = 1.25  # windows are this much wider than the figure: arms and strides reach out
-PLACE_FILL = 0.55  # share of a place that must be seen for full marks; people stand in front of the rest
+SPREAD = 1.25  # windows are this much wider than the figure, for arms and strides
+PLACE_FILL = 0.55  # share of a place that gives full marks; people may hide the rest
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class Sighting:
 
     box: Box
     similarity: float
-    others: dict[str, float] = field(default_factory=dict)  # what the same window is to others of its kind
-    tint: float = 0.0  # to whichever of its figures is nearest
+    others: dict[str, float] = field(default_factory=dict)  # similarity to others of its kind
+    tint: float = 0.0  # colour distance to the nearest of its figures
 
 
 class Finder:
@@ -89,7 +88,7 @@ class Finder:
         return found
 
     def find_one(self, picture_HWC: Pixels, element: str) -> Sighting:
-        """The best sighting of one member, without what the others would score there."""
+        """The best sighting of one member, without the scores of others there."""
         (member,) = (one for one in self.members if one.id == element)
         return self._best(_View(self._sums(self.code_map(picture_HWC))), member)
 
@@ -106,7 +105,7 @@ class Finder:
         codes, mask = self.code_map(look.picture_HWC), look.mask_HW
         height, width = mask.shape
         count = len(self._codes_K3)
-        # A place has no height of its own: shares of its area are compared with shares of the frame.
+        # A place has no height in the frame: shares of its area are compared with shares of the frame.
         scale = PLACE_FILL / mask.size if kind == "location" else 1.0 / height**2
         edges = np.linspace(0, height, STRIPS[kind] + 1).round().astype(int)
         strips = []
@@ -125,7 +124,7 @@ class Finder:
         mask_HW: NDArray[np.bool_],
         edges: NDArray[np.int64],
     ) -> _Palette:
-        """What strips hold of each code, and its mean colour there."""
+        """The amount of each code in each strip, and its mean colour there."""
         count = len(self._codes_K3)
         shares, means = [], []
         for top, bottom in pairwise(edges):
@@ -138,7 +137,7 @@ class Finder:
         return _Palette(np.stack(shares).astype(np.float32), np.stack(means).astype(np.float32))
 
     def _tint(self, codes: NDArray[np.int64], tones_HW3: Floats, member: Member, box: Box) -> float:
-        """Of a window, to the member's nearest figure."""
+        """The colour distance of a window to the member's nearest figure."""
         rows, columns = slice(box.y, box.bottom), slice(box.x, box.right)
         window = codes[rows, columns]
         edges = np.linspace(0, window.shape[0], STRIPS[member.kind] + 1).round().astype(int)
@@ -156,7 +155,7 @@ class Finder:
         aspect = max(one.aspect for one in figures)
         for share in HEIGHTS[member.kind]:
             h = max(8, round(share * view.height))
-            # Widths in steps, so that windows are shared between elements.
+            # Widths come in steps: elements then share windows.
             w = min(view.width, max(8, 4 * round(h * aspect * SPREAD / 4)))
             windows, seen = view.windows(w, h, STRIPS[member.kind], ring=member.kind == "prop")
             for one in figures:
@@ -168,7 +167,7 @@ class Finder:
         return best
 
     def _at(self, view: _View, member: Member, box: Box) -> float:
-        """How much a given window is like `member`."""
+        """Similarity of a given window to `member`."""
         window = np.array([[box.y, box.bottom, box.x, box.right]])
         area = float(box.area if member.kind == "location" else box.h**2)
         seen = view.seen(window, STRIPS[member.kind])
@@ -176,7 +175,7 @@ class Finder:
 
 
 class ColourDetector:
-    """One element's sightings as detections; stands in for the published metric's detector."""
+    """One element's sightings as detections, in place of the published metric's detector."""
 
     name = "castsheet.judge.colour"
 
@@ -200,7 +199,7 @@ class _Palette:
     means_SK3: Floats
 
     def apart(self, other: _Palette) -> float:
-        """Mean distance of the colours that both hold; 0 where they hold none in common."""
+        """Mean distance of the colours that both have; 0 if they have none in common."""
         both = np.minimum(self.shares_SK, other.shares_SK)
         distance = np.linalg.norm(self.means_SK3 - other.means_SK3, axis=-1)
         return float((both * distance).sum() / max(float(both.sum()), 1e-6))
@@ -232,8 +231,8 @@ class _View:
     def windows(self, w: int, h: int, strips: int, *, ring: bool) -> tuple[NDArray[np.int64], Floats]:
         """Windows (N, 4) of one size and their counts (S, N, K).
 
-        With `ring`, what the window's surroundings hold as densely does not count: a green ball is not seen
-        in every part of a meadow.
+        With `ring`, colours that are as dense around the window do not count: a green ball is not found in
+        every part of a meadow.
         """
         key = (w, h, strips, ring)
         if key not in self._cache:
@@ -253,7 +252,7 @@ class _View:
         return np.stack([after - before for before, after in pairwise(columns)])
 
     def _around(self, windows_N4: NDArray[np.int64], seen_SNK: Floats) -> Floats:
-        """What each strip would hold if it were like the window's surroundings."""
+        """The counts of each strip if it were like the window's surroundings."""
         margin = 6
         top, bottom, left, right = windows_N4.T
         wide = np.stack(
@@ -283,7 +282,7 @@ def _windows(width: int, height: int, w: int, h: int) -> NDArray[np.int64]:
 
 
 def _codebook(cast: Cast) -> Floats:
-    """Up to `CODES` colours (K, 3) of all figures, by median cut, each figure with an equal say."""
+    """Up to `CODES` colours (K, 3) of all figures, by median cut; every figure has the same weight."""
     samples = []
     for member in cast.members:
         for look in member.looks:
@@ -310,7 +309,7 @@ def _ycc(rgb_N3: Floats | Pixels) -> Floats:
 
 
 def _table(codes_K3: Floats) -> NDArray[np.int64]:
-    """Nearest code of every 5-bit RGB colour (32768,); K where none is within reach."""
+    """Nearest code of every 5-bit RGB colour (32768,); K if none is within reach."""
     levels = np.arange(32, dtype=np.float32) * 8 + 4
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = _distance(grid, codes_K3)

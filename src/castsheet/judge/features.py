@@ -1,6 +1,6 @@
-"""Generic image features behind the judge's `Embedder`: CLIP, DINO and their like, from the user's own disk.
+"""Generic image features as an `Embedder` of the judge: CLIP, DINO and the like, from the user's own disk.
 
-The one file of the judge that touches transformers' classes.
+Only this file of the judge uses transformers' classes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from castsheet.errors import CheckpointError
 from castsheet.judge.cast import Pixels
 from castsheet.judge.protocols import Vectors
 
-SIDE = 224  # px, where a model's files do not say
+SIDE = 224  # px, if a model's files state none
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, likewise
 
 
 class HubFeatures:
     """A vision model of transformers by its folder, or by an id whose files are in the local cache.
 
-    Crops are padded to a square with the model's mean colour, not cropped: standing figures would lose their
-    heads. So values differ a little from those of pipelines that crop.
+    Crops are padded to a square with the model's mean colour. Pipelines that cut the square out, and standing
+    figures' heads off, give slightly other values.
     Range of a cosine: -1..1; strangers of one kind are rarely below 0.5.
-    Blind to: identity where clothes and pose decide. On photographs of dressed people features learned
-    without people in mind follow the outfit; read the value as "same outfit and kind", not "same person".
+    Blind to: identity behind clothes and pose. On photographs of dressed people general features follow the
+    outfit: read the value as "same outfit and kind", not "same person".
 
     Raises:
-        CheckpointError: the model is not on this machine, or is none that sees.
+        CheckpointError: the model is not on this machine, or does not read pictures.
     """
 
     def __init__(self, model: str, *, device: str = "cpu") -> None:
@@ -94,7 +94,7 @@ def _folder(model: str) -> Path:
 
 
 def _preprocessing(folder: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """Side, mean and deviation that the model's files ask for."""
+    """Side, mean and deviation that the model's files state."""
     try:
         held = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -26,8 +26,8 @@ from castsheet.sheet.manifest import Sheet
 
 STRIDE = 4  # elements are looked for in every fourth frame, 31 of a 121-frame clip
 SAMPLES = 61  # longer clips are looked at in this many frames at most
-PASTE_SAMPLES = 3  # a pasted panel stays; a few frames tell
-REACH = 0.2  # of the frame's width: the farthest that a figure moves between two samples
+PASTE_SAMPLES = 3  # a pasted panel stays: a few frames suffice
+REACH = 0.2  # of the frame's width: the largest distance that a figure moves between two samples
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Options:
     """What to use beyond the model-free measures, and what the user expects.
 
     Attributes:
-        order: ids of characters from left to right, when the prompt fixes who stands where. Without it,
-            people who are exchanged from the first frame to the last are not noticed.
+        order: ids of characters from left to right, if the prompt fixes who stands where. Without it an
+            exchange of people throughout the clip is not noticed.
         faces: a face detector and an embedder, for FaceSim.
         reader: reads stray text.
         features: embeds elements, for NexusScore; its detections are the colour finder's.
@@ -52,10 +52,10 @@ class Judge:
     """Judges clips against one sheet.
 
     Args:
-        sheet: with a manifest, panels are known; a bare picture's are found.
+        sheet: a manifest tells the panels; in a bare picture they are found.
 
     Raises:
-        SettingsError: `options.order` names what is not a character of the sheet.
+        SettingsError: `order` in the options names somebody who is not a character of the sheet.
     """
 
     def __init__(self, sheet: Sheet, options: Options | None = None) -> None:
@@ -70,7 +70,7 @@ class Judge:
             )
 
     def cast(self, width: int, height: int) -> tuple[Cast, Finder]:
-        """The sheet, prepared for clips of this size; prepared once."""
+        """The sheet, prepared once for clips of this size."""
         size = working_size(width, height)
         if size not in self._ready:
             cast = read_cast(self.sheet, *size)
@@ -219,7 +219,7 @@ def _places(
     people: Sequence[str],
     whole: Sequence[bool],
 ) -> list[dict[str, Box]]:
-    """Where each character stands in every sampled frame in which it is present."""
+    """The places of all present characters in every sampled frame."""
     there = {one.id: one.present for one in elements}
     return [
         {who: sight[who].box for who in people if there[who][s]} if whole[s] else {}
@@ -236,7 +236,7 @@ def _text(small_FHWC: Pixels, frames_FHWC: Pixels, reader: FrameReader | None) -
 
 
 def _disorder(wanted: Sequence[str], seen: Sequence[str]) -> tuple[str, ...]:
-    """The order seen, where it contradicts the one wanted; else nothing."""
+    """The order seen if it contradicts the wanted order; else nothing."""
     both = [name for name in seen if name in wanted]
     return () if both == [name for name in wanted if name in both] else tuple(both)
 
@@ -246,5 +246,5 @@ def _scaled(box: Box, scale: float) -> tuple[int, int, int, int]:
 
 
 def _rounded(values: NDArray[np.floating]) -> list[float]:
-    # Four places: what comes after is noise, and a page of many clips stays small.
+    # Four decimals: the others are noise and would make a page of many clips large.
     return [round(float(value), 4) for value in values]

@@ -1,4 +1,4 @@
-"""What the judge says of a clip: plain values, all of which JSON can hold."""
+"""What the judge says about a clip: plain values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Problem:
     """Something wrong with a clip.
 
     Attributes:
-        measure: which measure says so: leak, letterbox, coverage, swap, order, copy, motion, text.
-        element: whose problem it is; None where it is the whole clip's.
+        measure: which measure found it: leak, letterbox, coverage, swap, order, copy, motion, text.
+        element: the element that has the problem; None if the whole clip has it.
         message: one clause for a human.
         frames: where it is worst.
-        grave: whether the clip fails by it; other problems are remarks.
+        grave: whether the clip fails because of it; other problems are remarks.
     """
 
     measure: str
@@ -46,19 +46,17 @@ class ElementReport:
 
     Attributes:
         similarity: to its own panels, in 0..1, see `castsheet.judge.colour`.
-        present: whether that reaches the threshold of its kind. A figure in wrong colours is not present:
-        this
-            judge cannot tell somebody else from nobody.
-        boxes: where, (x, y, w, h) in pixels of the clip.
+        present: whether similarity reaches the threshold of its kind. A figure in wrong colours is not
+            present: this judge cannot tell somebody else from nobody.
+        boxes: (x, y, w, h) in pixels of the clip.
         coverage: share of sampled, not leaked frames in which it is present.
         identity, likeness: median and mean similarity over the same frames.
         tint: median distance of its colours from its panels', see `castsheet.judge.colour`; for ranking.
-        margin: median of similarity less what the same window is to the nearest other element of its kind;
-        None
-            when there is none.
-        drift: median identity of the last third less that of the first; negative when looks get lost.
+        margin: median of similarity less the same window's similarity to the nearest other element of its
+            kind; None if there is none.
+        drift: median identity of the last third less that of the first; negative if looks get lost.
         pasted: median likeness to a panel with its black, see `castsheet.judge.paste`; None for props and
-            places, which look like their panels when all is well.
+            places, which should look like their panels.
         worst: the sampled frame with the lowest similarity.
     """
 
@@ -92,8 +90,7 @@ class MotionReport:
 
 @dataclass(frozen=True)
 class TextReport:
-    """Stray typography: `castsheet.judge.typography.strokes`, and the lines that a reader read, if there
-    was one."""
+    """Stray typography: `castsheet.judge.typography.strokes`, and the lines that a reader found, if any."""
 
     strokes: float
     lines: list[str] | None
@@ -101,15 +98,15 @@ class TextReport:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that was measured of a clip. `castsheet.media.provenance.dump` writes it as JSON.
+    """All measurements of a clip. `castsheet.media.provenance.dump` writes them as JSON.
 
     Attributes:
         sampled: numbers of the frames in which elements were looked for.
         manifest: whether the sheet's panels were known; otherwise they were found in its picture.
         problems: what is wrong, gravest first.
-        score: for ranking takes, in 0..1: mean over elements of their likeness, less by as much as
-            their colours are off (all of it where a colour is no longer the sheet's), times the share of
-            frames without leak, halved for every other grave problem but coverage.
+        score: for ranking takes, in 0..1: the mean of the elements' likeness, each reduced by how far its
+            colours are off (to 0 if a colour is no longer the sheet's), times the share of frames without
+            leak, halved for every other grave problem but coverage.
     """
 
     name: str

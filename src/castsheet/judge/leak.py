@@ -24,10 +24,10 @@ class Leak:
     """Per-frame measures (each (F,)).
 
     Attributes:
-        likeness: how much the frame is the sheet, see `likeness`.
-        grid: how much the frame is dark just where the sheet's gutters are, see `gutters`.
+        likeness: how similar the frame is to the sheet, see `likeness`.
+        grid: how far the frame is dark exactly at the sheet's gutters, see `gutters`.
         bars: share of the frame covered by letterbox or pillarbox bars, see `bars`.
-        lines: black lines that part the frame as panels are parted, see `part_lines`.
+        lines: black lines through the frame like those between panels, see `part_lines`.
     """
 
     likeness: Floats
@@ -55,9 +55,9 @@ def luma_of(frames_FHWC: Pixels) -> Floats:
 def likeness(grey_FHW: Floats, sheet_HW: Floats) -> Floats:
     """Normalised correlation of each frame's detail with the sheet's, in -1..1; 1 is the sheet itself.
 
-    Definition: Pearson correlation of horizontal and vertical first differences, each clipped to +-64 so
-    that a few hard edges do not decide. Differences instead of luma, because two unrelated pictures easily
-    agree in "bright above, dark below"; a sheet shining through at weight a gives about a.
+    Definition: Pearson correlation of horizontal and vertical first differences, each clipped to +-64: a few
+    hard edges must not decide. Differences instead of luma, because two unrelated pictures easily agree in
+    "bright above, dark below". A sheet that shines through with weight a gives about a.
     Source: normalised cross-correlation at zero shift (the sheet's latent is at the frame's own positions).
     Blind to: a leaked sheet that is shifted or scaled (then `part_lines` or the paste measure sees it), and
     weak (weights under about 0.2).
@@ -79,8 +79,8 @@ def gutters(grey_FHW: Floats, gutter_HW: Mask) -> Floats:
     """How well "dark" predicts "gutter of the sheet", in -1..1; 1 is the sheet's black exactly in place.
 
     Definition: the phi coefficient (Pearson correlation of two yes/no maps) of luma < 20 with the gutter map;
-    0 where the frame or the sheet has no such pixels.
-    Blind to: gutters that came through brightened, and sheets whose panels meet.
+    0 if the frame or the sheet has no such pixels.
+    Blind to: brightened gutters, and sheets without gutters.
     """
     dark = (grey_FHW < BLACK).reshape(len(grey_FHW), -1).astype(np.float32)
     gutter = gutter_HW.reshape(-1).astype(np.float32)
@@ -93,9 +93,9 @@ def gutters(grey_FHW: Floats, gutter_HW: Mask) -> Floats:
 def bars(grey_HW: Floats) -> float:
     """Share of the frame's height (or width, whichever is more) under black bars at its borders, in 0..1.
 
-    Definition: rows from the border inwards whose mean luma is under 20 and deviation under 4, counted only
-    where the picture sets off sharply from them; a whole black frame counts as no bars.
-    Blind to: coloured and blurred bars, and bars that the scene itself wants.
+    Definition: rows from the border inwards with mean luma under 20 and deviation under 4. They count only if
+    the picture begins sharply after them; an all black frame has no bars.
+    Blind to: coloured and blurred bars, and bars that belong to the scene.
     """
     return max(_bars(grey_HW), _bars(grey_HW.T))
 
@@ -106,7 +106,7 @@ def _bars(grey_LP: Floats) -> float:
         return 0.0
     first, last = int(np.argmin(plain)), len(plain) - int(np.argmin(plain[::-1]))
     covered = 0
-    # Two lines on: compression smears a bar's edge over one. A picture that grows dark slowly has no bars.
+    # Compared two lines on: compression smears a bar's edge over one line. A gradual darkening is no bar.
     for count, edge, inner in (
         (first, first - 1, min(first + 1, last - 1)),
         (len(plain) - last, last % len(plain), max(last - 2, first)),

@@ -1,4 +1,4 @@
-"""Optional models behind the judge's Protocols. Nothing is imported before it is asked for."""
+"""Optional models behind the judge's Protocols. A package is imported only when its model is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from castsheet.sheet.look.onnx import packaged
 
 EXTRA = "identity"
 GROW = 0.25  # of the face's height, on every side: room for the chin and brow that alignment needs
-READ_SURE = 0.8  # surer lines are text; patterns of clothes score less
+READ_SURE = 0.8  # lines above are text; patterns of clothes score less
 CHIP = 150  # px: what the network was trained on
 
 
@@ -45,8 +45,8 @@ class SheetFaces:
 class DlibFaces:
     """dlib's 128-d ResNet with five-point alignment, from `castsheet[identity]`; CC0 weights, no network.
 
-    Measured on 10 synthetic people: portrait to other photographs of the same person top-1 10 of 10. Its
-    vectors have nearly unit length and a common part: cosines of strangers are about 0.7 to 0.9, of one
+    Measured on 10 synthetic people: from a portrait it found the same person's other photographs 10 times of
+    10. Vectors have nearly unit length and a common part: cosines of strangers are about 0.7 to 0.9, of one
     person above 0.92.
     Blind to: profiles and backs; weaker on drawn and rendered faces (0.85 top-1 of 60 rendered people).
 
@@ -71,7 +71,7 @@ class DlibFaces:
         return np.array(found, np.float32).reshape(-1, 128)
 
     def _one(self, picture_HWC: Pixels) -> list[float]:
-        # Small faces are enlarged first: the alignment points are found in whole pixels.
+        # Small faces are enlarged first, because alignment points are whole pixels.
         if min(picture_HWC.shape[:2]) < CHIP:
             scale = CHIP / min(picture_HWC.shape[:2])
             size = round(picture_HWC.shape[1] * scale), round(picture_HWC.shape[0] * scale)
@@ -114,7 +114,7 @@ def hub_features(model: str) -> Embedder:
     """A vision model of transformers, by folder or cached id.
 
     Raises:
-        CheckpointError: it is not on this machine, or takes no pictures.
+        CheckpointError: the model is not on this machine, or does not read pictures.
     """
     from castsheet.judge.features import HubFeatures
 
@@ -125,6 +125,6 @@ def installed_reader() -> FrameReader:
     """The text reader of `castsheet[ocr]`.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: rapidocr is not installed.
     """
     return PaddleText()

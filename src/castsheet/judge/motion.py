@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 BLOCK = 16  # px: parts of the picture in which shaking is told apart from a limb that moves
-DETAIL = 4.0  # luma: a block with less spread than this looks the same however it is moved
-UNSTEADY = 0.72  # a block whose smoothness is below shakes
+DETAIL = 4.0  # luma: motion does not change how a block with less spread looks
+UNSTEADY = 0.72  # a block shakes if its smoothness is below
 STILL = 0.03  # mean luma steps: less change than this between two frames is compression, not motion
 NOISE = 3.0  # luma: changes of a pixel below this are not counted
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Attributes:
-    amount: (F - 1,) change from each frame to the next, mean luma steps a pixel; 0 is a still.
-    still: share of frame pairs in which nothing moves, in 0..1.
-    smoothness: see `measure`; None where nothing moves.
-    shaking: share of the picture that shakes, see `measure`, in 0..1.
+    """Motion of a clip; see `measure`.
+
+    Attributes:
+        amount: (F - 1,) change from each frame to the next, mean luma steps a pixel; 0 is a still.
+        still: share of frame pairs in which nothing moves, in 0..1.
+        smoothness: None if nothing moves. shaking: share of the picture that shakes, in 0..1.
     """
 
     amount: Floats
@@ -44,10 +45,9 @@ def measure(grey_FHW: Floats) -> Motion:
 
     Amount: mean absolute difference of neighbouring frames, pixels under 3 of 255 not counted.
     Smoothness: |f(t+2) - f(t)| over |f(t+2) - f(t+1)| + |f(t+1) - f(t)|, summed over pixels and time, in
-    0..1. What moves on in its direction gives nearly 1, independent noise about 0.5, shaking to and fro
-    nearly 0.
-    A limb that moves by more than its own width from frame to frame gives 0.5 too, so a clip in which only
-    an arm waves has a low smoothness and no fault.
+    0..1. Steady motion gives nearly 1, independent noise about 0.5, shaking to and fro nearly 0.
+    A limb that moves by more than its own width from frame to frame gives 0.5 too: a clip in which only an
+    arm waves has a low smoothness and no fault.
     Shaking: of the blocks of 16 px that have detail, the share whose own smoothness is below 0.72. A picture
     that shakes does so everywhere, a waving arm in a few blocks.
     Source: ours; a pixel-domain form of path efficiency (distance over length of path).
@@ -74,7 +74,7 @@ def _change(grey_FHW: Floats, lag: int) -> Floats:
 
 
 def _blocks(values_HW: Floats) -> Floats:
-    """(..., Y, block, X, block); what remains at the right and the bottom is left out."""
+    """(..., Y, block, X, block); incomplete blocks at the right and the bottom are left out."""
     height, width = values_HW.shape[-2:]
     block = min(BLOCK, height, width)
     rows, columns = height // block, width // block

@@ -15,21 +15,20 @@ from castsheet.judge.leak import luma_of
 Floats = NDArray[np.float32]
 
 SCALES = (0.7, 0.85, 1.0, 1.2, 1.45, 1.75)  # of the figure's size on the conditioning image
-LIT_AROUND = 128.0  # luma: where what ought to be black is this bright, nothing is pasted
+LIT_AROUND = 128.0  # luma: if a panel's black is this bright in the frame, nothing is pasted
 MARGIN = 3  # px of black around the figure that belong to the pasted patch
 
 
 def pasted(frames_FHWC: Pixels, member: Member) -> Floats:
-    """How much each frame (F,) holds one of the element's panels as it is, black around it included; in
-    -1..1.
+    """How far each frame (F,) contains one of the element's panels with the black around it; in -1..1.
 
-    Definition: the largest, over position and six scales, of the normalised cross-correlation of a panel
-    figure on its black with the frame's luma, times 1 - m / 128, where m is the mean luma of the frame under
-    the template's black. 1 is the panel itself. A person who takes the panel's pose has a lit place around
-    him, a pasted panel its black; correlation alone would take a place that is merely darker for black.
+    Definition: the normalised cross-correlation of a panel figure on its black with the frame's luma, times
+    1 - m / 128, where m is the mean luma of the frame under the template's black; the largest value over
+    positions and six scales. 1 is the panel itself. A person in the panel's pose has a lit place around them,
+    a pasted panel has its black. Correlation alone would take any darker place for black.
     Source: zero-mean normalised cross-correlation by FFT (Lewis, "Fast normalized cross-correlation", 1995).
     Blind to: panels pasted without their black (then the figure does not move: see motion, still), turned
-    panels, and night scenes, whose black is honest.
+    panels, and night scenes, which are black themselves.
     """
     searched = _Searched(luma_of(frames_FHWC))
     best = np.full(len(frames_FHWC), -1.0, np.float32)
@@ -71,7 +70,7 @@ class _Searched:
         around = self._cross(black_hw) / max(float(black_hw.sum()), 1e-6)
         total, squares = _box_sum(self._sums, h, w), _box_sum(self._squares, h, w)
         spread = np.sqrt(np.maximum(squares - total**2 / (h * w), 0))
-        # Flat windows are like nothing; one grey level of spread keeps them from dividing by zero.
+        # A flat window is similar to nothing; one grey level of spread avoids a division by zero.
         scores = cross / (norm * np.maximum(spread, np.sqrt(h * w)))
         scores = np.where(scores > 0, scores * np.clip(1 - around / LIT_AROUND, 0, 1), scores)
         return np.asarray(scores.reshape(self.count, -1).max(axis=1), np.float32)

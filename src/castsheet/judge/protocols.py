@@ -1,4 +1,4 @@
-"""What the judge asks of models that may or may not be installed. Tests bring doubles."""
+"""Interfaces of models that the judge can use if they are installed. Tests use doubles."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Detector(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns crops into vectors whose cosine says how alike two crops are."""
+    """Turns crops into vectors; the cosine of two vectors is the similarity of their crops."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class FrameReader(Protocol):
 
 
 def cosine(a_ND: Vectors, b_MD: Vectors) -> NDArray[np.float64]:
-    """Cosine (N, M) of two sets of vectors; 0 where one of them is zero."""
+    """Cosine (N, M) of two sets of vectors; 0 if one of the two vectors is zero."""
     a, b = a_ND.astype(np.float64), b_MD.astype(np.float64)
     norms = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)[None]
     return np.asarray(np.where(norms > 0, (a @ b.T) / np.maximum(norms, 1e-12), 0.0))

@@ -1,8 +1,8 @@
-"""FaceSim and NexusScore of OpenS2V-Eval, as published and as corrected, over whatever models are installed.
+"""FaceSim and NexusScore of OpenS2V-Eval, as published and as corrected, with the models that are installed.
 
 The published numbers were made with particular networks (ArcFace and CurricularFace; GME-Qwen2-VL and
-YOLO-World). With other ones the definitions are the same and the values are not comparable: a report names
-the models. Definitions: Yuan et al., "OpenS2V-Nexus", 2025, and what its evaluation code does.
+YOLO-World). With other networks the definitions are the same, but the values are not comparable: a report
+names its models. Definitions: Yuan et al., "OpenS2V-Nexus", 2025, and its evaluation code.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from castsheet.judge.cast import Pixels
 from castsheet.judge.protocols import Detection, Detector, Embedder, Vectors, cosine, crop
 
 FRAMES = 32
-CONFIDENCE = 0.6  # NexusScore keeps surer detections only
-TEXT_GATE = 0.3  # and of those the ones whose crop fits the element's words
+CONFIDENCE = 0.6  # NexusScore ignores detections below
+TEXT_GATE = 0.3  # and detections whose crop fits the element's words less
 
 TextMatch = Callable[[Pixels], float]  # cosine of a crop and the element's description
 
 
 @dataclass(frozen=True)
 class FaceSim:
-    """Attributes:
-    published: see `face_sim`; None where no frame has a face.
-    corrected: by element.
-    coverage: by element, share of frames in which its face was assigned.
-    margin: by element, similarity to its own panel less that to the nearest other; None with one element,
-    or unseen.
+    """FaceSim of a clip; see `face_sim`.
+
+    Attributes:
+        published: None if no frame has a face.
+        corrected, coverage: by element; coverage is the share of frames in which its face was assigned.
+        margin: by element, similarity to its own panel less that to the nearest other; None if there is none.
     """
 
     published: float | None
@@ -50,13 +50,13 @@ def face_sim(
 ) -> FaceSim:
     """FaceSim.
 
-    Published: of up to 32 frames, the largest face; its cosine with the reference, below zero taken as
-    zero; the mean over frames that have a face, zeros left out. With several references, each frame's best
-    one counts (the definition knows one only). Range 0..1. Blind to: absence (one good frame beats 32
+    Published: the mean cosine of the largest face of up to 32 frames with the reference. Cosines below zero
+    count as zero, and frames without a face or with a zero are left out. With several references the best of
+    each frame counts (the definition knows one only). Range 0..1. Blind to: absence (one good frame beats 32
     decent ones), everybody but the largest face, swaps.
-    Corrected: in each frame all faces are assigned to all references one to one, so that the sum of cosines
-    is largest; an element whose face is not there scores 0 for that frame; mean over all frames. Range
-    0..1. Blind
+
+    Corrected: in each frame all faces are assigned to all references one to one, with the largest sum of
+    cosines. An element without a face scores 0 in that frame. The mean is over all frames. Range 0..1. Blind
     to: backs of heads, which count as absence: read it beside `coverage`.
 
     Args:
@@ -105,12 +105,12 @@ def nexus_score(
 ) -> Nexus:
     """NexusScore of one element.
 
-    Published: detections of up to 32 frames with confidence over 0.6 (and, where `fits` is given, a text
+    Published: of up to 32 frames, the detections with confidence over 0.6 (and, if `fits` is given, a text
     match over 0.3); the mean cosine of their crops with the panel, divided once more by their number. None
     without detections. A subject seen in more frames therefore scores lower: an artefact of the published
-    code, kept here so that numbers can be compared.
-    Corrected: of each frame the most alike detection, 0 where there is none; mean over all sampled frames.
-    Range -1..1. Blind to: which of two similar things it is.
+    code, kept here because numbers must be comparable.
+    Corrected: each frame's most similar detection, 0 without any; the mean over all sampled frames. Range
+    -1..1. Blind to: which of two similar things it is.
     """
     reference: Vectors = embedder.embed([panel])
     sampled = evenly(len(frames_FHWC))

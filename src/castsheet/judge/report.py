@@ -1,5 +1,4 @@
-"""The report: one self-contained HTML page over one clip or many. No scripts from elsewhere, no network, no
-fonts.
+"""The report: one self-contained HTML page over one clip or many, without network, fonts or foreign scripts.
 
 Pictures are embedded: the sheet, a strip of frames, and for every element its panels beside its worst frames.
 """
@@ -198,8 +197,7 @@ def timeline(
     above_is_bad: bool,
     flags: Sequence[bool],
 ) -> str:
-    """A timeline as SVG: values in 0..1 over frames, the threshold dashed, bad points and leaked frames in
-    red.
+    """A timeline as SVG: values in 0..1 over frames, threshold dashed, bad points and leaked frames red.
 
     Args:
         at: frame number of each value.
@@ -233,7 +231,7 @@ def timeline(
 
 
 def _pictures(clip: Clip, frames: Sequence[int], boxes: dict[int, tuple[int, int, int, int]]) -> str:
-    """Frames as figures, the element's box drawn where there is one."""
+    """Frames as figures, with the element's box if there is one."""
     figures = []
     for at in frames:
         picture = Image.fromarray(clip.frames[at])

@@ -15,7 +15,7 @@ Judge = Callable[[Clip], Judgement]
 
 @dataclass(frozen=True)
 class Take:
-    """One take: its seed, its clip, what the judge said."""
+    """One take: its seed, its clip, and its judgement."""
 
     seed: int
     clip: Clip
@@ -24,11 +24,11 @@ class Take:
 
 @dataclass(frozen=True)
 class Choice:
-    """What came of it.
+    """The result of a re-roll.
 
     Attributes:
         best: the take that is kept.
-        takes: every take that was made, in order; clips of takes that lost are not held.
+        takes: every take that was made, in order, without the clips of the other takes.
         reason: one sentence on why `best` was kept.
     """
 
@@ -41,7 +41,7 @@ def reroll(make: Make, judge: Judge, *, seed: int, takes: int, stop_early: bool 
     """Make up to `takes` takes with seeds `seed`, `seed + 1`, ...; keep the best.
 
     A take that passes beats one that does not; between equals the higher `score` wins, then the earlier
-    take. At most two clips are in memory at a time. An error in `make` or `judge` comes through as it is.
+    take. At most two clips are in memory at a time. An error in `make` or `judge` is raised unchanged.
 
     Raises:
         SettingsError: `takes` is not 1 or more.
@@ -67,7 +67,7 @@ def _made(make: Make, judge: Judge, seed: int, takes: int) -> Iterator[Take]:
 
 
 def picked(ranks: Sequence[tuple[bool, float]]) -> int:
-    """Which of some takes, given as (passed, score), is kept: the first of the highest."""
+    """The number of the best take of (passed, score) pairs; ties go to the first."""
     return max(range(len(ranks)), key=lambda n: (ranks[n], -n))
 
 

@@ -1,4 +1,4 @@
-"""Text: stray typography. A model-free measure of its strokes, and a Protocol for readers of text.
+"""Stray typography, found by a model-free measure of its strokes.
 
 Legend: F frames, H height, W width.
 """
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 STROKE = 5  # px: letters are made of lines thinner than this
-CONTRAST = 36.0  # luma by which a stroke differs from what lies on both sides of it
+CONTRAST = 36.0  # luma by which a stroke differs from both its sides
 WINDOW = (12, 40)  # px (height, width): room for a short word
-MOVES = 10.0  # luma: a pixel that changes more between samples is no caption
+MOVES = 10.0  # luma: a pixel that changes more between samples is not part of a caption
 
 
 def strokes(grey_FHW: Floats) -> float:
-    """How much of some window of the clip is thin, contrasting strokes that stand still; in 0..1.
+    """The largest share of thin, contrasting, still strokes in any window of the clip; in 0..1.
 
     Definition: a stroke pixel differs by more than 36 luma from the morphological opening or closing of its
     row with a 5 px line; only pixels that stand still over eight frames count. The value is the largest
     share of such pixels in a 12 x 40 window whose rows change between stroke and ground three times or more
     on average.
     Source: top-hat transform (Serra, 1982) with the alternation count of text localisation.
-    Blind to: moving, huge or low-contrast text; taken in by railings, foliage and stripes. A text reader
+    Blind to: moving, huge or low-contrast text. Fooled by: railings, foliage and stripes. A text reader
     (`TextReader`) does not have these faults.
     """
     sample = grey_FHW[:: max(1, len(grey_FHW) // 8)]
@@ -36,13 +36,12 @@ def strokes(grey_FHW: Floats) -> float:
     turns[:, 1:] = thin[:, 1:] != thin[:, :-1]
     alternation = _windows(turns, h, w) / h
     share = _windows(thin.astype(np.float32), h, w) / (h * w)
-    # A word of five letters changes some ten times along a row through it; half of a window's rows may be
-    # free.
+    # A row through a word of five letters changes some ten times; half of a window's rows may be free.
     return float(np.where(alternation >= 3, share, 0).max())
 
 
 def _hat(picture_HW: Floats, axis: int) -> Floats:
-    """White and black top-hat along one axis, whichever is more."""
+    """The larger of the white and the black top-hat along one axis."""
     opened = _slide(_slide(picture_HW, np.minimum, axis), np.maximum, axis)
     closed = _slide(_slide(picture_HW, np.maximum, axis), np.minimum, axis)
     return np.maximum(picture_HW - opened, closed - picture_HW)

@@ -1,7 +1,7 @@
 """From measures to a verdict: thresholds, problems, a score, one line.
 
-Thresholds come from the first identities of `mini.judged.cases`; docs/judge.md holds the figures on
-others. They are for frames at the working size. Whether they suit real film is not known yet.
+Thresholds were set on the first identities of `mini.judged.cases`; docs/judge.md has the figures on others.
+They are for frames at the working size. Whether they suit real film is not known yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIKENESS = 0.4
 LINES = 1
 BARS = 0.03
 PRESENT: dict[Kind, float] = {"character": 0.664, "prop": 0.64, "location": 0.75}
-COVERAGE = 0.5  # an element that is there for less of the clip is missing
+COVERAGE = 0.5  # an element that is present in less of the clip is missing
 PASTED = 0.437
 STILL = 0.9
 SHAKING = 0.434
@@ -33,7 +33,7 @@ LEAK_FRAMES = 1
 
 
 def leaked(found: Leak) -> Mask:
-    """Frames (F,) that show the sheet: its detail in place, or lines as between panels."""
+    """Frames (F,) that show the sheet: its detail in place, or lines like those between panels."""
     return np.asarray((found.likeness >= LIKENESS) | (found.lines >= LINES))
 
 
@@ -60,7 +60,7 @@ def conclude(
     ]
     problems.sort(key=lambda problem: not problem.grave)
     clean = 1 - float(np.mean(leak.leaked))
-    # Coverage would count an element near its threshold for nothing or all: that ranks takes by luck.
+    # Not coverage: it counts an element near its threshold as all or nothing, and takes would rank by luck.
     kept = float(np.mean([one.likeness * max(0.0, 1 - one.tint / REACH) for one in elements]))
     others = sum(problem.grave and problem.measure not in ("leak", "coverage") for problem in problems)
     return problems, round(kept * clean * 0.5**others, 4), _line(problems, elements)
@@ -77,8 +77,8 @@ def _of_the_sheet(leak: LeakReport) -> list[Problem]:
 
 
 def _of_elements(elements: Sequence[ElementReport], known: bool) -> list[Problem]:
-    """Missing, pasted and drifting elements. Panels found in a bare picture may be views of one element, or
-    detail that no frame need show: what they lack is a remark."""
+    """Missing, pasted and drifting elements. In a bare picture a missing panel is a remark only: panels may
+    be views of one element, or details that no frame need show."""
     found = []
     for one in elements:
         if one.coverage < COVERAGE:
