@@ -245,7 +245,7 @@ def _frame(lines_LPC: Pixels, ground: Pixels) -> tuple[int, int] | None:
 
 
 def _reading_order(boxes: list[Box]) -> list[Box]:
-    """Rows from the top, each from the left. A box belongs to the row whose first box its middle is beside."""
+    """Rows from the top, each from the left. A box joins the row whose first box is beside its middle."""
     rows: list[list[Box]] = []
     for box in sorted(boxes, key=lambda b: (b.y, b.x)):
         middle = box.y + box.h / 2
