@@ -9,7 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from castsheet.settings import PRESETS, Settings, described
+from castsheet.settings import PRESETS, Settings
+from castsheet.settings.kinds import described
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -20,7 +21,7 @@ of a scene or a shot (`stg_scale: 0`), and a keyword in Python (`castsheet(sheet
 shot wins over its list, the list over the command line, the command line over the scene, the scene over the
 model's bundle, the bundle over the preset. A value out of range is refused before the model is loaded.
 
-*This page is written by `python -m tools.settings_table` from `src/castsheet/settings.py`.*
+*This page is written by `python -m tools.settings_table` from `src/castsheet/settings/`.*
 
 """
 _PRESETS = """
@@ -33,7 +34,7 @@ What each preset sets. The bare default is the recipe of the adapter's model car
 
 def page() -> str:
     """The whole page in Markdown."""
-    usual, known = Settings(), described()
+    usual, known = Settings(), described(Settings)
     rows = [
         f"| `{name}` | {_shown(getattr(usual, name))} | {about.kind.allowed} | {about.help} |"
         for name, about in known.items()

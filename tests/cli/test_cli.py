@@ -24,7 +24,8 @@ from castsheet.clip import read_video
 from castsheet.elements import Scene
 from castsheet.errors import SettingsError
 from castsheet.machine.progress import progress
-from castsheet.settings import PRESETS, About, Number, Settings, described, override
+from castsheet.settings import PRESETS, Settings, override
+from castsheet.settings.kinds import About, Number, described
 from castsheet.sheet.manifest import Sheet
 from tests.doubles import drawn
 from tests.doubles.tiny_bundle import build_bundle
@@ -96,7 +97,7 @@ def test_a_setting_is_one_place():
     assert got == {"haze": 0.5, "stg_blocks": (1, 2), "audio": True}
     told = " ".join(runner.invoke(app, ["--help"], env={"COLUMNS": "300"}).output.split())
     assert "Mist over the picture. (0.0 to 1.0)" in told
-    assert all(f"--{name.replace('_', '-')}" in told for name in described())
+    assert all(f"--{name.replace('_', '-')}" in told for name in described(Settings))
     assert override(Toy(), {"haze": 1, "steps": 3}).haze == 1
     with pytest.raises(SettingsError, match="haze = 2"):
         override(Toy(), {"haze": 2})

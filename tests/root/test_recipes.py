@@ -10,7 +10,8 @@ import torch
 
 from castsheet.errors import AdapterError, SettingsError
 from castsheet.pipeline import Castsheet
-from castsheet.settings import PRESETS, Stage, StageError, preset
+from castsheet.settings import PRESETS, preset
+from castsheet.settings.kinds import Stage, StageError
 from tests.doubles.tiny_bundle import tiny_sheet
 from tests.doubles.tiny_runs import ACTION, copied, last_latents
 

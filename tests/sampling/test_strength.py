@@ -11,11 +11,12 @@ from PIL import Image
 
 from castsheet.errors import SettingsError, SheetError
 from castsheet.sampling.strength import cell_strengths, token_bias
-from castsheet.settings import described
+from castsheet.settings import Settings
+from castsheet.settings.kinds import described
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import ElementNote, Panel, Sheet
 
-STRENGTH = described()["strength"].kind
+STRENGTH = described(Settings)["strength"].kind
 WHOLE = {"image": (1536, 896), "size": (768, 448), "cell": 32}
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from castsheet.errors import SettingsError
-from castsheet.settings import About, Settings, described
+from castsheet.settings import Settings
+from castsheet.settings.kinds import About, described
 
 PANEL = "Settings (they override the scene, the model's bundle and the preset)"
 

@@ -133,9 +133,10 @@ def read_strengths(text: str) -> dict[str, float]:
     Raises:
         SettingsError: it cannot be read.
     """
-    from castsheet.settings import described
+    from castsheet.settings import Settings
+    from castsheet.settings.kinds import described
 
-    found: dict[str, float] = described()["strength"].kind.from_option(text or "none")
+    found: dict[str, float] = described(Settings)["strength"].kind.from_option(text or "none")
     return found
 
 

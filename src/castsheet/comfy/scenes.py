@@ -66,11 +66,12 @@ class CastsheetLoadScene(Node):
     def run(cls, file: str) -> io.NodeOutput:
         """Read it; strengths are those of the scene's settings."""
         from castsheet.elements import Scene
-        from castsheet.settings import described
+        from castsheet.settings import Settings
+        from castsheet.settings.kinds import described
 
         scene = Scene.load(scene_file(file))
         strengths = scene.settings.get("strength", {})
-        described()["strength"].kind.check("strength", strengths)
+        described(Settings)["strength"].kind.check("strength", strengths)
         return io.NodeOutput(Cast(scene.elements, strengths), scene.action)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from castsheet.sampling.split import SPLITS, Split
-from castsheet.settings import Choice, Kind, Text, setting
+from castsheet.settings.kinds import Choice, Kind, Text, setting
 
 
 class Folder(Kind):
