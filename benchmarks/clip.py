@@ -23,7 +23,6 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.kernels import attention_kernels
-from castsheet.ltx.speed.memory import tile_decoding
 from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, Track, draw, video_track
 from castsheet.sampling.guidance import Weights
@@ -168,7 +167,7 @@ def decode(bench: Bench, vae: VideoVAE) -> None:
     latents = torch.randn(shape, device=bench.device).to(bench.dtype)
     for name, tiling in (("whole", False), ("in tiles", True)):
         with bench.attempt(f"decoding, {name}"):
-            tile_decoding(vae, tiling)
+            vae.tile(tiling)
             with peak(bench.device) as memory:
                 found = timed(bench, lambda: vae.decode(latents), warm=1, repeats=2)
             bench.add(f"decoding, {name}", **found, **memory)

@@ -113,6 +113,8 @@ def peer_of(model: Transformer) -> LTX2VideoTransformer3DModel:
             rope_type="split",
             use_prompt_embeddings=False,
             perturbed_attn=True,
+            ff_bias=c.ff_bias,
+            use_keyframes_abs_pos_embedding=c.marker,
         )
     # diffusers' own loader brings the tables to the model's dtype, and mixed ones would widen its blocks.
     dtype = model.patchify_proj.weight.dtype

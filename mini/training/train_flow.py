@@ -20,7 +20,8 @@ from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.parts.connectors import TextConnectors
-from castsheet.ltx.parts.text import GemmaEncoder, load_tokenizer
+from castsheet.ltx.parts.gemma import load_tokenizer
+from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
 from castsheet.train.objective import flow_losses, sigmas_of
 from mini.data.captions import NEGATIVE, caption

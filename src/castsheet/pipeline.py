@@ -100,6 +100,7 @@ class Castsheet:
         *,
         text_encoder: str | Path | None = None,
         adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
+        vae: str | Path | None = None,
         device: str = "auto",
         dtype: str = "auto",
         memory: str = "auto",
@@ -110,8 +111,10 @@ class Castsheet:
 
         Args:
             model: "mini", a bundle's folder, an official checkpoint file, or a diffusers folder.
-            text_encoder: a Gemma-3 folder; a bundle brings its own.
+            text_encoder: a Gemma folder or LTX-2.5's packed file; a bundle brings its own, and a packed file
+                beside the model is found.
             adapters: LoRA files, each with or without a strength; without one it follows the preset's.
+            vae: a file with another video VAE than the model's own.
             device: "auto", "cpu", "cuda" or "cuda:N". dtype: "auto", "fp32", "bf16", or "fp8" for the
                 denoiser's large layers. "auto" takes fp8 where bf16 does not fit the GPU.
             memory: GPU memory to stay under: "auto" for all free memory, or GiB such as "12". Parts that do
@@ -126,7 +129,7 @@ class Castsheet:
             DependencyError: fp8 attention's package is not installed.
         """
         loading = Loading(device, dtype, memory, attention, cache_dir=cache_dir)
-        return cls.open(Source.open(model, text_encoder, adapters), loading, pick_device(device))
+        return cls.open(Source.open(model, text_encoder, adapters, vae), loading, pick_device(device))
 
     @classmethod
     def open(
@@ -202,10 +205,7 @@ class Castsheet:
         Raises:
             SettingsError: an unknown preset, setting or value.
         """
-        bundle = self.models.source.bundle
-        if isinstance(base, Settings):
-            return presets.override(base, overrides)
-        chosen = presets.preset(base or "card") if bundle is None else bundle.settings(base)
+        chosen = base if isinstance(base, Settings) else self.models.source.settings(base)
         return presets.override(chosen, overrides)
 
     def prepare(
@@ -271,7 +271,7 @@ class Castsheet:
             inputs = self._inputs(run, stages)
             video, audio = self._sample(run, inputs, noise, on_step, stages)
             with stages("decode"):
-                frames = decode(self.models.vae(), video)
+                frames = decode(self.models.vae(), video, run.seed)
                 seconds = settings.frames / settings.fps
                 sound = None if audio is None else decode_audio(self.models.audio(), audio, seconds)
         record = {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from castsheet.ltx.family import family_of
+from castsheet.ltx.family import DEFAULT, family_of
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.config import TransformerConfig
@@ -24,7 +24,7 @@ AUDIO = 5
 CONTEXT = 6
 
 
-def tiny_config(*, audio: bool = False, layers: int = 3) -> TransformerConfig:
+def tiny_config(*, audio: bool = False, layers: int = 3, family: str = DEFAULT.name) -> TransformerConfig:
     """A 2-head model. Width 32 has 16 pairs: 5 frequencies on 3 axes and one identity, as at full size."""
     return TransformerConfig(
         layers=layers,
@@ -39,6 +39,7 @@ def tiny_config(*, audio: bool = False, layers: int = 3) -> TransformerConfig:
         audio_in_channels=6,
         audio_out_channels=6,
         audio_context_dim=16,
+        family=family,
     )
 
 
@@ -75,9 +76,11 @@ def official_dict(config: TransformerConfig) -> dict[str, Any]:
     }
 
 
-def tiny_transformer(*, audio: bool = False, layers: int = 3, seed: int = 0) -> Transformer:
+def tiny_transformer(
+    *, audio: bool = False, layers: int = 3, seed: int = 0, family: str = DEFAULT.name
+) -> Transformer:
     """A model all of whose parameters are random, tables and norms included; its outputs are near 1."""
-    model = Transformer(tiny_config(audio=audio, layers=layers))
+    model = Transformer(tiny_config(audio=audio, layers=layers, family=family))
     randomise(model, seed)
     return model.eval()
 
@@ -94,6 +97,14 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
                 parameter.copy_(noise / parameter.shape[1] ** 0.5)
             else:
                 parameter.copy_(0.3 * noise)
+
+
+def with_large_marker(model: Transformer) -> Transformer:
+    """The model; if it has a marker, with one as large as the tokens: a trained one is a thousandth."""
+    if model.config.marker:
+        with torch.no_grad():
+            model.keyframes_abs_pos_embedding.copy_(3 * randn(1, model.config.dim, seed=77))
+    return model
 
 
 def randn(*shape: int, seed: int) -> Tensor:
@@ -116,7 +127,7 @@ def tiny_video(
     return Stream(
         tokens_BTC=randn(len(sigmas), tokens, config.in_channels, seed=seed),
         context_BLD=randn(len(sigmas), CONTEXT, config.context_dim, seed=seed + 100),
-        sequence=Sequence(segments, video_tables(config, bounds), cross_rope),
+        sequence=Sequence(segments, video_tables(config, bounds), cross_rope, marked=ROWS * COLUMNS),
         timesteps_BS=timesteps_BS,
         sigma_B=sigma_B,
     )

@@ -82,21 +82,25 @@ def toy_config(*, layers: int = 2, audio: bool = True) -> dict[str, Any]:
 
 
 def random_tensors(
-    config: dict[str, Any], *, seed: int = 0, dtype: torch.dtype = torch.bfloat16
+    config: dict[str, Any], *, seed: int = 0, dtype: torch.dtype = torch.bfloat16, states: int = STATES
 ) -> dict[str, Tensor]:
-    """Random values under all official names; AdaLN tables in fp32, as published files have them."""
+    """Random values under all official names; AdaLN tables in fp32, as published files have them.
+
+    Args:
+        states: hidden states a token of the text encoder.
+    """
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
-    for name, shape in _shapes(json.dumps(config)).items():
+    for name, shape in _shapes(json.dumps(config), states).items():
         kind = torch.float32 if "scale_shift_table" in name else dtype
         tensors[name] = (torch.randn(shape, generator=generator) * 0.1).to(kind)
     return tensors
 
 
 @functools.cache
-def _shapes(config: str) -> dict[str, tuple[int, ...]]:
+def _shapes(config: str, states: int) -> dict[str, tuple[int, ...]]:
     """Sizing the vocoder takes a second, and most tests want the same one."""
-    return official_keys(json.loads(config), states=STATES)
+    return official_keys(json.loads(config), states=states)
 
 
 def write_toy(

@@ -14,6 +14,7 @@ from castsheet.loading.placement import Form, Placement, enough_memory, is_fp8, 
 from castsheet.loading.source import Source
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.scaled import ScaledLinear
+from castsheet.ltx.parts.gemma import EncoderFiles
 from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.memory import DECODE_BYTES, GIB, Plan, official, plan
 from castsheet.ltx.speed.streaming import StreamedBlocks, move, stream_blocks
@@ -131,8 +132,9 @@ def test_sizes_are_read_from_the_files(bundle):
     vae = source.checkpoint.load_video_vae().model
     own = sum(p.numel() for p in vae.parameters())
     assert own <= parts.vae / 2 <= own + 64  # and the statistics
-    gemma = sum(file.stat().st_size for file in (bundle / "text_encoder").glob("*.safetensors"))
-    assert parts.text > gemma > 0
+    gemma = EncoderFiles.open(bundle / "text_encoder").parameters
+    connectors = sum(p.numel() for p in source.checkpoint.load_connectors().parameters())
+    assert parts.text == 2 * (gemma + connectors)
 
 
 def test_fp32_takes_twice_the_room(bundle):

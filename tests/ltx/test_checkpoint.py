@@ -301,13 +301,13 @@ def test_family_detection(version: str | None, names: tuple[str, ...], family: s
 
 @pytest.mark.parametrize("version", ["2.5.0", "2.0.1"])
 def test_other_generations_are_refused_when_loading(tmp_path: Path, version: str):
-    """Red: a 2.5 or 2.0 file runs as 2.3 and gives noise."""
+    """Red: a 2.0 file, or one whose header is another family's, runs as 2.3 and gives noise."""
     path = write_toy(tmp_path / "other.safetensors", version=version)
     checkpoint = Checkpoint.open(path)
     for load in (lambda: load_wide(checkpoint), checkpoint.load_video_vae, checkpoint.load_connectors):
-        with pytest.raises(FamilyError, match="LTX-2") as error:
+        with pytest.raises(FamilyError, match=f"LTX-{version[:3]}") as error:
             load()
-        assert "2.3" in error.value.remedy
+        assert error.value.remedy
 
 
 @pytest.mark.parametrize("metadata", [None, {"config": "{"}, {"config": "[]"}, {"config": "{}"}])

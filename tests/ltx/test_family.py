@@ -43,7 +43,7 @@ def test_a_new_family_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "ltx-9.1" in str(inspect_file(file)).lower()
     with pytest.raises(FamilyError, match=r"traits of LTX-9\.1 \(hums\)"):
         check_config({**OFFICIAL["transformer"], "hums": True})
-    with pytest.raises(FamilyError, match=r"LTX-9\.1; only LTX-2\.3 runs"):
+    with pytest.raises(FamilyError, match=r"LTX-9\.1; only LTX-2\.3 and LTX-2\.5 run"):
         family.refuse_checkpoint(file, "ltx-9.1")
     with pytest.raises(FamilyError, match=r"for ltx-2\.3, the model is ltx-9\.1"):
         family.refuse_adapter(file, "ltx-2.3", "ltx-9.1")
@@ -55,9 +55,9 @@ def test_a_new_family_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert caught.value.remedy == "ask the toy maker"
 
 
-def test_the_default_family_is_the_one_that_runs() -> None:
+def test_the_default_family_runs() -> None:
     """Red: files that do not say what they are would be read as of a family that is refused."""
-    assert [one.name for one in FAMILIES.values() if one.runs] == [DEFAULT.name]
+    assert [one.name for one in FAMILIES.values() if one.runs] == [DEFAULT.name, "ltx-2.5"]
     assert check_config(OFFICIAL["transformer"]) is DEFAULT
 
 

@@ -16,7 +16,7 @@ from castsheet.errors import SettingsError
 from castsheet.ltx.model.dit import Pass
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.joint import join_projections
-from castsheet.ltx.speed.memory import GIB, Parts, Plan, official, parse_budget, plan, tile_decoding
+from castsheet.ltx.speed.memory import GIB, Parts, Plan, official, parse_budget, plan
 from castsheet.ltx.speed.streaming import Layout, StreamedBlocks, spread, stream_blocks
 from tests.doubles.ltx_tiny import TARGET, pair, quantise, randn, tiny_audio, tiny_transformer, tiny_video
 from tests.doubles.model_doubles import MINI_VAE
@@ -244,9 +244,9 @@ def test_decoding_in_tiles_is_switched_on_and_off() -> None:
     vae = VideoVAE(MINI_VAE).eval()
     latents = randn(1, vae.channels, 9, 2, 2, seed=1)
     whole = vae.decode(latents)
-    tile_decoding(vae)
+    vae.tile(True)
     tiled = vae.decode(latents)
     assert tiled.shape == whole.shape
     assert not torch.equal(tiled, whole)
-    tile_decoding(vae, tiling=False)
+    vae.tile(False)
     assert torch.equal(vae.decode(latents), whole)

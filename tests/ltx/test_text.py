@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from castsheet.errors import CheckpointError, SettingsError, TextEncoderError
 from castsheet.ltx.parts.connectors import TextConnectors, connectors_from_official, place_registers
-from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
+from castsheet.ltx.parts.gemma import gemma_fingerprint
+from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder
 from mini.official import connectors_to_official
 from tests.doubles.text_doubles import LAYERS, WIDTH, transformer_config, write_gemma, write_tokenizer
 

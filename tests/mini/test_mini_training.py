@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from castsheet.ltx.parts.text import load_tokenizer
+from castsheet.ltx.parts.gemma import load_tokenizer
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World
 from castsheet.prompt import is_two_part, parse

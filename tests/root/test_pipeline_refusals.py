@@ -163,7 +163,7 @@ def test_a_bare_checkpoint_needs_a_text_encoder(bundle, tmp_path):
     bare = Castsheet.load(bundle / "tiny.safetensors", device="cpu", cache_dir=tmp_path)
     with pytest.raises(TextEncoderError, match="holds no text encoder"):
         bare(tiny_sheet(), ACTION, width=WIDTH, height=HEIGHT, frames=FRAMES, stg_blocks=[1])
-    with pytest.raises(TextEncoderError, match="not a folder"):
+    with pytest.raises(TextEncoderError, match="not there"):
         Castsheet.load(bundle / "tiny.safetensors", text_encoder=tmp_path / "absent")
 
 

@@ -19,7 +19,8 @@ from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2InContextPipeline
 from PIL import Image
 from torch import nn
 
-from castsheet.ltx import keys
+from benchmarks.peers import peer_of
+from castsheet.ltx.family import FAMILIES
 from castsheet.ltx.latents import (
     Grid,
     Reference,
@@ -29,7 +30,6 @@ from castsheet.ltx.latents import (
     to_pixels,
     unpatchify,
 )
-from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, audio_track, video_track
@@ -37,46 +37,19 @@ from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
 from mini.official import set_statistics
-from tests.doubles.ltx_tiny import randn, randomise, tiny_config
+from tests.doubles.ltx_tiny import randn, randomise, tiny_config, with_large_marker
 
 CPU = torch.device("cpu")
+RUNNING = [name for name, family in FAMILIES.items() if family.runs]
 GRID = Grid(frames=3, height=2, width=4, fps=24.0, scale=(8, 32, 32))
 TEXT = 6
 
 
-def peer_of(model: Transformer, config: TransformerConfig) -> LTX2VideoTransformer3DModel:
-    """diffusers' transformer with the same weights."""
-    peer = LTX2VideoTransformer3DModel(
-        in_channels=config.in_channels,
-        out_channels=config.out_channels,
-        num_attention_heads=config.heads,
-        attention_head_dim=config.head_dim,
-        cross_attention_dim=config.context_dim,
-        audio_in_channels=config.audio_in_channels,
-        audio_out_channels=config.audio_out_channels,
-        audio_num_attention_heads=config.audio_heads,
-        audio_attention_head_dim=config.audio_head_dim,
-        audio_cross_attention_dim=config.audio_context_dim,
-        num_layers=config.layers,
-        gated_attn=True,
-        audio_gated_attn=True,
-        cross_attn_mod=True,
-        audio_cross_attn_mod=True,
-        use_prompt_embeddings=False,
-        perturbed_attn=True,
-        rope_type="split",
-    )
-    state = {keys.transformer_to_diffusers(name): tensor for name, tensor in model.state_dict().items()}
-    peer.load_state_dict(state, strict=True)
-    return peer.eval()
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[Transformer, LTX2VideoTransformer3DModel]:
-    config = tiny_config(audio=True, layers=4)
-    model = Transformer(config).eval()
+@pytest.fixture(scope="module", params=RUNNING)
+def pair(request: pytest.FixtureRequest) -> tuple[Transformer, LTX2VideoTransformer3DModel]:
+    model = Transformer(tiny_config(audio=True, layers=4, family=request.param)).eval()
     randomise(model, seed=5)
-    return model, peer_of(model, config)
+    return with_large_marker(model), peer_of(model)
 
 
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -98,6 +71,8 @@ def official_loop(
     coordinates = torch.cat([grid.bounds(), reference.bounds_AT2], dim=1)[None]
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(sigmas=levels[:-1].tolist())
+    marked = torch.zeros_like(mask)
+    marked[:, : grid.frame_tokens] = 1.0  # never the reference, whose first frame has the same positions
 
     def predict(sigma: torch.Tensor, context: torch.Tensor, blocks: list[int]) -> torch.Tensor:
         audio_width = peer.config.audio_in_channels
@@ -114,6 +89,7 @@ def official_loop(
             video_coords=coordinates,
             isolate_modalities=True,
             spatio_temporal_guidance_blocks=blocks,
+            video_keyframes_mask=marked,
             return_dict=False,
         )[0]
         return x - mask * sigma * velocity
@@ -204,8 +180,22 @@ def picture(seed: int, width: int, height: int) -> Image.Image:
 WIDTH, HEIGHT, FRAMES, SEED, STEPS = 128, 64, 17, 99, 4
 
 
-def diffusers_run(model, vae, audio_vae, embeds, sheet, first) -> tuple[torch.Tensor, torch.Tensor]:
+class Marking(LTX2VideoTransformer3DModel):
+    """diffusers' transformer, told which tokens to mark: its in-context pipeline never says."""
+
+    def forward(self, hidden_states, *arguments, **options):
+        mask_BT1 = torch.zeros(*hidden_states.shape[:2], 1)
+        mask_BT1[:, : (HEIGHT // 32) * (WIDTH // 32)] = 1
+        return super().forward(hidden_states, *arguments, video_keyframes_mask=mask_BT1, **options)
+
+
+def diffusers_run(
+    model, vae, audio_vae, embeds, sheet, first, *, marked: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Video and audio latents of diffusers' in-context pipeline."""
+    peer = peer_of(model)
+    if marked:
+        peer.__class__ = Marking
     pipe = LTX2InContextPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae.model,
@@ -213,7 +203,7 @@ def diffusers_run(model, vae, audio_vae, embeds, sheet, first) -> tuple[torch.Te
         text_encoder=None,
         tokenizer=None,
         connectors=SplitConnectors(model.config.context_dim),
-        transformer=peer_of(model, model.config),
+        transformer=peer,
         vocoder=None,
     )
     pipe.set_progress_bar_config(disable=True)
@@ -263,12 +253,16 @@ def our_run(model, vae, embeds, sheet, first) -> tuple[torch.Tensor, torch.Tenso
     return vae.denormalise(unpatchify(tokens, grid.frames, grid.height, grid.width)), audio_tokens
 
 
-def test_joint_run_equals_the_diffusers_pipeline():
+@pytest.mark.parametrize("family", RUNNING)
+def test_joint_run_equals_the_diffusers_pipeline(family):
     """Red: video and audio sampled jointly with all four passes, a sheet and a first frame differ from
-    diffusers' LTX2InContextPipeline where both define the same (release-time AV timesteps, no rescaling)."""
-    config = replace(tiny_config(audio=True, layers=4), audio_in_channels=8, audio_out_channels=8)
+    diffusers' LTX2InContextPipeline where both define the same (release-time AV timesteps, no rescaling).
+    Or diffusers' pipeline now passes the mask of LTX-2.5 by itself, and the class above is to go."""
+    config = tiny_config(audio=True, layers=4, family=family)
+    config = replace(config, audio_in_channels=8, audio_out_channels=8)
     model = Transformer(config).eval()
     randomise(model, seed=6)
+    with_large_marker(model)
     torch.manual_seed(7)
     channels = config.in_channels
     vae = VideoVAE(vae_config(channels)).eval()
@@ -276,8 +270,11 @@ def test_joint_run_equals_the_diffusers_pipeline():
     audio_vae = AutoencoderKLLTX2Audio(base_channels=8, latent_channels=2, mel_bins=16, num_res_blocks=1)
     embeds = [randn(1, TEXT, config.context_dim + config.audio_context_dim, seed=seed) for seed in (21, 22)]
     sheet, first = picture(1, WIDTH, HEIGHT), picture(2, WIDTH, HEIGHT)
-    video, sound = diffusers_run(model, vae, audio_vae.eval(), embeds, sheet, first)
+    given = (model, vae, audio_vae.eval(), embeds, sheet, first)
+    video, sound = diffusers_run(*given)
     latents, audio_tokens = our_run(model, vae, embeds, sheet, first)
     assert relative(latents, video) <= 1e-5
     unnormalised = audio_tokens * audio_vae.latents_std + audio_vae.latents_mean
     assert relative(unnormalised, sound.transpose(1, 2).flatten(2)) <= 1e-5
+    if config.marker:
+        assert relative(diffusers_run(*given, marked=False)[0], video) > 0.01

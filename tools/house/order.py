@@ -32,7 +32,7 @@ HOUSE: Floors = (
 
 INSIDE: dict[str, Floors] = {
     "ltx": (
-        ("keys", "header"),
+        ("keys", "header", "releases"),
         ("family",),
         ("model",),
         ("adapters", "parts"),

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from castsheet.errors import SettingsError
+from castsheet.ltx.family import DEFAULT, FAMILIES
 
 if TYPE_CHECKING:
     from castsheet.loading.download import RemoteFile, Role
 
+FAMILY_HELP = f"{', '.join(name for name, one in FAMILIES.items() if one.runs)}."
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -44,16 +46,17 @@ def inspect(
 
 def doctor(
     models: Annotated[Path | None, typer.Option(help="Folder to look for the 22B model in.")] = None,
+    family: Annotated[str | None, typer.Option(help=FAMILY_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at this machine: what runs here, and what the 22B model still needs."""
     from castsheet.cli import show
-    from castsheet.loading.doctor import DEFAULT_FOLDER, diagnose
+    from castsheet.loading.doctor import diagnose
     from castsheet.machine.progress import progress, stdout_console
     from castsheet.media.provenance import dump
 
     with progress("looking at this machine"):
-        report = diagnose(models or DEFAULT_FOLDER)
+        report = diagnose(models, family)
     if as_json:
         sys.stdout.write(dump(report))
     else:
@@ -63,8 +66,11 @@ def doctor(
 def download(
     to: Annotated[Path | None, typer.Option(help="Target folder.")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="checkpoint, adapter or text_encoder; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="checkpoint, adapter, text_encoder, vae or audio; repeatable. Default: all."),
     ] = None,
+    family: Annotated[str, typer.Option(help=FAMILY_HELP)] = DEFAULT.name,
+    variant: Annotated[str | None, typer.Option(help="dev or distilled, of LTX-2.5.")] = None,
     repo: Annotated[
         list[str] | None, typer.Option(help="ROLE=OWNER/NAME: take it from another repository.")
     ] = None,
@@ -73,11 +79,12 @@ def download(
 ) -> None:
     """Download the 22B model's files. Run again after an interruption: it continues where it stopped."""
     from castsheet.loading import download as hub
-    from castsheet.loading.doctor import DEFAULT_FOLDER
+    from castsheet.loading.doctor import FOLDER
     from castsheet.machine.progress import progress
 
-    folder = to or DEFAULT_FOLDER
-    wanted = hub.sources([_role(name) for name in only or []], _by_role(repo), _by_role(file))
+    folder = to or FOLDER / family
+    roles = [_role(name) for name in only or []]
+    wanted = hub.sources(roles, _by_role(repo), _by_role(file), family=family, variant=variant)
     with progress("asking the hub"):
         files = hub.look_up(wanted, folder)
     needed = hub.check_space(files, folder)

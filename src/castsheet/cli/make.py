@@ -87,7 +87,8 @@ def generate(
     action: Annotated[str | None, typer.Option(help="What happens; default: the scene's own action.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt, used as it is.")] = None,
     model: Annotated[str, typer.Option(help="mini, a folder with bundle.json, or a checkpoint.")] = "mini",
-    text_encoder: Annotated[Path | None, typer.Option(help="Gemma-3 folder.")] = None,
+    text_encoder: Annotated[Path | None, typer.Option(help="Gemma-3 folder, or packed Gemma-4 file.")] = None,
+    vae: Annotated[Path | None, typer.Option(help="Another video VAE than the model's own.")] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(help="FILE or FILE:STRENGTH, in addition to the model's; repeatable.")
     ] = None,

@@ -50,7 +50,8 @@ def doubts(sheet: Sheet, console: Console) -> None:
 def report(found: Report, console: Console) -> None:
     """Print what `castsheet inspect` found."""
     version = f", version {found.version}" if found.version else ""
-    console.print(f"[bold]{escape(str(found.path))}[/]: {found.kind}, family {found.family}{version}")
+    by = f" (by the {found.told_by})" if found.told_by in ("tensors", "file name") else ""
+    console.print(f"[bold]{escape(str(found.path))}[/]: {found.kind}, family {found.family}{by}{version}")
     size = f"{found.bytes / GIB:.2f} GiB, {found.tensors} tensors, {found.parameters:,} parameters"
     console.print(f"size       {size}")
     scaled = f"; {found.scaled} weights with a scale" if found.scaled else ""
@@ -69,6 +70,8 @@ def report(found: Report, console: Console) -> None:
         console.print(f"targets    {targets}")
         console.print(f"downscale  {found.adapter.downscale or 'not stated'}")
         console.print(f"reference  {found.adapter.reference or 'not stated: looped'}")
+    for other in found.beside:
+        console.print(f"beside     {escape(other)}")
     for problem in found.problems:
         console.print(f"[yellow]problem[/]    {escape(problem)}")
     for missing in found.missing:
@@ -100,6 +103,7 @@ def diagnosis(found: Diagnosis, console: Console) -> None:
     for model in found.models:
         state = f"[{STATES[model.state]}]{model.state:<7}[/]"
         console.print(f"  {state}  {model.bytes / GIB:5.1f} GiB  {model.repo}  {model.file}")
+    console.print(f"  {found.licence}", style="dim")
     console.print("\n[bold]next[/]")
     for number, step in enumerate(found.steps, start=1):
         console.print(f"  {number}. {escape(step)}")

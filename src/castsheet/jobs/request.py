@@ -38,7 +38,8 @@ class Request(BaseModel):
         source: a scene file, a sheet, or any picture used as a sheet.
         out: the clip, .mp4; for a list of shots, the folder.
         action: what happens; or `prompt`, a whole two-part prompt. With None the scene says it.
-        model, text_encoder, adapters: see `Castsheet.load`; adapters are files with or without a strength.
+        model, text_encoder, vae, adapters: see `Castsheet.load`; adapters are files with or without a
+            strength.
         first_frame: a picture that the clip starts with.
         preset, seed: with None the scene says them, else the model.
         loading: how the model is opened.
@@ -56,6 +57,7 @@ class Request(BaseModel):
     prompt: str | None = None
     model: str = "mini"
     text_encoder: Path | None = None
+    vae: Path | None = None
     adapters: tuple[tuple[Path, float | None], ...] = ()
     first_frame: Path | None = None
     preset: str | None = None
@@ -134,7 +136,7 @@ def open_model(request: Request, where: World) -> Castsheet:
     Raises:
         CheckpointError, AdapterError, TextEncoderError, FamilyError, SettingsError: see `Castsheet.load`.
     """
-    source = Source.open(request.model, request.text_encoder, request.adapters)
+    source = Source.open(request.model, request.text_encoder, request.adapters, request.vae)
     passes = SharedPasses(where, request.loading.split) if where.size > 1 else run_alone
     return Castsheet.open(source, request.loading, where.device, passes)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from castsheet.lint.findings import Fault, Finding, rule
-from castsheet.ltx.family import UNKNOWN
+from castsheet.ltx.family import UNKNOWN, adapter_note
 from castsheet.settings import Settings
 
 TEMPORAL = 8  # frames a latent frame, in every LTX-2 checkpoint
@@ -89,13 +89,15 @@ def adapter_fits(run: _Run) -> Iterator[Fault]:
             yield Fault(
                 f"the family of the {'adapter' if adapter == UNKNOWN else 'checkpoint'} is not known, "
                 f"so it cannot be matched ({base} with {adapter})",
-                "use files whose metadata say what they are",
+                "find out which model it was made for; its metadata (base_model) or its file name may say so",
                 severity="warning",
             )
         elif adapter != base:
+            note = adapter_note(adapter, base)
             yield Fault(
-                f"the adapter is of {adapter}, the checkpoint of {base}",
+                f"the adapter is of {adapter}, the checkpoint of {base}" + (f": {note}" if note else ""),
                 f"use an adapter made for {base}, or a checkpoint of {adapter}",
+                severity="error" if note is None else "warning",
             )
     if run.adapters and abs(s.lora_strength - usual.lora_strength) > 0.05:
         yield Fault(

@@ -4,6 +4,7 @@
      "files": {"checkpoint": "mini.safetensors", "text_encoder": "text_encoder",
                "adapters": [{"path": "ic-lora.safetensors", "strength": null, "reference": "looped"},
                             {"path": "ic-lora-still.safetensors", "reference": "still"}]},
+     "usual": "card",
      "bucket": {"width": 192, "height": 112, "frames": 121, "fps": 24, "stg_blocks": [5]},
      "preset": {"steps": 16, "lora_strength": 1.0}}
 
@@ -64,12 +65,16 @@ class Bucket(_Part):
 
 
 class Bundle(_Part):
-    """The content of a `bundle.json`, and the folder it was read from."""
+    """The content of a `bundle.json`, and the folder it was read from.
+
+    `usual` is the preset that a user means who names none; `preset` are changes to it.
+    """
 
     version: int = Field(default=1, ge=1, le=1)
     name: str
     files: Files
     bucket: Bucket | None = None
+    usual: str | None = None
     preset: dict[str, Any] = {}
     folder: Path = Field(default=Path(), exclude=True)
 
@@ -109,12 +114,12 @@ class Bundle(_Part):
 
     @property
     def checkpoint(self) -> Path:
-        """The single-file checkpoint, or a diffusers folder."""
+        """The checkpoint's file, whole or the denoiser's, or a diffusers folder."""
         return self.folder / self.files.checkpoint
 
     @property
     def text_encoder(self) -> Path:
-        """The Gemma-3 folder."""
+        """The Gemma folder, or the packed text encoder."""
         return self.folder / self.files.text_encoder
 
     @property
@@ -128,7 +133,7 @@ class Bundle(_Part):
         Raises:
             SettingsError: an unknown preset, setting or value.
         """
-        base = preset(name or "card")
+        base = preset(name or self.usual or "card")
         if self.bucket is not None:
             base = override(base, self.bucket.model_dump(exclude_none=True))
         return base if name else override(base, self.preset)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -16,13 +16,14 @@ from typing import Literal
 from castsheet import __version__
 from castsheet.embedded import WEIGHTS
 from castsheet.errors import SettingsError
-from castsheet.loading.download import GIB, SOURCES
-from castsheet.ltx.family import PublishedFile, Role
+from castsheet.loading.download import GIB, released
+from castsheet.ltx.family import DEFAULT, FAMILIES, Family
+from castsheet.ltx.releases import PublishedFile, Release, Role
 from castsheet.ltx.speed.memory import Parts, host_bytes, official, parse_budget, plan
 from castsheet.machine.hardware import Gpu, Machine, inspect_machine
 
 MINI_BUNDLE = WEIGHTS / "bundle.json"
-DEFAULT_FOLDER = Path("models/ltx-2.3")
+FOLDER = Path("models")  # of the families' own folders
 MINI_GIB = 2.0
 
 # Measured GPU memory of a training step: rank 128, 768x448x121, video stream only (benchmarks/README.md).
@@ -130,12 +131,23 @@ class Diagnosis:
     models: tuple[ModelFile, ...]
     abilities: tuple[Ability, ...]
     steps: tuple[str, ...]
+    licence: str
 
 
-def diagnose(folder: Path = DEFAULT_FOLDER) -> Diagnosis:
-    """Look at this machine, and at `folder` for the 22B model's files."""
+def diagnose(folder: Path | None = None, family: str | None = None) -> Diagnosis:
+    """Look at this machine, and at `folder` for the 22B model's files.
+
+    Args:
+        family: of the model; by default the one whose files are there, else LTX-2.3.
+
+    Raises:
+        DownloadError: no such family.
+    """
+    kind = FAMILIES.get(family or family_in(folder), DEFAULT)
+    release = released(family or kind.name)
+    folder = folder or FOLDER / kind.name
     machine = inspect_machine(folder)
-    models = tuple(find_model(source, folder) for source in SOURCES.values())
+    models = tuple(find_model(source, folder) for source in _as_found(release, folder))
     return Diagnosis(
         version=__version__,
         python=platform.python_version(),
@@ -144,8 +156,27 @@ def diagnose(folder: Path = DEFAULT_FOLDER) -> Diagnosis:
         options=tuple(look_for(extra) for extra in EXTRAS),
         folder=str(folder),
         models=models,
-        abilities=abilities(machine, models),
-        steps=steps(models, folder, machine.disk_free_gib),
+        abilities=abilities(machine, models, kind),
+        steps=steps(models, folder, machine.disk_free_gib, kind),
+        licence=kind.licence,
+    )
+
+
+def family_in(folder: Path | None) -> str:
+    """The family of the released files that lie below a folder; LTX-2.3 where there are none."""
+    for family in reversed(FAMILIES.values()):
+        files = () if family.release is None or folder is None else _as_found(family.release, folder)
+        if folder is not None and any(find_model(source, folder).state != "absent" for source in files):
+            return family.name
+    return DEFAULT.name
+
+
+def _as_found(release: Release, folder: Path) -> tuple[PublishedFile, ...]:
+    """The release's files, with the variant of the denoiser that is in the folder."""
+    there = [one.file for one in release.variants.values() if (folder / one.file).is_file()]
+    return tuple(
+        replace(source, file=there[0]) if there and source.role == "checkpoint" else source
+        for source in release.files
     )
 
 
@@ -158,9 +189,9 @@ def look_for(extra: Extra, version: Callable[[str], str | None] | None = None) -
 
 def find_model(source: PublishedFile, folder: Path) -> ModelFile:
     """Whether a source's file (or folder of files) is complete below `folder`."""
-    place = folder / source.folder / (source.file or "")
+    place = folder / source.place
     if source.file:
-        parts = list(place.parent.glob(f".{source.file}.*.part"))
+        parts = list(place.parent.glob(f".{place.name}.*.part"))
         whole = place.is_file() and place.stat().st_size > 0
         state: State = "present" if whole else "partial" if parts else "absent"
     else:
@@ -169,7 +200,9 @@ def find_model(source: PublishedFile, folder: Path) -> ModelFile:
     return ModelFile(source.role, source.repo, name, source.page, source.bytes, state, str(place))
 
 
-def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability, ...]:
+def abilities(
+    machine: Machine, models: tuple[ModelFile, ...], family: Family = DEFAULT
+) -> tuple[Ability, ...]:
     """What runs here: mini, the 22B model with and without sound, and training an adapter."""
     here = all(model.state == "present" for model in models)
     gpu = max((one for one in machine.gpus if one.bf16), key=lambda one: one.memory_gib, default=None)
@@ -182,8 +215,10 @@ def abilities(machine: Machine, models: tuple[ModelFile, ...]) -> tuple[Ability,
             enough and mini,
             f"needs {MINI_GIB:.0f} GiB RAM" if mini else "its weights are missing from this installation",
         ),
-        _clips("LTX-2.3 22B, video", official(), machine, gpu, here),
-        _clips("LTX-2.3 22B, video and sound", official(audio=True), machine, gpu, here),
+        _clips(f"{family.title} 22B, video", official(family=family), machine, gpu, here),
+        _clips(
+            f"{family.title} 22B, video and sound", official(family=family, audio=True), machine, gpu, here
+        ),
         _training(gpu, here),
     )
 
@@ -219,7 +254,9 @@ def _training(gpu: Gpu | None, here: bool) -> Ability:
     return Ability(what, False, False, f"needs {least} GiB at least ({how}); {budget:.1f} GiB are usable")
 
 
-def steps(models: tuple[ModelFile, ...], folder: Path, disk_free_gib: float) -> tuple[str, ...]:
+def steps(
+    models: tuple[ModelFile, ...], folder: Path, disk_free_gib: float, family: Family = DEFAULT
+) -> tuple[str, ...]:
     """What to do, in order, until the 22B model runs from `folder`."""
     run = f"castsheet generate SCENE.yaml --model {folder} -o clip.mp4"
     missing = [model for model in models if model.state != "present"]
@@ -227,10 +264,16 @@ def steps(models: tuple[ModelFile, ...], folder: Path, disk_free_gib: float) -> 
         return (run,)
     needed = sum(model.bytes for model in missing) / GIB
     room = [f"free {needed - disk_free_gib:.0f} GiB where {folder} is, or choose another folder"]
-    space = f"castsheet download --to {folder}   ({needed:.0f} GiB to fetch, {disk_free_gib:.0f} GiB free)"
-    pages = (f"accept the licence at {model.page}" for model in missing)
+    which = "" if family is DEFAULT else f" --family {family.name} --variant {_variants(family)}"
+    fetch = f"castsheet download --to {folder}{which}"
+    space = f"{fetch}   ({needed:.0f} GiB to fetch, {disk_free_gib:.0f} GiB free)"
+    pages = dict.fromkeys(f"accept the licence at {model.page}" for model in missing)
     login = "hf auth login   (a read token of the same account)"
     return (*pages, login, *(room if needed > disk_free_gib else []), space, run)
+
+
+def _variants(family: Family) -> str:
+    return "|".join(family.release.variants) if family.release is not None else ""
 
 
 def _encoder_state(folder: Path) -> State:

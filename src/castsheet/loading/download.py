@@ -14,14 +14,15 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from castsheet import __version__
 from castsheet.errors import DownloadError
-from castsheet.ltx.family import DEFAULT, PublishedFile, Role
+from castsheet.ltx.family import DEFAULT, FAMILIES
+from castsheet.ltx.releases import PublishedFile, Release, Role, Variant
 from castsheet.machine.files import write_text
 
 Report = Callable[[int], None]  # called with the number of bytes done
@@ -31,7 +32,20 @@ GIB = 1 << 30
 MAX_FILE = 50_000_000_000
 
 
-SOURCES: dict[Role, PublishedFile] = {file.role: file for file in DEFAULT.files}
+def released(family: str) -> Release:
+    """What a family's released model consists of.
+
+    Raises:
+        DownloadError: no such family, or one that does not run.
+    """
+    release = FAMILIES[family].release if family in FAMILIES else None
+    if release is None:
+        able = ", ".join(name for name, one in FAMILIES.items() if one.release is not None)
+        raise DownloadError(f"nothing to download for the family {family!r}", remedy=f"choose one of {able}")
+    return release
+
+
+SOURCES: dict[Role, PublishedFile] = {file.role: file for file in released(DEFAULT.name).files}
 
 
 @dataclass(frozen=True)
@@ -67,16 +81,39 @@ def sources(
     only: Sequence[Role] = (),
     repos: Mapping[Role, str] | None = None,
     files: Mapping[Role, str] | None = None,
+    *,
+    family: str = DEFAULT.name,
+    variant: str | None = None,
 ) -> list[PublishedFile]:
-    """The sources of these roles (by default all), with repositories and file names overridden by role."""
+    """The sources of these roles (by default all), with repositories and file names overridden by role.
+
+    Args:
+        variant: which of a family's denoisers, where there are several.
+
+    Raises:
+        DownloadError: no such family or variant, or a variant must be named and is not.
+    """
+    release, named = released(family), dict(files or {})
+    if variant is not None or (
+        release.variants and "checkpoint" not in named and "checkpoint" in (only or ("checkpoint",))
+    ):
+        named["checkpoint"] = _variant(release, family, variant).file
     chosen = []
-    for role, source in SOURCES.items():
-        if only and role not in only:
-            continue
-        repo = (repos or {}).get(role, source.repo)
-        file = (files or {}).get(role, source.file)
-        chosen.append(PublishedFile(role, repo, file, source.bytes, source.folder, source.patterns))
+    for source in release.files:
+        if not only or source.role in only:
+            repo = (repos or {}).get(source.role, source.repo)
+            chosen.append(replace(source, repo=repo, file=named.get(source.role, source.file)))
     return chosen
+
+
+def _variant(release: Release, family: str, name: str | None) -> Variant:
+    if name is None or name not in release.variants:
+        known = ", ".join(release.variants) or "none"
+        what = f"{family} has several denoisers" if name is None else f"{family} has no variant {name!r}"
+        raise DownloadError(
+            f"{what}: {known}", remedy=f"name one: --variant {next(iter(release.variants), 'NAME')}"
+        )
+    return release.variants[name]
 
 
 def look_up(wanted: Sequence[PublishedFile], folder: Path) -> list[RemoteFile]:
@@ -109,7 +146,7 @@ def look_up(wanted: Sequence[PublishedFile], folder: Path) -> list[RemoteFile]:
                         f"{url} came without a hash or a size",
                         remedy="unset HF_ENDPOINT, or point it at a server that speaks the hub's protocol",
                     )
-                target = folder / source.folder / Path(name).name
+                target = folder / (Path(source.folder) / Path(name).name if source.folder else name)
                 found.append(RemoteFile(source, name, url, meta.size, meta.etag, target))
     return found
 
@@ -184,17 +221,29 @@ def write_bundle(folder: Path, files: Sequence[RemoteFile]) -> Path | None:
     if not {"checkpoint", "text_encoder"} <= set(places):
         return None
     adapters = [{"path": places["adapter"].as_posix()}] if "adapter" in places else []
-    bundle = {
+    encoder = next(file for file in files if file.source.role == "text_encoder")
+    place = places["text_encoder"] if encoder.source.file else places["text_encoder"].parent
+    bundle: dict[str, Any] = {
         "version": 1,
         "name": places["checkpoint"].stem,
         "files": {
             "checkpoint": places["checkpoint"].as_posix(),
-            "text_encoder": places["text_encoder"].parent.as_posix(),
+            "text_encoder": place.as_posix(),
             "adapters": adapters,
         },
     }
+    usual = recipe_of(places["checkpoint"])
+    if usual is not None:
+        bundle["usual"] = usual
     text = json.dumps(bundle, indent=2) + "\n"
     return write_text(folder / "bundle.json", text)
+
+
+def recipe_of(file: Path) -> str | None:
+    """The preset of a denoiser that was downloaded by its published name; None for another file."""
+    releases = [family.release for family in FAMILIES.values() if family.release is not None]
+    variants = [one for release in releases for one in release.variants.values()]
+    return next((one.preset for one in variants if Path(one.file).name == file.name), None)
 
 
 def _verify(file: RemoteFile, report: Report) -> None:

@@ -13,13 +13,15 @@ from castsheet.errors import OutputError, TextEncoderError
 from castsheet.loading.placement import Placement
 from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora_file import LoRA
+from castsheet.ltx.family import family_of
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
-from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
+from castsheet.ltx.parts.gemma import gemma_fingerprint
+from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
-from castsheet.ltx.speed.memory import Plan, tile_decoding
+from castsheet.ltx.speed.memory import Plan
 from castsheet.machine.files import cache_folder
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.settings import Settings
@@ -70,7 +72,7 @@ class Models:
             self._vae = self.source.checkpoint.load_video_vae(device=self.device, dtype=self.dtype)
         self.placement.turn(self._vae, [self._transformer])
         if self.placement.plan is not None:
-            tile_decoding(self._vae, self.placement.plan.tiling)
+            self._vae.tile(self.placement.plan.tiling)
         return self._vae
 
     def audio(self) -> tuple[AudioVAE, Vocoder]:
@@ -184,7 +186,7 @@ class Models:
         if self.source.text_encoder is None:
             raise TextEncoderError(
                 f"{self.source.checkpoint.path} holds no text encoder",
-                remedy="give --text-encoder with a Gemma-3-12B folder (google/gemma-3-12b-it)",
+                remedy=family_of(self.source.checkpoint.family).encoder_remedy,
             )
         return self.source.text_encoder
 
@@ -194,6 +196,7 @@ class Models:
             self.source.checkpoint.connectors_fingerprint(),
             str(self._text_dtype),
             "audio" if audio else "video",
+            self.source.checkpoint.family,
         )
         return " ".join(parts)
 

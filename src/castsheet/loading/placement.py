@@ -16,6 +16,7 @@ from castsheet.ltx import keys
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import Grid
 from castsheet.ltx.model.scaled import E4M3_NAME, Precision, unit_of
+from castsheet.ltx.parts.gemma import EncoderFiles
 from castsheet.ltx.speed.attention8 import check_device
 from castsheet.ltx.speed.memory import Parts, Plan, parse_budget, plan
 from castsheet.ltx.speed.streaming import move
@@ -172,16 +173,14 @@ def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settin
     size = {"width": settings.width, "height": settings.height}
     grid = Grid.of(checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
     reference = grid.tokens if settings.reference == "looped" else grid.frame_tokens
-    gemma = [] if text_encoder is None else list(text_encoder.glob("*.safetensors"))
+    language = 0 if text_encoder is None else EncoderFiles.open(text_encoder).parameters
     config = checkpoint.config.transformer
     # The vocoder is always in fp32.
     sound = width * _count(checkpoint, "audio_vae") + 4 * _count(checkpoint, "vocoder")
     return Parts.of(
         config if settings.audio else config.video_only(),
         tokens=grid.tokens + reference,
-        # Text encoders are published in bf16.
-        text=sum(file.stat().st_size for file in gemma) * width // 2
-        + width * _count(checkpoint, "connectors", audio=settings.audio),
+        text=width * (language + _count(checkpoint, "connectors", audio=settings.audio)),
         vae=width * _count(checkpoint, "vae"),
         pixels=settings.width * settings.height * settings.frames,
         width=width,

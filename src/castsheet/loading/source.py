@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,13 @@ from castsheet.errors import AdapterError, SettingsError, TextEncoderError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL, LoRA
 from castsheet.ltx.adapters.mode import ReferenceMode
-from castsheet.ltx.family import refuse_adapter, refuse_checkpoint
+from castsheet.ltx.family import adapter_note, family_of, refuse_adapter, refuse_checkpoint
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import Grid
-from castsheet.ltx.parts.text import gemma_fingerprint
+from castsheet.ltx.parts.gemma import EncoderFiles, gemma_fingerprint
 from castsheet.ltx.parts.vae import scale_of
 from castsheet.media import provenance
-from castsheet.settings import Settings
+from castsheet.settings import Settings, preset
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Source:
     """Which files make the model.
 
     Attributes:
-        text_encoder: the Gemma-3 folder; None if the user named none.
+        text_encoder: the Gemma folder or packed file; None where the user named none and none was found.
         bundle: what came with the files; None for a bare checkpoint.
     """
 
@@ -60,13 +61,16 @@ class Source:
         model: str | Path,
         text_encoder: str | Path | None = None,
         adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
+        vae: str | Path | None = None,
     ) -> Source:
         """Open the files that a user names, without loading tensors.
 
         Args:
-            model: "mini", a bundle's folder, a checkpoint file or a diffusers folder.
-            text_encoder: a Gemma-3 folder; overrides the bundle's.
+            model: "mini", a bundle's folder, a checkpoint file or a folder with a model.
+            text_encoder: a Gemma folder or a packed file; overrides the bundle's, and what lies beside the
+                model.
             adapters: LoRA files, with or without a strength; added to the bundle's.
+            vae: a file with another video VAE than the model's own.
 
         Raises:
             CheckpointError, AdapterError, TextEncoderError: a file is missing, damaged or not supported.
@@ -76,7 +80,17 @@ class Source:
         path = MINI if model == "mini" else Path(model)
         path = path.parent if path.name == BUNDLE_FILE else path
         bundle = Bundle.load(path) if model == "mini" or (path / BUNDLE_FILE).is_file() else None
-        checkpoint = Checkpoint.open(path if bundle is None else bundle.checkpoint)
+        own_encoder = None if bundle is None else bundle.text_encoder
+        encoder = own_encoder if text_encoder is None else Path(text_encoder)
+        if encoder is not None and not encoder.exists():
+            raise TextEncoderError(
+                f"{encoder} is not there", remedy="name a Gemma folder or a packed text encoder"
+            )
+        checkpoint = Checkpoint.open(
+            path if bundle is None else bundle.checkpoint,
+            vae=None if vae is None else Path(vae),
+            text_encoder=encoder,
+        )
         own = {} if bundle is None else bundle.adapters
         named = [(one, None) if isinstance(one, str | Path) else one for one in adapters]
         opened = (
@@ -85,10 +99,29 @@ class Source:
         )
         _refuse_other_families(checkpoint, opened)
         _refuse_slow_references(opened)
-        folder = bundle.text_encoder if text_encoder is None and bundle is not None else text_encoder
-        if folder is not None and not Path(folder).is_dir():
-            raise TextEncoderError(f"{folder} is not a folder", remedy="name a Gemma-3 folder")
-        return cls(checkpoint, None if folder is None else Path(folder), opened, bundle)
+        encoder = encoder or checkpoint.text_encoder
+        if encoder is not None:
+            _check_encoder(checkpoint, EncoderFiles.open(encoder))
+        return cls(checkpoint, encoder, opened, bundle)
+
+    def settings(self, name: str | None = None) -> Settings:
+        """The preset `name` at the model's bucket; None means the model's own.
+
+        Raises:
+            SettingsError: an unknown preset; or none is named, and the model is one of several that nothing
+                but the user can tell apart.
+        """
+        if self.bundle is not None and (name or self.bundle.usual or self.bundle.preset):
+            return self.bundle.settings(name)
+        release = family_of(self.checkpoint.family).release
+        if name is None and release is not None and release.variants:
+            recipes = {kind: one.preset for kind, one in release.variants.items()}
+            raise SettingsError(
+                f"{self.name} may be a {' or a '.join(recipes)} model: nothing in the file tells which",
+                remedy="say so by the preset: "
+                + ", ".join(f"--preset {one} ({kind})" for kind, one in recipes.items()),
+            )
+        return preset(name or "card") if self.bundle is None else self.bundle.settings(name)
 
     @property
     def name(self) -> str:
@@ -225,10 +258,35 @@ def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:
         )
 
 
+def _check_encoder(checkpoint: Checkpoint, encoder: EncoderFiles) -> None:
+    """Refuse a text encoder that the checkpoint was not trained with; contexts of another fit by shape.
+
+    Raises:
+        TextEncoderError: the versions that both state differ, or the encoder is of another family.
+        CheckpointError: the checkpoint's statement is damaged.
+    """
+    family = family_of(checkpoint.family)
+    wanted = checkpoint.encoder_version
+    if wanted is not None and wanted != encoder.version:
+        raise TextEncoderError(
+            f"{checkpoint.path} was trained with the text encoder {wanted};"
+            f" {encoder.path} is {encoder.version or 'one that states no version'}",
+            remedy=family.encoder_remedy,
+        )
+    if wanted is None and encoder.kind != family.encoder:
+        raise TextEncoderError(
+            f"{encoder.path} is a {encoder.kind} text encoder; {family.title} reads {family.encoder}",
+            remedy=family.encoder_remedy,
+        )
+
+
 def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> None:
     refuse_checkpoint(checkpoint.path, checkpoint.family)
     for adapter in adapters:
-        refuse_adapter(adapter.lora.path, adapter.lora.family, checkpoint.config.transformer.family)
+        model, path, own = checkpoint.config.transformer.family, adapter.lora.path, adapter.lora.family
+        refuse_adapter(path, own, model)
+        if (note := adapter_note(own, model)) is not None:
+            warnings.warn(f"{path.name} is an adapter for {own}, the model is {model}: {note}", stacklevel=3)
 
 
 def _refuse_slow_references(adapters: Sequence[Adapter]) -> None:

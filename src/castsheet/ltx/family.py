@@ -9,78 +9,29 @@ Nothing here needs torch, so that settings, checks and `castsheet doctor` can re
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from castsheet.errors import FamilyError
 from castsheet.ltx.keys import DIT
+from castsheet.ltx.releases import LTX_2_3, LTX_2_5, Release
 
 UNKNOWN = "unknown"
 
-Role = Literal["checkpoint", "adapter", "text_encoder"]
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file of a repository; with `file` None, all its files that match `patterns`.
-
-    Attributes:
-        bytes: the published size; a download asks for the size anew.
-        folder: where the file belongs, below the model's folder.
-    """
-
-    role: Role
-    repo: str
-    file: str | None
-    bytes: int
-    folder: str = ""
-    patterns: tuple[str, ...] = ()
-
-    @property
-    def page(self) -> str:
-        """The page where the licence is shown and accepted."""
-        return f"https://huggingface.co/{self.repo}"
-
-
-@dataclass(frozen=True)
-class DenoiserSize:
-    """Parameter counts of a denoiser: one block, the number of blocks, and everything outside the blocks."""
-
-    block: int
-    layers: int
-    rest: int
-
-    @property
-    def total(self) -> int:
-        """All parameters."""
-        return self.layers * self.block + self.rest
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Parameter counts of the released model's parts; in bf16 a parameter takes two bytes.
-
-    Attributes:
-        video: the denoiser without its audio half. joint: the whole denoiser.
-        width: channels of the video stream.
-        connectors: the text connectors of the video stream. audio_connectors: those of the audio stream.
-        vae: the video VAE, encoder and decoder. audio_vae, vocoder: the parts that make sound.
-        text_encoder: the whole text encoder as published, with the vision tower that prompts do not use.
-    """
-
-    video: DenoiserSize
-    joint: DenoiserSize
-    width: int
-    connectors: int
-    audio_connectors: int
-    vae: int
-    audio_vae: int
-    vocoder: int
-    text_encoder: int
+# Metadata that may state a family, the most reliable first.
+STATING = (
+    "model_version",
+    "base_model",
+    "base_model_version",
+    "modelspec.architecture",
+    "ss_base_model_version",
+)
+_ADAPTED = re.compile(r"^(?:base_model\.model\.|model\.)?(?:diffusion_model\.|transformer\.)?|\.lora_.*$")
 
 
 @dataclass(frozen=True)
@@ -114,8 +65,12 @@ class Family:
         runs: whether Castsheet computes it; False for a family that is recognised in order to be refused.
         flags: values of the `transformer` config that the code computes; other values are refused.
         implied: keys of `flags` that a config may leave out.
+        ff_bias: whether the video stream's feed-forward has biases.
+        marker: whether the clip's first latent frame is marked by a learned vector.
         traits: values in the `transformer` config that LTX-2.3 does not have; keys are `fnmatch` patterns.
-        files: what to download, one for each role. sizes: of the released model.
+        mixes: families whose adapters run on its models, though not made for them, and what is known of that.
+        encoder: the kind of its text encoder. encoder_remedy: where to get it.
+        release: what the released model consists of. licence: what a user must know of its terms.
         remedy: what to do with a checkpoint that is not of this family.
     """
 
@@ -126,9 +81,14 @@ class Family:
     runs: bool = False
     flags: Mapping[str, Any] = field(default_factory=dict)
     implied: frozenset[str] = frozenset()
+    ff_bias: bool = True
+    marker: bool = False
     traits: Mapping[str, Any] = field(default_factory=dict)
-    files: tuple[PublishedFile, ...] = ()
-    sizes: Sizes | None = None
+    mixes: Mapping[str, str] = field(default_factory=dict)
+    encoder: Literal["gemma3", "gemma4"] = "gemma3"
+    encoder_remedy: str = "give --text-encoder with a Gemma-3-12B folder (google/gemma-3-12b-it)"
+    release: Release | None = None
+    licence: str = ""
     remedy: str = ""
 
     def traits_in(self, raw: Mapping[str, Any]) -> list[str]:
@@ -148,6 +108,22 @@ def _ltx(minor: str) -> str:
 
 _FEED_FORWARD = "transformer_blocks.0.ff.net.2"
 _CAPTIONS = "caption_projection.*"
+# What the code computes of every family that runs.
+_COMPUTED: Mapping[str, Any] = {
+    "apply_gated_attention": True,
+    "cross_attention_adaln": True,
+    "rope_type": "split",
+    "frequencies_precision": "float64",
+    "use_middle_indices_grid": True,
+    "qk_norm": "rms_norm",
+    "activation_fn": "gelu-approximate",
+}
+_IMPLIED = frozenset({"qk_norm", "activation_fn"})
+_LICENCE = (
+    "LTX-2.x Community License (2026-08-11): whoever earns 10 million USD a year or more needs a paid"
+    " licence; adapters, and models trained on clips, are derivatives and are passed on under the same terms;"
+    " clips themselves are yours, and marks of their origin must not be taken out"
+)
 
 # In order of age: where signs of several families are there, the newest one is meant.
 FAMILIES: dict[str, Family] = {
@@ -172,47 +148,10 @@ FAMILIES: dict[str, Family] = {
                 ),
             ),
             runs=True,
-            flags={
-                "apply_gated_attention": True,
-                "cross_attention_adaln": True,
-                "rope_type": "split",
-                "frequencies_precision": "float64",
-                "use_middle_indices_grid": True,
-                "qk_norm": "rms_norm",
-                "activation_fn": "gelu-approximate",
-            },
-            implied=frozenset({"qk_norm", "activation_fn"}),
-            # The sizes of the two Lightricks files are exact; the text encoder's are its shards, rounded.
-            files=(
-                PublishedFile(
-                    "checkpoint", "Lightricks/LTX-2.3", "ltx-2.3-22b-dev.safetensors", 46_149_344_974
-                ),
-                PublishedFile(
-                    "adapter",
-                    "Lightricks/LTX-2.3-22b-IC-LoRA-Ingredients",
-                    "ltx-2.3-22b-ic-lora-ingredients-0.9.safetensors",
-                    1_308_778_338,
-                ),
-                PublishedFile(
-                    "text_encoder",
-                    "google/gemma-3-12b-it-qat-q4_0-unquantized",
-                    None,
-                    24_400_000_000,
-                    folder="gemma-3-12b",
-                    patterns=("*.json", "*.safetensors", "tokenizer.model"),
-                ),
-            ),
-            sizes=Sizes(
-                video=DenoiserSize(block=268_812_352, layers=48, rest=221_323_392),
-                joint=DenoiserSize(block=386_695_360, layers=48, rest=427_460_864),
-                width=4096,
-                connectors=2_383_253_760,
-                audio_connectors=788_973_824,
-                vae=726_106_225,
-                audio_vae=53_248_402,
-                vocoder=129_085_032,
-                text_encoder=12_187_325_040,
-            ),
+            flags=_COMPUTED,
+            implied=_IMPLIED,
+            release=LTX_2_3,
+            licence=_LICENCE,
             remedy="use a checkpoint of the LTX-2.3 family, such as ltx-2.3-22b-dev.safetensors",
         ),
         Family(
@@ -225,6 +164,36 @@ FAMILIES: dict[str, Family] = {
                 Sign((f"{_FEED_FORWARD}.weight",), absent=(f"{_FEED_FORWARD}.bias",)),
             ),
             traits={"*keyframes*": True, "ff_bias": False, "use_prompt_adaln_single": False},
+            runs=True,
+            ff_bias=False,
+            marker=True,
+            mixes={
+                "ltx-2.3": "the vendor's desktop app pairs them, its documentation says that an adapter works"
+                " with its own model only, and users report that the sheet is hardly followed"
+            },
+            encoder="gemma4",
+            encoder_remedy="give --text-encoder with the packed file"
+            " gemma4-12b-with-proj-ltx-2.5-bf16.safetensors; Google's own Gemma-4 is another model",
+            # No released file has another value for the last three, which the vendor's code reads too.
+            flags={
+                **_COMPUTED,
+                "ff_bias": False,
+                "use_keyframes_abs_pos_embedding": True,
+                "audio_ff_bias": True,
+                "use_prompt_adaln_single": True,
+                "connector_ff_bias": True,
+            },
+            implied=_IMPLIED
+            | {
+                "ff_bias",
+                "use_keyframes_abs_pos_embedding",
+                "audio_ff_bias",
+                "use_prompt_adaln_single",
+                "connector_ff_bias",
+            },
+            release=LTX_2_5,
+            licence=_LICENCE,
+            remedy="use a released LTX-2.5 transformer, such as ltx-2.5-22b-dev-transformer-bf16.safetensors",
         ),
     )
 }
@@ -238,26 +207,67 @@ def family_of(name: str) -> Family:
     return FAMILIES.get(name, DEFAULT)
 
 
-def detect_family(stated: Iterable[str], names: Iterable[str]) -> str:
-    """The family of a file: from what its header states, else from its tensor names.
+class Told(NamedTuple):
+    """A family, and what told it: nothing where it is "unknown"."""
+
+    family: str
+    by: Literal["header", "tensors", "file name", "nothing"]
+
+
+def tell_family(stated: Iterable[str], names: Iterable[str], file: str = "") -> Told:
+    """The family of a file: by what its header states, else by its tensor names, else by the file's own name.
 
     Args:
         stated: versions or model names from the header, the most reliable first.
         names: of tensors or adapted layers, with or without the denoiser's prefix.
+        file: the file's name, where it may be believed: adapters of two families can be equal in all else.
 
     Returns:
         A key of `FAMILIES`; "ltx-2.x" for a stated generation without an entry; else "unknown".
     """
     for text in stated:
-        for family in FAMILIES.values():
-            if re.search(family.stated, text.lower()):
-                return family.name
-        other = re.search(_ltx(r"(\d)"), text.lower())
-        if other is not None:
-            return f"ltx-2.{other[1] or other[2]}"
+        if (found := _named(text)) is not None:
+            return Told(found, "header")
     bare = [name.removeprefix(DIT) for name in names]
     shown = (one.name for one in reversed(FAMILIES.values()) if any(sign.fits(bare) for sign in one.signs))
-    return next(shown, UNKNOWN)
+    if (found := next(shown, None)) is not None:
+        return Told(found, "tensors")
+    found = _named(file)
+    return Told(UNKNOWN, "nothing") if found is None else Told(found, "file name")
+
+
+def _named(text: str) -> str | None:
+    """The family that a version or a name states."""
+    for family in FAMILIES.values():
+        if re.search(family.stated, text.lower()):
+            return family.name
+    other = re.search(_ltx(r"(\d)"), text.lower())
+    return None if other is None else f"ltx-2.{other[1] or other[2]}"
+
+
+def detect_family(stated: Iterable[str], names: Iterable[str]) -> str:
+    """Name of the family of a checkpoint, by its header and its tensors; see `tell_family`."""
+    return tell_family(stated, names).family
+
+
+def family_of_file(path: Path) -> Told:
+    """The family of a checkpoint or adapter on disk, by its header alone and without torch.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is not safetensors.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= path.stat().st_size:
+            raise ValueError(f"{path} is not a safetensors file")
+        header = json.loads(file.read(length))
+    notes = header.pop("__metadata__", None) or {}
+    adapter = any(".lora_" in name for name in header)
+    stated = [str(notes[key]) for key in STATING if key in notes]
+    names = (
+        [_ADAPTED.sub("", name) for name in header] if adapter else [n for n in header if n.startswith(DIT)]
+    )
+    return tell_family(stated, names, path.name if adapter else "")
 
 
 def check_config(raw: Mapping[str, Any], stated: str = UNKNOWN) -> Family:
@@ -297,7 +307,21 @@ def refuse_checkpoint(path: Path, name: str) -> None:
     if name == UNKNOWN or (name in FAMILIES and FAMILIES[name].runs):
         return
     able = " and ".join(family.title for family in FAMILIES.values() if family.runs)
-    raise FamilyError(f"{path} is {name.upper()}; only {able} runs", remedy=DEFAULT.remedy)
+    raise FamilyError(f"{path} is {name.upper()}; only {able} run", remedy=DEFAULT.remedy)
+
+
+def refuse_contradiction(path: Path, stated: str, shown: str) -> None:
+    """Refuse a checkpoint whose header states one family and whose tensors are those of another.
+
+    Raises:
+        FamilyError: they differ; a family that is unknown differs from none.
+    """
+    if differ(stated, shown):
+        told, found = (FAMILIES[name].title if name in FAMILIES else name for name in (stated, shown))
+        raise FamilyError(
+            f"{path}: its header says {told}, its tensors are those of {found}",
+            remedy="use the file as it was published; a header was copied to another file's tensors",
+        )
 
 
 def differ(adapter: str, model: str) -> bool:
@@ -305,13 +329,18 @@ def differ(adapter: str, model: str) -> bool:
     return UNKNOWN not in (adapter, model) and adapter != model
 
 
+def adapter_note(adapter: str, model: str) -> str | None:
+    """What is known of a family's adapters on a model of another family; None if nothing is."""
+    return family_of(model).mixes.get(adapter) if differ(adapter, model) else None
+
+
 def refuse_adapter(path: Path, adapter: str, model: str) -> None:
-    """Refuse an adapter that states another family than the model's.
+    """Refuse an adapter that says that it belongs to another family, unless the vendor mixes the two.
 
     Raises:
         FamilyError: the families differ.
     """
-    if differ(adapter, model):
+    if differ(adapter, model) and adapter_note(adapter, model) is None:
         raise FamilyError(
             f"{path} is an adapter for {adapter}, the model is {model}",
             remedy=f"use the adapter's release for {model}",

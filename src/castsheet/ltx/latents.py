@@ -180,13 +180,13 @@ def make_reference(
     return Reference(patchify(latents).float(), bounds, strength)
 
 
-def decode(vae: VideoVAE, latents_BCFHW: Tensor) -> np.ndarray:
-    """Frames (F,H,W,3) uint8.
+def decode(vae: VideoVAE, latents_BCFHW: Tensor, seed: int = 0) -> np.ndarray:
+    """Frames (F,H,W,3) uint8; `seed` is that of the noise that some decoders draw.
 
     Raises:
         NumericsError: the decoder gave values that are not finite.
     """
-    return to_frames(finite(vae.decode(latents_BCFHW), "the picture"))
+    return to_frames(finite(vae.decode(latents_BCFHW, seed), "the picture"))
 
 
 def decode_audio(

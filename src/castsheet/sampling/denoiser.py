@@ -112,7 +112,8 @@ def video_track(
     cross_rope = cross_tables(config, bounds, dtype).to(device) if config.audio else None
     segments, masks = tuple(count for count, _ in parts), tuple(mask for _, mask in parts)
     bias = None if bias is None else bias.to(device)
-    return Track(Sequence(segments, rope, cross_rope, bias), masks, clean_BTC, sampled)
+    sequence = Sequence(segments, rope, cross_rope, bias, marked=grid.frame_tokens)
+    return Track(sequence, masks, clean_BTC, sampled)
 
 
 def audio_track(config: TransformerConfig, frames: int, *, device: torch.device, dtype: torch.dtype) -> Track:

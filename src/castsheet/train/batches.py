@@ -52,6 +52,11 @@ class Batch:
     frames: tuple[int, ...] | None = None
     reference_frames: tuple[int, ...] | None = None
 
+    @property
+    def begins(self) -> bool:
+        """Whether the clips' first latent frame is here: an excerpt may begin later."""
+        return self.frames is None or self.frames[0] == 0
+
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; pinned memory is copied without waiting."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))

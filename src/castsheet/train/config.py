@@ -83,6 +83,8 @@ class ObjectiveConfig(_Part):
             all. Short excerpts of many clips teach looks at lower cost than whole clips.
         sigma_tokens: noise levels are drawn as for a clip of this many tokens (more: higher); by default the
             clip's own count.
+        marker: mark the clip's first latent frame, as inference does (LTX-2.5). The vendor's published
+            trainer does not.
     """
 
     first_frame_probability: Share = 0.0
@@ -92,6 +94,7 @@ class ObjectiveConfig(_Part):
     reference_frames: Annotated[int, Field(ge=0)] = 0
     excerpt: Annotated[int, Field(ge=0)] = 0
     sigma_tokens: Count | None = None
+    marker: bool = True
 
     @model_validator(mode="after")
     def _fits(self) -> ObjectiveConfig:
@@ -192,6 +195,8 @@ class Config(_Part):
         """Hash of what the loss curve depends on: not of watching, saving and the number of steps."""
         values = self.model_dump(mode="json", include={"seed", "objective", "optimiser", "adapter"})
         values["adapter"].pop("start")
+        if self.objective.marker:
+            values["objective"].pop("marker")  # runs that began before the option go on
         values |= {"model": Path(self.model).name, "weights": self.base.weights}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 

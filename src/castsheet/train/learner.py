@@ -9,6 +9,7 @@ Legend: B batch, T tokens, G slots of the global batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.machine.processes import World
 from castsheet.machine.seeds import generator
 from castsheet.train.batches import Batch
-from castsheet.train.config import Config
+from castsheet.train.config import Config, ObjectiveConfig
 from castsheet.train.data.dataset import Geometry
 from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.distributed import GradientSum, same_start, shard
@@ -213,7 +214,7 @@ class Learner:
         if objective.reference_dropout:
             blank_RC = self.blank[batch.geometry][: reference_BRC.shape[1]]  # its frames are all equal
             reference_BRC = torch.where(batch.blank_B[:, None, None], blank_RC, reference_BRC)
-        geometry = batch.geometry
+        frame_tokens = math.prod(batch.geometry.clip[1:])
         with attention_kernels(device):
             return flow_losses(
                 self.transformer,
@@ -223,11 +224,10 @@ class Learner:
                 batch.sigma_B,
                 batch.noise_BTC,
                 reference_BRC=reference_BRC.to(batch.target_BTC.dtype),
-                first_frame_tokens=geometry.clip[1] * geometry.clip[2]
-                if objective.first_frame_probability
-                else 0,
+                first_frame_tokens=frame_tokens if objective.first_frame_probability else 0,
                 given_B=batch.given_B,
                 mask_BN=batch.mask_BT,
+                marked=marked_tokens(batch, objective),
             )
 
     def _prepare(self, first: Callable[[], Batch]) -> tuple[tuple[Keep, ...], int]:
@@ -257,6 +257,11 @@ class Learner:
         held = held_bytes([*self.transformer.parameters(), *self.averages])
         held += moment_bytes(self.config.optimiser, trained)
         return keeps, expected_peak(keeps, held, trained, input_bytes, offload=base.offload)
+
+
+def marked_tokens(batch: Batch, objective: ObjectiveConfig) -> int:
+    """How many leading tokens of the clips are marked: those of the first latent frame, if it is there."""
+    return math.prod(batch.geometry.clip[1:]) if objective.marker and batch.begins else 0
 
 
 def _wanting_gradient(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

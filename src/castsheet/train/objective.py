@@ -49,6 +49,7 @@ def flow_losses(
     first_frame_tokens: int = 0,
     given_B: Tensor | None = None,
     mask_BN: Tensor | None = None,
+    marked: int | None = None,
 ) -> Tensor:
     """Mean squared velocity error of every sample, (B,) fp32.
 
@@ -61,6 +62,7 @@ def flow_losses(
         first_frame_tokens: how many leading target tokens are given clean, at timestep 0, outside the loss.
         given_B: the samples that are given these tokens; None means all. All samples keep one shape.
         mask_BN: weight of each target token in the loss, 0 or more; None weighs all alike.
+        marked: how many leading target tokens are the clip's first latent frame; a model with a marker asks.
 
     If a sample's mask is zero everywhere its loss is NaN. It is not checked here because the check would make
     the host wait for the GPU.
@@ -86,7 +88,7 @@ def flow_losses(
     stream = Stream(
         tokens_BTC=sequence,
         context_BLD=context_BLD,
-        sequence=Sequence(tuple(count for count, _ in segments), rope),
+        sequence=Sequence(tuple(count for count, _ in segments), rope, marked=marked),
         timesteps_BS=torch.stack([timestep for _, timestep in segments], dim=1),
         sigma_B=sigma_B,
     )

@@ -26,7 +26,7 @@ from castsheet.errors import NumericsError
 from castsheet.loading.placement import enough_memory
 from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import attached_state
-from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE, write
+from castsheet.ltx.adapters.lora_file import DOWNSCALE, MARKER, MODE, write
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.scaled import Precision
@@ -39,7 +39,7 @@ from castsheet.train import checkpoint
 from castsheet.train.batches import Batch, Sampler, feed, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
-from castsheet.train.data.dataset import Data, Geometry, require_one_geometry, require_stills
+from castsheet.train.data.dataset import Data, Geometry, require_family, require_one_geometry, require_stills
 from castsheet.train.data.official import open_data
 from castsheet.train.data.packed import PackedData
 from castsheet.train.learner import Learner, NotFiniteError
@@ -264,7 +264,11 @@ class Trainer:
         augment = self.data.augment | (
             {"reference_dropout": objective.reference_dropout} if objective.reference_dropout else {}
         )
+        base = self.source.checkpoint.config.transformer
+        marked = {MARKER: "on" if objective.marker else "off"} if base.marker else {}
         return {
+            "base_model": base.family,
+            **marked,
             DOWNSCALE: str(objective.reference_downscale_factor),
             "castsheet_version": __version__,
             MODE: objective.reference,
@@ -285,6 +289,7 @@ class Trainer:
             downscale=self.config.objective.reference_downscale_factor,
             where=self.where,
         )
+        require_family(data, config.family)
         if self.config.batch > 1:
             require_one_geometry(data)
         if self.config.objective.reference == "still":

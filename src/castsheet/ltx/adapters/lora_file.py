@@ -21,26 +21,20 @@ from torch import Tensor
 
 from castsheet.errors import AdapterError
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
-from castsheet.ltx.family import DEFAULT, detect_family
+from castsheet.ltx.family import DEFAULT, STATING, Told, tell_family
 from castsheet.ltx.header import save_tensors
 from castsheet.machine.files import write_atomic
 
 DOWNSCALE = "reference_downscale_factor"
 TEMPORAL = "reference_temporal_scale_factor"
 MODE = "reference_mode"
+MARKER = "keyframe_marker"  # of LTX-2.5: whether it was on in training
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _KEY = re.compile(
     r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.weight$|^(?P<scaled>.+)\.alpha$"
 )
 _PARTS = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up"}
-_VERSION_KEYS = (
-    "model_version",
-    "base_model",
-    "base_model_version",
-    "modelspec.architecture",
-    "ss_base_model_version",
-)
 _DAMAGED = "download the adapter again"
 
 
@@ -94,12 +88,17 @@ class LoRA:
 
     @property
     def family(self) -> str:
-        """The file's family, or "unknown": from the metadata, else from layers that only one family has.
+        """Name of its family, or "unknown"; see `told`."""
+        return self.told.family
 
-        Usual adapters of 2.3 and 2.5 have the same keys and shapes: without metadata they are "unknown".
+    @property
+    def told(self) -> Told:
+        """Its family by the metadata, else by layers that only one family has, else by the file's name.
+
+        2.3 and 2.5 adapters of the usual layers have the same keys and shapes.
         """
-        stated = [self.metadata[key] for key in _VERSION_KEYS if key in self.metadata]
-        return detect_family(stated, self.pairs)
+        stated = [self.metadata[key] for key in STATING if key in self.metadata]
+        return tell_family(stated, self.pairs, self.path.name)
 
     @property
     def downscale(self) -> int:

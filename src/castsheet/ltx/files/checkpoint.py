@@ -15,14 +15,16 @@ from torch import Tensor
 
 from castsheet.errors import CheckpointError
 from castsheet.ltx import keys as official
-from castsheet.ltx.family import detect_family, refuse_checkpoint
+from castsheet.ltx.family import Told, detect_family, refuse_checkpoint, refuse_contradiction, tell_family
 from castsheet.ltx.files.folder import is_diffusers_folder, no_model, read_folder
 from castsheet.ltx.files.reading import OpenFiles, Spoilt, read, widened
+from castsheet.ltx.files.split import FOLDERS, complete, find_denoiser, official_entries
 from castsheet.ltx.header import Entry, read_header
 from castsheet.ltx.model.config import ModelConfig
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official, vocoder_from_official
 from castsheet.ltx.parts.connectors import TextConnectors, connectors_from_official
-from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
+from castsheet.ltx.parts.diffusion_vae import diffusion_vae_from_official
+from castsheet.ltx.parts.vae import VideoVAE, is_diffusion, video_vae_from_official
 
 
 @dataclass(frozen=True)
@@ -31,29 +33,48 @@ class Checkpoint:
 
     Attributes:
         path: the file or folder.
-        metadata: the header's strings (empty for a folder).
+        metadata: the header's strings (of a diffusers folder, its config alone).
         entries: every tensor under its official name, quantisation scales included.
+        text_encoder: the packed text encoder that belongs to the files; None where it comes on its own.
     """
 
     path: Path
     metadata: Mapping[str, str]
     entries: Mapping[str, Entry]
+    text_encoder: Path | None = None
 
     @classmethod
-    def open(cls, path: Path | str) -> Checkpoint:
-        """Open an official single file or a diffusers folder.
+    def open(
+        cls, path: Path | str, *, vae: Path | None = None, text_encoder: Path | None = None
+    ) -> Checkpoint:
+        """Open an official file, whole or with its other parts around it, or a folder that holds one.
+
+        Args:
+            vae: a file with another video VAE. text_encoder: the one that the user named.
 
         Raises:
-            CheckpointError: nothing there, a damaged or foreign file, or a folder without a model.
+            CheckpointError: nothing there, a damaged or foreign file, a folder without a model, or several
+                files that would do.
         """
         path = Path(path)
-        if path.is_dir():
-            if not is_diffusers_folder(path):
-                raise no_model(path)
+        if path.is_dir() and is_diffusers_folder(path):
             raw, entries = read_folder(path)
             return cls(path, {"config": json.dumps(raw)}, entries)
+        file = find_denoiser(path) if path.is_dir() else path
+        if file is None:
+            raise no_model(path)
+        pieces = complete(read_header(file), vae=vae, text_encoder=text_encoder)
+        return cls(path, pieces.metadata, pieces.entries, pieces.text_encoder)
+
+    @classmethod
+    def alone(cls, path: Path | str) -> Checkpoint:
+        """One file as it is, without what belongs to it.
+
+        Raises:
+            CheckpointError: nothing there, or a damaged or foreign file.
+        """
         header = read_header(path)
-        return cls(path, header.metadata, header.entries)
+        return cls(header.path, header.metadata, official_entries(header))
 
     @cached_property
     def config(self) -> ModelConfig:
@@ -61,21 +82,49 @@ class Checkpoint:
 
         Raises:
             CheckpointError: the config metadata is missing or damaged.
-            FamilyError: the file is of a family that is recognised but not supported.
+            FamilyError: the file is of a family that is recognised but not supported, or its header and its
+                tensors are of two families.
         """
         refuse_checkpoint(self.path, self.family)
-        return ModelConfig.from_header(dict(self.metadata), self.family)
+        config = ModelConfig.from_header(dict(self.metadata), self.family)
+        refuse_contradiction(self.path, config.transformer.family, detect_family((), self._denoiser()))
+        return config
 
     @cached_property
     def family(self) -> str:
-        """The file's family, or "unknown": from its stated version, else from its tensors."""
+        """Name of the file's family, or "unknown"; see `told`."""
+        return self.told.family
+
+    @cached_property
+    def told(self) -> Told:
+        """The file's family: by its stated version, else by its tensors."""
         version = self.metadata.get("model_version")
-        denoiser = (name for name in self.entries if name.startswith(official.DIT))
-        return detect_family([] if version is None else [version], denoiser)
+        return tell_family([] if version is None else [version], self._denoiser())
+
+    def _denoiser(self) -> Iterator[str]:
+        return (name for name in self.entries if name.startswith(official.DIT))
 
     @property
     def version(self) -> str:
         return self.metadata.get("model_version", "unknown")
+
+    @property
+    def encoder_version(self) -> str | None:
+        """The text encoder that the model was trained with, where the header names one (LTX-2.5 does).
+
+        Raises:
+            CheckpointError: the statement is damaged.
+        """
+        text = self.metadata.get("gemma_source_checkpoint")
+        if text is None:
+            return None
+        try:
+            return str(json.loads(text)["gemma_version"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.path}: gemma_source_checkpoint in the header is damaged: {text[:80]}",
+                remedy="download the checkpoint again",
+            ) from error
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -108,7 +157,8 @@ class Checkpoint:
             FamilyError: a file of a family that does not run.
         """
         state = dict(self._read(self.names("vae"), device, dtype))
-        return video_vae_from_official(self.config.vae, state).eval().requires_grad_(False)
+        build = diffusion_vae_from_official if is_diffusion(self.config.vae) else video_vae_from_official
+        return build(self.config.vae, state).eval().requires_grad_(False)
 
     def load_connectors(
         self,
@@ -170,7 +220,7 @@ class Checkpoint:
         if not names:
             raise CheckpointError(
                 f"{self.path} holds no {part.replace('_', ' ')}",
-                remedy="use a complete LTX-2.3 file; ComfyUI's split files lack parts",
+                remedy=f"use a whole file, or put the part's file beside it, or in {', '.join(FOLDERS[1:])}",
             )
         return names
 

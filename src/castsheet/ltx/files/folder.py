@@ -40,9 +40,11 @@ _SAME = (
     "audio_out_channels",
     "audio_cross_attention_dim",
     "ff_bias",
+    "audio_ff_bias",
     "use_prompt_adaln_single",
+    "use_keyframes_abs_pos_embedding",
 )
-_REMEDY = "point to a folder saved by diffusers' LTX-2.3 pipelines, or to the official single file"
+_REMEDY = "point to a folder saved by diffusers' LTX-2.3 or LTX-2.5 pipelines, or to the official single file"
 
 
 def is_diffusers_folder(folder: Path) -> bool:
@@ -158,7 +160,6 @@ def _transformer(stored: Mapping[str, Any]) -> dict[str, Any]:
         "apply_gated_attention": config["gated_attn"] and config["audio_gated_attn"],
         "cross_attention_adaln": config["cross_attn_mod"] and config["audio_cross_attn_mod"],
         "caption_proj_before_connector": not config["use_prompt_embeddings"],
-        "keyframes_abs_pos_embedding": config["use_keyframes_abs_pos_embedding"],
     }
 
 

@@ -5,25 +5,41 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from castsheet.errors import AdapterError, CastsheetError
+from castsheet.errors import AdapterError, CastsheetError, CheckpointError, TextEncoderError
 from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE, TEMPORAL, LoRA
+from castsheet.ltx.family import FAMILIES, UNKNOWN, family_of
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.folder import is_diffusers_folder, no_model
-from castsheet.ltx.header import Entry, read_header, read_json
-from castsheet.ltx.parts.vae import diffusers_settings
+from castsheet.ltx.files.split import Piece, complete, find_denoiser, piece_of
+from castsheet.ltx.header import Entry, Header, read_header, read_json
+from castsheet.ltx.parts.gemma import KINDS, EncoderFiles
+from castsheet.ltx.parts.vae import diffusers_settings, is_diffusion
 
-Kind = Literal["checkpoint", "fp8", "diffusers folder", "ic-lora", "lora", "gemma folder", "unknown"]
+Kind = Literal[
+    "checkpoint",
+    "fp8",
+    "diffusers folder",
+    "split folder",
+    "denoiser",
+    "video VAE",
+    "sound",
+    "ic-lora",
+    "lora",
+    "gemma folder",
+    "packed text encoder",
+    "unknown",
+]
 
 _FACTOR = re.compile(r"\.lora_(?:A|B|down|up)\.")
 _REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", TEMPORAL, MODE)
 _NEEDED = {"transformer": "denoiser", "connectors": "text connectors", "vae": "video VAE"}
 _ADAPTER = "an IC-LoRA for reference sheets (.safetensors)"
-_CHECKPOINT = "an LTX-2.3 checkpoint (.safetensors or diffusers folder)"
+_PIECES: dict[Piece, Kind] = {"vae": "video VAE", "audio": "sound"}
 
 
 @dataclass(frozen=True)
@@ -42,12 +58,14 @@ class Report:
     """Everything that inspection finds out, in plain values.
 
     Attributes:
+        told_by: what tells the family, where it is told: the header, the tensors or the file's name.
         parameters: count without quantisation scales.
         parts: the count of each part.
         precision: the count of each stored dtype (BF16, F32, F8_E4M3, ...).
         scaled: fp8 weights that carry a scale.
         quantisation: how an fp8 denoiser is quantised, in words; None for a denoiser that is not in fp8.
         config: the model's main sizes, from the file's own metadata.
+        beside: files of the same model that a run would find by itself.
         missing: what else a run needs.
         problems: why this cannot be used as it is.
     """
@@ -55,6 +73,7 @@ class Report:
     path: Path
     kind: Kind
     family: str
+    told_by: str = ""
     version: str | None = None
     bytes: int = 0
     tensors: int = 0
@@ -65,6 +84,7 @@ class Report:
     quantisation: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     adapter: AdapterReport | None = None
+    beside: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -82,22 +102,70 @@ def inspect_file(path: Path | str) -> Report:
         CheckpointError: nothing there, a pickle, a damaged file, or a folder without a model.
     """
     path = Path(path)
-    if path.is_dir() and not is_diffusers_folder(path):
-        return _gemma(path)
-    if not path.is_dir():
-        header = read_header(path)
-        if any(_FACTOR.search(name) for name in header.entries):
-            return _adapter(path, header.metadata, header.entries)
-    return _model(Checkpoint.open(path))
+    if path.is_dir():
+        if is_diffusers_folder(path):
+            return _model(Checkpoint.open(path), "diffusers folder")
+        if (path / "config.json").is_file() or find_denoiser(path) is None:
+            return _gemma(path)
+        return _model(Checkpoint.open(path), "split folder")
+    header = read_header(path)
+    if any(_FACTOR.search(name) for name in header.entries):
+        return _adapter(path, header.metadata, header.entries)
+    piece = piece_of(header)
+    if piece == "text encoder":
+        return _packed(path)
+    alone = Checkpoint.alone(path)
+    if piece == "denoiser" and not {"vae", "connectors"} <= alone.parts:
+        return _denoiser(header, alone)
+    return _model(alone, "checkpoint" if piece in (None, "denoiser") else _PIECES[piece])
 
 
-def _model(checkpoint: Checkpoint) -> Report:
+def _denoiser(header: Header, alone: Checkpoint) -> Report:
+    """A denoiser's file: what is in it, and what of its model lies around it."""
+    try:
+        whole = Checkpoint.open(header.path)
+        files = complete(header).files
+    except CheckpointError as error:
+        return replace(_model(alone, "denoiser"), problems=(error.what,))
+    told = _model(whole, "denoiser")
+    own = _model(alone, "denoiser")
+    beside = tuple(f"{piece}: {path}" for piece, path in files.items() if path != header.path)
+    return replace(own, config=told.config, problems=told.problems, missing=told.missing, beside=beside)
+
+
+def _packed(path: Path) -> Report:
+    """LTX-2.5's packed text encoder."""
+    entries = read_header(path).entries
+    problems, config, family = [], dict[str, Any](), UNKNOWN
+    try:
+        files = EncoderFiles.open(path)
+        text = files.text_config()
+        files.tokenizer()
+        config = {"layers": text.num_hidden_layers, "width": text.hidden_size, "version": files.version}
+        kinds = (one for one in FAMILIES.values() if one.runs and one.encoder == files.kind)
+        family = next(kinds).name
+    except TextEncoderError as error:
+        problems.append(error.what)
+    if not any(name.startswith(keys.PROJECTION) for name in entries):
+        problems.append("no projections of the text connectors in it")
+    return _report(
+        path,
+        "packed text encoder",
+        family,
+        entries,
+        config=config,
+        missing=(_checkpoint(family), _ADAPTER),
+        problems=tuple(problems),
+    )
+
+
+def _model(checkpoint: Checkpoint, kind: Kind) -> Report:
     entries = {name: checkpoint.entries[name] for name in checkpoint.keys}
     parts: Counter[str] = Counter()
     for name, entry in entries.items():
         parts[keys.part_of(name) or "other"] += entry.count
-    eight_bit = any(entry.dtype.startswith("F8") for entry in entries.values())
-    kind: Kind = "diffusers folder" if checkpoint.path.is_dir() else "fp8" if eight_bit else "checkpoint"
+    if kind == "checkpoint" and any(entry.dtype.startswith("F8") for entry in entries.values()):
+        kind = "fp8"
     if not checkpoint.parts:
         return _report(
             checkpoint.path, "unknown", "unknown", entries, problems=("no tensor of an LTX model in it",)
@@ -106,11 +174,11 @@ def _model(checkpoint: Checkpoint) -> Report:
     problems = []
     config: dict[str, Any] = {}
     try:
-        config = _config(checkpoint)
+        config = _config(checkpoint) if "transformer" in checkpoint.parts else {}
     except CastsheetError as error:
         problems.append(error.what)
     missing = [name for part, name in _NEEDED.items() if part not in checkpoint.parts]
-    if not (checkpoint.path / "text_encoder" / "config.json").is_file():
+    if checkpoint.text_encoder is None and not (checkpoint.path / "text_encoder" / "config.json").is_file():
         missing.append(_text_encoder(checkpoint, config))
     scales = [name for name in checkpoint.entries if name.endswith((".weight_scale", ".scale_weight"))]
     return _report(
@@ -119,6 +187,7 @@ def _model(checkpoint: Checkpoint) -> Report:
         checkpoint.family,
         entries,
         version=checkpoint.metadata.get("model_version"),
+        told_by=checkpoint.told.by,
         parts={part: parts[part] for part in (*keys.PARTS, "other") if part in parts},
         scaled=len(scales),
         quantisation=_quantisation(checkpoint),
@@ -161,10 +230,14 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
         "latent_channels": vae["latent_channels"],
         "spatial_compression": vae["spatial_compression_ratio"],
         "temporal_compression": vae["temporal_compression_ratio"],
+        "decoder": "diffusion" if is_diffusion(model.vae) else "convolutional",
     }
 
 
 def _text_encoder(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str:
+    family = family_of(checkpoint.family)
+    if family.encoder == "gemma4":
+        return f"{family.title}'s packed text encoder (gemma4-12b-with-proj-ltx-2.5-bf16.safetensors)"
     width = config.get("text_width")
     packed = checkpoint.entries.get(f"{keys.PROJECTION}video_aggregate_embed.weight")
     if not width or packed is None or width == 3840:
@@ -178,11 +251,11 @@ def _adapter(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entr
     problems = []
     if reference and not stated:
         problems.append(f"no {DOWNSCALE} in the header: 1 will be assumed")
-    family = "unknown"
+    family, told_by = "unknown", ""
     adapter = None
     try:
         lora = LoRA.open(path)
-        family = lora.family
+        family, told_by = lora.told
         adapter = _adapter_report(lora)
         if len(adapter.ranks) > 1:
             problems.append(f"modules of different ranks: {', '.join(map(str, adapter.ranks))}")
@@ -197,10 +270,17 @@ def _adapter(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entr
         family,
         entries,
         version=metadata.get("model_version"),
+        told_by=told_by,
         adapter=adapter,
-        missing=(_CHECKPOINT, "the text encoder that the checkpoint needs"),
+        missing=(_checkpoint(family), "the text encoder that the checkpoint needs"),
         problems=tuple(problems),
     )
+
+
+def _checkpoint(family: str) -> str:
+    """What an adapter or a text encoder is for."""
+    title = FAMILIES[family].title if family in FAMILIES else "LTX"
+    return f"an {title} checkpoint (.safetensors, or a folder)"
 
 
 def _adapter_report(lora: LoRA) -> AdapterReport:
@@ -225,7 +305,7 @@ def _gemma(folder: Path) -> Report:
     entries: dict[str, Entry] = {}
     for path in sorted(folder.glob("*.safetensors")):
         entries |= read_header(path).entries
-    if config.get("model_type") not in ("gemma3", "gemma3_text"):
+    if config.get("model_type") not in KINDS:
         problem = f"a model of type {config.get('model_type')!r}, which Castsheet does not use"
         return _report(folder, "unknown", "unknown", entries, problems=(problem,))
     text = config.get("text_config", config)
@@ -239,7 +319,7 @@ def _gemma(folder: Path) -> Report:
         "unknown",
         entries,
         config={"layers": text.get("num_hidden_layers"), "width": text.get("hidden_size")},
-        missing=(_CHECKPOINT, _ADAPTER),
+        missing=(_checkpoint(UNKNOWN), _ADAPTER),
         problems=tuple(problems),
     )
 

@@ -66,7 +66,7 @@ class Block(nn.Module):
         dim, head = config.dim, (config.heads, config.head_dim, config.norm_eps)
         self.attn1 = Attention(dim, dim, *head)
         self.attn2 = Attention(dim, config.context_dim, *head)
-        self.ff = FeedForward(dim)
+        self.ff = FeedForward(dim, config.ff_bias)
         self.scale_shift_table = new_table(9, dim)
         self.prompt_scale_shift_table = new_table(2, dim)
         if not config.audio:

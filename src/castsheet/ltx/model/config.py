@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from castsheet.errors import CheckpointError
-from castsheet.ltx.family import DEFAULT, UNKNOWN, check_config
+from castsheet.ltx.family import DEFAULT, UNKNOWN, check_config, family_of
 
 _REMEDY_DAMAGED = "download the checkpoint again, or convert it with its `config` metadata kept"
 
@@ -59,6 +59,16 @@ class TransformerConfig:
     def cross_max_pos(self) -> tuple[int, ...]:
         """Seconds that the temporal RoPE of the attentions between the streams spans."""
         return (max(self.max_pos[0], self.audio_max_pos[0]),)
+
+    @property
+    def marker(self) -> bool:
+        """Whether the tokens of the clip's first latent frame carry a learned marker."""
+        return family_of(self.family).marker
+
+    @property
+    def ff_bias(self) -> bool:
+        """Whether the layers of the video stream's feed-forward have a bias."""
+        return family_of(self.family).ff_bias
 
     def video_only(self) -> TransformerConfig:
         """The same model without its audio half."""
@@ -157,7 +167,8 @@ class ModelConfig:
             if not isinstance(part, dict) and (part is not None or name in ("transformer", "vae")):
                 found = "absent" if part is None else "not an object"
                 raise CheckpointError(
-                    f"part {name!r} of the `config` metadata is {found}", remedy=_REMEDY_DAMAGED
+                    f"part {name!r} of the `config` metadata is {found}",
+                    remedy=f"{_REMEDY_DAMAGED}; of a model in several files, put the part's file beside it",
                 )
         return cls(
             transformer=TransformerConfig.from_dict(raw["transformer"], family),

@@ -1,4 +1,4 @@
-"""The LTX-2.3 denoiser under its official parameter names. Official files load into it without renaming.
+"""The LTX denoiser under its official parameter names. Official files load into it without renaming.
 
 A token's modulation depends only on its timestep, and a sequence has few timesteps: the target's sigma, and
 zero for a reference or a given first frame. Modulation is therefore computed once for each segment.
@@ -113,6 +113,8 @@ class Transformer(nn.Module):
         self.gradient_checkpointing = False
         dim = config.dim
         self.patchify_proj = nn.Linear(config.in_channels, dim)
+        if config.marker:
+            self.keyframes_abs_pos_embedding = nn.Parameter(torch.zeros(1, dim))
         self.adaln_single = AdaLNSingle(dim, 9)
         self.prompt_adaln_single = AdaLNSingle(dim, 2)
         self.scale_shift_table = new_table(2, dim)
@@ -215,7 +217,9 @@ class Transformer(nn.Module):
         return frozenset(stg_blocks)
 
     def _enter(self, video: Stream, audio: Stream | None, isolate: bool, av_timesteps: AVTimesteps) -> _Flow:
-        video_BTC = self.patchify_proj(video.tokens_BTC.to(self.patchify_proj.weight.dtype))
+        video_BTC = self._marked(
+            self.patchify_proj(video.tokens_BTC.to(self.patchify_proj.weight.dtype)), video
+        )
         v = self._conditions(video, video_BTC.dtype, self.adaln_single, self.prompt_adaln_single)
         if audio is None:
             return _Flow(video_BTC, v)
@@ -229,6 +233,18 @@ class Transformer(nn.Module):
             v = self._with_cross(v, video, audio.sigma_B, *to_video, video_BTC.dtype, av_timesteps)
             a = self._with_cross(a, audio, video.sigma_B, *to_audio, audio_BTC.dtype, av_timesteps)
         return _Flow(video_BTC, v, audio_BTC, a, isolate)
+
+    def _marked(self, x_BTC: Tensor, video: Stream) -> Tensor:
+        """The video stream with the marker added to the tokens of the clip's first latent frame (LTX-2.5)."""
+        if not self.config.marker:
+            return x_BTC
+        count = video.sequence.marked
+        if count is None:
+            raise ValueError(
+                "the model marks the clip's first latent frame; the sequence must say how many tokens"
+            )
+        marker_1C = self.keyframes_abs_pos_embedding.to(x_BTC.dtype)
+        return torch.cat((x_BTC[:, :count] + marker_1C, x_BTC[:, count:]), dim=1)
 
     def _conditions(
         self, stream: Stream, dtype: torch.dtype, ada: AdaLNSingle, prompt: AdaLNSingle

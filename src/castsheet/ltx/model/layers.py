@@ -110,11 +110,11 @@ class FeedForward(nn.Module):
     In the official layout the first layer is `net.0.proj`, and `net.1` a dropout.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, bias: bool = True) -> None:
         super().__init__()
         self.ops: RowOps = PLAIN
-        first = nn.ModuleDict({"proj": nn.Linear(dim, 4 * dim)})
-        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(4 * dim, dim)])
+        first = nn.ModuleDict({"proj": nn.Linear(dim, 4 * dim, bias)})
+        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(4 * dim, dim, bias)])
 
     def forward(self, x_BTC: Tensor | Quantised) -> Tensor:
         last = self.net[2]

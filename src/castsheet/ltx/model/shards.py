@@ -88,6 +88,10 @@ class Shards:
             raise ValueError(f"only whole segments can be kept: {rows} is none of {ends}")
         return sum(self.segments[: ends.index(rows) + 1])
 
+    def among(self, rows: int) -> int:
+        """How many of this process's rows are among the whole sequence's first `rows`: its leading ones."""
+        return sum(max(0, min(start + count, rows) - start) for start, count in self._places())
+
     def whole(self, rows: int) -> int:
         """The inverse of `here`."""
         return sum(sum(parts) for parts in self._segments_of(rows))

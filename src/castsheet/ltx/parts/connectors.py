@@ -49,9 +49,12 @@ class ConnectorSettings:
             "rope_type": "split",
             "connector_norm_output": True,
             "text_encoder_norm_type": "per_token_rms",
+            "connector_ff_bias": True,
         }
         for field, value in wanted.items():
-            if config.get(field, value) != value:
+            found = config.get(field, value)
+            # LTX-2.5 writes names that LTX-2.3 wrote in lower case in upper case.
+            if (found.lower() if isinstance(found, str) else found) != value:
                 raise unsupported("pair of text connectors", f"{field} is {config[field]!r}, not {value!r}")
         try:
             heads = int(config["connector_num_attention_heads"])

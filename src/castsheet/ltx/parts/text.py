@@ -1,4 +1,4 @@
-"""Prompt to context: Gemma-3 hidden states, the connectors, and a cache on disk.
+"""Prompt to context: a Gemma's hidden states, the connectors, and a cache on disk.
 
 Shape legend: B batch, N text tokens, L context slots, D width, K hidden states a token (layers + 1).
 """
@@ -14,26 +14,20 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import Gemma3TextConfig, Gemma3TextModel
+from transformers import Gemma3TextModel, Gemma4UnifiedTextModel
 
 from castsheet.errors import CheckpointError, TextEncoderError
-from castsheet.ltx.header import read_json, save_tensors
+from castsheet.ltx.header import save_tensors
 from castsheet.ltx.parts.connectors import TextConnectors
+from castsheet.ltx.parts.gemma import LONGEST, EncoderFiles, Kind
 from castsheet.ltx.parts.vae import fill
 from castsheet.machine.files import write_atomic
 
-MAX_TOKENS = 1024
-_GEMMA_REMEDY = (
-    "point to a Gemma-3 folder (config.json, *.safetensors, tokenizer.json, tokenizer_config.json)"
-)
-# Prefixes of the text model's keys in the layouts of Gemma-3 folders; the longest that matches is removed.
-_TEXT_PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
-_NOT_TEXT = ("vision_tower.", "multi_modal_projector.", "lm_head.weight")
+_MODELS: dict[Kind, Any] = {"gemma3": Gemma3TextModel, "gemma4": Gemma4UnifiedTextModel}
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Context:
 
 
 class GemmaEncoder(nn.Module):
-    """A Gemma-3 language model and its tokenizer.
+    """A Gemma language model, of the third or fourth generation, and its tokenizer.
 
     Attributes:
         width: hidden size.
@@ -53,43 +47,42 @@ class GemmaEncoder(nn.Module):
         max_tokens: longest prompt, BOS included.
     """
 
-    def __init__(self, model: Gemma3TextModel, tokenizer: Tokenizer, *, bos: int, max_tokens: int) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, *, bos: int, max_tokens: int) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.bos = bos
-        self.max_tokens = min(max_tokens, MAX_TOKENS)
+        self.max_tokens = min(max_tokens, LONGEST)
         self.width: int = model.config.hidden_size
         self.states: int = model.config.num_hidden_layers + 1
 
     @classmethod
     def load(
-        cls, folder: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
+        cls, path: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
     ) -> GemmaEncoder:
-        """Load the text model of a Gemma-3 folder: text-only or image-text, any of their key layouts.
+        """Load the language model of a Gemma-3 or Gemma-4 folder, in any key layout, or of a packed file.
 
         Only the language model's tensors are read; a vision tower costs nothing.
 
         Raises:
-            TextEncoderError: a file is missing or damaged, or the model is not a Gemma-3.
+            TextEncoderError: a file is missing or damaged, or the model is no such Gemma.
         """
-        folder = Path(folder)
-        config = _text_config(folder)
-        tokenizer, bos, max_tokens = load_tokenizer(folder)
+        files = EncoderFiles.open(path)
+        config = files.text_config()
+        tokenizer, bos, max_tokens = files.tokenizer()
         if tokenizer.get_vocab_size() > config.vocab_size:
             sizes = f"{tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}"
             raise TextEncoderError(
-                f"{folder}: the tokenizer knows {sizes}",
-                remedy="use the tokenizer that came with the model",
+                f"{path}: the tokenizer knows {sizes}", remedy="use the tokenizer that came with the model"
             )
         # Parameters stay empty until their tensors are read; buffers (rotary tables) are computed at once.
         with init_empty_weights(include_buffers=False):
-            model = Gemma3TextModel(config)
-        state = {name: tensor.to(device, dtype) for name, tensor in _text_tensors(folder)}
+            model = _MODELS[files.kind](config)
+        state = {name: tensor.to(device, dtype) for name, tensor in files.tensors()}
         try:
             fill(model, state)
         except CheckpointError as error:
-            raise TextEncoderError(f"{folder}: {error.what}", remedy=_GEMMA_REMEDY) from error
+            raise TextEncoderError(f"{path}: {error.what}", remedy=files.remedy) from error
         return cls(model.to(device), tokenizer, bos=bos, max_tokens=max_tokens).eval().requires_grad_(False)
 
     def tokens(self, prompt: str, longest: int | None = None) -> list[int]:
@@ -191,110 +184,3 @@ class ContextCache:
         if context.audio_LD is not None:
             tensors["audio"] = context.audio_LD.detach().cpu().contiguous()
         write_atomic(self.path(prompt), lambda path: save_tensors(tensors, path))
-
-
-def gemma_fingerprint(folder: Path | str) -> str:
-    """A hash that changes with the folder's config, tokenizer or weights.
-
-    Of a weight file it reads only size, header and 64 evenly spaced blocks of 4 KiB, not 24 GB.
-
-    Raises:
-        TextEncoderError: the folder holds no weights.
-    """
-    digest = hashlib.sha256()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        path = Path(folder) / name
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    for path in _weight_files(Path(folder)):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as handle:
-            for block in range(64):
-                handle.seek(size * block // 64)
-                digest.update(handle.read(4096))
-    return digest.hexdigest()
-
-
-def load_tokenizer(folder: Path) -> tuple[Tokenizer, int, int]:
-    """The folder's tokenizer, its BOS id and its longest sequence.
-
-    Raises:
-        TextEncoderError: tokenizer.json is missing or damaged, or names no BOS token.
-    """
-    # diffusers keeps the tokenizer in a folder beside the model's.
-    folder = folder if (folder / "tokenizer.json").is_file() else _beside(folder)
-    path = folder / "tokenizer.json"
-    model = _json(path).get("model")
-    # The library reports damage as a bare Exception, so the likely faults are checked first.
-    if not isinstance(model, dict) or "vocab" not in model:
-        raise TextEncoderError(f"{path} holds no vocabulary", remedy=_GEMMA_REMEDY)
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    settings = _json(folder / "tokenizer_config.json")
-    bos = settings.get("bos_token", "<bos>")
-    bos = bos.get("content", "") if isinstance(bos, dict) else str(bos)
-    bos_id = tokenizer.token_to_id(bos)
-    if bos_id is None:
-        raise TextEncoderError(f"{folder}: the tokenizer has no BOS token {bos!r}", remedy=_GEMMA_REMEDY)
-    return tokenizer, bos_id, int(min(settings.get("model_max_length") or MAX_TOKENS, 2**31))
-
-
-def _beside(folder: Path) -> Path:
-    other = folder.parent / "tokenizer"
-    return other if (other / "tokenizer.json").is_file() else folder
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json, which must be a Gemma-3's: "gemma3" (image and text) or "gemma3_text".
-
-    Raises:
-        TextEncoderError: config.json is missing, damaged, or belongs to another model.
-    """
-    raw = _json(folder / "config.json")
-    kind = raw.get("model_type")
-    if kind not in ("gemma3", "gemma3_text"):
-        raise TextEncoderError(
-            f"{folder} holds a model of type {kind!r}, not a Gemma-3", remedy=_GEMMA_REMEDY
-        )
-    return raw
-
-
-def _text_config(folder: Path) -> Gemma3TextConfig:
-    raw = read_config(folder)
-    try:
-        return Gemma3TextConfig.from_dict(raw["text_config"] if raw["model_type"] == "gemma3" else raw)
-    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
-        raise TextEncoderError(
-            f"{folder}/config.json is not usable: {error}", remedy=_GEMMA_REMEDY
-        ) from error
-
-
-def _text_tensors(folder: Path) -> Iterable[tuple[str, Tensor]]:
-    """The language model's tensors under `Gemma3TextModel`'s own names, read one by one."""
-    for path in _weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                    if any(part in name for part in _NOT_TEXT):
-                        continue
-                    prefix = next((p for p in _TEXT_PREFIXES if name.startswith(p)), "")
-                    yield name.removeprefix(prefix), handle.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise TextEncoderError(
-                f"{path} is damaged or incomplete: {error}", remedy="download the text encoder again"
-            ) from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise TextEncoderError(f"{folder} holds no *.safetensors", remedy=_GEMMA_REMEDY)
-    return files
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except CheckpointError as error:
-        raise TextEncoderError(error.what, remedy=_GEMMA_REMEDY) from error

@@ -20,6 +20,14 @@ from castsheet.errors import CheckpointError, SettingsError
 from castsheet.ltx import keys
 
 _STRIDES = {"space": ("spatial", 1, 2), "time": ("temporal", 2, 1), "all": ("spatiotemporal", 2, 2)}
+# What the network is, whatever its sizes.
+_EXPECTED = {
+    "dims": 3,
+    "norm_layer": "pixel_norm",
+    "latent_log_var": "uniform",
+    "use_quant_conv": False,
+    "timestep_conditioning": False,
+}
 # The official decoder starts this many times wider than `decoder_base_channels`, however many blocks it has.
 _DECODER_WIDENING = 8
 
@@ -80,20 +88,47 @@ class BlockList:
         return math.prod(step.temporal for step in self.compressions)
 
 
+def is_diffusion(config: Any) -> bool:
+    """Whether an official `vae` config is that of LTX-2.5's VAE with a diffusion decoder."""
+    return isinstance(config, Mapping) and config.get("_class_name") == "CausalDiffusionVAE"
+
+
+def _conv_form(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as one of the convolutional VAE: the same encoder, and a decoder of the same strides.
+
+    Raises:
+        CheckpointError: the encoder's blocks are missing.
+    """
+    encoder = config.get("encoder", config)
+    blocks = encoder.get("blocks", encoder.get("encoder_blocks"))
+    if not blocks:
+        raise unsupported("video VAE", "the encoder's blocks are missing")
+    strides = [name.removesuffix("_res") for name, _ in blocks if name.startswith("compress_")]
+    plain = ["res_x", {"num_layers": 1}]
+    return {
+        "latent_channels": encoder.get("out_channels", config.get("latent_channels", 128)),
+        "encoder_blocks": blocks,
+        "decoder_blocks": [plain, *(one for name in strides for one in ([name, {"multiplier": 1}], plain))],
+        "decoder_base_channels": 1,
+        "patch_size": encoder.get("patch_size", 4),
+        "norm_layer": encoder.get("norm_layer", "pixel_norm"),
+        # A constant variance takes as many channels as a shared one: the means are the same.
+        "latent_log_var": {"constant": "uniform"}.get(
+            str(encoder.get("latent_log_var")), encoder.get("latent_log_var", "uniform")
+        ),
+        "encoder_spatial_padding_mode": encoder.get("spatial_padding_mode", "zeros"),
+    }
+
+
 def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments of diffusers' `AutoencoderKLLTX2Video` for an official `vae` config.
 
     Raises:
         CheckpointError: the config names something that the network does not have.
     """
-    expected = {
-        "dims": 3,
-        "norm_layer": "pixel_norm",
-        "latent_log_var": "uniform",
-        "use_quant_conv": False,
-        "timestep_conditioning": False,
-    }
-    for field, value in expected.items():
+    if is_diffusion(config):
+        return diffusers_settings(_conv_form(config))
+    for field, value in _EXPECTED.items():
         if config.get(field, value) != value:
             raise unsupported("video VAE", f"{field} is {config[field]!r}, not {value!r}")
     try:
@@ -204,9 +239,25 @@ class VideoVAE(nn.Module):
         """
         return self.normalise(self.moments(pixels_BCFHW)[0])
 
-    def decode(self, latents_BCFHW: Tensor) -> Tensor:
-        """Normalised latents (B,C,F',h,w) to (F'-1)*temporal+1 frames of pixels (B,3,F,H,W), about [-1,1]."""
+    def decode(self, latents_BCFHW: Tensor, seed: int = 0) -> Tensor:
+        """Normalised latents (B,C,F',h,w) to (F'-1)*temporal+1 frames of pixels (B,3,F,H,W), about [-1,1].
+
+        Args:
+            seed: of the noise that a decoder draws; this one draws none.
+        """
+        del seed
         return self.model.decode(self.denormalise(latents_BCFHW.to(self.model.dtype))).sample
+
+    def tile(self, tiling: bool) -> None:
+        """Decode in overlapping tiles of space and time (diffusers' own), or whole again.
+
+        Seams are blended; the picture differs slightly from the whole one, so this is for cards that need it.
+        """
+        if tiling:
+            self.model.enable_tiling()
+        else:
+            self.model.disable_tiling()
+        self.model.use_framewise_decoding = tiling
 
     def normalise(self, raw_BCFHW: Tensor) -> Tensor:
         mean, std = self._statistics(raw_BCFHW)
@@ -265,7 +316,7 @@ def check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]]) -> Non
     if complaints:
         raise CheckpointError(
             f"the tensors do not fit {type(module).__name__}: {'; '.join(complaints)}",
-            remedy="check that the file is a complete LTX-2.3 model and that its config header is its own",
+            remedy="check that the file is a complete LTX model and that its config header is its own",
         )
 
 
@@ -280,8 +331,8 @@ def _compression(name: str, settings: Mapping[str, Any], field: str) -> Compress
 
 
 def unsupported(part: str, what: str) -> CheckpointError:
-    """The error for a config that describes another network than diffusers' for LTX-2.3."""
+    """The error for a config that describes another network than diffusers' for LTX-2.3 and LTX-2.5."""
     return CheckpointError(
         f"this file's {part} is not supported: {what}",
-        remedy="use a checkpoint of the LTX-2.3 family with its own config header",
+        remedy="use a released LTX-2.3 or LTX-2.5 file with its own config header",
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Gemma3ForConditionalGeneration
 
 from castsheet.errors import TextEncoderError
-from castsheet.ltx.parts.text import gemma_fingerprint, load_tokenizer, read_config
+from castsheet.ltx.parts.gemma import gemma_fingerprint, load_tokenizer, read_config
 
 _REMEDY = "use the image-text folder (google/gemma-3-12b-it), an endpoint, or no model"
 _MAX_WORDS = 200  # new tokens; a description has some 60

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
@@ -26,9 +26,6 @@ from castsheet.errors import SettingsError
 from castsheet.ltx.family import DEFAULT, Family
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-
-if TYPE_CHECKING:
-    from castsheet.ltx.parts.vae import VideoVAE
 
 GIB = 2**30
 SLOTS = 2
@@ -143,9 +140,9 @@ def official(
     Raises:
         ValueError: the family's sizes are not known.
     """
-    sizes = family.sizes
-    if sizes is None:
+    if family.release is None:
         raise ValueError(f"the sizes of {family.title} are not known")
+    sizes = family.release.sizes
     denoiser = sizes.joint if audio else sizes.video
     pixels = width * height * frames
     reference = ((frames - 1) // 8 + 1) * (width // 32) * (height // 32)
@@ -287,18 +284,6 @@ def host_bytes(made: Plan, parts: Parts) -> int:
     waits = not made.together or made.text == "alone"
     waiting = parts.weights(made.precision, made.resident) + parts.vae if waits else 0
     return streamed + waiting + (parts.text if made.text == "cpu" else 0)
-
-
-def tile_decoding(vae: VideoVAE, tiling: bool = True) -> None:
-    """Make the VAE decode in diffusers' overlapping tiles of space and time, or whole again.
-
-    Seams are blended and the picture differs slightly from the whole one: this is for small cards only.
-    """
-    if tiling:
-        vae.model.enable_tiling()
-    else:
-        vae.model.disable_tiling()
-    vae.model.use_framewise_decoding = tiling
 
 
 def parse_budget(text: str, *, free: int) -> int:

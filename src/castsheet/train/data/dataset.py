@@ -59,7 +59,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class SampleEntry:
-    """A sample's header."""
+    """A sample's header; `family` is that of the model whose contexts it has, where the header says."""
 
     path: Path
     geometry: Geometry
@@ -67,6 +67,7 @@ class SampleEntry:
     variants: int
     context: Path
     augment: Mapping[str, float]
+    family: str | None = None
 
     @property
     def name(self) -> str:
@@ -230,6 +231,20 @@ def require_stills(data: Data) -> None:
             )
 
 
+def require_family(data: Data, family: str) -> None:
+    """Refuse contexts that were made for another family's model: they have the same shape.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    for entry in data.entries:
+        if entry.family not in (None, family):
+            raise DatasetError(
+                f"{entry.path} has the contexts of {entry.family}, the model is {family}",
+                remedy="run `castsheet encode` with the model that is trained",
+            )
+
+
 def write_sample(
     path: Path,
     sample: Mapping[str, Tensor],
@@ -286,7 +301,7 @@ def _entry(path: Path) -> SampleEntry:
     mask = shapes.get("mask", tuple(clip))
     if mask != tuple(clip) or header.get("version") != VERSION or shapes["references"][1] != channels:
         raise DatasetError(f"{path} contradicts itself: {shapes}, {header}", remedy=_AGAIN)
-    return SampleEntry(path, geometry, channels, variants, context, augment)
+    return SampleEntry(path, geometry, channels, variants, context, augment, header.get("family"))
 
 
 def check(

@@ -25,8 +25,10 @@ from torch import Tensor
 from castsheet.clip import read_video
 from castsheet.errors import SettingsError, TextEncoderError
 from castsheet.loading.source import Source
+from castsheet.ltx.family import family_of
 from castsheet.ltx.latents import Grid, encode_still, reference_size, to_pixels
-from castsheet.ltx.parts.text import ContextCache, GemmaEncoder, TextEncoder, gemma_fingerprint
+from castsheet.ltx.parts.gemma import gemma_fingerprint
+from castsheet.ltx.parts.text import ContextCache, GemmaEncoder, TextEncoder
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.device import pick_device, pick_dtype
 from castsheet.sheet.manifest import Sheet
@@ -141,6 +143,7 @@ def encode(
             augment=job.augment.record(),
             source=stamps[row],
             caption=row.caption,
+            family=job.source.checkpoint.family,
         )
         if advance is not None:
             advance(len(mine) - len(todo) + done)
@@ -216,12 +219,12 @@ def _encode_captions(rows: Sequence[Row], job: Encoding, device: torch.device) -
     source = job.source
     if source.text_encoder is None:
         raise TextEncoderError(
-            "captions need a text encoder", remedy="give --text-encoder with a Gemma-3 folder"
+            "captions need a text encoder", remedy=family_of(source.checkpoint.family).encoder_remedy
         )
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    fingerprint = (
-        f"{gemma_fingerprint(source.text_encoder)} {source.checkpoint.connectors_fingerprint()} {dtype}"
-    )
+    model = source.checkpoint
+    parts = (gemma_fingerprint(source.text_encoder), model.connectors_fingerprint(), str(dtype), model.family)
+    fingerprint = " ".join(parts)
     cache = ContextCache(job.out / "contexts", fingerprint)
     missing = [row.caption for row in rows if not cache.path(row.caption).is_file()]
     if missing:
