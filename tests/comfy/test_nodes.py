@@ -244,6 +244,10 @@ def test_judge_and_pick(nodes):
     clip = torch.nn.functional.interpolate(frames, (64, 128)).movedim(1, -1).expand(9, -1, -1, -1)
     told = {"sheet": board, "order": "", "read_text": False}
     out = nodes["CastsheetJudge"].execute(**told, images=clip).args
+    import comfy.utils as host
+
+    pictures = [preview for *_, preview in host.bars[-1].told if preview]
+    assert pictures[0][0] == "JPEG"
     verdict = json.loads(out[0])
     assert (verdict["score"], verdict["passed"]) == (out[1], out[2])
     assert out[5] == verdict["verdict"]

@@ -104,14 +104,12 @@ def _clip(board: Board, images: Any = None, video: Any = None) -> Clip:
 
 
 def _judged(board: Board, clip: Clip, order: tuple[str, ...], read_text: bool, tell: Tell) -> Judgement:
-    from PIL import Image
-
-    from castsheet.judge.judge import Judge, Options
+    from castsheet.comfy.watched_judge import WatchedJudge
+    from castsheet.judge.judge import Options
     from castsheet.judge.models import installed_reader
 
-    tell(0, len(clip.frames), Image.fromarray(clip.frames[0]))
     reader = installed_reader() if read_text else None
-    return Judge(board.sheet, Options(order=order, reader=reader))(clip)
+    return WatchedJudge(board.sheet, Options(order=order, reader=reader), tell)(clip)
 
 
 def _worst(clip: Clip, judgement: Judgement) -> list[Image.Image]:
