@@ -1,9 +1,11 @@
 """The two-part prompt: what the sheet shows, then what the video does. Built, and read, in three formats.
 
+```text
 prose      Reference sheet: a; b; c              markdown   ### Reference Sheet Description
                                                             **Top Row Left (Character):** a
            Generated video: action                          ### Target Description
 inline     Reference sheet: a; b; c. Generated video: action.        action
+```
 """
 
 from __future__ import annotations
