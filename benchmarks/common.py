@@ -203,7 +203,9 @@ def random_transformer(
         model = Transformer(config)
         if fp8:
             swap_layers(
-                model, is_scaled, lambda layer: ScaledLinear(layer.in_features, layer.out_features, True)
+                model,
+                is_scaled,
+                lambda layer: ScaledLinear(layer.in_features, layer.out_features, layer.bias is not None),
             )
     for name, parameter in list(model.named_parameters()):
         if name.endswith("weight_scale"):
@@ -246,7 +248,7 @@ def video_stream(
     return Stream(
         tokens_BTC=torch.randn(1, tokens, config.in_channels, **normal).to(bench.dtype),
         context_BLD=torch.randn(1, size.context, config.context_dim, **normal).to(bench.dtype),
-        sequence=Sequence(segments, rope, cross_rope),
+        sequence=Sequence(segments, rope, cross_rope, marked=size.rows * size.columns),
         timesteps_BS=torch.tensor([[sigma, 0.0]], device=device)[:, : len(segments)],
         sigma_B=torch.tensor([sigma], device=device),
     )

@@ -30,6 +30,7 @@ from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import ElementNote, Sheet
 from tests.doubles.drawn import figure, scene, thing
 from tests.doubles.fake_endpoint import chat, serving
+from tests.doubles.gemma4_doubles import write_folder, write_packed
 from tests.doubles.text_doubles import write_gemma
 
 GOOD = "a tall man, short brown hair, a red coat, blue trousers, bare hands, a round face"
@@ -213,6 +214,11 @@ def test_a_text_only_or_damaged_folder_is_refused(tmp_path: Path, gemma: Path) -
     write_gemma(tmp_path, "text")
     with pytest.raises(TextEncoderError, match="no vision tower"):
         GemmaVision.load(tmp_path)
+    for newer in (write_folder(tmp_path / "newer"), write_packed(tmp_path / "packed.safetensors")):
+        with pytest.raises(TextEncoderError, match="encodes prompts and writes none") as caught:
+            GemmaVision.load(newer)
+        assert "gemma-3-12b-it" in caught.value.remedy
+        assert "endpoint" in caught.value.remedy
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in gemma.iterdir():

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from benchmarks.full_size import make, toy
+from benchmarks.random_files import make, official_sizes
 from castsheet.loading.source import Source
+from castsheet.ltx.family import FAMILIES
 from castsheet.pipeline import Castsheet
 from mini.official import official_keys
 
 
-def test_random_files_are_an_official_model(tmp_path):
+@pytest.mark.parametrize("family", [name for name, one in FAMILIES.items() if one.runs])
+def test_random_files_are_an_official_model(tmp_path, family):
     """Red: what is measured at full size goes through other code than a published model's files do."""
-    make(tmp_path, tiny=True)
+    make(tmp_path, tiny=True, family=family)
     source = Source.open(tmp_path)
-    config, gemma = toy()
+    config, gemma = official_sizes(tiny=True, newer=family == "ltx-2.5")
+    assert source.checkpoint.family == family
     stored = {name: tuple(entry.shape) for name, entry in source.checkpoint.entries.items()}
     assert stored == official_keys(config, states=gemma.num_hidden_layers + 1)
     (adapter,) = source.adapters

@@ -21,6 +21,7 @@ from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.parts.audio import audio_vae_settings, vocoder_settings
 from castsheet.ltx.parts.vae import diffusers_settings
 from mini.official import official_keys, official_tensors, write_checkpoint
+from tests.doubles.ltx25_doubles import as_ltx_25
 from tests.doubles.ltx_tiny import load_wide
 from tests.doubles.model_doubles import MINI_VAE, OFFICIAL, STATES, random_tensors, toy_config, write_toy
 
@@ -181,7 +182,7 @@ def test_connectors_fingerprint_follows_the_weights(tmp_path: Path, toy: Path):
     assert Checkpoint.open(tmp_path / "a.safetensors").connectors_fingerprint() != before
 
 
-def write_diffusers_folder(folder: Path) -> None:
+def write_diffusers_folder(folder: Path, **newer: bool) -> None:
     """What diffusers' own classes write for the toy config, the denoiser in several shards."""
     config = toy_config()
     raw = config["transformer"]
@@ -191,7 +192,7 @@ def write_diffusers_folder(folder: Path) -> None:
         audio_in_channels=16, audio_out_channels=16, audio_num_attention_heads=2, audio_attention_head_dim=8,
         audio_cross_attention_dim=16, num_layers=2, caption_channels=32, rope_type="split",
         gated_attn=True, cross_attn_mod=True, audio_gated_attn=True, audio_cross_attn_mod=True,
-        use_prompt_embeddings=False, perturbed_attn=True,
+        use_prompt_embeddings=False, perturbed_attn=True, **newer,
     )  # fmt: skip
     connectors = LTX2TextConnectors(
         caption_channels=32, text_proj_in_factor=STATES, rope_type="split", per_modality_projections=True,
@@ -239,6 +240,16 @@ def test_diffusers_folder_equals_the_official_layout(diffusers_folder: Path):
     assert checkpoint.load_connectors(audio=True).settings.widths == (32, 16)
     assert checkpoint.load_video_vae().temporal == 8
     assert checkpoint.load_audio()[1].rate == 48_000
+
+
+def test_diffusers_folder_of_ltx_25(tmp_path: Path):
+    """Red: a folder of diffusers' LTX-2.5 is read as LTX-2.3, or its marker is lost."""
+    write_diffusers_folder(tmp_path, ff_bias=False, use_keyframes_abs_pos_embedding=True)
+    checkpoint = Checkpoint.open(tmp_path)
+    assert checkpoint.family == "ltx-2.5"
+    shapes = {name: checkpoint.entries[name].shape for name in checkpoint.keys}
+    assert shapes == official_keys(as_ltx_25(toy_config()), states=STATES)
+    assert load_wide(checkpoint, audio=True).config.marker
 
 
 def test_diffusers_folder_and_official_file_have_the_same_config(diffusers_folder: Path, toy: Path):

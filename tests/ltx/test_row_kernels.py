@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.rows import CURVE, PLAIN, SLOPE, Form, RMSNorm, Update
 from castsheet.ltx.model.scaled import Quantised, quantise_rows
-from castsheet.ltx.speed.fused_rows import FusedRowOps
+from castsheet.ltx.speed.fused_rows import FusedRowOps, gelu_of_product
 
 FUSED = FusedRowOps(fp8=True)
 FORMS: tuple[Form, ...] = ("wide", "scaled", "both")
@@ -107,6 +107,16 @@ def test_heads_are_gated(form: Form, heads_first: bool) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+def test_gelu_of_a_product_needs_no_bias(bias: bool) -> None:
+    """Red: on a GPU the feed-forward of LTX-2.5, whose layers have no biases, stops with an error."""
+    layer = nn.Linear(8, 24, bias)
+    x = randn(2, 5, 8)
+    with torch.no_grad():
+        # On a CPU the operation computes GELU by its error function.
+        close(gelu_of_product(layer, x), torch.nn.functional.gelu(layer(x)), 1e-3)
+
+
 def test_gelu_is_quantised() -> None:
     """Red: on a GPU the feed-forward layers compute another function in fp8 than elsewhere."""
     x = 3 * randn(1, 3, 50)

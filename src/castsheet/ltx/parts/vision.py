@@ -40,6 +40,11 @@ class GemmaVision:
             TextEncoderError: a file is missing or damaged, or the folder holds the text model alone.
         """
         folder = Path(folder)
+        if folder.is_file() or str(read_config(folder).get("model_type")).startswith("gemma4"):
+            raise TextEncoderError(
+                f"{folder} encodes prompts and writes none: LTX-2.5's text encoder was not trained to answer",
+                remedy=f"{_REMEDY}; the first two describe pictures for LTX-2.5 as well",
+            )
         if read_config(folder).get("model_type") != "gemma3":
             raise TextEncoderError(f"{folder} holds no vision tower: it reads text alone", remedy=_REMEDY)
         tokenizer, bos, _ = load_tokenizer(folder)
