@@ -27,16 +27,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from castsheet.ltx import keys
+from castsheet.ltx.keys import is_large
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
-from castsheet.ltx.model.scaled import ScaledLinear, is_scaled, quantise_rows, swap_layers
+from castsheet.ltx.model.scaled import ScaledLinear, quantise_rows
 from castsheet.ltx.model.sequence import Sequence
 
 ROOT = Path(__file__).resolve().parent
@@ -202,11 +203,11 @@ def random_transformer(
     with torch.device("meta"):
         model = Transformer(config)
         if fp8:
-            swap_layers(
-                model,
-                is_scaled,
-                lambda layer: ScaledLinear(layer.in_features, layer.out_features, layer.bias is not None),
-            )
+            for name, layer in list(model.named_modules()):
+                if is_large(name):
+                    plain = cast(nn.Linear, layer)
+                    scaled = ScaledLinear(plain.in_features, plain.out_features, plain.bias is not None)
+                    model.set_submodule(name, scaled)
     for name, parameter in list(model.named_parameters()):
         if name.endswith("weight_scale"):
             continue  # made with its weight

@@ -12,16 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.common import Bench, random_transformer, relative
+from castsheet.ltx.keys import is_large
 from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.model.scaled import ScaledLinear, is_scaled, swap_layers
+from castsheet.ltx.model.scaled import ScaledLinear
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.ltx.parts.vae import VideoVAE
@@ -164,7 +165,9 @@ class Runs:
 
 def in_fp8(model: Transformer) -> Transformer:
     """The model with its large layers in fp8."""
-    swap_layers(model, is_scaled, ScaledLinear.of)
+    for name, layer in list(model.named_modules()):
+        if is_large(name):
+            model.set_submodule(name, ScaledLinear.of(cast(nn.Linear, layer)))
     return model
 
 

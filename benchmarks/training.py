@@ -53,9 +53,9 @@ from benchmarks.common import (
     video_stream,
 )
 from benchmarks.peers import peer_inputs, peer_of
+from castsheet.loading.placement import working_dtype
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.rope import Rope, video_bounds, video_tables
-from castsheet.machine.device import DTYPES
 from castsheet.machine.processes import World, world
 from castsheet.train.batches import Batch
 from castsheet.train.config import Config, join, make_config
@@ -159,7 +159,7 @@ def ours(bench: Training, mode: str, steps: int, where: World) -> None:
 def made(bench: Bench, config: Config, where: World) -> Learner:
     """Random base, adapter, optimiser."""
     model = bench.size.config.video_only()
-    dtype = DTYPES[config.base.weights]
+    dtype = working_dtype(config.base.weights, bench.device)
     base = random_transformer(model, bench.device, dtype, fp8=config.base.weights == "fp8")
 
     def first() -> Batch:
@@ -193,7 +193,7 @@ def batch_of(bench: Bench, config: Config, step: int, *, slot: int = 0) -> Batch
     frames = size.frames if config.objective.reference == "looped" else 1
     still = torch.randn(batch, 1, size.rows * size.columns, channels, generator=source)
     width = size.config.context_dim
-    dtype = DTYPES[config.base.weights]
+    dtype = working_dtype(config.base.weights, bench.device)
     made = Batch(
         slots=tuple(range(slot, slot + batch)),
         names=("random",) * batch,

@@ -157,3 +157,5 @@ def test_counting(tmp_path):
     assert [(one.name, one.lines) for one in tree.long_functions(60)] == [("late", 63)]
     assert tree.modules_at_root() == ["clip", "errors"]
     assert "| circles | 1 |" in table({"here": counts(tree)})
+    with pytest.raises(ValueError, match="circle: clip - errors"):
+        draw(tree)

@@ -17,9 +17,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 _HEAD = """# Settings
 
 Every setting of a run. Each is an option of `castsheet generate` (`--stg-scale 0`), a line under `settings:`
-of a scene or a shot (`stg_scale: 0`), and a keyword in Python (`castsheet(sheet, action, stg_scale=0)`). A
-shot wins over its list, the list over the command line, the command line over the scene, the scene over the
-model's bundle, the bundle over the preset. A value out of range is refused before the model is loaded.
+of a scene or a shot (`stg_scale: 0`), and a keyword in Python (`castsheet(sheet, action, stg_scale=0)`). The
+command line wins over a shot, the shot over its list, the list over the scene, the scene over the model's
+bundle, the bundle over the preset. A value out of range is refused before the model is loaded.
 
 *This page is written by `python -m tools.settings_table` from `src/castsheet/settings/`.*
 

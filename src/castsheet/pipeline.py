@@ -23,7 +23,7 @@ from castsheet import settings as presets
 from castsheet.clip import Clip
 from castsheet.loading.models import Models
 from castsheet.loading.options import Loading
-from castsheet.loading.placement import Placement, enough_memory
+from castsheet.loading.placement import Placement, enough_memory, working_dtype
 from castsheet.loading.source import Source, check_fits
 from castsheet.ltx.latents import (
     Grid,
@@ -37,7 +37,7 @@ from castsheet.ltx.latents import (
 )
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.speed.kernels import attention_kernels
-from castsheet.machine.device import pick_device, pick_dtype
+from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
 from castsheet.media import provenance
 from castsheet.prompt import Prompt
@@ -146,7 +146,7 @@ class Castsheet:
         """
         cache = None if loading.cache_dir is None else Path(loading.cache_dir)
         placement = Placement(device, loading.dtype, loading.memory, loading.attention)
-        return cls(Models(source, device, pick_dtype(loading.dtype, device), cache, placement, run))
+        return cls(Models(source, device, working_dtype(loading.dtype, device), cache, placement, run))
 
     def __call__(
         self,

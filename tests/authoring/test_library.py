@@ -18,7 +18,7 @@ from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.ocr import TextLine
 from tests.doubles.drawn import face, figure, place, thing
-from tests.sheet.test_faces import Finds, a_face
+from tests.doubles.faces import Finds, a_face
 
 
 class FindsBySize:

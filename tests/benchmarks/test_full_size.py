@@ -22,7 +22,7 @@ def test_random_files_are_an_official_model(tmp_path, family):
     stored = {name: tuple(entry.shape) for name, entry in source.checkpoint.entries.items()}
     assert stored == official_keys(config, states=gemma.num_hidden_layers + 1)
     (adapter,) = source.adapters
-    assert (adapter.lora.rank, len(adapter.lora.pairs)) == (4, 3 * 10)
+    assert (adapter.lora.rank, len(adapter.lora.terms)) == (4, 3 * 10)
     models = Castsheet.load(tmp_path, device="cpu", cache_dir=tmp_path / "cache").models
     model = models.transformer(Castsheet(models).settings())
     deviation = model.transformer_blocks[0].attn1.to_q.weight.float().std()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from castsheet.ltx.family import DEFAULT, family_of
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.transformer import load_transformer
+from castsheet.ltx.keys import is_large
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Pass, Stream, Transformer
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_bounds, video_tables
-from castsheet.ltx.model.scaled import ScaledLinear, is_scaled, swap_layers
+from castsheet.ltx.model.scaled import ScaledLinear
 from castsheet.ltx.model.sequence import Sequence
 
 FRAMES, ROWS, COLUMNS, FPS = 3, 2, 4, 24.0
@@ -161,7 +162,9 @@ def pair(
 @torch.no_grad()
 def quantise(model: Transformer) -> Transformer:
     """Turn a loaded model's large layers to fp8, in place."""
-    swap_layers(model, is_scaled, ScaledLinear.of)
+    for name, layer in list(model.named_modules()):
+        if is_large(name):
+            model.set_submodule(name, ScaledLinear.of(cast(nn.Linear, layer)))
     return model
 
 

@@ -206,6 +206,17 @@ def test_changed_shots_are_made_again_and_the_page_tells_all(
     capsys.readouterr()
 
 
+def test_the_command_line_wins_over_a_shot(bundle: Path, tmp_path: Path) -> None:
+    """Red: an option that was typed is ignored because the list has one of the same name."""
+    file, out = tmp_path / "list.yaml", tmp_path / "out"
+    file.write_text(
+        "settings: {steps: 3, guidance: 1}\nshots: [{id: a, action: hero waves, settings: {frames: 9}}]"
+    )
+    assert run(*arguments(bundle, out, "--shots", str(file), "--steps", "1", "--frames", "1")) == 0
+    settings = json.loads((out / "a" / "a.clip.json").read_text())["provenance"]["settings"]
+    assert (settings["steps"], settings["frames"], settings["guidance"]) == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

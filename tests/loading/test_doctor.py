@@ -38,7 +38,7 @@ def _fill(folder: Path, *, shards: int = 2) -> None:
 
 
 def _machine(*gpus: float, ram: float | None = 64.0) -> Machine:
-    cards = tuple(Gpu("card", size, size, bf16=True, fp8=False) for size in gpus)
+    cards = tuple(Gpu("card", size, size, (8, 0)) for size in gpus)
     return Machine("Linux", "cpu", 8, (), ram, ram, 100.0, cards)
 
 
@@ -84,7 +84,8 @@ def test_a_running_download_is_partial(tmp_path):
 
 def told(memory: float, *, ram: float = 128.0, fp8: bool = True) -> list[str]:
     """What doctor says of a machine with one card of this size: a line a sentence."""
-    machine = replace(_machine(memory, ram=ram), gpus=(Gpu("card", memory, memory, True, fp8),))
+    card = Gpu("card", memory, memory, (8, 9) if fp8 else (8, 0))
+    machine = replace(_machine(memory, ram=ram), gpus=(card,))
     return [f"{'yes' if one.fits else 'no '} {one.what}: {one.why}" for one in abilities(machine, ())]
 
 
@@ -102,7 +103,7 @@ def test_doctor_says_what_the_planner_plans(gib, audio):
     """Red: an owner of a card is turned away although a run would fit, or sent to download in vain."""
     said = told(gib)[2 if audio else 1]
     try:
-        made = plan(parse_budget("auto", free=gib * GIB), official(audio=audio), fp8=True)
+        made = plan(parse_budget("auto", free=gib * GIB), official(audio=audio), ("plain", "fp8"))
     except SettingsError:
         assert said.startswith("no ")
         return

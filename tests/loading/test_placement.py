@@ -10,18 +10,20 @@ import torch
 
 from castsheet.errors import SettingsError
 from castsheet.loading.models import Models
-from castsheet.loading.placement import Form, Placement, enough_memory, is_fp8, parts_of
+from castsheet.loading.placement import Form, Placement, enough_memory, parts_of, stored_format
 from castsheet.loading.source import Source
+from castsheet.ltx.adapters.lora_file import DOWNSCALE
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.model.scaled import ScaledLinear
 from castsheet.ltx.parts.gemma import EncoderFiles
 from castsheet.ltx.speed.joint import join_projections
-from castsheet.ltx.speed.memory import DECODE_BYTES, GIB, Plan, official, plan
+from castsheet.ltx.speed.memory import DECODE_BYTES, GIB, official, plan
 from castsheet.ltx.speed.streaming import StreamedBlocks, move, stream_blocks
 from castsheet.pipeline import Castsheet
 from tests.doubles.ltx_tiny import tiny_transformer, tiny_video
+from tests.doubles.placed import Planned, planned
+from tests.doubles.published_fp8 import published
 from tests.doubles.tiny_bundle import FRAMES, HEIGHT, WIDTH, build_bundle, tiny_sheet
-from tests.ltx.test_precision import published
 
 ACTION = "hero walks left past the barn"
 CPU = torch.device("cpu")
@@ -33,31 +35,11 @@ def bundle(tmp_path_factory) -> Path:
     return build_bundle(tmp_path_factory.mktemp("placed"))
 
 
-class Planned(Placement):
-    """A placement whose plan is given, as if a GPU had led to it; and a record of who took the GPU."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(CPU)
-        self.plan, self.turns = plan, []
-
-    def settle(self, *_):
-        return self.plan
-
-    def turn(self, part, others):
-        self.turns.append(type(part).__name__)
-        super().turn(part, others)
-
-
 def run(bundle: Path, cache: Path, placement: Placement, **settings) -> tuple[Castsheet, torch.Tensor]:
     castsheet = Castsheet(Models(Source.open(bundle), CPU, torch.float32, cache, placement))
     seen: list[torch.Tensor] = []
     castsheet(tiny_sheet(), ACTION, on_step=lambda *step: seen.append(step[2]), **GUIDED, **settings)
     return castsheet, seen[-1]
-
-
-def planned(**changes) -> Plan:
-    whole = Plan("plain", 3, 3, True, "beside", False, peak=GIB, budget=2 * GIB)
-    return replace(whole, **changes)
 
 
 def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -109,9 +91,9 @@ def test_the_fast_path_is_the_plain_path(bundle, tmp_path):
 
 def test_files_in_fp8_are_known(bundle, tmp_path):
     """Red: a quantised file is expanded to twice its size on a card that reads it directly."""
-    assert not is_fp8(Source.open(bundle).checkpoint)
+    assert stored_format(Source.open(bundle).checkpoint) is None
     quantised = Checkpoint.open(published(tmp_path / "fp8.safetensors")[0])
-    assert is_fp8(quantised)
+    assert stored_format(quantised) == "fp8"
     assert Placement(CPU).form(quantised) == Form()  # on the CPU fp8 is only slower
     placement = Planned(planned(resident=0))
     placement.device = torch.device("cuda")
@@ -124,10 +106,13 @@ def test_sizes_are_read_from_the_files(bundle):
     """Red: the plan is made for another model, or another clip."""
     source = Source.open(bundle)
     settings = Castsheet.load(bundle, device="cpu").settings()
-    parts = parts_of(source.checkpoint, source.text_encoder, settings)
+    parts = parts_of(source, settings)
     assert (parts.layers, parts.tokens) == (3, 2 * 3 * 2 * 4)
-    still = parts_of(source.checkpoint, source.text_encoder, replace(settings, reference="still"))
+    still = parts_of(source, replace(settings, reference="still"))
     assert still.tokens == 3 * 2 * 4 + 2 * 4
+    lora = source.adapters[0].lora
+    small = replace(source.adapters[0], lora=replace(lora, metadata={**lora.metadata, DOWNSCALE: "2"}))
+    assert parts_of(replace(source, adapters=(small,)), settings).tokens == 3 * 2 * 4 + 3 * 1 * 2
     assert parts.decode == WIDTH * HEIGHT * FRAMES * DECODE_BYTES
     vae = source.checkpoint.load_video_vae().model
     own = sum(p.numel() for p in vae.parameters())
@@ -140,7 +125,7 @@ def test_sizes_are_read_from_the_files(bundle):
 def test_fp32_takes_twice_the_room(bundle):
     """Red: --dtype fp32 on a GPU is planned at two bytes a number and runs out of memory."""
     source, settings = Source.open(bundle), Castsheet.load(bundle, device="cpu").settings()
-    narrow, wide = (parts_of(source.checkpoint, source.text_encoder, settings, width) for width in (2, 4))
+    narrow, wide = (parts_of(source, settings, width) for width in (2, 4))
     assert wide.weights("plain", 3) == 2 * narrow.weights("plain", 3)
     assert wide.weights("fp8", 3) == narrow.weights("fp8", 3) + 2 * narrow.rest
     assert (wide.activations, wide.decode, wide.tiled) == tuple(
@@ -148,7 +133,7 @@ def test_fp32_takes_twice_the_room(bundle):
     )
     assert wide.vae == 2 * narrow.vae
     assert abs(wide.text - 2 * narrow.text) <= 1
-    assert "fp32, all blocks" in plan(GIB, wide, fp8=True, precision="plain").describe()
+    assert "fp32, all blocks" in plan(GIB, wide, ("plain",)).describe()
 
 
 def test_what_makes_other_numbers_is_named(bundle, tmp_path):
@@ -170,7 +155,7 @@ def test_a_limit_needs_a_gpu(bundle):
 def test_slots_stay_when_others_take_their_turn():
     """Red: a streamed plan forgets the blocks' room while the VAE decodes, and runs out of memory."""
     parts = official()
-    made = plan(int(4.5 * GIB), parts, fp8=True)
+    made = plan(int(4.5 * GIB), parts, ("plain", "fp8"))
     assert made.streams
     assert not made.together
     assert made.peak >= 2 * parts.block + parts.vae + parts.tiled

@@ -51,36 +51,36 @@ def stages(made: Plan, parts: Parts) -> dict[str, int]:
 def least(parts: Parts) -> int:
     """The smallest budget, by the planner's own remedy."""
     with pytest.raises(SettingsError, match="too little") as caught:
-        plan(GIB, parts, fp8=True)
+        plan(GIB, parts, ("plain", "fp8"))
     return int(float(caught.value.remedy.split("at least ")[1].split(" GiB")[0]) * GIB)
 
 
-@pytest.mark.parametrize("precision", ["auto", "fp8"])
+@pytest.mark.parametrize("precisions", [("plain", "fp8"), ("fp8",)], ids=str)
 @pytest.mark.parametrize("sizes", CLIPS, ids=str)
-def test_no_stage_exceeds_the_budget(sizes: tuple[int, bool, int], precision) -> None:
+def test_no_stage_exceeds_the_budget(sizes: tuple[int, bool, int], precisions) -> None:
     """Red: a clip runs out of memory on a card for which the planner promised that it fits."""
     parts = clip(*sizes)
     for gib in CARDS:
         if gib * GIB < least(parts):
             with pytest.raises(SettingsError, match="too little"):
-                plan(gib * GIB, parts, fp8=True, precision=precision)
+                plan(gib * GIB, parts, precisions)
             assert parts.kept  # without kept rows these clips run on each of these cards
             continue
-        made = plan(gib * GIB, parts, fp8=True, precision=precision)
+        made = plan(gib * GIB, parts, precisions)
         counted = max(stages(made, parts).values())
         assert counted <= made.peak <= gib * GIB, (gib, made)
 
 
 def test_a_clip_with_sound_stays_on_a_large_card() -> None:
     """Red: an 80 GB card moves the denoiser to the host before each decoding, which took 30 seconds."""
-    made = plan(int(74.5 * GIB), official(audio=True), fp8=True)
+    made = plan(int(74.5 * GIB), official(audio=True), ("plain", "fp8"))
     assert (made.precision, made.together, made.text, made.tiling) == ("plain", True, "beside", False)
     assert "denoiser and VAE stay loaded, text encoder beside them" in made.describe()
 
 
 def test_fp8_stays_under_22_gib() -> None:
     """Red: a 24 GB card moves an fp8 denoiser to the host before each decoding, which took 11 seconds."""
-    made = plan(22 * GIB, official(), fp8=True, precision="fp8")
+    made = plan(22 * GIB, official(), ("fp8",))
     assert (made.streams, made.together, made.text, made.tiling) == (False, True, "cpu", False)
     assert "text encoder on the CPU" in made.describe()
 
@@ -89,7 +89,7 @@ def test_kept_rows_take_the_room_of_blocks() -> None:
     """Red: `--reference-every 2` runs out of memory on cards where the plan fills the budget."""
     exact, kept = clip(121, False, 1), clip(121, False, 3)
     assert kept.kept == (48 + 48 + 19) * 5376 * 4096 * 2
-    whole, cached = (plan(int(7.6 * GIB), parts, fp8=True) for parts in (exact, kept))
+    whole, cached = (plan(int(7.6 * GIB), parts, ("plain", "fp8")) for parts in (exact, kept))
     assert cached.resident < whole.resident
     assert not clip(121, False, 1).kept
 
@@ -131,7 +131,7 @@ def test_kept_tensors_are_those_of_a_run(bundle, tmp_path) -> None:
     assert len(caches[-1].rows_BRC) == kept_tensors(settings, 3) == 3 + 3 + 2
     kept = sum(rows.nbytes for rows in caches[-1].rows_BRC.values())
     width = castsheet.models.dtype.itemsize
-    parts = parts_of(castsheet.models.source.checkpoint, None, settings, width)
+    parts = parts_of(castsheet.models.source, settings, width)
     assert kept == parts.kept
 
 
@@ -139,7 +139,7 @@ def test_sound_is_counted(tmp_path) -> None:
     """Red: the vocoder's half GiB is missing from every stage."""
     source = Source.open(build_bundle(tmp_path, audio=True))
     settings = Castsheet.load(tmp_path, device="cpu").settings()
-    silent, loud = (parts_of(source.checkpoint, None, replace(settings, audio=on)) for on in (False, True))
+    silent, loud = (parts_of(source, replace(settings, audio=on)) for on in (False, True))
     vae, vocoder = source.checkpoint.load_audio()
     assert silent.sound == 0
     assert loud.sound >= sum(one.nbytes for part in (vae, vocoder) for one in part.parameters())
@@ -223,7 +223,7 @@ def test_what_fits_nowhere_names_what_would_do() -> None:
     """Red: the remedy's smallest budget is refused as well."""
     parts = clip(121, True, 3)
     with pytest.raises(SettingsError, match="too little") as caught:
-        plan(3 * GIB, parts, fp8=True)
+        plan(3 * GIB, parts, ("plain", "fp8"))
     assert "reference_every 1" in caught.value.remedy
     enough = least(parts)
-    assert max(stages(plan(enough, parts, fp8=True), parts).values()) <= enough
+    assert max(stages(plan(enough, parts, ("plain", "fp8")), parts).values()) <= enough

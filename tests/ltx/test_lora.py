@@ -152,11 +152,11 @@ def test_full_depth_opens_and_merges_strictly(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors", attached_state(adapted, torch.bfloat16), {})
     assert len(load_file(path)) == 960
     lora = LoRA.open(path)
-    assert len(lora.pairs) == 480
+    assert len(lora.terms) == 480
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert merge(model, [(lora, 1.0)]) == ()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {f"{name}.weight" for name in lora.pairs}
+    assert changed == {f"{name}.weight" for name in lora.terms}
 
 
 def test_other_families_are_refused(tmp_path: Path) -> None:

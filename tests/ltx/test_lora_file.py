@@ -39,9 +39,9 @@ def test_official_layout(tmp_path: Path) -> None:
     lora = LoRA.open(path)
     assert lora.metadata["reference_downscale_factor"] == "1"
     assert (lora.rank, lora.downscale, lora.family) == (RANK, 1, "ltx-2.3")
-    assert {re.sub(r"^transformer_blocks\.\d+\.", "", name) for name in lora.pairs} == set(IC_TARGETS)
+    assert {re.sub(r"^transformer_blocks\.\d+\.", "", name) for name in lora.terms} == set(IC_TARGETS)
     assert lora.metadata["trained_steps"] == "9"
-    assert sum(math.prod(one.down_RI) + math.prod(one.up_OR) for one in lora.pairs.values()) == sum(
+    assert sum(math.prod(one.down_RI) + math.prod(one.up_OR) for one in lora.terms.values()) == sum(
         t.numel() for t in tensors.values()
     )
 
@@ -92,7 +92,7 @@ def test_other_dialects(tmp_path: Path, prefix: str, names: tuple[str, str]) -> 
     down_RI, up_OR = one_layer().values()
     tensors = {f"{prefix}{module}.{names[0]}.weight": down_RI, f"{prefix}{module}.{names[1]}.weight": up_OR}
     lora = saved(tmp_path / "a.safetensors", tensors)
-    assert list(lora.pairs) == [module]
+    assert list(lora.terms) == [module]
     assert torch.equal(lora.factors()[module][1] @ lora.factors()[module][0], up_OR @ down_RI)
 
 

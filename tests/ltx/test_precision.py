@@ -17,13 +17,11 @@ from castsheet.ltx.files import reading
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.inspect import inspect_file
 from castsheet.ltx.files.transformer import load_transformer
+from castsheet.ltx.keys import LARGE, is_large
 from castsheet.ltx.model.scaled import (
     E4M3,
-    LAYERS,
-    Precision,
     ScaledLinear,
     dequantise,
-    is_scaled,
     quantise_rows,
     reference_linear,
     scaled_linear,
@@ -31,7 +29,8 @@ from castsheet.ltx.model.scaled import (
 from mini.official import write_checkpoint
 from tests.doubles.lora_tiny import merge, one_layer, saved
 from tests.doubles.ltx_tiny import TARGET, load_wide, quantise, randn, tiny_transformer, tiny_video
-from tests.doubles.model_doubles import random_tensors, toy_config, write_toy
+from tests.doubles.model_doubles import toy_config, write_toy
+from tests.doubles.published_fp8 import published
 
 PREFIX = "model.diffusion_model."
 NAME = "transformer_blocks.0.attn1.to_q"
@@ -114,8 +113,8 @@ def test_which_layers_are_quantised() -> None:
     """Red: gates, tables or the embedding lose precision, or a large layer stays wide."""
     model = tiny_transformer(audio=True)
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    chosen = [name for name in names if is_scaled(name)]
-    assert len(chosen) == 3 * len(LAYERS)
+    chosen = [name for name in names if is_large(name)]
+    assert len(chosen) == 3 * len(LARGE)
     assert not [name for name in names if name not in chosen and name.startswith("transformer_blocks.")
                 and "gate_logits" not in name]  # fmt: skip
     quantise(model)
@@ -194,27 +193,6 @@ def test_adapters_that_do_not_fit_are_refused(toy: Path, tmp_path: Path) -> None
 # --- published fp8 files ---
 
 
-def published(path: Path, *, scale: bool = True, spoil: bool = False) -> tuple[Path, dict[str, Tensor]]:
-    """As published files are: scalar fp32 scales, an unused input scale, the first block left in bf16."""
-    config = toy_config(audio=False, layers=3)
-    tensors = random_tensors(config)
-    for name in [one.removesuffix(".weight") for one in tensors if one.endswith(".weight")]:
-        layer = name.removeprefix(PREFIX)
-        if not is_scaled(layer) or layer.startswith("transformer_blocks.0."):
-            continue
-        weight = tensors[f"{name}.weight"].float()
-        factor = weight.abs().max() / 448 if scale else torch.tensor(1.0)
-        tensors[f"{name}.weight"] = (weight / factor).to(E4M3)
-        if scale:
-            tensors[f"{name}.weight_scale"] = factor
-            tensors[f"{name}.input_scale"] = torch.tensor(0.02)
-    if spoil:
-        raw = tensors[f"{PREFIX}transformer_blocks.1.ff.net.2.weight"].view(torch.uint8)
-        raw[0, 0] = 0x7F  # e4m3's NaN
-    write_checkpoint(path, tensors, config, "2.3.0")
-    return path, tensors
-
-
 @pytest.mark.parametrize("scale", [False, True])
 def test_published_fp8_weights_stay_as_they_are(tmp_path: Path, scale: bool) -> None:
     """Red: a published fp8 file is expanded, rounded a second time, or its scales are lost."""
@@ -290,8 +268,7 @@ def test_a_file_is_opened_once_however_many_scales_it_holds(
         return safe_open(path, **options)
 
     monkeypatch.setattr(reading, "safe_open", counted)
-    precisions: tuple[Precision, ...] = ("wide", "plain", "fp8")
-    for precision in precisions:
+    for precision in ("wide", "plain", "fp8"):
         opened.clear()
         load_transformer(Checkpoint.open(path), precision)
         assert opened == [path]

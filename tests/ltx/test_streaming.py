@@ -150,32 +150,31 @@ OFFICIAL = official()
 )
 def test_plans_for_usual_cards(gib: float, precision: str, streamed: bool) -> None:
     """Red: a card of this size runs slower than it could, or not at all."""
-    made = plan(int(gib * GIB), OFFICIAL, fp8=True)
+    made = plan(int(gib * GIB), OFFICIAL, ("plain", "fp8"))
     assert (made.precision, made.resident < OFFICIAL.layers) == (precision, streamed)
     assert made.peak <= gib * GIB
 
 
 def test_everything_stays_where_it_fits() -> None:
     """Red: a large card moves parts back and forth for nothing."""
-    assert plan(139 * GIB, OFFICIAL, fp8=True).together
-    assert plan(39 * GIB, OFFICIAL, fp8=True).together
-    assert not plan(30 * GIB, OFFICIAL, fp8=True).together
+    assert plan(139 * GIB, OFFICIAL, ("plain", "fp8")).together
+    assert plan(39 * GIB, OFFICIAL, ("plain", "fp8")).together
+    assert not plan(30 * GIB, OFFICIAL, ("plain", "fp8")).together
 
 
 def test_a_card_without_fp8_streams_bf16() -> None:
     """Red: a GPU without fp8 units is given a plan that it cannot run, or precision asked for is ignored."""
-    made = plan(int(23.2 * GIB), OFFICIAL, fp8=False)
+    made = plan(int(23.2 * GIB), OFFICIAL)
     assert made.precision == "plain"
     assert 0 < made.resident < OFFICIAL.layers
-    assert plan(int(23.2 * GIB), OFFICIAL, fp8=True, precision="plain") == made
 
 
 def test_a_budget_too_small_is_refused_with_the_smallest_that_works() -> None:
     """Red: a run dies out of memory after minutes instead of at once."""
     with pytest.raises(SettingsError, match="GiB") as caught:
-        plan(3 * GIB, OFFICIAL, fp8=True)
+        plan(3 * GIB, OFFICIAL, ("plain", "fp8"))
     needed = float(caught.value.remedy.split("at least ")[1].split(" GiB")[0])
-    assert plan(int((needed + 0.1) * GIB), OFFICIAL, fp8=True).streams
+    assert plan(int((needed + 0.1) * GIB), OFFICIAL, ("plain", "fp8")).streams
 
 
 @given(st.floats(4, 140), st.booleans(), st.integers(300, 20_000))
@@ -186,7 +185,7 @@ def test_plans_keep_under_the_budget_and_more_is_never_worse(gib: float, fp8: bo
 
     def attempt(bytes_: int) -> Plan | None:
         try:
-            return plan(bytes_, parts, fp8=fp8)
+            return plan(bytes_, parts, ("plain", "fp8") if fp8 else ("plain",))
         except SettingsError:
             return None
 
@@ -199,7 +198,7 @@ def test_plans_keep_under_the_budget_and_more_is_never_worse(gib: float, fp8: bo
 
 def test_plan_says_what_it_does() -> None:
     """Red: the user is not told in which precision and how the model runs."""
-    text = plan(int(11.2 * GIB), OFFICIAL, fp8=True).describe()
+    text = plan(int(11.2 * GIB), OFFICIAL, ("plain", "fp8")).describe()
     assert "fp8" in text
     assert "stream" in text
     assert "GiB" in text

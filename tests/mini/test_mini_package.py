@@ -95,7 +95,7 @@ def test_adapter_merges(bundle: Path) -> None:
     """Red: the adapter file lacks its metadata, or does not fit the checkpoint beside it."""
     adapter = LoRA.open(bundle / "mini-ic-lora.safetensors")
     assert (adapter.family, adapter.downscale, adapter.rank) == ("ltx-2.3", 1, ADAPTER_RANK)
-    assert len(adapter.pairs) == 10 * BLOCKS
+    assert len(adapter.terms) == 10 * BLOCKS
     transformer = load_wide(Checkpoint.open(bundle / "mini.safetensors"), dtype=torch.float32)
     layer = transformer.transformer_blocks[3].attn1.to_q
     before = layer.weight.clone()

@@ -12,38 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from castsheet.elements import Character, Element, Location, Prop, Scene
+from castsheet.elements import Character, Location, Prop
 from castsheet.errors import ImageError, LayoutError, SheetError
 from castsheet.lint.panels import lint_sheet
 from castsheet.machine.files import sha256
-from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.tools import Tools
-from castsheet.sheet.manifest import Panel, Sheet
+from castsheet.sheet.manifest import Sheet
 from castsheet.sheet.plan.layout import MAX_CROP
 from castsheet.sheet.preview import preview, save_preview
 from castsheet.sheet.sources import artworks, open_picture
+from tests.doubles.composed import one, panel, pixels, save
 from tests.doubles.drawn import face, figure, place, scene, thing
 
 MINI = {"output": (192, 112), "grid": 16}
-
-
-def one(*elements: Element) -> Scene:
-    return Scene(elements=elements)
-
-
-def pixels(sheet: Sheet, box: Box) -> np.ndarray:
-    return np.asarray(sheet.image.crop((box.x, box.y, box.right, box.bottom))).astype(int)
-
-
-def panel(sheet: Sheet, element: str, view: str) -> Panel:
-    (found,) = [panel for panel in sheet.panels_of(element) if panel.view == view]
-    return found
-
-
-def save(image: Image.Image, path: Path) -> Path:
-    image.save(path)
-    return path
 
 
 @pytest.mark.parametrize(

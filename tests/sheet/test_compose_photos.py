@@ -13,9 +13,9 @@ from castsheet.errors import ImageError
 from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.tools import RememberedFaces, Tools
+from tests.doubles.composed import one, panel, pixels, save
 from tests.doubles.drawn import figure, place
-from tests.sheet.test_compose import one, panel, pixels, save
-from tests.sheet.test_faces import Finds, a_face
+from tests.doubles.faces import Finds, a_face
 
 
 class Halves:

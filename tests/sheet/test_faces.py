@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -15,30 +14,9 @@ from PIL import Image, ImageDraw
 from castsheet.authoring.guess import Look, guess_view, name_hint
 from castsheet.errors import DependencyError, ImageError
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.faces import CenterFace, Face, close_up, face_crop, subject
+from castsheet.sheet.look.faces import CenterFace, close_up, face_crop, subject
 from tests.doubles.drawn import figure
-
-
-def a_face(box: Box, yaw: float = 0.0, score: float = 0.9) -> Face:
-    """A face with the points that a head turned by `yaw` degrees shows."""
-    sine, cosine = math.sin(math.radians(yaw)), math.cos(math.radians(yaw))
-    x, eyes, lips = box.x + box.w / 2, box.y + 0.4 * box.h, box.y + 0.8 * box.h
-    down = lips - eyes
-    half = 0.48 * down * cosine
-    nose = (x + 0.38 * down * sine, (eyes + lips) / 2)
-    return Face(box, ((x - half, eyes), (x + half, eyes), nose, (x - half, lips), (x + half, lips)), score)
-
-
-class Finds:
-    """A detector's double that has its faces by heart."""
-
-    name = "double-1"
-
-    def __init__(self, *faces: Face) -> None:
-        self._faces = faces
-
-    def find(self, rgb: Image.Image) -> tuple[Face, ...]:  # noqa: ARG002
-        return self._faces
+from tests.doubles.faces import Finds, a_face
 
 
 @given(yaw=st.floats(-85, 85), x=st.integers(0, 900), y=st.integers(0, 900), size=st.integers(24, 800))

@@ -246,7 +246,7 @@ def test_the_adapter_is_one_that_others_load(model, data, tmp_path):
         for target in IC_TARGETS
         for part in "AB"
     }
-    assert len(lora.pairs) == 3 * 10
+    assert len(lora.terms) == 3 * 10
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.bfloat16}
     assert lora.metadata["reference_downscale_factor"] == "1"
     assert json.loads(lora.metadata["castsheet_augment"]) == {"reference_dropout": 0.5}

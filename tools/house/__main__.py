@@ -31,7 +31,11 @@ def main() -> int:
     chosen = parser.parse_args()
     here = Tree(ROOT)
     if chosen.draw:
-        PICTURE.write_text(draw(here), encoding="utf-8")
+        try:
+            drawn = draw(here)
+        except ValueError as error:
+            parser.exit(1, f"nothing is drawn: {error}\n")
+        PICTURE.write_text(drawn, encoding="utf-8")
         print(PICTURE.relative_to(ROOT))
         return 0
     if chosen.faults:

@@ -35,7 +35,7 @@ INSIDE: dict[str, Floors] = {
         ("keys", "header", "releases"),
         ("family",),
         ("model",),
-        ("adapters", "parts"),
+        ("adapters", "parts", "formats"),
         ("latents", "files"),
         ("speed",),
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
-from tools.house.code import Tree
+from tools.house.code import Tree, circles
 from tools.house.order import FRONT_DOOR, HOUSE, PURPOSE
 
 WIDTH, ROW, BOX_WIDTH, BOX_HEIGHT, SPACE, MARGIN = 940, 84, 210, 44, 50, 20
@@ -27,7 +27,11 @@ def draw(tree: Tree) -> str:
 
     Raises:
         KeyError: An import names a room that has no floor.
+        ValueError: Rooms import each other in a circle, which has no picture by floors.
     """
+    found = circles(tree.arrows())
+    if found:
+        raise ValueError(f"circle: {' - '.join(found[0])}")
     rooms = set(tree.rooms())
     floors = [[room for room in floor if room in rooms] for floor in reversed(HOUSE)]
     floors = [floor for floor in floors if floor]

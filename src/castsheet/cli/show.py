@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from castsheet.lint.findings import counted, gravest_first
+from castsheet.ltx.formats import automatic
 
 if TYPE_CHECKING:
     from castsheet.lint.findings import Finding
@@ -118,8 +119,8 @@ def _machine(found: Diagnosis, console: Console) -> None:
         console.print(f"ram   {machine.ram_gib} GiB, {machine.ram_free_gib} GiB free")
     console.print(f"disk  {machine.disk_free_gib} GiB free where {escape(found.folder)} is")
     for gpu in machine.gpus:
-        types = " ".join(name for name, has in (("bf16", gpu.bf16), ("fp8", gpu.fp8)) if has)
+        types = " ".join(("bf16", *automatic(gpu.capability)[1:])) if gpu.bf16 else "no bf16"
         memory = f"{gpu.memory_gib} GiB, {gpu.free_gib} GiB free"
-        console.print(f"gpu   {gpu.name}, {memory}, {types or 'no bf16'}")
+        console.print(f"gpu   {gpu.name}, {memory}, {types}")
     if not machine.gpus:
         console.print("gpu   none")

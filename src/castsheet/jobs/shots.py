@@ -223,7 +223,7 @@ def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet:
                     "prompt": shot.prompt,
                     "seed": request.seed if shot.seed is None else shot.seed,
                     "first_frame": shot.first_frame,
-                    "settings": {**request.settings, **shot.settings},
+                    "settings": {**shot.settings, **request.settings},
                 }
             ),
             source,

@@ -18,6 +18,7 @@ from castsheet.embedded import WEIGHTS
 from castsheet.errors import SettingsError
 from castsheet.loading.download import GIB, released
 from castsheet.ltx.family import DEFAULT, FAMILIES, Family
+from castsheet.ltx.formats import automatic
 from castsheet.ltx.releases import PublishedFile, Release, Role
 from castsheet.ltx.speed.memory import Parts, host_bytes, official, parse_budget, plan
 from castsheet.machine.hardware import Gpu, Machine, inspect_machine
@@ -228,7 +229,8 @@ def _clips(what: str, parts: Parts, machine: Machine, gpu: Gpu | None, here: boo
     if gpu is None:
         return Ability(what, False, False, "no GPU with bf16 found")
     try:
-        made = plan(parse_budget("auto", free=int(gpu.memory_gib * GIB)), parts, fp8=gpu.fp8)
+        budget = parse_budget("auto", free=int(gpu.memory_gib * GIB))
+        made = plan(budget, parts, automatic(gpu.capability))
     except SettingsError as error:
         return Ability(what, False, False, f"{error.what}; {error.remedy}")
     host = host_bytes(made, parts) / GIB

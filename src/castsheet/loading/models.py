@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.family import family_of
 from castsheet.ltx.files.transformer import load_transformer
+from castsheet.ltx.formats import FORMATS
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.gemma import gemma_fingerprint
@@ -57,14 +59,17 @@ class Models:
         self._vae: VideoVAE | None = None
         self._audio: tuple[AudioVAE, Vocoder] | None = None
         self._transformer: Transformer | None = None
+        self._lent: Transformer | None = None
         self._merged: tuple[Any, ...] = ()
         self.left_out: tuple[str, ...] = ()
 
     @property
     def numerics(self) -> str:
-        """The precision as far as it changes a clip: the dtype, and what the user asked to be in fp8."""
-        fp8 = {"layers": self.placement.dtype, "attention": self.placement.attention}
-        return ", ".join([str(self.dtype), *(f"fp8 {part}" for part, kind in fp8.items() if kind == "fp8")])
+        """The precision as far as it changes a clip: the dtype, and formats that the user asked for."""
+        asked = {"layers": self.placement.dtype, "attention": self.placement.attention}
+        return ", ".join(
+            [str(self.dtype), *(f"{kind} {part}" for part, kind in asked.items() if kind in FORMATS)]
+        )
 
     def vae(self) -> VideoVAE:
         """The video VAE."""
@@ -91,7 +96,7 @@ class Models:
         Raises:
             SettingsError: the clip does not fit the memory.
         """
-        plan = self.placement.settle(self.source.checkpoint, self.source.text_encoder, settings)
+        plan = self.placement.settle(self.source, settings)
         if self._merged != self._wanted(settings):
             self._transformer = None  # it will be loaded anew: nothing need make room for the old one
         return plan
@@ -104,6 +109,8 @@ class Models:
         Raises:
             AdapterError: an adapter does not fit the model.
         """
+        if self._lent is not None:
+            return self._lent
         wanted = self._wanted(settings)
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
@@ -112,6 +119,17 @@ class Models:
             self._merged = wanted
         self.placement.turn(self._transformer, [self._vae])
         return self._transformer
+
+    @contextmanager
+    def lent(self, transformer: Transformer) -> Iterator[None]:
+        """Inside, the denoiser is this one, whatever the settings; the VAE leaves memory after it."""
+        self._lent = transformer
+        try:
+            yield
+        finally:
+            self._lent = self._vae = None
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _strengths(self, settings: Settings) -> list[tuple[LoRA, float]]:
         return [(one.lora, one.strength_in(settings)) for one in self.source.adapters_in(settings)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from castsheet.ltx.formats import FORMATS
 from castsheet.sampling.split import SPLITS, Split
 from castsheet.settings.kinds import Choice, Kind, Text, setting
 
@@ -24,7 +25,7 @@ class Loading:
     """How a model is opened. The readers of the values check them: what is allowed depends on the machine."""
 
     device: str = setting("auto", "Where the model runs.", Text("auto, cpu, cuda or cuda:1"))
-    dtype: str = setting("auto", "Its precision.", Choice(("auto", "bf16", "fp32", "fp8")))
+    dtype: str = setting("auto", "Its precision.", Choice(("auto", "bf16", "fp32", *FORMATS)))
     memory: str = setting("auto", "GPU memory to stay under.", Text("auto, or GiB such as 12"))
     attention: str = setting("auto", "fp8 is approximate and for newer GPUs.", Choice(("auto", "fp8")))
     split: Split = setting(

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from castsheet.errors import SettingsError
+from castsheet.loading.source import Source
 from castsheet.ltx import keys
 from castsheet.ltx.files.checkpoint import Checkpoint
-from castsheet.ltx.latents import Grid
-from castsheet.ltx.model.scaled import E4M3_NAME, Precision, unit_of
+from castsheet.ltx.formats import FORMATS, automatic, format_of
 from castsheet.ltx.parts.gemma import EncoderFiles
 from castsheet.ltx.speed.attention8 import check_device
 from castsheet.ltx.speed.memory import Parts, Plan, parse_budget, plan
 from castsheet.ltx.speed.streaming import move
+from castsheet.machine.device import DTYPES, pick_dtype
 from castsheet.settings import Settings
 
 CPU = torch.device("cpu")
@@ -34,7 +33,7 @@ class Form:
     the others are streamed.
     """
 
-    precision: Precision = "wide"
+    precision: str = "wide"
     streams: bool = False
     resident: int = 0
 
@@ -44,7 +43,7 @@ class Placement:
 
     Args:
         device: where the parts work.
-        dtype: what the user asked for: "auto", "fp32", "bf16" or "fp8".
+        dtype: what the user asked for: "auto", "fp32", "bf16", or a name in `castsheet.ltx.formats.FORMATS`.
         memory: "auto" or a number of GiB. attention: "auto", or "fp8" for self-attention in fp8.
 
     Raises:
@@ -70,7 +69,7 @@ class Placement:
         """Where the text encoder works."""
         return CPU if self.plan is not None and self.plan.text == "cpu" else self.device
 
-    def settle(self, checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings) -> Plan | None:
+    def settle(self, source: Source, settings: Settings) -> Plan | None:
         """Make the plan for a clip. The last plan is kept while the sizes stay the same.
 
         Raises:
@@ -78,18 +77,10 @@ class Placement:
         """
         if self.device.type != "cuda":
             return None
-        width = 4 if self.dtype == "fp32" else 2
-        parts = parts_of(checkpoint, text_encoder, settings, width)
+        parts = parts_of(source, settings, 4 if self.dtype == "fp32" else 2)
         if parts != self._settled:
-            precision: Literal["auto", "plain", "fp8"] = "auto" if self.dtype == "auto" else "plain"
-            if self.dtype == "fp8" or is_fp8(checkpoint):
-                precision = "fp8"
-            self.plan = plan(
-                parse_budget(self.memory, free=self._free()),
-                parts,
-                fp8=unit_of(self.device) == "fp8",
-                precision=precision,
-            )
+            budget = parse_budget(self.memory, free=self._free())
+            self.plan = plan(budget, parts, self._precisions(source.checkpoint))
             self._settled = parts
         return self.plan
 
@@ -97,15 +88,24 @@ class Placement:
         """Bytes of GPU memory that this process holds or can still allocate."""
         return torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
 
+    def _precisions(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """What the plan may choose from: what the user or the file says, else by the GPU."""
+        chosen = self.dtype if self.dtype in FORMATS else stored_format(checkpoint)
+        if chosen is not None:
+            return (chosen,)
+        capability = torch.cuda.get_device_capability(self.device)
+        return automatic(capability) if self.dtype == "auto" else ("plain",)
+
     def form(self, checkpoint: Checkpoint) -> Form:
         """How the plan holds the denoiser."""
         streams, resident = (False, 0) if self.plan is None else (self.plan.streams, self.plan.resident)
-        on_gpu = self.device.type == "cuda"
-        fp8 = self.dtype == "fp8" or (self.plan is not None and self.plan.precision == "fp8")
-        if on_gpu and is_fp8(checkpoint):
+        stored = stored_format(checkpoint) if self.device.type == "cuda" else None
+        planned = None if self.plan is None else self.plan.precision
+        chosen = self.dtype if self.dtype in FORMATS else stored or planned
+        if chosen is not None and chosen == stored and not streams:
             # Blocks that the file leaves in bf16 stay in bf16, but streamed blocks must all have one size.
-            return Form("fp8" if streams else "plain", streams, resident)
-        return Form("fp8" if fp8 else "wide", streams, resident)
+            return Form("plain", streams, resident)
+        return Form(chosen if chosen in FORMATS else "wide", streams, resident)
 
     def turn(self, part: nn.Module | None, others: Sequence[nn.Module | None]) -> None:
         """Bring `part` to the GPU; None makes room for a part that will be loaded.
@@ -155,24 +155,36 @@ def enough_memory(remedy: str = _SMALLER) -> Iterator[None]:
         ) from error
 
 
-def is_fp8(checkpoint: Checkpoint) -> bool:
-    """Whether the file holds a denoiser in fp8."""
-    return any(
-        checkpoint.entries[name].dtype == E4M3_NAME
-        for name in checkpoint.keys
-        if keys.part_of(name) == "transformer"
-    )
+def working_dtype(name: str, device: torch.device) -> torch.dtype:
+    """In what a model works that is opened with this precision; in a format, all but the large layers.
+
+    Raises:
+        SettingsError: an unknown name.
+    """
+    if name not in ("auto", *DTYPES, *FORMATS):
+        choices = ", ".join(("auto", *DTYPES, *FORMATS))
+        raise SettingsError(f"unknown precision {name!r}", remedy=f"choose {choices}")
+    return pick_dtype(FORMATS[name].dtype if name in FORMATS else name, device)
 
 
-def parts_of(checkpoint: Checkpoint, text_encoder: Path | None, settings: Settings, width: int = 2) -> Parts:
-    """Sizes of a model's parts in memory, and of a clip. A number outside fp8 takes `width` bytes.
+def stored_format(checkpoint: Checkpoint) -> str | None:
+    """Name of the format in which the file holds its denoiser; None for plain numbers."""
+    stored = {
+        checkpoint.entries[name].dtype for name in checkpoint.keys if keys.part_of(name) == "transformer"
+    }
+    return next((found.name for found in map(format_of, sorted(stored)) if found is not None), None)
+
+
+def parts_of(source: Source, settings: Settings, width: int = 2) -> Parts:
+    """Sizes of a model's parts in memory, and of a clip. A plain number takes `width` bytes.
 
     Raises:
         SettingsError: the VAE cannot make that size or frame count.
+        AdapterError: the adapters disagree about the reference's size.
     """
-    size = {"width": settings.width, "height": settings.height}
-    grid = Grid.of(checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
+    checkpoint, text_encoder, grid = source.checkpoint, source.text_encoder, source.grid(settings)
     reference = grid.tokens if settings.reference == "looped" else grid.frame_tokens
+    reference //= source.downscale(settings) ** 2
     language = 0 if text_encoder is None else EncoderFiles.open(text_encoder).parameters
     config = checkpoint.config.transformer
     # The vocoder is always in fp32.

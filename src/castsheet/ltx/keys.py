@@ -22,6 +22,20 @@ VOCODER = "vocoder."
 
 QUANTISATION_SUFFIXES = (".weight_scale", ".input_scale", ".scale_weight", ".scale_input", ".comfy_quant")
 
+# Ends of the names of the layers that hold nearly all weights and work.
+LARGE = tuple(
+    f".{attention}.{layer}"
+    for attention in (
+        "attn1",
+        "attn2",
+        "audio_attn1",
+        "audio_attn2",
+        "audio_to_video_attn",
+        "video_to_audio_attn",
+    )
+    for layer in ("to_q", "to_k", "to_v", "to_out.0")
+) + tuple(f".{ff}.{layer}" for ff in ("ff", "audio_ff") for layer in ("net.0.proj", "net.2"))
+
 _TRANSFORMER = {
     "patchify_proj": "proj_in",
     "audio_patchify_proj": "audio_proj_in",
@@ -80,6 +94,11 @@ def is_quantisation(name: str) -> bool:
 def is_table(name: str) -> bool:
     """Whether a tensor is an AdaLN table, which stays fp32 in files and in memory."""
     return "scale_shift_table" in name
+
+
+def is_large(layer: str) -> bool:
+    """Whether a layer of the denoiser, named without prefix, is one that a format such as fp8 is for."""
+    return layer.startswith("transformer_blocks.") and layer.endswith(LARGE)
 
 
 def is_audio(name: str) -> bool:

@@ -6,8 +6,7 @@ import torch
 
 from castsheet.errors import SettingsError
 
-# "fp8" names the denoiser's large layers only (ltx/model/scaled.py). Everything else then works in bf16.
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -15,13 +15,17 @@ CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 
 @dataclass(frozen=True)
 class Gpu:
-    """One accelerator; memory in GiB."""
+    """One accelerator; memory in GiB, and NVIDIA's compute capability."""
 
     name: str
     memory_gib: float
     free_gib: float
-    bf16: bool
-    fp8: bool
+    capability: tuple[int, int]
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it multiplies bf16, without which castsheet does not use it."""
+        return self.capability >= (8, 0)
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,5 @@ def _gpus() -> tuple[Gpu, ...]:
         about = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
         capability = (about.major, about.minor)
-        found.append(
-            Gpu(
-                about.name,
-                round(total / GIB, 1),
-                round(free / GIB, 1),
-                bf16=capability >= (8, 0),
-                fp8=capability >= (8, 9),
-            )
-        )
+        found.append(Gpu(about.name, round(total / GIB, 1), round(free / GIB, 1), capability))
     return tuple(found)

@@ -93,34 +93,17 @@ class Learner:
         self.transformer, self.config, self.where = transformer, config, where
         self.rope, self.blank = rope, blank
         self.global_batch = config.global_batch(where.size)
-        adapter, base = config.adapter, config.base
-        source = generator(config.seed, "adapter")
-        attach(
-            transformer,
-            adapter.rank,
-            adapter.alpha,
-            adapter.targets,
-            generator=source,
-            joined=adapter.joined,
-        )
-        if adapter.start is not None:
-            load_attached(transformer, LoRA.open(adapter.start))
-        self.buckets = []
-        for block in transformer.transformer_blocks:
-            if parts := [one for one in block.parameters() if one.requires_grad]:
-                self.buckets.append(Bucket(parts, where.device))
-                self.buckets[-1].watch(block)
-        # The first block's input needs a gradient like all others: one compiled graph then serves all blocks.
-        transformer.transformer_blocks[0].register_forward_pre_hook(_wanting_gradient)
+        _attach(transformer, config)
+        self.buckets = _buckets(transformer, where)
         self.parameters = [bucket.whole for bucket in self.buckets]
         same_start(self.parameters, where.size)
         self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
         self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
-        leaving = Leaving(where.device) if base.offload else None
+        leaving = Leaving(where.device) if config.base.offload else None
         self.gradients = GradientSum(self.buckets, where.size, leaving)
-        if base.shard and where.size > 1:
+        if config.base.shard and where.size > 1:
             shard(transformer, [part for bucket in self.buckets for part in bucket.parts], where)
-        self.keeps, self.expected_bytes = self._prepare(first)
+        self.keeps, self.expected_bytes = self._choose_keeps(first())
 
     def step(
         self,
@@ -230,33 +213,56 @@ class Learner:
                 marked=marked_tokens(batch, objective),
             )
 
-    def _prepare(self, first: Callable[[], Batch]) -> tuple[tuple[Keep, ...], int]:
+    def _choose_keeps(self, batch: Batch) -> tuple[tuple[Keep, ...], int]:
         """Decide what blocks keep, replace their forward passes, and estimate the peak memory."""
-        base, layers, device = self.config.base, len(self.transformer.transformer_blocks), self.where.device
-        compiled = device.type == "cuda" if base.compile is None else base.compile
-        batch = first()
+        base, layers = self.config.base, len(self.transformer.transformer_blocks)
         tokens = batch.target_BTC.shape[1] + batch.reference_BRC.shape[1]
         weight = self.transformer.patchify_proj.weight
         input_bytes = len(batch.slots) * tokens * len(weight) * weight.element_size()
-
-        def block_bytes() -> int:
-            block, seen = self.transformer.transformer_blocks[0], list[tuple]()
-            hook = block.register_forward_pre_hook(lambda _, given: seen.append(given))
-            with torch.no_grad():
-                self.losses(batch)
-            hook.remove()
-            prepare(self.transformer, [Keep.ALL] * layers, compiled=compiled, offload=False)
-            x, *others = seen[0]
-            with attention_kernels(device):
-                return kept_bytes(lambda: block(x.clone().requires_grad_(), *others), device)
-
         on_device = 0 if base.offload else input_bytes
-        keeps = plan(base, layers, on_device, block_bytes)
-        prepare(self.transformer, keeps, compiled=compiled, offload=base.offload)
+        keeps = plan(base, layers, on_device, lambda: self._block_bytes(batch))
+        prepare(self.transformer, keeps, compiled=self._compiled, offload=base.offload)
         trained = sum(one.numel() for one in self.parameters)
         held = held_bytes([*self.transformer.parameters(), *self.averages])
         held += moment_bytes(self.config.optimiser, trained)
         return keeps, expected_peak(keeps, held, trained, input_bytes, offload=base.offload)
+
+    def _block_bytes(self, batch: Batch) -> int:
+        """What the first block keeps for the backward pass of this batch, if it recomputes nothing."""
+        blocks, seen = self.transformer.transformer_blocks, list[tuple]()
+        hook = blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given))
+        with torch.no_grad():
+            self.losses(batch)
+        hook.remove()
+        prepare(self.transformer, [Keep.ALL] * len(blocks), compiled=self._compiled, offload=False)
+        x, *others = seen[0]
+        with attention_kernels(self.where.device):
+            return kept_bytes(lambda: blocks[0](x.clone().requires_grad_(), *others), self.where.device)
+
+    @property
+    def _compiled(self) -> bool:
+        chosen = self.config.base.compile
+        return self.where.device.type == "cuda" if chosen is None else chosen
+
+
+def _attach(transformer: Transformer, config: Config) -> None:
+    """Attach the configured adapter, with a file's numbers where it starts from one."""
+    adapter, source = config.adapter, generator(config.seed, "adapter")
+    attach(transformer, adapter.rank, adapter.alpha, adapter.targets, generator=source, joined=adapter.joined)
+    if adapter.start is not None:
+        load_attached(transformer, LoRA.open(adapter.start))
+
+
+def _buckets(transformer: Transformer, where: World) -> list[Bucket]:
+    """One flat tensor for each block that trains."""
+    buckets: list[Bucket] = []
+    for block in transformer.transformer_blocks:
+        if parts := [one for one in block.parameters() if one.requires_grad]:
+            buckets.append(Bucket(parts, where.device))
+            buckets[-1].watch(block)
+    # The first block's input needs a gradient like all others: one compiled graph then serves all blocks.
+    transformer.transformer_blocks[0].register_forward_pre_hook(_wanting_gradient)
+    return buckets
 
 
 def marked_tokens(batch: Batch, objective: ObjectiveConfig) -> int:

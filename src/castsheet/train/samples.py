@@ -15,24 +15,8 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.machine.files import write_atomic
 from castsheet.pipeline import Castsheet
 from castsheet.run import read_prompt
-from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.config import ObjectiveConfig, SampleConfig
-
-
-class _InTraining(Models):
-    """Models whose denoiser is the one in training, with its adapter attached instead of merged."""
-
-    trained: Transformer
-
-    def transformer(self, settings: Settings) -> Transformer:  # noqa: ARG002 - the strength is the training's
-        return self.trained
-
-    def let_go(self) -> None:
-        """Free what only drawing needs: the training step needs the memory."""
-        self._vae = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 class Gallery:
@@ -52,7 +36,7 @@ class Gallery:
         dtype: torch.dtype,
     ) -> None:
         self.wanted = wanted
-        self.models = _InTraining(replace(source, adapters=()), device, dtype, None)
+        self.models = Models(replace(source, adapters=()), device, dtype, None)
         self.castsheet = Castsheet(self.models)
         self.sheets = [Sheet.load(one.sheet) for one in wanted]
         texts = []
@@ -85,11 +69,12 @@ class Gallery:
         Raises:
             OutputError: the disk refused. NumericsError: the sampling ran away.
         """
-        self.models.trained = transformer
-        for number, (one, sheet) in enumerate(zip(self.wanted, self.sheets, strict=True)):
-            clip: Clip = self.castsheet(sheet, one.action, prompt=one.prompt, seed=one.seed, **one.settings)
-            clip.provenance["notes"] = {"step": f"{step:,}", **clip.provenance["notes"]}
-            if write:
-                picture = clip.contact()
-                write_atomic(folder / "samples" / f"{step:06d}_{number}.png", picture.save)
-        self.models.let_go()
+        with self.models.lent(transformer):
+            for number, (one, sheet) in enumerate(zip(self.wanted, self.sheets, strict=True)):
+                clip: Clip = self.castsheet(
+                    sheet, one.action, prompt=one.prompt, seed=one.seed, **one.settings
+                )
+                clip.provenance["notes"] = {"step": f"{step:,}", **clip.provenance["notes"]}
+                if write:
+                    picture = clip.contact()
+                    write_atomic(folder / "samples" / f"{step:06d}_{number}.png", picture.save)

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from castsheet import __version__
 from castsheet.errors import NumericsError
-from castsheet.loading.placement import enough_memory
+from castsheet.loading.placement import enough_memory, working_dtype
 from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import attached_state
 from castsheet.ltx.adapters.lora_file import DOWNSCALE, MARKER, MODE, write
 from castsheet.ltx.files.transformer import load_transformer
+from castsheet.ltx.formats import FORMATS
 from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.model.scaled import Precision
-from castsheet.machine.device import DTYPES, pick_device
+from castsheet.machine.device import pick_device
 from castsheet.machine.files import write_text
 from castsheet.machine.processes import World, world
 from castsheet.machine.progress import progress, stderr_console
@@ -96,7 +96,7 @@ class Trainer:
         self.data, self.held_out = self._open_data(config.data), None
         if config.held_out is not None:
             self.held_out = self._open_data(config.held_out)
-        self.dtype = DTYPES[config.base.weights]
+        self.dtype = working_dtype(config.base.weights, where.device)
         model, objective = self.source.checkpoint, config.objective
         self.gallery = self._gallery()  # needs the text encoder, so before the large weights come
         self.rope = Tables(model, objective, where.device, self.dtype)
@@ -311,7 +311,7 @@ class Trainer:
         """The base; in host memory if it will be divided over cards."""
         base, model = self.config.base, self.source.checkpoint
         device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
-        precision: Precision = "fp8" if base.weights == "fp8" else "wide"
+        precision = base.weights if base.weights in FORMATS else "wide"
         return load_transformer(model, precision, device=device, dtype=self.dtype)[0]
 
     def _resume(self) -> tuple[int, float]:

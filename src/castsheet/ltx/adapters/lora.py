@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from castsheet.errors import AdapterError
 from castsheet.ltx import keys
+from castsheet.ltx.adapters.kinds import Pair
 from castsheet.ltx.adapters.lora_file import LoRA, some
 from castsheet.ltx.family import refuse_adapter
 from castsheet.ltx.model.dit import Transformer
@@ -98,20 +99,20 @@ class Deltas:
         for lora, _ in adapters:
             refuse_adapter(lora.path, lora.family, model.config.family)
             if not model.config.audio:
-                left_out |= dict.fromkeys(name for name in lora.pairs if keys.is_audio(name))
+                left_out |= dict.fromkeys(name for name in lora.terms if keys.is_audio(name))
             _check_shapes(model, lora, left_out)
         self.left_out = tuple(left_out)
-        self._terms = [(lora.factors(), strength) for lora, strength in adapters]
+        self._adapters = [(lora.terms, lora.factors(), strength) for lora, strength in adapters]
 
     def __contains__(self, layer: str) -> bool:
-        return any(layer in factors for factors, _ in self._terms)
+        return any(layer in terms for terms, _, _ in self._adapters)
 
     def added(self, layer: str, weight_OI: Tensor) -> Tensor:
-        """weight + sum of strength * B @ A, in fp32; the weight itself if no adapter has the layer."""
-        for factors, strength in self._terms:
-            if layer in factors:
-                down_RI, up_OR = (factor.to(weight_OI.device) for factor in factors[layer])
-                weight_OI = weight_OI.float() + strength * (up_OR @ down_RI)
+        """weight + sum of strength * delta, in fp32; the weight itself where no adapter has the layer."""
+        for terms, factors, strength in self._adapters:
+            if layer in terms:
+                here = (factor.to(weight_OI.device) for factor in factors[layer])
+                weight_OI = weight_OI.float() + strength * terms[layer].delta(*here)
         return weight_OI
 
 
@@ -196,7 +197,10 @@ def load_attached(transformer: Transformer, lora: LoRA) -> None:
     refuse_adapter(lora.path, lora.family, transformer.config.family)
     layers = _attached(transformer)
     wanted = {name: (tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)) for name, layer in layers.items()}
-    found = {name: (pair.down_RI, pair.up_OR) for name, pair in lora.pairs.items()}
+    found = {
+        name: (term.down_RI, term.up_OR) if isinstance(term, Pair) else None
+        for name, term in lora.terms.items()
+    }
     different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
     if different:
         raise AdapterError(
@@ -223,8 +227,8 @@ def _layers(transformer: Transformer) -> dict[str, nn.Linear | ScaledLinear]:
 def _check_shapes(transformer: Transformer, lora: LoRA, left_out: Container[str]) -> None:
     layers = _layers(transformer)
     wrong: list[str] = []
-    for name, pair in lora.pairs.items():
-        layer, shape = layers.get(name), (pair.up_OR[0], pair.down_RI[1])
+    for name, term in lora.terms.items():
+        layer, shape = layers.get(name), term.shape
         if name in left_out:
             continue
         if layer is None:

@@ -10,16 +10,16 @@ Legend: R rank, I inputs, O outputs of the adapted layer.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from castsheet.errors import AdapterError
+from castsheet.ltx.adapters.kinds import KINDS, Stored, Term, sort_keys
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.ltx.family import DEFAULT, STATING, Told, tell_family
 from castsheet.ltx.header import save_tensors
@@ -31,25 +31,7 @@ MODE = "reference_mode"
 MARKER = "keyframe_marker"  # of LTX-2.5: whether it was on in training
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
-_KEY = re.compile(
-    r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.weight$|^(?P<scaled>.+)\.alpha$"
-)
-_PARTS = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up"}
 _DAMAGED = "download the adapter again"
-
-
-class Pair(NamedTuple):
-    """Where a file keeps one layer's factors, their shapes (R, I) and (O, R), and alpha / rank."""
-
-    down_key: str
-    up_key: str
-    down_RI: tuple[int, int]
-    up_OR: tuple[int, int]
-    scale: float
-
-    @property
-    def rank(self) -> int:
-        return self.down_RI[0]
 
 
 @dataclass(frozen=True)
@@ -57,12 +39,12 @@ class LoRA:
     """An adapter file. Its header has been read; its factors are read when they are needed.
 
     Attributes:
-        pairs: by module name without prefix, such as `transformer_blocks.0.attn1.to_q`.
+        terms: by module name without prefix, such as `transformer_blocks.0.attn1.to_q`.
         metadata: the header's strings.
     """
 
     path: Path
-    pairs: Mapping[str, Pair]
+    terms: Mapping[str, Term]
     metadata: Mapping[str, str]
 
     @classmethod
@@ -75,16 +57,15 @@ class LoRA:
         path = Path(path)
         try:
             with safe_open(path, framework="pt") as file:
-                shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-                alphas = {key: float(file.get_tensor(key)) for key in shapes if key.endswith(".alpha")}
-                return cls(path, _pairs(path, shapes, alphas), dict(file.metadata() or {}))
+                stored = {key: _stored(file, key) for key in file.keys()}  # noqa: SIM118
+                return cls(path, _terms(path, stored), dict(file.metadata() or {}))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise AdapterError(f"cannot read the adapter {path}: {error}", remedy=_DAMAGED) from error
 
     @property
     def rank(self) -> int:
         """The largest rank in the file (nearly all files have one)."""
-        return max(pair.rank for pair in self.pairs.values())
+        return max(term.rank for term in self.terms.values())
 
     @property
     def family(self) -> str:
@@ -98,7 +79,7 @@ class LoRA:
         2.3 and 2.5 adapters of the usual layers have the same keys and shapes.
         """
         stated = [self.metadata[key] for key in STATING if key in self.metadata]
-        return tell_family(stated, self.pairs, self.path.name)
+        return tell_family(stated, self.terms, self.path.name)
 
     @property
     def downscale(self) -> int:
@@ -146,24 +127,22 @@ class LoRA:
             )
         return int(value)
 
-    def factors(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """All (down (R, I), up (O, R)) in fp32 on the CPU, alpha / rank multiplied into up.
+    def factors(self) -> dict[str, tuple[Tensor, ...]]:
+        """All terms' factors in fp32 on the CPU; of LoRA (A (R, I), B (O, R)) with alpha / rank in B.
 
         Raises:
             AdapterError: the file changed or holds NaN or infinity.
         """
-        factors: dict[str, tuple[Tensor, Tensor]] = {}
         try:
             with safe_open(self.path, framework="pt") as file:
-                for module, pair in self.pairs.items():
-                    down_RI, up_OR = (
-                        file.get_tensor(pair.down_key).float(),
-                        file.get_tensor(pair.up_key).float(),
-                    )
-                    factors[module] = (down_RI, up_OR * pair.scale)
+
+                def tensor(key: str) -> Tensor:
+                    return file.get_tensor(key).float()
+
+                factors = {module: term.factors(tensor) for module, term in self.terms.items()}
         except (OSError, SafetensorError) as error:
             raise AdapterError(f"cannot read the adapter {self.path}: {error}", remedy=_DAMAGED) from error
-        broken = [name for name, pair in factors.items() if not all(t.isfinite().all() for t in pair)]
+        broken = [name for name, found in factors.items() if not all(one.isfinite().all() for one in found)]
         if broken:
             raise AdapterError(f"{self.path} holds NaN or infinity in {some(broken)}", remedy=_DAMAGED)
         return factors
@@ -187,40 +166,25 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
     return write_atomic(path, lambda temporary: save_tensors(tensors, temporary, strings))
 
 
-def _pairs(path: Path, shapes: Mapping[str, tuple[int, ...]], alphas: Mapping[str, float]) -> dict[str, Pair]:
-    """Sort a file's keys into layers."""
-    keys: dict[str, dict[str, str]] = {}
-    unknown: list[str] = []
-    for key in shapes:
-        found = _KEY.match(key)
-        if found is None:
-            unknown.append(key)
-            continue
-        part = _PARTS[found["part"]] if found["part"] else "alpha"
-        if keys.setdefault(_bare(found["module"] or found["scaled"]), {}).setdefault(part, key) != key:
-            unknown.append(key)  # a factor that the file holds twice, under two prefixes
+def _stored(file: Any, key: str) -> Stored:
+    shape = tuple(file.get_slice(key).get_shape())
+    return Stored(key, shape, float(file.get_tensor(key)) if math.prod(shape) == 1 else None)
+
+
+def _terms(path: Path, stored: Mapping[str, Stored]) -> dict[str, Term]:
+    """A file's layers."""
+    found, unknown = sort_keys(stored, _bare)
     if unknown:
         raise AdapterError(
             f"{path} has {len(unknown)} keys that are not an adapter's: {some(unknown)}",
-            remedy="use a LoRA file with lora_A/lora_B or lora_down/lora_up keys",
+            remedy=f"use an adapter of a known kind: {', '.join(KINDS)}",
         )
-    broken = [
-        module
-        for module, parts in keys.items()
-        if not {"down", "up"} <= parts.keys()
-        or not len(shapes[parts["down"]]) == len(shapes[parts["up"]]) == 2
-        or shapes[parts["down"]][0] != shapes[parts["up"]][1]
-        or not shapes[parts["down"]][0]
-    ]
-    if broken or not keys:
+    terms = {module: term for module, term in found.items() if term is not None}
+    broken = [module for module in found if module not in terms]
+    if broken or not terms:
         what = f"has incomplete or mis-shaped factors for {some(broken)}" if broken else "holds no adapter"
         raise AdapterError(f"{path} {what}", remedy=_DAMAGED)
-    pairs = {}
-    for module, parts in keys.items():
-        down, up = shapes[parts["down"]], shapes[parts["up"]]
-        scale = alphas[parts["alpha"]] / down[0] if "alpha" in parts else 1.0
-        pairs[module] = Pair(parts["down"], parts["up"], (down[0], down[1]), (up[0], up[1]), scale)
-    return pairs
+    return terms
 
 
 def _bare(module: str) -> str:

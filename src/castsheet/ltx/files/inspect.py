@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from castsheet.errors import AdapterError, CastsheetError, CheckpointError, TextEncoderError
 from castsheet.ltx import keys
+from castsheet.ltx.adapters.kinds import is_factor
 from castsheet.ltx.adapters.lora_file import DOWNSCALE, MODE, TEMPORAL, LoRA
 from castsheet.ltx.family import FAMILIES, UNKNOWN, family_of
 from castsheet.ltx.files.checkpoint import Checkpoint
@@ -35,7 +36,6 @@ Kind = Literal[
     "unknown",
 ]
 
-_FACTOR = re.compile(r"\.lora_(?:A|B|down|up)\.")
 _REFERENCE_FIELDS = (DOWNSCALE, "reference_spatial_scale_factor", TEMPORAL, MODE)
 _NEEDED = {"transformer": "denoiser", "connectors": "text connectors", "vae": "video VAE"}
 _ADAPTER = "an IC-LoRA for reference sheets (.safetensors)"
@@ -109,7 +109,7 @@ def inspect_file(path: Path | str) -> Report:
             return _gemma(path)
         return _model(Checkpoint.open(path), "split folder")
     header = read_header(path)
-    if any(_FACTOR.search(name) for name in header.entries):
+    if any(map(is_factor, header.entries)):
         return _adapter(path, header.metadata, header.entries)
     piece = piece_of(header)
     if piece == "text encoder":
@@ -284,9 +284,9 @@ def _checkpoint(family: str) -> str:
 
 
 def _adapter_report(lora: LoRA) -> AdapterReport:
-    modules = [re.fullmatch(r"(?:transformer_blocks\.(\d+)\.)?(.+)", module) for module in lora.pairs]
+    modules = [re.fullmatch(r"(?:transformer_blocks\.(\d+)\.)?(.+)", module) for module in lora.terms]
     found = [module.groups() for module in modules if module]
-    ranks = Counter(pair.rank for pair in lora.pairs.values())
+    ranks = Counter(term.rank for term in lora.terms.values())
     targets = Counter(name for _, name in found)
     return AdapterReport(
         ranks=dict(sorted(ranks.items())),

@@ -1,43 +1,35 @@
-"""Reads the denoiser from a checkpoint, tensor by tensor: merges adapters, and quantises layers if asked.
+"""Reads the denoiser from a checkpoint, tensor by tensor: merges adapters, and gives layers their format.
 
-Tables, norms, gates, embeddings and the first and last layer are never in fp8. A published fp8 file has one
-scalar scale for each weight: the scale is repeated over the rows, and the stored numbers are used unchanged.
-The file's static `input_scale` is not used. Instead each row of activations gets its own scale, which never
-clips and costs one reduction that the compiler fuses into the norm before it.
+Tables, norms, gates, embeddings and the first and last layer are in no format of `ltx/formats.py`. The static
+`input_scale` of a published fp8 file is not used. Instead each row of activations gets its own scale, which
+never clips and costs one reduction that the compiler fuses into the norm before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from castsheet.errors import CheckpointError
+from castsheet.errors import AdapterError, CheckpointError
 from castsheet.ltx import keys
 from castsheet.ltx.adapters.lora import Deltas
-from castsheet.ltx.adapters.lora_file import LoRA
+from castsheet.ltx.adapters.lora_file import LoRA, some
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.files.reading import Spoilt, read, widened
+from castsheet.ltx.formats import FORMATS, Format, format_of
 from castsheet.ltx.header import Entry
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.model.scaled import (
-    E4M3,
-    E4M3_NAME,
-    Precision,
-    ScaledLinear,
-    is_scaled,
-    quantise_rows,
-    swap_layers,
-)
 from castsheet.ltx.parts.vae import check_shapes, fill
 
 
 @torch.no_grad()
 def load_transformer(
     checkpoint: Checkpoint,
-    precision: Precision,
+    precision: str,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
@@ -48,12 +40,12 @@ def load_transformer(
     """The denoiser, frozen and in eval mode; AdaLN tables stay fp32.
 
     Only one tensor at a time is held in a wider format than its final one. Adapters are added in fp32, and
-    the sum is rounded once. A layer that stays in fp8 keeps the file's numbers; a layer with an adapter, or
-    with scales of another kind, is quantised anew.
+    the sum is rounded once. A layer that stays in its format keeps the file's numbers; a layer with an
+    adapter is rounded anew.
 
     Args:
-        precision: "wide": every layer in `dtype`. "plain": each layer as the file stores it, fp8 stays fp8.
-            "fp8": the large layers of all blocks in fp8.
+        precision: "wide": every layer in `dtype`. "plain": each layer as the file stores it. A name in
+            `castsheet.ltx.formats.FORMATS`: the large layers of all blocks in that format.
         device: where tensors are merged and quantised. home: where they stay; None means on `device`.
         audio: load the audio half too; without it, its tensors are not read.
 
@@ -63,7 +55,8 @@ def load_transformer(
     Raises:
         CheckpointError: damaged, incomplete or unknown tensors; up to five are named.
         FamilyError: a file of a family that does not run, or an adapter of another family.
-        AdapterError: an adapter has layers that the model lacks, or of another shape.
+        AdapterError: an adapter has layers that the model lacks, or of another shape, or in a format that
+            takes none.
     """
     config = checkpoint.config.transformer
     if audio and not (config.audio and checkpoint.has_audio):
@@ -72,15 +65,23 @@ def load_transformer(
         )
     config = config if audio else config.video_only()
     names = [name for name in checkpoint.names("transformer") if audio or not keys.is_audio(name)]
-    model = _empty(
-        config, {name.removeprefix(keys.DIT): checkpoint.entries[name] for name in names}, precision
-    )
-    scaled = {name for name, module in model.named_modules() if isinstance(module, ScaledLinear)}
+    stored = {name.removeprefix(keys.DIT): checkpoint.entries[name] for name in names}
+    formats = _formats(stored, precision)
+    model = _empty(config, stored)
     deltas, spoilt = Deltas(model, adapters), Spoilt()
+    _give_formats(model, formats, deltas)
     state: dict[str, Tensor] = {}
     for stored_name, tensor, scale in read(checkpoint.entries, names, device):
         name = stored_name.removeprefix(keys.DIT)
-        for key, one in _placed(name, tensor, scale, scaled, deltas, dtype).items():
+        layer = name.removesuffix(".weight")
+        if layer == name or layer not in formats:
+            found = {name: _wide(name, widened(tensor, scale), deltas, dtype)}
+        elif format_of(stored[name].dtype) is formats[layer] and layer not in deltas:
+            found = {f"{layer}.{key}": one for key, one in formats[layer].kept(tensor, scale).items()}
+        else:
+            wide = deltas.added(layer, widened(tensor, scale).float())
+            found = {f"{layer}.{key}": one for key, one in formats[layer].held(wide).items()}
+        for key, one in found.items():
             spoilt.look(stored_name, one)
             state[key] = one if home is None else one.to(home)
     spoilt.refuse(checkpoint.path)
@@ -88,39 +89,51 @@ def load_transformer(
     return model.eval().requires_grad_(False), deltas.left_out
 
 
-def _empty(config: TransformerConfig, stored: Mapping[str, Entry], precision: Precision) -> Transformer:
-    """A model with empty layers of the kinds that `precision` asks for.
+def _formats(stored: Mapping[str, Entry], precision: str) -> dict[str, Format]:
+    """The format of each layer that is in one."""
+    layers = [name.removesuffix(".weight") for name in stored if name.endswith(".weight")]
+    large = [layer for layer in layers if keys.is_large(layer)]
+    if precision == "wide":
+        return {}
+    if precision != "plain":
+        return dict.fromkeys(large, FORMATS[precision])
+    found = {layer: format_of(stored[f"{layer}.weight"].dtype) for layer in large}
+    return {layer: one for layer, one in found.items() if one is not None}
+
+
+def _empty(config: TransformerConfig, stored: Mapping[str, Entry]) -> Transformer:
+    """A model without numbers.
 
     Raises:
         CheckpointError: the stored tensors do not fit; raised before tens of gigabytes are read.
     """
-
-    def in_fp8(layer: str) -> bool:
-        kept = precision == "plain" and stored[f"{layer}.weight"].dtype == E4M3_NAME
-        return is_scaled(layer) and (precision == "fp8" or kept)
-
     with torch.device("meta"):
         model = Transformer(config)
-        check_shapes(model, {name: tuple(entry.shape) for name, entry in stored.items()})
-        swap_layers(
-            model,
-            in_fp8,
-            lambda layer: ScaledLinear(layer.in_features, layer.out_features, layer.bias is not None),
-        )
+    check_shapes(model, {name: tuple(entry.shape) for name, entry in stored.items()})
     return model
 
 
-def _placed(
-    name: str, tensor: Tensor, scale: Tensor | None, scaled: set[str], deltas: Deltas, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """The model's tensors from one stored tensor: the tensor itself, or fp8 numbers and their scales."""
-    layer = name.removesuffix(".weight")
-    if layer == name or layer not in scaled:
-        wide = widened(tensor, scale)
-        wide = deltas.added(layer, wide) if layer != name else wide
-        return {name: wide.to(torch.float32 if keys.is_table(name) else dtype)}
-    if tensor.dtype == E4M3 and layer not in deltas:
-        ones = torch.ones(tensor.shape[0], 1, device=tensor.device)
-        return {name: tensor, f"{name}_scale": ones if scale is None else (ones * scale).contiguous()}
-    numbers, rows = quantise_rows(deltas.added(layer, widened(tensor, scale).float()))
-    return {name: numbers, f"{name}_scale": rows}
+def _give_formats(model: Transformer, formats: Mapping[str, Format], deltas: Deltas) -> None:
+    """Put a layer of its format in the place of each plain one.
+
+    Raises:
+        AdapterError: an adapter has a layer whose format takes none.
+    """
+    fixed = [layer for layer, one in formats.items() if not one.merges and layer in deltas]
+    if fixed:
+        raise AdapterError(
+            f"an adapter cannot be merged into layers in {formats[fixed[0]].name}: {some(fixed)}",
+            remedy="choose another precision, or run without the adapter",
+        )
+    for name, one in formats.items():
+        plain: Any = model.get_submodule(name)
+        with torch.device("meta"):
+            layer = one.layer(plain.in_features, plain.out_features, plain.bias is not None)
+        model.set_submodule(name, layer, strict=True)
+
+
+def _wide(name: str, tensor: Tensor, deltas: Deltas, dtype: torch.dtype) -> Tensor:
+    """A tensor that is in no format, with what adapters add to it."""
+    if name.endswith(".weight"):
+        tensor = deltas.added(name.removesuffix(".weight"), tensor)
+    return tensor.to(torch.float32 if keys.is_table(name) else dtype)

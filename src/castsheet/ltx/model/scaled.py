@@ -10,7 +10,6 @@ Legend: M rows of activations, I inputs, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,27 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Precision = Literal["wide", "plain", "fp8"]
-"""How layers are held: "wide": all in one dtype; "plain": as stored in the file; "fp8": large ones in fp8."""
-
 E4M3 = torch.float8_e4m3fn
-E4M3_NAME = "F8_E4M3"  # in safetensors headers
 LARGEST = 448.0  # of e4m3
 _TINY = 1e-12
-
-# Ends of the names of those layers that hold nearly all weights and do nearly all work.
-LAYERS = tuple(
-    f".{attention}.{layer}"
-    for attention in (
-        "attn1",
-        "attn2",
-        "audio_attn1",
-        "audio_attn2",
-        "audio_to_video_attn",
-        "video_to_audio_attn",
-    )
-    for layer in ("to_q", "to_k", "to_v", "to_out.0")
-) + tuple(f".{ff}.{layer}" for ff in ("ff", "audio_ff") for layer in ("net.0.proj", "net.2"))
 
 
 @dataclass(frozen=True)
@@ -195,20 +176,3 @@ class ScaledLinear(nn.Module):
 
     def forward(self, x: Tensor | Quantised) -> Tensor:
         return scaled_linear(x, self.weight, self.weight_scale, self.bias)
-
-
-def is_scaled(name: str) -> bool:
-    """Whether the layer `name` (official, without prefix) is one of the large layers."""
-    return name.startswith("transformer_blocks.") and name.endswith(LAYERS)
-
-
-def swap_layers(
-    model: nn.Module, wanted: Callable[[str], bool], make: Callable[[nn.Linear], nn.Module]
-) -> tuple[str, ...]:
-    """Replace the linear layers whose name is wanted, one at a time; returns their names."""
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and wanted(name)]
-    for name in names:
-        parent, _, child = name.rpartition(".")
-        holder = model.get_submodule(parent)
-        setattr(holder, child, make(getattr(holder, child)))
-    return tuple(names)

@@ -6,9 +6,9 @@ on the card, they stay there between the stages; else they take turns. The plan 
     plain weights, parts stay;  plain, parts in turn;  fp8, parts stay;  fp8, parts in turn;
     some blocks streamed from host memory, parts stay;  the same, parts in turn (fp8 where the GPU has it)
 
-Of the streaming plans, the one with most blocks on the card is taken. The text encoder is as large as the
-denoiser and is freed after each use. If it fits, it works beside the other parts; else alone on the card
-while they wait in host memory; else on the CPU.
+"fp8" stands for any format of `ltx/formats.py`. Of the streaming plans, the one with most blocks on the card
+is taken. The text encoder is as large as the denoiser and is freed after each use. If it fits, it works
+beside the other parts; else alone on the card while they wait in host memory; else on the CPU.
 
 Sizes are counted from the model's config. Working memory is estimated by the formulas below: the largest
 tensors that are alive at once, and a margin.
@@ -17,6 +17,7 @@ tensors that are alive at once, and a margin.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,6 +25,7 @@ import torch
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.family import DEFAULT, Family
+from castsheet.ltx.formats import FORMATS
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 
@@ -49,7 +51,7 @@ class Parts:
         text: text encoder with connectors. vae: the video VAE. sound: audio VAE and vocoder.
         decode: working memory of the VAE without tiling, and `tiled` with it.
         kept: reference rows that are kept over steps (ltx/model/reuse.py).
-        width: bytes of a number that is not in fp8: 2 for bf16, 4 for fp32.
+        width: bytes of a plain number: 2 for bf16, 4 for fp32.
     """
 
     block: int
@@ -103,9 +105,10 @@ class Parts:
             kept=kept_rows * config.dim * width,
         )
 
-    def weights(self, precision: Literal["plain", "fp8"], blocks: int) -> int:
+    def weights(self, precision: str, blocks: int) -> int:
         """Bytes of the denoiser with this many blocks on the card."""
-        return self.width * self.rest + blocks * self.block * (self.width if precision == "plain" else 1)
+        number = self.width if precision == "plain" else FORMATS[precision].bytes
+        return self.width * self.rest + math.ceil(blocks * self.block * number)
 
     @property
     def activations(self) -> int:
@@ -169,16 +172,16 @@ class Plan:
     """Where each part runs.
 
     Attributes:
-        precision: of the denoiser's large layers.
+        precision: of the denoiser's large layers: "plain", or a name in `castsheet.ltx.formats.FORMATS`.
         resident, layers: blocks that stay on the card while denoising, and all blocks; the rest are streamed.
         together: VAE and denoiser stay on the card between stages and clips; else they take turns there.
         text: where the text encoder works: "beside" the others on the card, "alone" on it, or on the "cpu".
         tiling: whether the VAE decodes in tiles.
         peak: estimated bytes at the fullest stage. budget: the limit.
-        width: bytes of a number that is not in fp8.
+        width: bytes of a plain number.
     """
 
-    precision: Literal["plain", "fp8"]
+    precision: str
     resident: int
     layers: int
     together: bool
@@ -200,7 +203,7 @@ class Plan:
 
     def describe(self) -> str:
         """One line for the user."""
-        weights = "fp8" if self.precision == "fp8" else {2: "bf16", 4: "fp32"}[self.width]
+        weights = {2: "bf16", 4: "fp32"}[self.width] if self.precision == "plain" else self.precision
         where = "all blocks on the card"
         if self.streams:
             where = f"{self.layers - self.resident} of {self.layers} blocks streamed from host memory"
@@ -215,27 +218,22 @@ class Plan:
         return f"{weights}, {where}, {order}, {text}{tiles}; {size}"
 
 
-def plan(
-    budget: int, parts: Parts, *, fp8: bool, precision: Literal["auto", "plain", "fp8"] = "auto"
-) -> Plan:
+def plan(budget: int, parts: Parts, precisions: Sequence[str] = ("plain",)) -> Plan:
     """The best plan whose peak stays within `budget` bytes.
 
     Args:
-        fp8: whether the GPU multiplies fp8.
-        precision: "auto" prefers exact weights where all of them fit, and fp8 to streaming.
+        precisions: what may be chosen, the best first. All are tried before any block is streamed, and then
+            the last is streamed.
 
     Raises:
         SettingsError: nothing fits; the remedy names the smallest budget that would do.
     """
-    kinds: tuple[Literal["plain", "fp8"], ...] = ("plain", "fp8") if fp8 else ("plain",)
-    if precision != "auto":
-        kinds = (precision,)
-    for kind in kinds:
+    for precision in precisions:
         for together in (True, False):
-            made = _plan(budget, parts, kind, parts.layers, together)
+            made = _plan(budget, parts, precision, parts.layers, together)
             if made.peak <= budget:
                 return made
-    last = kinds[-1]
+    last = precisions[-1]
     for together in (True, False):
         for resident in range(parts.layers - SLOTS - 1, -1, -1):
             made = _plan(budget, parts, last, resident, together)
@@ -250,9 +248,7 @@ def plan(
     )
 
 
-def _plan(
-    budget: int, parts: Parts, precision: Literal["plain", "fp8"], resident: int, together: bool
-) -> Plan:
+def _plan(budget: int, parts: Parts, precision: str, resident: int, together: bool) -> Plan:
     """The plan with these choices and its peak, even if it does not fit."""
     on_card = resident if resident == parts.layers else resident + SLOTS
     denoiser = parts.weights(precision, on_card)
