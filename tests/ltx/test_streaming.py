@@ -17,7 +17,7 @@ from castsheet.ltx.model.dit import Pass
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.memory import GIB, Parts, Plan, official, parse_budget, plan
-from castsheet.ltx.speed.streaming import Layout, StreamedBlocks, spread, stream_blocks
+from castsheet.ltx.speed.streaming import Packing, StreamedBlocks, spread, stream_blocks
 from tests.doubles.ltx_tiny import TARGET, pair, quantise, randn, tiny_audio, tiny_transformer, tiny_video
 from tests.doubles.model_doubles import MINI_VAE
 
@@ -112,12 +112,12 @@ def test_layout_keeps_only_a_tensors_own_bytes() -> None:
     layer = nn.Linear(4, 2)
     layer.weight = nn.Parameter(whole[100:108].view(2, 4))
     layer.bias = nn.Parameter(whole[5000:5002])
-    layout = Layout.of(layer)
-    assert layout.size <= 2 * 256
-    raw = torch.zeros(layout.size, dtype=torch.uint8)
-    layout.pack(layer, raw)
+    packing = Packing.of(layer)
+    assert packing.size <= 2 * 256
+    raw = torch.zeros(packing.size, dtype=torch.uint8)
+    packing.pack(layer, raw)
     other = copy.deepcopy(layer)
-    layout.bind(other, raw)
+    packing.bind(other, raw)
     assert torch.equal(other.weight, layer.weight)
     assert torch.equal(other.bias, layer.bias)
 

@@ -23,7 +23,7 @@ from castsheet.errors import NumericsError, SettingsError
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.model.rope import video_bounds
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
-from castsheet.ltx.parts.vae import VideoVAE, scale_of
+from castsheet.ltx.parts.vae import VideoVAE, check_size, scale_of
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,7 @@ class Grid:
             CheckpointError: the config describes a VAE that is not supported.
         """
         temporal, spatial, _ = scale = scale_of(config)
-        for name, side in (("width", width), ("height", height)):
-            if side % spatial:
-                below = max(side // spatial, 1) * spatial
-                raise SettingsError(
-                    f"{name} {side} is not a multiple of {spatial}",
-                    remedy=f"use {name} {below} or {side // spatial * spatial + spatial}",
-                )
-        if (frames - 1) % temporal:
-            below = (frames - 1) // temporal * temporal + 1
-            raise SettingsError(
-                f"{frames} frames: the count must be {temporal}k+1",
-                remedy=f"use {below} or {below + temporal} frames",
-            )
+        check_size(width, height, frames, spatial=spatial, temporal=temporal)
         return cls((frames - 1) // temporal + 1, height // spatial, width // spatial, fps, scale)
 
     @property

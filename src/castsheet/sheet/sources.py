@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.elements import VIEWS, Element, View
 from castsheet.errors import ImageError
 from castsheet.sheet.box import Box, PanelView, Side
+from castsheet.sheet.look.components import Mask
 from castsheet.sheet.look.faces import face_crop
 from castsheet.sheet.look.regions import bounds
 from castsheet.sheet.look.small import VISIBLE, Small, brightest, load_small, silhouette
@@ -31,8 +31,6 @@ MAX_ENLARGED = 1.5
 TURNAROUND: tuple[View, ...] = ("front", "three-quarter", "side", "back")
 # Of 255: above this, pixels are solid.
 _SOLID = 96
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -217,17 +217,7 @@ class VideoVAE(nn.Module):
             SettingsError: frames are not 1 + a multiple of `temporal`, or a side is not one of `spatial`.
         """
         frames, height, width = pixels_BCFHW.shape[2:]
-        if (frames - 1) % self.temporal:
-            nearest = (frames - 1) // self.temporal * self.temporal + 1
-            raise SettingsError(
-                f"{frames} frames cannot be encoded: the count must be {self.temporal}k+1",
-                remedy=f"use {nearest} or {nearest + self.temporal} frames",
-            )
-        if height % self.spatial or width % self.spatial:
-            raise SettingsError(
-                f"{width}x{height} pixels cannot be encoded: both sides must be multiples of {self.spatial}",
-                remedy=f"resize or crop to multiples of {self.spatial}",
-            )
+        check_size(width, height, frames, spatial=self.spatial, temporal=self.temporal)
         posterior = self.model.encode(pixels_BCFHW.to(self.model.dtype)).latent_dist
         return posterior.mean, posterior.logvar
 
@@ -282,6 +272,27 @@ def video_vae_from_official(config: Mapping[str, Any], tensors: Mapping[str, Ten
         vae = VideoVAE(config)
     fill(vae.model, {keys.vae_to_diffusers(name, vae.encoder_compressions): t for name, t in tensors.items()})
     return vae
+
+
+def check_size(width: int, height: int, frames: int, *, spatial: int, temporal: int) -> None:
+    """Refuse pixels that are no whole latent cells of `spatial` pixels and `temporal` frames.
+
+    Raises:
+        SettingsError: a side or the frame count does not fit; the nearest ones are named.
+    """
+    for name, side in (("width", width), ("height", height)):
+        if side % spatial:
+            below = max(side // spatial, 1) * spatial
+            raise SettingsError(
+                f"{name} {side} is not a multiple of {spatial}",
+                remedy=f"use {name} {below} or {side // spatial * spatial + spatial}",
+            )
+    if (frames - 1) % temporal:
+        below = (frames - 1) // temporal * temporal + 1
+        raise SettingsError(
+            f"{frames} frames: the count must be {temporal}k+1",
+            remedy=f"use {below} or {below + temporal} frames",
+        )
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:

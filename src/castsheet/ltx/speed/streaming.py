@@ -38,7 +38,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Packing:
     """A block as one run of bytes. Tensors that share memory (joined projections) share it here too."""
 
     size: int
@@ -46,8 +46,8 @@ class Layout:
     pieces: tuple[tuple[str, int, int, int], ...]  # (a tensor in the piece, its start, end and new offset)
 
     @classmethod
-    def of(cls, block: nn.Module) -> Layout:
-        """The layout of a block's tensors; blocks of one kind have the same, in any memory."""
+    def of(cls, block: nn.Module) -> Packing:
+        """The packing of a block's tensors; blocks of one kind have the same, in any memory."""
         spans = sorted(
             (tensor.untyped_storage().data_ptr(), *_extent(tensor), order, name)
             for order, (name, tensor) in enumerate(_tensors(block))
@@ -119,10 +119,10 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
 class Slot:
     """Memory for one block on the device, and a block whose tensors are views of it."""
 
-    def __init__(self, pattern: nn.Module, layout: Layout, device: torch.device) -> None:
-        self.raw = torch.empty(layout.size, dtype=torch.uint8, device=device)
+    def __init__(self, pattern: nn.Module, packing: Packing, device: torch.device) -> None:
+        self.raw = torch.empty(packing.size, dtype=torch.uint8, device=device)
         self.block = copy.deepcopy(pattern)
-        layout.bind(self.block, self.raw)
+        packing.bind(self.block, self.raw)
         self.holds: int | None = None
         on_gpu = device.type == "cuda"
         self.filled = torch.cuda.Event() if on_gpu else None
@@ -139,7 +139,7 @@ class StreamedBlocks(nn.Module):
         on_load: called with a block's number when a copy of the block starts.
 
     Raises:
-        ValueError: fewer than one slot, or blocks that differ in layout.
+        ValueError: fewer than one slot, or blocks that differ in packing.
     """
 
     def __init__(
@@ -162,16 +162,16 @@ class StreamedBlocks(nn.Module):
         move(self.resident, device)
         self.host: dict[int, Tensor] = {}
         self.slots: list[Slot] = []
-        layout: Layout | None = None
+        packing: Packing | None = None
         for index in self.streamed:
             block = blocks[index]
-            own = Layout.of(block)
-            if layout is None:
-                layout = own
+            own = Packing.of(block)
+            if packing is None:
+                packing = own
                 pattern = copy.deepcopy(block).to("meta")
                 room = min(slots, len(self.streamed))
-                self.slots = [Slot(pattern, layout, device) for _ in range(room)]
-            elif own.shape != layout.shape:
+                self.slots = [Slot(pattern, packing, device) for _ in range(room)]
+            elif own.shape != packing.shape:
                 raise ValueError(f"block {index} is not laid out as the others; quantise all blocks alike")
             raw = torch.empty(own.size, dtype=torch.uint8)
             raw = pin(raw, self) if device.type == "cuda" else raw
