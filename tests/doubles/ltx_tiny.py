@@ -152,6 +152,17 @@ def laid_out(stream: Stream, **changes: Any) -> Stream:
     return replace(stream, sequence=replace(stream.sequence, **changes))
 
 
+def streams(model: Transformer) -> tuple[Stream, Stream | None]:
+    """A video with a reference, and sound if the model has an audio half."""
+    audio = tiny_audio(model.config) if model.config.audio else None
+    return tiny_video(model.config, reference=2), audio
+
+
+def close(left: Tensor, right: Tensor, relative: float = 1e-5) -> None:
+    """Fail where the tensors differ by more than rounding."""
+    assert (left - right).norm() <= relative * right.norm()
+
+
 def pair(
     video: Stream, audio: Stream | None = None, *, stg_blocks: Collection[int], stg_audio: bool = False
 ) -> tuple[Pass, Pass]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from castsheet.errors import CheckpointError, FamilyError
 from castsheet.ltx.model.config import ModelConfig, TransformerConfig
-from castsheet.ltx.model.dit import Output, Stream, Transformer
+from castsheet.ltx.model.dit import Output, Transformer
 from castsheet.ltx.model.rows import clip_segments
 from castsheet.ltx.model.sequence import Sequence
 from tests.doubles.ltx_tiny import (
@@ -21,6 +21,7 @@ from tests.doubles.ltx_tiny import (
     official_dict,
     pair,
     randn,
+    streams,
     tiny_audio,
     tiny_config,
     tiny_transformer,
@@ -35,11 +36,6 @@ def identical(left: Output, right: Output) -> bool:
     if left.audio_BTC is None or right.audio_BTC is None:
         return torch.equal(left.video_BTC, right.video_BTC) and left.audio_BTC is right.audio_BTC
     return torch.equal(left.video_BTC, right.video_BTC) and torch.equal(left.audio_BTC, right.audio_BTC)
-
-
-def streams(model: Transformer) -> tuple[Stream, Stream | None]:
-    audio = tiny_audio(model.config) if model.config.audio else None
-    return tiny_video(model.config, reference=2), audio
 
 
 # --- sizes and names ---
