@@ -138,7 +138,7 @@ def test_optional_packages_are_those_of_the_project():
     for extra in EXTRAS:
         wanted = {re.split(r"[<>=\[]", one)[0] for one in groups[extra.name]}
         assert wanted == set(extra.packages), extra.name
-    assert {extra.name for extra in EXTRAS} == set(groups) - {"dev", "sheet", "studies"}
+    assert {extra.name for extra in EXTRAS} == set(groups) - {"comfy", "dev", "sheet", "studies"}
 
 
 def test_a_missing_package_is_told_with_its_command():
