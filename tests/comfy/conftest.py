@@ -31,12 +31,16 @@ def tree() -> Path:
 @pytest.fixture(scope="session")
 def comfy(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server, with the toy model, the demo's pictures, and empty files named as templates want them."""
-    from tests.comfy.toy import write_toy  # needs diffusers, which the light install's test does without
+    from tests.comfy.toy import (
+        write_bundle,
+        write_toy,
+    )  # needs diffusers, which the light install's test does without
 
     base = tmp_path_factory.mktemp("comfyui")
     server = Server(tree, base)
     try:
-        write_toy(base / "models" / "checkpoints" / "toy.safetensors")
+        toy = write_toy(base / "models" / "checkpoints" / "toy.safetensors")
+        write_bundle(base / "models" / "castsheet" / "toy", toy)
         for name in WEIGHTS:
             (base / "models" / name).parent.mkdir(exist_ok=True)
             (base / "models" / name).touch()

@@ -144,6 +144,17 @@ def test_a_guide_after_the_sound_is_refused_in_words(comfy):
     assert "before LTXVConcatAVLatent" in done.error
 
 
+def test_a_bundles_prompt_goes_through_cores_sampler(comfy):
+    """Red: a model whose text encoder ComfyUI cannot load cannot be sampled, or words change nothing."""
+    graph = base()
+    for name, words in (("yes", "hero waves"), ("no", "blurry")):
+        graph[name] = node("CastsheetEncodePrompt", bundle="toy", prompt=words)
+    waves = latent_of(comfy, graph | ours(), "waves")
+    graph["yes"]["inputs"]["prompt"] = "hero sits"
+    assert waves.isfinite().all()
+    assert not torch.equal(waves, latent_of(comfy, graph | ours(), "sits"))
+
+
 PARITY = """
 import sys, json, torch
 sys.argv = ["main.py", "--cpu"]

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 
+from castsheet.embedded import WEIGHTS
 from mini.official import official_keys, write_checkpoint
-from mini.second.architecture import config
+from mini.second.architecture import FPS, FRAMES, HEIGHT, WIDTH, config
 from mini.training.architecture import TEXT_LAYERS
+
+
+def write_bundle(folder: Path, checkpoint: Path) -> None:
+    """A bundle of the toy and of mini's text encoder, whose widths it shares."""
+    folder.mkdir(parents=True)
+    (folder / "toy.safetensors").symlink_to(checkpoint)
+    files = {"checkpoint": "toy.safetensors", "text_encoder": str(WEIGHTS / "gemma")}
+    bucket = {"width": WIDTH, "height": HEIGHT, "frames": FRAMES, "fps": FPS, "stg_blocks": [1]}
+    told = {"version": 1, "name": "toy", "files": files, "bucket": bucket}
+    (folder / "bundle.json").write_text(json.dumps(told))
 
 
 def write_toy(path: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from castsheet.comfy.node import CATEGORY, Node, SheetType
+from castsheet.comfy.node import CATEGORY, Node, SheetType, schema
 from castsheet.comfy.wire import CELL, TEMPORAL, Board
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class CastsheetLint(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetLint",
             display_name="Castsheet Lint",
             category=CATEGORY,
@@ -52,15 +52,19 @@ class CastsheetLint(Node):
             ],
             outputs=[
                 SheetType.Output(display_name="sheet"),
-                io.Image.Output("image", tooltip="The sheet at the clip's size."),
-                io.String.Output("prompt", tooltip="Two-part prompt, for the positive text."),
-                io.Int.Output("width"),
-                io.Int.Output("height"),
-                io.Int.Output("length"),
-                io.Float.Output("fps"),
-                io.String.Output("report", tooltip="Every finding in a line: what is so, and what to do."),
-                io.Image.Output("annotated", tooltip="The sheet with the findings' places on it."),
-                io.Boolean.Output("ok", tooltip="Whether no error was found."),
+                io.Image.Output(display_name="image", tooltip="The sheet at the clip's size."),
+                io.String.Output(display_name="prompt", tooltip="Two-part prompt, for the positive text."),
+                io.Int.Output(display_name="width"),
+                io.Int.Output(display_name="height"),
+                io.Int.Output(display_name="length"),
+                io.Float.Output(display_name="fps"),
+                io.String.Output(
+                    display_name="report", tooltip="Every finding in a line: what is so, and what to do."
+                ),
+                io.Image.Output(
+                    display_name="annotated", tooltip="The sheet with the findings' places on it."
+                ),
+                io.Boolean.Output(display_name="ok", tooltip="Whether no error was found."),
             ],
             hidden=[io.Hidden.prompt],
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from castsheet.comfy.node import CATEGORY, GuideType, IcLoraType, Node, SheetType
+from castsheet.comfy.node import CATEGORY, GuideType, IcLoraType, Node, SheetType, schema
 from castsheet.comfy.wire import CELL, Board, Guided, clip_length
 
 KEYFRAMES, ENTRIES = (
@@ -24,7 +24,7 @@ class CastsheetGuide(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetGuide",
             display_name="Castsheet Guide",
             category=CATEGORY,
@@ -68,7 +68,7 @@ class CastsheetGuide(Node):
                 io.Conditioning.Output(display_name="positive"),
                 io.Conditioning.Output(display_name="negative"),
                 io.Latent.Output(display_name="latent"),
-                GuideType.Output("guide", tooltip="For Castsheet Crop: where the clip ends."),
+                GuideType.Output(display_name="guide", tooltip="For Castsheet Crop: where the clip ends."),
             ],
         )
 
@@ -160,7 +160,7 @@ class CastsheetCrop(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetCrop",
             display_name="Castsheet Crop",
             category=CATEGORY,

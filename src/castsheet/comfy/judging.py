@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from castsheet.comfy.node import CATEGORY, Node, SheetType
+from castsheet.comfy.node import CATEGORY, Node, SheetType, schema
 from castsheet.comfy.wire import Board
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class CastsheetJudge(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetJudge",
             display_name="Castsheet Judge",
             category=CATEGORY,
@@ -47,14 +47,18 @@ class CastsheetJudge(Node):
                 ),
             ],
             outputs=[
-                io.String.Output("verdict", tooltip="JSON: passed, score, verdict and everything measured."),
-                io.Float.Output("score", tooltip="For ranking takes, 0 to 1."),
-                io.Boolean.Output(
-                    "passed", tooltip="Whether nothing grave was found, and all could be told."
+                io.String.Output(
+                    display_name="verdict", tooltip="JSON: passed, score, verdict and everything measured."
                 ),
-                io.Image.Output("contact", tooltip="Sheet and frames in one picture."),
-                io.Image.Output("annotated", tooltip="Each element's worst frame, with the place looked at."),
-                io.String.Output("summary", tooltip="The verdict in one line."),
+                io.Float.Output(display_name="score", tooltip="For ranking takes, 0 to 1."),
+                io.Boolean.Output(
+                    display_name="passed", tooltip="Whether nothing grave was found, and all could be told."
+                ),
+                io.Image.Output(display_name="contact", tooltip="Sheet and frames in one picture."),
+                io.Image.Output(
+                    display_name="annotated", tooltip="Each element's worst frame, with the place looked at."
+                ),
+                io.String.Output(display_name="summary", tooltip="The verdict in one line."),
             ],
         )
 
@@ -154,7 +158,7 @@ class CastsheetPick(Node):
                     tooltip=f"From the Castsheet Judge of take {number}.",
                 ),
             ]
-        return io.Schema(
+        return schema(
             node_id="CastsheetPick",
             display_name="Castsheet Pick",
             category=CATEGORY,
@@ -165,10 +169,12 @@ class CastsheetPick(Node):
                 *takes,
             ],
             outputs=[
-                io.Image.Output("images", tooltip="The frames that are kept."),
-                io.Int.Output("take", tooltip="Which take it is, from 1."),
-                io.String.Output("verdict", tooltip="Its verdict."),
-                io.String.Output("report", tooltip="Every take that was made, in one line each."),
+                io.Image.Output(display_name="images", tooltip="The frames that are kept."),
+                io.Int.Output(display_name="take", tooltip="Which take it is, from 1."),
+                io.String.Output(display_name="verdict", tooltip="Its verdict."),
+                io.String.Output(
+                    display_name="report", tooltip="Every take that was made, in one line each."
+                ),
             ],
         )
 

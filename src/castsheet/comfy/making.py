@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, Types, io
 
-from castsheet.comfy.node import CATEGORY, Node, SheetType, bundle_path, bundles
+from castsheet.comfy.node import CATEGORY, Node, SheetType, bundle_path, bundles, schema
 from castsheet.comfy.wire import Board
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class CastsheetEncodePrompt(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetEncodePrompt",
             display_name="Castsheet Encode Prompt",
             category=CATEGORY,
@@ -70,7 +70,7 @@ class CastsheetGenerate(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetGenerate",
             display_name="Castsheet Generate",
             category=CATEGORY,
@@ -90,9 +90,9 @@ class CastsheetGenerate(Node):
                 io.Int.Input("steps", default=0, min=0, max=1000, tooltip="0 takes the model's own number."),
             ],
             outputs=[
-                io.Image.Output("images", tooltip="The frames."),
-                io.Video.Output("video", tooltip="Frames and sound, for Save Video."),
-                io.Float.Output("fps", tooltip="Frames a second."),
+                io.Image.Output(display_name="images", tooltip="The frames."),
+                io.Video.Output(display_name="video", tooltip="Frames and sound, for Save Video."),
+                io.Float.Output(display_name="fps", tooltip="Frames a second."),
             ],
         )
 
@@ -144,7 +144,7 @@ class CastsheetSidecar(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetSidecar",
             display_name="Castsheet Save Clip + Sidecar",
             category=CATEGORY,
@@ -162,7 +162,9 @@ class CastsheetSidecar(Node):
                     "verdict", optional=True, force_input=True, tooltip="From Castsheet Judge or Pick."
                 ),
             ],
-            outputs=[io.String.Output("file", tooltip="The MP4, relative to the output folder.")],
+            outputs=[
+                io.String.Output(display_name="file", tooltip="The MP4, relative to the output folder.")
+            ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,12 @@ ElementType = io.Custom("CASTSHEET_ELEMENT")
 SheetType = io.Custom("CASTSHEET_SHEET")
 GuideType = io.Custom("CASTSHEET_GUIDE")
 IcLoraType = io.Custom("IC_LORA_PARAMETERS")  # ComfyUI's own
+
+
+def schema(**told: Any) -> io.Schema:
+    """What a node says of itself; words for the search box only where ComfyUI knows them (not in 0.3.75)."""
+    known = {one.name for one in dataclasses.fields(io.Schema)}
+    return io.Schema(**{name: value for name, value in told.items() if name in known})
 
 
 class Node(io.ComfyNode):

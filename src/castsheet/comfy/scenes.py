@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from castsheet.comfy.node import CATEGORY, ElementType, Node, SheetType, kept_folder, scene_file
+from castsheet.comfy.node import CATEGORY, ElementType, Node, SheetType, kept_folder, scene_file, schema
 from castsheet.comfy.sheets import KINDS
 from castsheet.comfy.wire import Board, Cast
 
@@ -26,7 +26,7 @@ class CastsheetLoadScene(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetLoadScene",
             display_name="Castsheet Load Scene",
             category=CATEGORY,
@@ -39,8 +39,8 @@ class CastsheetLoadScene(Node):
                 )
             ],
             outputs=[
-                ElementType.Output("elements", tooltip="All of the scene's elements."),
-                io.String.Output("action", tooltip="What happens, for the Sheet node."),
+                ElementType.Output(display_name="elements", tooltip="All of the scene's elements."),
+                io.String.Output(display_name="action", tooltip="What happens, for the Sheet node."),
             ],
         )
 
@@ -81,7 +81,7 @@ class CastsheetSaveScene(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetSaveScene",
             display_name="Castsheet Save Scene",
             category=CATEGORY,
@@ -95,7 +95,11 @@ class CastsheetSaveScene(Node):
                 io.String.Input("action", default="", multiline=True, tooltip="What happens in the clip."),
                 SheetType.Input("sheet", optional=True, tooltip="Also saved: the PNG and its JSON."),
             ],
-            outputs=[io.String.Output("file", tooltip="The scene file, relative to the output folder.")],
+            outputs=[
+                io.String.Output(
+                    display_name="file", tooltip="The scene file, relative to the output folder."
+                )
+            ],
         )
 
     @classmethod
@@ -140,7 +144,7 @@ class CastsheetSplit(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetSplit",
             display_name="Castsheet Split",
             category=CATEGORY,
@@ -154,9 +158,13 @@ class CastsheetSplit(Node):
                 ElementType.Input("previous", optional=True, tooltip="Elements that come before this one."),
             ],
             outputs=[
-                ElementType.Output("elements", tooltip="The element after the ones before it."),
-                io.Image.Output("pictures", is_output_list=True, tooltip="Every picture that was found."),
-                io.String.Output("report", tooltip="Which picture became which view, and what looks wrong."),
+                ElementType.Output(display_name="elements", tooltip="The element after the ones before it."),
+                io.Image.Output(
+                    display_name="pictures", is_output_list=True, tooltip="Every picture that was found."
+                ),
+                io.String.Output(
+                    display_name="report", tooltip="Which picture became which view, and what looks wrong."
+                ),
             ],
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from castsheet.comfy.node import CATEGORY, ElementType, Node, SheetType, kept_folder
+from castsheet.comfy.node import CATEGORY, ElementType, Node, SheetType, kept_folder, schema
 from castsheet.comfy.wire import CELL, TEMPORAL, Board, Cast
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CastsheetElement(Node):
             io.Image.Input(name, optional=True, tooltip=f"{tip} A batch counts as several pictures.")
             for name, tip in _VIEW_TIPS.items()
         ]
-        return io.Schema(
+        return schema(
             node_id="CastsheetElement",
             display_name="Castsheet Element",
             category=CATEGORY,
@@ -81,7 +81,9 @@ class CastsheetElement(Node):
                 *views,
                 ElementType.Input("previous", optional=True, tooltip="Elements that come before this one."),
             ],
-            outputs=[ElementType.Output("elements", tooltip="This element after the ones before it.")],
+            outputs=[
+                ElementType.Output(display_name="elements", tooltip="This element after the ones before it.")
+            ],
         )
 
     @classmethod
@@ -149,7 +151,6 @@ def _sheet_inputs() -> list[Any]:
             "prompt_format",
             options=FORMATS,
             default="prose",
-            advanced=True,
             tooltip="Layout of the two-part prompt; prose is the model card's.",
         ),
         io.Image.Input(
@@ -170,7 +171,7 @@ class CastsheetSheet(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="CastsheetSheet",
             display_name="Castsheet Sheet",
             category=CATEGORY,
@@ -179,20 +180,25 @@ class CastsheetSheet(Node):
             search_aliases=["reference sheet", "ingredients", "ic-lora sheet"],
             inputs=_sheet_inputs(),
             outputs=[
-                SheetType.Output("sheet", tooltip="The sheet with all that is known of it."),
-                io.Image.Output("image", tooltip="The sheet at the clip's size."),
-                io.Image.Output("reference", tooltip="The sheet for LTXVAddGuide: looped, or one frame."),
-                io.Mask.Output(
-                    "attention_mask", tooltip="Strengths, one value a latent cell; ones if all are 1."
+                SheetType.Output(display_name="sheet", tooltip="The sheet with all that is known of it."),
+                io.Image.Output(display_name="image", tooltip="The sheet at the clip's size."),
+                io.Image.Output(
+                    display_name="reference", tooltip="The sheet for LTXVAddGuide: looped, or one frame."
                 ),
-                io.Mask.Output("panel_masks", tooltip="One mask a panel."),
-                io.String.Output("prompt", tooltip="Two-part prompt, for the positive text."),
-                io.String.Output("negative", tooltip="The model card's negative prompt."),
-                io.Int.Output("width"),
-                io.Int.Output("height"),
-                io.Int.Output("length"),
-                io.Float.Output("fps"),
-                io.String.Output("manifest", tooltip="The sheet's JSON, as `castsheet sheet` writes it."),
+                io.Mask.Output(
+                    display_name="attention_mask",
+                    tooltip="Strengths, one value a latent cell; ones if all are 1.",
+                ),
+                io.Mask.Output(display_name="panel_masks", tooltip="One mask a panel."),
+                io.String.Output(display_name="prompt", tooltip="Two-part prompt, for the positive text."),
+                io.String.Output(display_name="negative", tooltip="The model card's negative prompt."),
+                io.Int.Output(display_name="width"),
+                io.Int.Output(display_name="height"),
+                io.Int.Output(display_name="length"),
+                io.Float.Output(display_name="fps"),
+                io.String.Output(
+                    display_name="manifest", tooltip="The sheet's JSON, as `castsheet sheet` writes it."
+                ),
             ],
         )
 
