@@ -8,6 +8,7 @@ learns that looks are not to be read from words, and a user's own descriptions d
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -198,13 +199,27 @@ def _pick(options: tuple[str, ...] | str, random: np.random.Generator) -> str:
     return options[int(random.integers(len(options)))]
 
 
-def train_tokenizer(folder: Path, *, captions: int = 20_000) -> None:
-    """Train mini's byte-level BPE on its captions and write the two files of a tokenizer folder."""
+def invented_description(kind: str, random: np.random.Generator) -> str:
+    """Words about the looks of a "person", "prop" or "place" that are true of nobody in particular."""
+    return _describe({"person": _PEOPLE, "prop": _PROPS, "place": _PLACES}[kind], kind, random)
+
+
+def invented_name(random: np.random.Generator) -> str:
+    """An identifier of one to three syllables."""
+    return _name(random)
+
+
+def first_texts(count: int) -> list[str]:
+    """What the first edition's tokenizer is trained on."""
     from mini.world.motion import ACTIONS
 
     random = np.random.default_rng(7)
     actions = list(ACTIONS)
-    texts = [caption(actions[i % len(actions)], random) for i in range(captions)] + [NEGATIVE] * 20
+    return [caption(actions[i % len(actions)], random) for i in range(count)] + [NEGATIVE] * 20
+
+
+def train_tokenizer(folder: Path, texts: Iterable[str]) -> None:
+    """Train mini's byte-level BPE on texts and write the two files of a tokenizer folder."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

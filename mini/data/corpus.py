@@ -1,63 +1,126 @@
-"""Training data: samples rendered once by many processes, kept as uint8 in host memory."""
+"""Training data: stories rendered once by many processes, handed on in the order of their seeds.
+
+Legend: S samples, F frames, H height, W width, A audio samples.
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from castsheet.machine.processes import one_thread_each
 from mini.data.filling import Filling
-from mini.script import one_thread_each
-from mini.training.architecture import FRAMES, HEIGHT, WIDTH
-from mini.world.motion import ACTIONS
+from mini.story import FRAMES, HEIGHT, WIDTH
+from mini.story.look import PARTS
+from mini.story.sound import SAMPLES, sound
 
-_CLIP_BYTES = FRAMES * HEIGHT * WIDTH * 3
+PROMPTS = 8  # of each sample
+NOWHERE = 0  # the region of what no figure covers
+_SHAPES = {
+    "clip": (FRAMES, HEIGHT, WIDTH, 3),
+    "regions": (FRAMES, HEIGHT, WIDTH),
+    "sheet": (HEIGHT, WIDTH, 3),
+}
+_SOUND_BYTES = 2 * SAMPLES * 2
 _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One story, as a worker hands it on.
+
+    Attributes:
+        clip: (F,H,W,3) uint8. sheet: (H,W,3) uint8, as the model sees it.
+        regions: (F,H,W) uint8; 1 + part + 17 x (number of the figure), 0 where there is none.
+        sound: (2,A) int16 at 48 kHz.
+        prompts: several wordings.
+    """
+
+    clip: Tensor
+    regions: Tensor
+    sheet: Tensor
+    sound: Tensor
+    prompts: tuple[str, ...]
 
 
 @dataclass
 class Corpus(Filling):
-    """Samples of some seeds.
+    """Samples of some seeds, on one device.
 
     Attributes:
-        clips: (S, 121, 112, 192, 3) uint8. sheets: (S, 112, 192, 3) uint8.
-        actions: (S,) index into `ACTIONS`.
+        clips: (S,F,H,W,3) uint8. regions: (S,F,H,W) uint8. sheets: (S,H,W,3) uint8.
+        sounds: (S,2,A) int16.
+        prompts: a tuple for each sample that is there.
     """
 
     clips: Tensor
+    regions: Tensor
     sheets: Tensor
-    actions: Tensor
+    sounds: Tensor
+    prompts: list[tuple[str, ...]] = field(default_factory=list)
 
-    def _add(self, clip: Tensor, sheet: Tensor, action: int) -> None:
-        self.clips[self.ready].copy_(clip)
-        self.sheets[self.ready].copy_(sheet)
-        self.actions[self.ready] = action
+    @classmethod
+    def empty(cls, count: int, device: str | torch.device) -> Corpus:
+        """Room for `count` samples: 43 MB each."""
+        clips, regions, sheets = (
+            torch.empty(count, *shape, dtype=torch.uint8, device=device) for shape in _SHAPES.values()
+        )
+        return cls(clips, regions, sheets, torch.empty(count, 2, SAMPLES, dtype=torch.int16, device=device))
+
+    def add(self, one: Rendered) -> None:
+        """Store the next sample."""
+        self.clips[self.ready].copy_(one.clip)
+        self.regions[self.ready].copy_(one.regions)
+        self.sheets[self.ready].copy_(one.sheet)
+        self.sounds[self.ready].copy_(one.sound)
+        self.prompts.append(one.prompts)
+        if self.clips.is_cuda:
+            torch.cuda.current_stream(self.clips.device).synchronize()
         self.advance(self.ready + 1)
 
+    def __len__(self) -> int:
+        return len(self.clips)
 
-def start(seeds: Sequence[int], *, card: int | None, processes: int) -> Corpus:
-    """Begin rendering in the background and return at once. The order of samples is that of `seeds`.
+
+def start(seeds: Sequence[int], *, device: str | torch.device, processes: int) -> Corpus:
+    """Begin rendering in the background and return at once. The order of samples is that of `seeds`."""
+    corpus, place = Corpus.empty(len(seeds), device), torch.device(device)
+
+    def work() -> None:
+        with beside(place):
+            for one in rendered(seeds, processes=processes, card=place.index):
+                corpus.add(one)
+
+    corpus.fill(work)
+    return corpus
+
+
+@contextmanager
+def beside(device: torch.device) -> Iterator[None]:
+    """Inside, this thread's work on a GPU does not queue behind another thread's steps."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+        yield
+
+
+def rendered(seeds: Sequence[int], *, processes: int, card: int | None) -> Iterator[Rendered]:
+    """The stories of some seeds, in that order, made by processes that keep a little ahead.
 
     Args:
         card: number of the graphics card to render on; when None, the driver's first.
     """
-    count = len(seeds)
-    corpus = Corpus(
-        clips=torch.empty(count, FRAMES, HEIGHT, WIDTH, 3, dtype=torch.uint8),
-        sheets=torch.empty(count, HEIGHT, WIDTH, 3, dtype=torch.uint8),
-        actions=torch.empty(count, dtype=torch.long),
-    )
-    corpus.fill(lambda: _fill(corpus, list(seeds), processes, card))
-    return corpus
-
-
-def _fill(corpus: Corpus, seeds: list[int], processes: int, card: int | None) -> None:
     shared = Path("/dev/shm")
     where = {} if card is None else {_CARD: str(card)}
     with (
@@ -65,31 +128,93 @@ def _fill(corpus: Corpus, seeds: list[int], processes: int, card: int | None) ->
         tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
         multiprocessing.get_context("spawn").Pool(processes) as pool,
     ):
-        for name in pool.imap(_render, ((seed, folder) for seed in seeds), chunksize=2):
-            data = torch.from_file(name, size=_CLIP_BYTES + HEIGHT * WIDTH * 3 + 1, dtype=torch.uint8)
-            clip, sheet, action = data.split([_CLIP_BYTES, HEIGHT * WIDTH * 3, 1])
-            corpus._add(clip.view(corpus.clips.shape[1:]), sheet.view(corpus.sheets.shape[1:]), int(action))
-            Path(name).unlink()
+        # Not more than these files wait to be read: a file has 43 MB.
+        ahead, waiting = 3 * processes, []
+        jobs = iter((seed, folder) for seed in seeds)
+        for job in jobs:
+            waiting.append(pool.apply_async(_render, (job,)))
+            if len(waiting) >= ahead:
+                yield read(Path(waiting.pop(0).get()))
+        for one in waiting:
+            yield read(Path(one.get()))
+
+
+def sounds(seeds: Sequence[int], *, processes: int) -> Tensor:
+    """The sounds (S,2,A) int16 of some stories, without their pictures."""
+    with one_thread_each(), multiprocessing.get_context("spawn").Pool(processes) as pool:
+        made = [torch.from_numpy(one) for one in pool.imap(sound_of, seeds, chunksize=8)]
+    return torch.stack(made)
+
+
+def sound_of(seed: int) -> NDArray[np.int16]:
+    """A story's sound (2,A) at 48 kHz."""
+    from mini.story.place import kind_of
+    from mini.story.plot import plot_of
+    from mini.story.sample import cast
+
+    return as_int16(sound(kind_of(seed), cast(plot_of(seed))[1], seed))
+
+
+def as_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.round(wave * 32767).astype(np.int16)
 
 
 _renderer = None
 
 
 def _render(job: tuple[int, str]) -> str:
-    """In a worker: render one seed into a file of clip, sheet and action bytes."""
-    from mini.world.render import Renderer
-    from mini.world.stage import sample
+    """In a worker: render one seed into a file."""
+    from mini.story.render import Renderer
 
     global _renderer
     seed, folder = job
     _renderer = _renderer or Renderer()
-    clip, sheet, action = sample(_renderer, seed)
     path = Path(folder) / str(seed)
-    tail = np.array([list(ACTIONS).index(action)], np.uint8)
-    path.write_bytes(
-        np.ascontiguousarray(clip).tobytes() + np.ascontiguousarray(sheet).tobytes() + tail.tobytes()
-    )
+    write(path, *render(_renderer, seed))
     return str(path)
+
+
+def render(renderer: object, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """A seed's arrays, named as in `Rendered`, and its prompts."""
+    from mini.data.prompts import prompt
+    from mini.story.render import Renderer
+    from mini.story.sample import render_sample
+
+    assert isinstance(renderer, Renderer)
+    sample = render_sample(renderer, seed)
+    assert sample is not None  # a clean story always can be told
+    figures = np.maximum(sample.figures.astype(np.int16) - 1, 0)
+    regions = np.where(sample.figures > 0, 1 + sample.parts + PARTS * figures, NOWHERE).astype(np.uint8)
+    sheet = np.asarray(sample.sheet.conditioning_image(WIDTH, HEIGHT))
+    random = np.random.default_rng([seed, 20])
+    prompts = tuple(prompt(sample.plot, sample.sheet, random) for _ in range(PROMPTS))
+    return {
+        "clip": sample.frames,
+        "regions": regions,
+        "sheet": sheet,
+        "sound": as_int16(sample.audio),
+    }, prompts
+
+
+def write(path: Path, arrays: dict[str, np.ndarray], prompts: tuple[str, ...]) -> None:
+    """A sample as one file: bytes of clip, regions, sheet and sound, then the prompts."""
+    with path.open("wb") as file:
+        for name in ("clip", "regions", "sheet", "sound"):
+            file.write(np.ascontiguousarray(arrays[name]).data)
+        file.write(json.dumps(prompts).encode())
+
+
+def read(path: Path) -> Rendered:
+    """What `write` wrote; the file is removed."""
+    data = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8)
+    path.unlink()
+    parts, begin = {}, 0
+    for name, shape in _SHAPES.items():
+        size = int(np.prod(shape))
+        parts[name], begin = data[begin : begin + size].view(shape), begin + size
+    heard = data[begin : begin + _SOUND_BYTES].clone().view(torch.int16).view(2, SAMPLES)
+    prompts = json.loads(data[begin + _SOUND_BYTES :].numpy().tobytes())
+    return Rendered(parts["clip"], parts["regions"], parts["sheet"], heard, tuple(prompts))
 
 
 def pixels(frames: Tensor, device: str | torch.device) -> Tensor:

@@ -1,79 +1,136 @@
-"""Clips and sheets as latents: encoded once, in the background, while training reads what is there."""
+"""Stories as latents: encoded once, in the background, while training reads what is there.
+
+Legend: S samples, N tokens of a clip, R of a sheet, T of a sound, C channels, P prompts, L their tokens.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from castsheet.ltx.parts.audio import AudioVAE
+from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.ltx.parts.vae import VideoVAE
-from mini.data.corpus import Corpus, pixels
+from mini.data.corpus import PROMPTS, Rendered, beside, pixels
+from mini.data.emphasis import balanced, token_weights
 from mini.data.filling import Filling
+from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
+from mini.training.mel import LogMel
 from mini.training.optimise import mixed
+from mini.training.train_audio import mels_of
 
+LONGEST = 128  # tokens of a prompt; what is longer loses its end
+TOKENS = LATENT[0] * LATENT[1] * LATENT[2]
+SHEET_TOKENS = LATENT[1] * LATENT[2]
 _TOGETHER = 4  # clips that are encoded at once
 
 
 @dataclass
 class Latents(Filling):
-    """Normalised latents as bf16 tokens.
+    """Normalised latents as bf16 tokens, on one device.
 
     Attributes:
-        clips: (S, 1344, 64). sheets: (S, 84, 64). actions: (S,) index into `ACTIONS`.
+        clips: (S,N,C). sheets: (S,R,C). sounds: (S,T,C).
+        weights: (S,N) of the clips' tokens in the loss, fp32.
+        prompts: (S,P,L) token ids, int16, padded on the left. lengths: (S,P) of these.
     """
 
     clips: Tensor
     sheets: Tensor
-    actions: Tensor
+    sounds: Tensor
+    weights: Tensor
+    prompts: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def empty(cls, count: int, device: torch.device | str) -> Latents:
+        """Room for `count` samples: 0.4 MB each."""
+        c = LATENT_CHANNELS
+        clips, sheets, sounds = (
+            torch.empty(count, tokens, c, dtype=torch.bfloat16, device=device)
+            for tokens in (TOKENS, SHEET_TOKENS, SOUND_TOKENS)
+        )
+        prompts = torch.zeros(count, PROMPTS, LONGEST, dtype=torch.int16, device=device)
+        lengths = torch.zeros(count, PROMPTS, dtype=torch.int16, device=device)
+        return cls(clips, sheets, sounds, torch.empty(count, TOKENS, device=device), prompts, lengths)
+
+    def __len__(self) -> int:
+        return len(self.clips)
 
     @classmethod
     def load(cls, path: Path, device: str) -> Latents:
         """Read what `save` wrote."""
         stored = load_file(path, device)
-        return cls(stored["clips"], stored["sheets"], stored["actions"], ready=len(stored["actions"]))
+        return cls(**stored, ready=len(stored["clips"]))
 
     def save(self, path: Path) -> None:
-        """Write all samples; waits for them."""
-        self.wait_for(len(self.actions))
+        """Write the samples that are there."""
+        names = [one.name for one in fields(self) if one.name not in {base.name for base in fields(Filling)}]
         temporary = path.with_suffix(".part")
-        save_file({"clips": self.clips, "sheets": self.sheets, "actions": self.actions}, temporary)
+        save_file({name: getattr(self, name)[: self.ready].contiguous() for name in names}, temporary)
         temporary.replace(path)
 
     def draw(self, count: int) -> Tensor:
         """Numbers of `count` samples, drawn from those that are there."""
         return torch.randint(self.ready, (count,), device=self.clips.device)
 
-
-def encode(vae: VideoVAE, corpus: Corpus, device: str) -> Latents:
-    """Begin encoding in the background and return at once."""
-    with torch.no_grad():
-        first = as_tokens(vae.encode(pixels(corpus.clips[:1], device)))
-        still = as_tokens(vae.encode(pixels(corpus.sheets[:1, None], device)))
-    count = len(corpus.actions)
-    latents = Latents(
-        first.new_empty(count, *first.shape[1:]),
-        still.new_empty(count, *still.shape[1:]),
-        torch.empty_like(corpus.actions, device=device),
-    )
-    latents.fill(lambda: _fill(latents, vae, corpus, device))
-    return latents
+    def words(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids and mask (B,L) of one prompt for each of the samples, drawn from its wordings."""
+        wording = torch.randint(PROMPTS, chosen.shape, device=chosen.device)
+        ids, lengths = self.prompts[chosen, wording].long(), self.lengths[chosen, wording]
+        return ids, torch.arange(LONGEST, device=ids.device) >= LONGEST - lengths[:, None]
 
 
-@torch.no_grad()
-def _fill(latents: Latents, vae: VideoVAE, corpus: Corpus, device: str) -> None:
-    count = len(corpus.actions)
-    for start in range(0, count, _TOGETHER):
-        stop = min(start + _TOGETHER, count)
-        corpus.wait_for(stop)
+@dataclass(frozen=True)
+class Encoders:
+    """What makes latents of stories."""
+
+    video: VideoVAE
+    audio: AudioVAE
+    text: GemmaEncoder
+
+    @torch.no_grad()
+    def add(self, latents: Latents, stories: Sequence[Rendered]) -> None:
+        """Encode the next samples."""
+        device, begin = latents.clips.device, latents.ready
+        rows = slice(begin, begin + len(stories))
         with mixed(device):
-            clips, stills = corpus.clips[start:stop], corpus.sheets[start:stop, None]
-            latents.clips[start:stop] = as_tokens(vae.encode(pixels(clips, device)))
-            latents.sheets[start:stop] = as_tokens(vae.encode(pixels(stills, device)))
-        latents.actions[start:stop] = corpus.actions[start:stop]
-        latents.advance(stop)
+            clips = torch.stack([one.clip for one in stories])
+            latents.clips[rows] = as_tokens(self.video.encode(pixels(clips, device)))
+            sheets = torch.stack([one.sheet for one in stories])[:, None]
+            latents.sheets[rows] = as_tokens(self.video.encode(pixels(sheets, device)))
+            mels = mels_of(torch.stack([one.sound for one in stories]).to(device), LogMel(device))
+            latents.sounds[rows] = self.audio.encode(mels).to(latents.sounds.dtype)
+        regions = torch.stack([one.regions for one in stories]).to(device)
+        latents.weights[rows] = token_weights(balanced(regions), LATENT)
+        for number, one in enumerate(stories, begin):
+            for wording, text in enumerate(one.prompts):
+                ids = self.text.tokens(text, LONGEST)
+                latents.prompts[number, wording, LONGEST - len(ids) :] = torch.tensor(ids)
+                latents.lengths[number, wording] = len(ids)
+        if latents.clips.is_cuda:
+            torch.cuda.current_stream(device).synchronize()
+        latents.advance(rows.stop)
+
+
+def encode(encoders: Encoders, stories: Iterator[Rendered], latents: Latents) -> None:
+    """Begin encoding in the background and return at once."""
+
+    def work() -> None:
+        with beside(latents.clips.device):
+            waiting = list[Rendered]()
+            for number, one in enumerate(stories, 1):
+                waiting.append(one)
+                if len(waiting) == _TOGETHER or number == len(latents):
+                    encoders.add(latents, waiting)
+                    waiting.clear()
+
+    latents.fill(work)
 
 
 def as_tokens(latents_BCFHW: Tensor) -> Tensor:

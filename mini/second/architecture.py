@@ -17,6 +17,7 @@ LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 32, WIDTH // 32)
 BLOCKS = 7  # one fewer than the first edition: the wheel has room for no more beside the audio half
 AUDIO_HEAD_WIDTH = 32  # the audio stream is 192 wide: it must carry the noise of 128 channels
 AUDIO_RATE, MEL_BINS, MEL_HOP = 16000, 64, 160
+SOUND_TOKENS = 126  # 5.04 seconds, 25 a second
 
 
 def config() -> dict[str, Any]:
@@ -143,8 +144,8 @@ def _audio_vae() -> dict[str, Any]:
 def _vocoder() -> dict[str, Any]:
     """A generator at 16 kHz and one that widens its band to 48 kHz, narrow ones of the official kind."""
     return {
-        "vocoder": _generator(64, [5, 2, 2, 2, 2, 2], [11, 4, 4, 4, 4, 4]),
-        "bwe": _generator(32, [6, 5, 2, 2, 2], [12, 11, 4, 4, 4])
+        "vocoder": _generator(128, [5, 2, 2, 2, 2, 2], [11, 4, 4, 4, 4, 4]),
+        "bwe": _generator(64, [6, 5, 2, 2, 2], [12, 11, 4, 4, 4])
         | {
             "apply_final_activation": False,
             "input_sampling_rate": AUDIO_RATE,

@@ -17,6 +17,7 @@ HAIR_STYLES = ("short", "round", "long", "bun", "crop", "crest")
 HATS = ("none", "none", "none", "cap", "brim", "cone")
 BEARDS = ("none", "none", "none", "full", "moustache")
 APART = 30.0  # CIE76: how far the second person's top and trousers are from the first's, at least
+FACE_APART = 25.0  # CIE76 between skin and hair: dark brows on dark skin would tell nothing of a face
 
 
 class Part(IntEnum):
@@ -116,7 +117,7 @@ def sample_look(seed: int, index: int = 0, unlike: Look | None = None) -> Look:
     random = np.random.default_rng([seed, 12, index])
     tops = () if unlike is None else (unlike.top,)
     skin, hair = hex_colour(_pick(SKIN, random)), hex_colour(_pick(HAIR, random))
-    while unlike is not None and distance(hair, unlike.hair) < 20:
+    while distance(hair, skin) < FACE_APART or (unlike is not None and distance(hair, unlike.hair) < 20):
         hair = hex_colour(_pick(HAIR, random))
     top = cloth(random, *tops, apart=APART)
     bottom = cloth(random, top, *(() if unlike is None else (unlike.bottom,)), apart=APART)

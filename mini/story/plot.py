@@ -38,6 +38,7 @@ NAMES = [
 THINGS = ["thing", "prop", "toy", "relic", "gift", "parcel", "trophy", "keepsake", "find", "token"]
 PLACE = "place"
 NEAR: tuple[Action, ...] = ("stand", "wave", "turn round")  # what a close shot shows whole
+STAYING: tuple[Action, ...] = tuple(action for action in ACTIONS if action not in HEADING)
 OUT = 1.55  # metres from the middle at which a walk across the frame begins
 
 Variant = Literal["clean", "swapped", "wrong actor", "stranger", "prop missing"]
@@ -84,11 +85,9 @@ def plot_of(seed: int, *, people: int | None = None, actions: tuple[Action, ...]
     random = np.random.default_rng([seed, 18])
     count = people or (2 if actions and len(actions) > 1 else int(random.random() < 0.5) + 1)
     drawn = [ACTIONS[int(k)] for k in random.integers(0, len(ACTIONS), 2)]
-    if random.random() < 0.5:
-        drawn[int(random.integers(2))] = "stand"
     chosen = [*(actions or ()), *drawn[len(actions or ()) :]][:count]
     if count == 2 and chosen[0] in HEADING and chosen[1] in HEADING:
-        chosen[1] = "wave"  # two who walk would meet
+        chosen[1] = STAYING[int(random.integers(len(STAYING)))]  # two who walk would meet
     names = [str(one) for one in random.permutation(NAMES)[:count]]
     wanted = sum(action in HANDLING for action in chosen)
     things = [str(one) for one in random.permutation(THINGS)[: max(wanted, int(random.integers(0, 3)))]]

@@ -185,7 +185,7 @@ def _free(renderer: Renderer, played: Played, camera: Camera, size: tuple[int, i
 
 def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> Sheet:
     """The product's own sheet of a story's elements, with drawn views and importances, for 384x224."""
-    single = random.random() < 0.35
+    single = random.random() < 0.45
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 

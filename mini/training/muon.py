@@ -38,7 +38,7 @@ def split(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Par
             for name, parameter in child.named_parameters(recurse=False):
                 if not parameter.requires_grad:
                     continue
-                layer = isinstance(child, nn.Linear | nn.Conv3d) and name == "weight"
+                layer = isinstance(child, nn.Linear | nn.Conv2d | nn.Conv3d) and name == "weight"
                 chosen = matrices if layer and min(parameter.flatten(1).shape) >= 32 else others
                 chosen[id(parameter)] = parameter
     return list(matrices.values()), list(others.values())

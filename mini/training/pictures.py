@@ -1,5 +1,7 @@
-"""What mini makes of identities that it never saw: `python -m mini.training.pictures RECIPE` writes
-looped.png and still.png into the folder, of the adapters that lie there. Needs an EGL driver for rendering.
+"""Pictures of what mini makes of stories that it never saw: of codec, sound, base and adapters.
+
+`python -m mini.training.pictures RECIPE` writes looped.jpg and still.jpg into the folder, of the adapters
+that lie there. Needs an EGL driver for rendering.
 """
 
 from __future__ import annotations
@@ -16,21 +18,84 @@ from torch import Tensor
 from castsheet.ltx.adapters import lora
 from castsheet.ltx.model.dit import Stream
 from castsheet.ltx.model.sequence import Sequence
+from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.sampling.schedule import sigmas
 from mini.data import corpus as corpora
-from mini.data.captions import NEGATIVE, caption
+from mini.data.captions import NEGATIVE
 from mini.data.corpus import Corpus
+from mini.data.latents import TOKENS
 from mini.script import finish
-from mini.training.architecture import ADAPTER_RANK, LATENT_CHANNELS
+from mini.second.architecture import HEIGHT, LATENT, LATENT_CHANNELS, WIDTH
+from mini.story.look import PARTS
+from mini.training.architecture import ADAPTER_RANK
+from mini.training.measure import LIMBS, decoded
+from mini.training.mel import LogMel
 from mini.training.optimise import mixed
 from mini.training.stored import codec_file, load_codec, load_models
-from mini.training.train_flow import LATENT, TOKENS, Models, rope_tables
+from mini.training.train_audio import at_16_khz, mels_of
+from mini.training.train_flow import Models, rope_tables
 from mini.world import VALIDATION
-from mini.world.motion import ACTIONS
 
 COUNT, STEPS = 12, 16
+SHOWN = (0, 25, 60, 90, 115)
 FRAMES = {"looped": LATENT[0], "still": 1}  # of the sheet, that each adapter is shown
+_CUT, _ENLARGED = 64, 3  # pixels of a limb's surroundings, and how many times they are enlarged
+
+
+def codec_picture(vae: VideoVAE, held_out: Corpus, device: str, count: int = 6) -> Image.Image:
+    """A row a story: two frames and the sheet, each beside its reconstruction."""
+    rows = []
+    for clip, sheet in zip(held_out.clips[:count], held_out.sheets[:count], strict=True):
+        given = decoded(vae, clip, device)
+        still = decoded(vae, sheet[None], device)[0]
+        shown = [clip[0], given[0], clip[61], given[61], sheet, still]
+        rows.append(np.concatenate([one.cpu().numpy() for one in shown], axis=1))
+    return Image.fromarray(np.concatenate(rows))
+
+
+def limbs_picture(vae: VideoVAE, held_out: Corpus, device: str) -> Image.Image:
+    """Where limbs move most: six frames a story, each above its reconstruction, enlarged."""
+    rows = []
+    for clip, regions in zip(held_out.clips, held_out.regions, strict=True):
+        given, pairs = decoded(vae, clip, device), []
+        for frame in (20, 35, 50, 65, 80, 95):
+            part = (regions[frame].int() - 1) % PARTS
+            limb = torch.stack([part == one.value for one in LIMBS]).any(0) & (regions[frame] > 0)
+            changed = (clip[frame].short() - clip[frame - 1].short()).abs().sum(-1) * limb
+            y, x = divmod(int(changed.flatten().argmax()), WIDTH)
+            top, left = (min(max(0, at - _CUT // 2), most - _CUT) for at, most in ((y, HEIGHT), (x, WIDTH)))
+            cut = (slice(top, top + _CUT), slice(left, left + _CUT))
+            pairs.append(torch.cat([clip[frame][cut].to(device), given[frame][cut]]).cpu().numpy())
+        rows.append(np.concatenate(pairs, axis=1).repeat(_ENLARGED, 0).repeat(_ENLARGED, 1))
+    return Image.fromarray(np.concatenate(rows))
+
+
+@torch.no_grad()
+def sound_picture(
+    vae: AudioVAE, vocoder: Vocoder, sounds_SWA: Tensor, device: str
+) -> tuple[Image.Image, dict[str, float]]:
+    """Log-mels of unseen sounds and what becomes of them, and the mean absolute error of each way.
+
+    A row a sound (its left channel): true; through the VAE; the vocoder's sound of the true one; the
+    vocoder's of the VAE's.
+    """
+    log_mel = LogMel(device)
+    true = mels_of(sounds_SWA.to(device), log_mel)
+    with mixed(device):
+        given = vae.decode(vae.encode(true)).float()
+    found = {"VAE": given}
+    for name, mel in (("vocoder", true), ("both", given)):
+        made = (vocoder(mel) * 32767).clamp(-32767, 32767).to(torch.int16)
+        again = log_mel(at_16_khz(made))
+        found[name] = again[:, :, : true.shape[2]]
+    errors = {name: float((one - true[:, :, : one.shape[2]]).abs().mean()) for name, one in found.items()}
+    rows = []
+    for index in range(min(8, len(true))):
+        columns = [true, *found.values()]
+        grey = [(one[index, 0].T.flip(0) + 11.5) / 14 for one in columns]
+        rows.append(np.concatenate([(one.clamp(0, 1) * 255).byte().cpu().numpy() for one in grey], 1))
+    return Image.fromarray(np.concatenate(rows)), errors
 
 
 @torch.no_grad()
@@ -43,20 +108,18 @@ def clips_picture(
     reference_frames: int = 0,
     steps: int = STEPS,
 ) -> Image.Image:
-    """A row an identity: sheet, a frame of the truth, five frames of the sample.
+    """A row a story: sheet, a frame of the truth, five frames of the sample.
 
     Args:
         reference_frames: how often the sheet's latent frame is given; 0 shows the model no sheet.
     """
     count = min(COUNT, held_out.ready)
-    random = np.random.default_rng(3)
-    actions = [list(ACTIONS)[int(a)] for a in held_out.actions[:count]]
     eager = torch.compiler.set_stance("force_eager")  # compiling for one batch of pictures costs more
     with eager, mixed(device):
         sheets = corpora.pixels(held_out.sheets[:count, None], device)
         still = vae.encode(sheets).flatten(2).transpose(1, 2)
-        ids, mask = models.gemma.batch([caption(action, random) for action in actions] + [NEGATIVE])
-        contexts = models.contexts(ids, mask)
+        texts = [max(prompts, key=len) for prompts in held_out.prompts[:count]]
+        contexts = models.contexts(*models.gemma.batch([*texts, NEGATIVE]))[0]
         given = still.repeat(1, reference_frames, 1) if reference_frames else None
         words = contexts[:-1], contexts[-1:].expand(count, -1, -1)
         tokens = sample(models, *words, given, device, steps=steps)
@@ -64,8 +127,8 @@ def clips_picture(
         clips = [to_uint8(vae.decode(latents[i : i + 1])[0]) for i in range(count)]
     rows = []
     for i, clip in enumerate(clips):
-        truth, sheet = held_out.clips[i].numpy(), held_out.sheets[i].numpy()
-        rows.append(np.concatenate([sheet, truth[45], *clip[[0, 25, 45, 75, 110]]], axis=1))
+        truth, sheet = held_out.clips[i].cpu().numpy(), held_out.sheets[i].cpu().numpy()
+        rows.append(np.concatenate([sheet, truth[60], *clip[list(SHOWN)]], axis=1))
     return Image.fromarray(np.concatenate(rows))
 
 
@@ -119,11 +182,11 @@ def draw(recipe: Path, held_out: Corpus, device: str, *, steps: int = STEPS) -> 
     models.transformer.to(device)
     made = []
     for name, frames in FRAMES.items():
-        adapter, picture = recipe / f"{name}.safetensors", recipe / f"{name}.png"
+        adapter, picture = recipe / f"{name}.safetensors", recipe / f"{name}.jpg"
         if adapter.exists():
             lora.load_attached(models.transformer, lora.LoRA.open(adapter))
             shown = clips_picture(models, vae, held_out, device, reference_frames=frames, steps=steps)
-            shown.save(picture)
+            shown.save(picture, quality=92)
             made.append(picture)
     return made
 
@@ -136,8 +199,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def run() -> None:
-        card = torch.device(options.device).index
-        held_out = corpora.start(VALIDATION[:COUNT], card=card, processes=options.processes)
+        held_out = corpora.start(VALIDATION[:COUNT], device=options.device, processes=options.processes)
         held_out.wait_for(COUNT)
         print(*draw(options.recipe, held_out, options.device), sep="\n")
 

@@ -1,44 +1,54 @@
 """Train mini from nothing: `python -m mini.training.recipe --out FOLDER` on one GPU, or under
 `torchrun --nproc-per-node N -m mini.training.recipe --out FOLDER` on several.
 
-Codec and base in turn; each stage's result lies in the folder and is not made again. Every process renders
-and encodes its own share of the identities and draws its batches from it; gradients are averaged. Pictures
-and the log lie beside the results. The adapters are trained from there by the product's own trainer: see
-pack.py. Needs the `mini` extra and an EGL driver for rendering.
+Sound, codec and base in turn; each stage's result lies in the folder and is not made again. Every process
+renders its own share of the stories and draws its batches from it; gradients are averaged. Pictures and the
+log lie beside the results. `--start FOLDER` begins with the results that lie there. The adapters are trained
+from there by the product's own trainer: see pack.py. Needs the `mini` extra and an EGL driver for rendering.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.machine.files import sha256
+from castsheet.ltx.parts.audio import audio_vae_to_official, vocoder_to_official
+from castsheet.ltx.parts.vae import VideoVAE, video_vae_to_official
 from castsheet.machine.processes import World, world
-from mini.bundle.package import CHECKPOINT
-from mini.bundle.unpack import unpack
 from mini.data import corpus as corpora
 from mini.data.captions import train_tokenizer
 from mini.data.corpus import Corpus
-from mini.data.emphasis import emphasis, token_weights
-from mini.data.latents import Latents, encode
-from mini.official import video_vae_to_official
-from mini.training.optimise import Budget, mixed
-from mini.training.pictures import clips_picture, to_uint8
-from mini.training.stored import load_codec, load_models, models_state, save
+from mini.data.latents import Encoders, Latents, encode
+from mini.data.prompts import texts
+from mini.second.architecture import config
+from mini.training.measure import fidelity
+from mini.training.optimise import Budget
+from mini.training.pictures import clips_picture, codec_picture, limbs_picture, sound_picture
+from mini.training.stored import (
+    AUDIO,
+    VOCODER,
+    codec_file,
+    load_audio,
+    load_codec,
+    load_models,
+    models_state,
+    save,
+)
+from mini.training.train_audio import train_audio_vae, train_vocoder
 from mini.training.train_codec import train_codec, train_decoder
-from mini.training.train_flow import LATENT, Models, train_base
+from mini.training.train_flow import Models, train_base
 from mini.world import TRAINING, VALIDATION
-from mini.world.render import Renderer
+
+STAGES = ("sound", "codec", "base")
+TOKENIZER_TEXTS = 20_000
 
 
 class Recipe:
@@ -51,16 +61,12 @@ class Recipe:
         self.device = str(where.device)
         self.begun = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
-        self.start: Path | None = None
-        if arguments.bundle is not None:
-            self.start = self.out / "start"
-            if where.main and not self.start.exists():
-                unpack(arguments.bundle, self.start)
-                shutil.copyfile(self.start / "codec.safetensors", self.out / "codec.safetensors")
-                shutil.copytree(self.start / "tokenizer", self.out / "tokenizer", dirs_exist_ok=True)
-            where.wait()
-            checkpoint = arguments.bundle / CHECKPOINT
-            self.log(f"went on from {checkpoint.name}, sha256 {sha256(checkpoint)[:12]}")
+        if arguments.start is not None and where.main:
+            for file in sorted(arguments.start.glob("*.safetensors")):
+                if not (self.out / file.name).exists():
+                    shutil.copyfile(file, self.out / file.name)
+        where.wait()
+        self._corpus: Corpus | None = None
 
     def log(self, text: str) -> None:
         if not self.where.main:
@@ -71,153 +77,180 @@ class Recipe:
             handle.write(line + "\n")
 
     def run(self) -> None:
-        options = self.arguments
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-        held_out = self.render(VALIDATION[: options.validation])
-        held_out.wait_for(options.validation)
-        training: Corpus | None = None
-        if not self.latents_file.exists():
-            training = self.render(TRAINING[: options.identities][self.where.rank :: self.where.size])
-            training.wait_for(min(len(training.actions), options.first))
-            self.log(f"{training.ready} of {len(training.actions)} identities of this process rendered")
-        weights_AFHW = emphasis(Renderer()).to(self.device)
-        vae = self.codec(training)
-        latents = self.latents(vae, training)
-        vae = self.decoder(vae, training, weights_AFHW)
-        self.show_codec(vae, held_out)
-        if options.until == "codec":
-            return
-        weights_AN = token_weights(weights_AFHW, LATENT)
-        models = self.base(latents, weights_AN)
-        self.show_clips(models, vae, held_out)
-        if not self.latents_file.exists():
-            latents.save(self.latents_file)
-            self.log(f"encoded {tuple(latents.clips.shape)}")
+        stages = self.arguments.stages
+        if "sound" in stages:
+            self.sound()
+        held_out = None if stages == ["sound"] else self.held_out()
+        if "codec" in stages:
+            self.show_codec(self.decoder(self.codec()), held_out)
+            self._corpus = None
+        if "base" in stages:
+            vae = load_codec(codec_file(self.out), self.device)
+            self.show_clips(self.base(vae), vae, held_out)
         self.log("done")
 
+    def held_out(self) -> Corpus | None:
+        """Unseen stories, on the first process."""
+        if not self.where.main:
+            return None
+        held_out = self.render(VALIDATION[: self.arguments.validation])
+        held_out.wait_for(self.arguments.validation)
+        self.log(f"{held_out.ready} unseen stories rendered")
+        return held_out
+
     def render(self, seeds: Sequence[int]) -> Corpus:
-        """Begin to render identities, on this process's card."""
-        return corpora.start(seeds, card=self.where.device.index, processes=self.arguments.processes)
+        return corpora.start(seeds, device=self.device, processes=self.arguments.processes)
+
+    def share(self, count: int) -> Sequence[int]:
+        """This process's training seeds, of `count` a process."""
+        return TRAINING[: count * self.where.size][self.where.rank :: self.where.size]
 
     @property
-    def latents_file(self) -> Path:
-        """What this process has encoded."""
-        return self.out / f"latents-{self.where.rank}-of-{self.where.size}.safetensors"
+    def corpus(self) -> Corpus:
+        """This process's training stories, perhaps still being rendered."""
+        if self._corpus is None:
+            options = self.arguments
+            self._corpus = self.render(self.share(options.clips))
+            self._corpus.wait_for(min(options.first, options.clips))
+            self.log(f"{self._corpus.ready} of {options.clips} stories of this process rendered")
+        return self._corpus
 
-    def latents(self, vae: VideoVAE, training: Corpus | None) -> Latents:
-        """What this process trains on, perhaps still being rendered and encoded."""
-        if training is None:
-            return Latents.load(self.latents_file, self.device)
-        latents = encode(vae, training, self.device)
-        latents.wait_for(min(len(latents.actions), self.arguments.first))
-        return latents
+    def budget(self, stage: str) -> Budget:
+        values = vars(self.arguments)
+        return Budget(values[f"{stage}_steps"], values[f"{stage}_seconds"])
 
-    def codec(self, training: Corpus | None) -> VideoVAE:
+    def missing(self, *names: str) -> bool:
+        """Whether results are not there yet. All processes look before one of them writes."""
+        absent = not all((self.out / name).exists() for name in names)
+        self.where.wait()
+        return absent
+
+    def codec(self) -> VideoVAE:
         path = self.out / "codec.safetensors"
-        if path.exists() or training is None:
+        if not self.missing(path.name):
             return load_codec(path, self.device)
-        self.where.wait()  # nobody may find what the first process is about to write
-        options = self.arguments
-        budget = Budget(options.codec_steps, options.codec_seconds)
-        vae = train_codec(training, budget, batch=options.codec_batch, where=self.where, log=self.log)
-        if self.where.main:
-            save(video_vae_to_official(vae), path)
+        vae = train_codec(
+            config()["vae"],
+            self.corpus,
+            self.budget("codec"),
+            batch=self.arguments.codec_batch,
+            where=self.where,
+            log=self.log,
+        )
+        self.keep(video_vae_to_official(vae), path.name)
         return vae
 
-    def decoder(self, vae: VideoVAE, training: Corpus | None, weights_AFHW: Tensor) -> VideoVAE:
+    def decoder(self, vae: VideoVAE) -> VideoVAE:
         """The codec with its decoder trained on; `decoder.safetensors` holds all of it."""
         path = self.out / "decoder.safetensors"
-        if path.exists():
+        if not self.missing(path.name):
             return load_codec(path, self.device)
-        if training is None:
-            return vae
-        self.where.wait()
-        options = self.arguments
-        budget = Budget(options.decoder_steps, options.decoder_seconds)
-        train_decoder(
-            vae, training, weights_AFHW, budget, batch=options.decoder_batch, where=self.where, log=self.log
-        )
-        if self.where.main:
-            save(video_vae_to_official(vae), path)
+        budget, batch = self.budget("decoder"), self.arguments.decoder_batch
+        train_decoder(vae, self.corpus, budget, batch=batch, where=self.where, log=self.log)
+        self.keep(video_vae_to_official(vae), path.name)
         return vae
 
-    def base(self, latents: Latents, weights_AN: Tensor) -> Models:
+    def sound(self) -> None:
+        """The audio VAE and the vocoder, into the folder."""
+        if not self.missing(AUDIO, VOCODER):
+            return
+        options, header = self.arguments, config()
+        sounds = corpora.sounds(self.share(options.sounds), processes=options.processes)
+        self.log(f"{len(sounds)} sounds of this process made")
+        budget, batch = self.budget("audio"), options.audio_batch
+        audio = train_audio_vae(
+            header["audio_vae"], sounds, budget, batch=batch, where=self.where, log=self.log
+        )
+        self.keep(audio_vae_to_official(audio), AUDIO)
+        budget, batch = self.budget("vocoder"), options.vocoder_batch
+        vocoder = train_vocoder(
+            header["vocoder"], sounds, budget, batch=batch, where=self.where, log=self.log
+        )
+        self.keep(vocoder_to_official(vocoder), VOCODER)
+        self.show_sound()
+        self.where.wait()
+
+    def base(self, vae: VideoVAE) -> Models:
         tokenizer = self.out / "tokenizer"
         if self.where.main and not (tokenizer / "tokenizer.json").exists():
-            train_tokenizer(tokenizer)
+            train_tokenizer(tokenizer, texts(TOKENIZER_TEXTS))
         self.where.wait()
-        torch.manual_seed(42 + self.where.rank)
-        models = Models.build(tokenizer, self.device)
-        path = self.out / "base.safetensors"
-        options = self.arguments
-        if path.exists():
+        torch.manual_seed(46 + self.where.rank)
+        models, path = Models.build(tokenizer, self.device), self.out / "base.safetensors"
+        if not self.missing(path.name):
             load_models(models, path)
             return models
-        budget = Budget(options.base_steps, options.base_seconds)
-        self.where.wait()
-        if self.start is not None:
-            load_models(models, self.start / path.name)
-        batch = options.base_batch
-        train_base(models, latents, weights_AN, budget, batch=batch, where=self.where, log=self.log)
-        if self.where.main:
-            save(models_state(models), path)
+        options = self.arguments
+        begun = self.out / "begun.safetensors"
+        if begun.exists():
+            load_models(models, begun)
+            self.log("the base goes on")
+        latents = self.latents(vae, models)
+        budget, batch = self.budget("base"), options.base_batch
+        train_base(models, latents, budget, batch=batch, where=self.where, log=self.log)
+        self.keep(models_state(models), path.name)
         return models
 
-    @torch.no_grad()
-    def show_codec(self, vae: VideoVAE, held_out: Corpus) -> None:
-        """Truth and reconstruction of unseen clips, and their sheets."""
-        if not self.where.main:
-            return
-        rows, errors = [], []
-        for index in range(min(6, held_out.ready)):
-            with mixed(self.device):
-                clip = corpora.pixels(held_out.clips[index : index + 1], self.device)
-                sheet = corpora.pixels(held_out.sheets[index : index + 1, None], self.device)
-                decoded = to_uint8(vae.decode(vae.encode(clip))[0])
-                still = to_uint8(vae.decode(vae.encode(sheet))[0])
-            truth = held_out.clips[index].numpy()
-            errors.append(float(np.mean((decoded.astype(float) - truth) ** 2)))
-            frames = [
-                truth[0],
-                decoded[0],
-                truth[61],
-                decoded[61],
-                held_out.sheets[index].numpy(),
-                still[0],
-            ]
-            rows.append(np.concatenate(frames, axis=1))
-        Image.fromarray(np.concatenate(rows)).save(self.out / "codec.png")
-        self.log(f"codec: unseen clips at {10 * np.log10(255**2 / np.mean(errors)):.2f} dB PSNR")
+    def latents(self, vae: VideoVAE, models: Models) -> Latents:
+        """Training stories of this process, still being rendered and encoded."""
+        options, seeds = self.arguments, self.share(self.arguments.stories)
+        latents = Latents.empty(len(seeds), self.device)
+        encoders = Encoders(vae, load_audio(self.out, self.device)[0], models.gemma)
+        card = torch.device(self.device).index
+        encode(encoders, corpora.rendered(seeds, processes=options.processes, card=card), latents)
+        latents.wait_for(min(len(seeds), options.first))
+        self.log(f"{latents.ready} of {len(seeds)} stories of this process encoded")
+        return latents
 
-    def show_clips(self, models: Models, vae: VideoVAE, held_out: Corpus) -> None:
-        """Frames of held-out identities' actions that nothing but the caption guides."""
+    def keep(self, tensors: dict[str, Tensor], name: str) -> None:
         if self.where.main:
-            clips_picture(models, vae, held_out, self.device).save(self.out / "base.png")
-            self.log("wrote base.png")
+            save(tensors, self.out / name)
+
+    def show_codec(self, vae: VideoVAE, held_out: Corpus | None) -> None:
+        """Unseen clips and sheets beside their reconstructions, moving limbs enlarged, and how near they come."""
+        if held_out is not None:
+            found = fidelity(vae, held_out, self.device)
+            self.log("codec, dB PSNR: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+            (self.out / "codec.json").write_text(json.dumps(found, indent=1) + "\n")
+            codec_picture(vae, held_out, self.device).save(self.out / "codec.jpg", quality=92)
+            limbs_picture(vae, held_out, self.device).save(self.out / "limbs.jpg", quality=92)
+
+    def show_sound(self) -> None:
+        """Spectrograms of unseen sounds: true, through the VAE, and of what the vocoder makes of either."""
+        if self.where.main:
+            unseen = corpora.sounds(VALIDATION[:64], processes=self.arguments.processes)
+            picture, found = sound_picture(*load_audio(self.out, self.device), unseen, self.device)
+            self.log("sound, mean error of log-mels: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+            picture.save(self.out / "sound.png")
+
+    def show_clips(self, models: Models, vae: VideoVAE, held_out: Corpus | None) -> None:
+        """Frames of unseen stories that nothing but the prompt guides."""
+        if held_out is not None:
+            clips_picture(models, vae, held_out, self.device).save(self.out / "base.jpg", quality=92)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        help="a bundle: its encoder stays, decoder and base are trained further (0 steps keep them), adapters"
-        " start from its own",
-    )
+    parser.add_argument("--start", type=Path, help="a folder with results of stages that are not made again")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
-    parser.add_argument("--identities", type=int, default=8000)
+    parser.add_argument("--clips", type=int, default=500, help="stories a GPU holds for the codec")
+    parser.add_argument("--stories", type=int, default=6000, help="a GPU, for the base")
     parser.add_argument(
-        "--first", type=int, default=600, help="identities a GPU waits for before the codec starts"
+        "--first", type=int, default=120, help="stories a GPU waits for before a stage starts"
     )
     parser.add_argument("--validation", type=int, default=12)
-    parser.add_argument("--until", choices=("codec", "base"), default="base")
+    parser.add_argument("--sounds", type=int, default=1000, help="a GPU, for sound")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     for stage, steps, batch in (
         ("codec", 6000, 16),
         ("decoder", 2000, 16),
-        ("base", 3000, 128),
+        ("audio", 1500, 16),
+        ("vocoder", 1500, 32),
+        ("base", 6000, 64),
     ):
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
         parser.add_argument(f"--{stage}-batch", type=int, default=batch, help="samples a GPU")

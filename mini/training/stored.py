@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from castsheet.ltx import keys
+from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official, vocoder_from_official
 from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
-from mini.training.architecture import config
+from mini.second.architecture import config
 from mini.training.train_flow import Models
+
+AUDIO, VOCODER = "audio.safetensors", "vocoder.safetensors"
 
 
 def codec_file(recipe: Path) -> Path:
@@ -19,8 +24,18 @@ def codec_file(recipe: Path) -> Path:
     return trained_on if trained_on.exists() else recipe / "codec.safetensors"
 
 
-def load_codec(path: Path, device: str) -> VideoVAE:
-    return video_vae_from_official(config()["vae"], load_file(path, device)).float().requires_grad_(False)
+def load_codec(path: Path, device: str, header: Mapping[str, Any] | None = None) -> VideoVAE:
+    """A codec. `header`: the config that it was built from; the second edition's by default."""
+    vae = (config() if header is None else header)["vae"]
+    return video_vae_from_official(vae, load_file(path, device)).float().requires_grad_(False)
+
+
+def load_audio(recipe: Path, device: str) -> tuple[AudioVAE, Vocoder]:
+    """The audio VAE and the vocoder."""
+    header = config()
+    vae = audio_vae_from_official(header["audio_vae"], load_file(recipe / AUDIO, device)).float()
+    vocoder = vocoder_from_official(header["vocoder"], load_file(recipe / VOCODER, device))
+    return vae.requires_grad_(False), vocoder.requires_grad_(False)
 
 
 def models_state(models: Models) -> dict[str, Tensor]:

@@ -1,49 +1,41 @@
 """Mini's denoiser and text encoder, trained together; the adapters come after, by the product's trainer.
 
-They learn from latents that were rendered and encoded once, through the product's own objective. Every part
-of the cast counts alike (`emphasis`). Much of the training sees excerpts of a few latent frames: a clip's
-frames look alike, so the same number of tokens from more clips teaches more looks.
+They learn from latents that were rendered and encoded once, with the product's own objective on pictures and
+sound. Every part of the cast counts alike (`emphasis`). Half of the steps see whole clips with their sound,
+half see excerpts of a few latent frames: a clip's frames look alike, so the same number of tokens from more
+clips teaches more looks.
+
+Legend: B batch, N tokens of pictures, T of sound, C channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from castsheet.ltx.model import rope
 from castsheet.ltx.model.config import TransformerConfig
-from castsheet.ltx.model.dit import Transformer
+from castsheet.ltx.model.dit import Stream, Transformer
 from castsheet.ltx.model.rope import Rope
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.gemma import load_tokenizer
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
-from castsheet.train.objective import flow_losses, sigmas_of
-from mini.data.captions import NEGATIVE, caption
-from mini.data.latents import Latents
-from mini.training.architecture import (
-    CONTEXT,
-    FPS,
-    FRAMES,
-    HEIGHT,
-    TEXT_LAYERS,
-    TEXT_WIDTH,
-    VOCABULARY,
-    WIDTH,
-    config,
-)
+from castsheet.train.objective import flow_losses, sample_sigmas
+from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
+from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
+from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
 from mini.training.optimise import Budget, Log, mixed, optimise
-from mini.world.motion import ACTIONS
 
-LATENT = ((FRAMES - 1) // 8 + 1, HEIGHT // 16, WIDTH // 16)
-FRAME_TOKENS = LATENT[1] * LATENT[2]
-TOKENS = LATENT[0] * FRAME_TOKENS
 EXCERPT = 4  # latent frames
+SOUND = 0.5  # weight of the sound's loss beside the pictures'
 
 
 def gemma_config() -> Gemma3TextConfig:
@@ -74,57 +66,93 @@ class Models:
     connectors: TextConnectors
 
     @classmethod
-    def build(cls, tokenizer_folder: Path, device: str) -> Models:
-        raw = config()["transformer"]
+    def build(cls, tokenizer_folder: Path, device: str, header: Mapping[str, Any] | None = None) -> Models:
+        """New models around a tokenizer. `header`: the config to build; the second edition's by default."""
+        raw = (config() if header is None else header)["transformer"]
         tokenizer, bos, longest = load_tokenizer(tokenizer_folder)
         gemma = GemmaEncoder(Gemma3TextModel(gemma_config()), tokenizer, bos=bos, max_tokens=longest)
         connectors = TextConnectors(raw, states=TEXT_LAYERS + 1)
         transformer = Transformer(TransformerConfig.from_dict(raw))
-        for module in transformer.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        # As in AdaLN-zero: every block starts as the identity, the model as a zero velocity.
-        nn.init.zeros_(transformer.adaln_single.linear.weight)
-        nn.init.zeros_(transformer.proj_out.weight)
-        for block in transformer.transformer_blocks:
-            nn.init.zeros_(block.get_parameter("scale_shift_table"))
+        start_as_identity(transformer)
         return cls(transformer.to(device), gemma.to(device), connectors.to(device))
 
-    def contexts(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
-        """Contexts (B, 256, 384) of tokenised captions; differentiable."""
-        return self.connectors(self.gemma.hidden_states(ids_BN, mask_BN), mask_BN, CONTEXT)[0]
+    def contexts(self, ids_BN: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Contexts (B, 256, width) of tokenised prompts for pictures and for sound; differentiable."""
+        return self.connectors(self.gemma.hidden_states(ids_BN, mask_BN), mask_BN, CONTEXT)
 
 
-class CaptionBank:
-    """Tokenised captions, a fixed number an action, and the negative prompt as the last action."""
-
-    def __init__(
-        self, gemma: GemmaEncoder, device: str, *, each: int = 2000, longest: int = 144, seed: int = 11
-    ) -> None:
-        random = np.random.default_rng(seed)
-        texts = [caption(action, random) for action in ACTIONS for _ in range(each)]
-        texts += [NEGATIVE if i % 2 else "" for i in range(each)]
-        ids, mask = gemma.batch(texts, longest)
-        self.each, self.ids, self.mask = each, ids.to(device), mask.to(device)
-
-    def draw(self, actions: Tensor, *, unconditional: float = 0.1) -> Tensor:
-        """Caption indices for a batch of actions; some are the negative prompt."""
-        blank = torch.rand(actions.shape, device=actions.device) < unconditional
-        group = torch.where(blank, len(ACTIONS), actions)
-        return group * self.each + torch.randint(self.each, actions.shape, device=actions.device)
+def start_as_identity(transformer: Transformer) -> None:
+    """As in AdaLN-zero: every block starts as the identity, the model as a zero velocity."""
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+            if name.endswith(("proj_out", "adaln_single.linear")) and "prompt" not in name:
+                nn.init.zeros_(module.weight)
+    for name, parameter in transformer.named_parameters():
+        if "blocks." in name and "scale_shift_table" in name and "prompt" not in name:
+            nn.init.zeros_(parameter)
 
 
 def rope_tables(transformer: Transformer, device: str) -> Rope:
     """Tables for a clip's tokens followed by those of its static reference, which have the same positions."""
-    bounds = rope.video_bounds(*LATENT, FPS, scale=(8, 16, 16))
+    bounds = rope.video_bounds(*LATENT, FPS)
     tables = rope.video_tables(transformer.config, torch.cat([bounds, bounds], dim=1))
-    return Rope(tables.cos_HTD.to(device), tables.sin_HTD.to(device))
+    return tables.to(device)
+
+
+@dataclass(frozen=True)
+class Both:
+    """The positions of a whole clip's pictures and of its sound."""
+
+    pictures: Sequence
+    sound: Sequence
+
+    @classmethod
+    def of(cls, transformer: Transformer, device: str) -> Both:
+        settings = transformer.config
+        seen, heard = rope.video_bounds(*LATENT, FPS), rope.audio_bounds(SOUND_TOKENS)
+        return cls(
+            Sequence(
+                (TOKENS,),
+                rope.video_tables(settings, seen).to(device),
+                rope.cross_tables(settings, seen).to(device),
+            ),
+            Sequence(
+                (SOUND_TOKENS,),
+                rope.audio_tables(settings, heard).to(device),
+                rope.cross_tables(settings, heard).to(device),
+            ),
+        )
+
+
+def joint_losses(
+    transformer: Transformer,
+    pictures_BNC: Tensor,
+    sound_BTC: Tensor,
+    contexts: tuple[Tensor, Tensor],
+    places: Both,
+    sigma_B: Tensor,
+    weights_BN: Tensor,
+) -> Tensor:
+    """Mean squared velocity error of pictures and sound at one noise level, (B,) fp32."""
+    streams, wanted = [], []
+    for clean, words, sequence in zip(
+        (pictures_BNC, sound_BTC), contexts, (places.pictures, places.sound), strict=True
+    ):
+        noise, level = torch.randn(clean.shape, device=clean.device), sigma_B[:, None, None]
+        noisy = (1 - level) * clean.float() + level * noise
+        streams.append(Stream(noisy.to(clean.dtype), words, sequence, sigma_B[:, None], sigma_B))
+        wanted.append(noise - clean.float())
+    told = transformer(*streams)
+    seen_BN = (told.video_BTC.float() - wanted[0]).square().mean(2)
+    heard_B = (told.audio_BTC.float() - wanted[1]).square().mean((1, 2))
+    return (seen_BN * weights_BN).sum(1) / weights_BN.sum(1) + SOUND * heard_B
 
 
 def tokens_of(frames: Tensor) -> Tensor:
     """Numbers of the tokens of some latent frames."""
-    return (frames[:, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten()
+    return (frames[:, None] * SHEET_TOKENS + torch.arange(SHEET_TOKENS)).flatten()
 
 
 def excerpt(frames: int) -> Tensor:
@@ -149,7 +177,6 @@ def compile_blocks(transformer: Transformer, device: str) -> None:
 def train_base(
     models: Models,
     latents: Latents,
-    weights_AN: Tensor,
     budget: Budget,
     *,
     batch: int,
@@ -157,43 +184,53 @@ def train_base(
     log: Log,
     rate: float = 1e-3,
 ) -> None:
-    """Text to video without a reference: what the actions look like, with looks left to chance.
+    """Text to video with sound, without a reference: what the actions look like, with looks left to chance.
 
     Whole clips and four times as many excerpts take turns.
-
-    Args:
-        weights_AN: of the tokens of each action in the loss.
     """
     device = str(where.device)
-    bank = CaptionBank(models.gemma, device)
     compile_blocks(models.transformer, device)
-    tables = rope_tables(models.transformer, device)
+    tables, places = rope_tables(models.transformer, device), Both.of(models.transformer, device)
 
-    def loss_of(step: int) -> Tensor:
-        count, shown = (batch, LATENT[0]) if step % 2 == 0 else (4 * batch, EXCERPT)
-        frames = excerpt(shown)
-        tokens = tokens_of(frames).to(device)
-        chosen = latents.draw(count)
-        actions = latents.actions[chosen]
+    def whole() -> Tensor:
+        chosen = latents.draw(batch)
+        sigmas = sample_sigmas(batch, TOKENS).to(device)
+        with mixed(device):
+            seen, heard = models.contexts(*latents.words(chosen))
+            assert heard is not None  # the second edition has sound
+            return joint_losses(
+                models.transformer,
+                latents.clips[chosen],
+                latents.sounds[chosen],
+                (seen, heard),
+                places,
+                sigmas,
+                latents.weights[chosen],
+            ).mean()
+
+    def part() -> Tensor:
+        frames = excerpt(EXCERPT)
+        tokens, chosen = tokens_of(frames).to(device), latents.draw(4 * batch)
         target = latents.clips[chosen[:, None], tokens]
-        captions = bank.draw(actions)
         with mixed(device):
             return flow_losses(
                 models.transformer,
                 target,
-                models.contexts(bank.ids[captions], bank.mask[captions]),
+                models.contexts(*latents.words(chosen))[0],
                 with_rows(tables, frames),
-                sample_sigmas(count, TOKENS).to(device),
+                sample_sigmas(len(chosen), TOKENS).to(device),
                 torch.randn(target.shape, device=device),
-                mask_BN=weights_AN[actions[:, None], tokens],
+                mask_BN=latents.weights[chosen[:, None], tokens],
             ).mean()
 
     parts = [models.transformer, models.gemma.model, models.connectors]
-    optimise(parts, loss_of, budget, rate=rate, log=log, name="base", muon=True, where=where)
-
-
-def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU."""
-    normal = torch.randn(count, generator=generator)
-    uniform, chance = torch.rand(2, count, generator=generator)
-    return sigmas_of(normal, uniform, chance, tokens)
+    optimise(
+        parts,
+        lambda step: whole() if step % 2 == 0 else part(),
+        budget,
+        rate=rate,
+        log=log,
+        name="base",
+        muon=True,
+        where=where,
+    )
