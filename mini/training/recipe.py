@@ -209,7 +209,7 @@ class Recipe:
             save(tensors, self.out / name)
 
     def show_codec(self, vae: VideoVAE, held_out: Corpus | None) -> None:
-        """Unseen clips and sheets beside their reconstructions, moving limbs enlarged, and how near they come."""
+        """Unseen clips and sheets beside their reconstructions, and moving limbs enlarged."""
         if held_out is not None:
             found = fidelity(vae, held_out, self.device)
             self.log("codec, dB PSNR: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))

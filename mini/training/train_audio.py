@@ -19,7 +19,7 @@ from torch import Tensor
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import same_start
-from mini.second.architecture import AUDIO_RATE, MEL_HOP
+from mini.second.architecture import AUDIO_RATE, MEL_HOP, SOUND_TOKENS
 from mini.story.sound import RATE
 from mini.training.mel import LogMel, set_analysis
 from mini.training.optimise import Budget, Log, mixed, optimise
@@ -42,9 +42,8 @@ def at_16_khz(sounds_BWA: Tensor) -> Tensor:
 
 
 def mels_of(sounds_BWA: Tensor, log_mel: LogMel) -> Tensor:
-    """Log-mel spectrograms (B,W,4T-3,K) of 48 kHz int16 sounds, as the VAE takes them."""
-    mel = log_mel(at_16_khz(sounds_BWA))
-    return mel[:, :, : (mel.shape[2] - 1) // _FEEDS * _FEEDS + 1]
+    """Log-mel spectrograms (B,W,4T-3,K) of clips' 48 kHz int16 sounds, as the VAE takes them."""
+    return log_mel(at_16_khz(sounds_BWA))[:, :, : _FEEDS * (SOUND_TOKENS - 1) + 1]
 
 
 def train_audio_vae(

@@ -71,7 +71,7 @@ class Models:
         raw = (config() if header is None else header)["transformer"]
         tokenizer, bos, longest = load_tokenizer(tokenizer_folder)
         gemma = GemmaEncoder(Gemma3TextModel(gemma_config()), tokenizer, bos=bos, max_tokens=longest)
-        connectors = TextConnectors(raw, states=TEXT_LAYERS + 1)
+        connectors = TextConnectors(raw, states=TEXT_LAYERS + 1, audio="audio_num_attention_heads" in raw)
         transformer = Transformer(TransformerConfig.from_dict(raw))
         start_as_identity(transformer)
         return cls(transformer.to(device), gemma.to(device), connectors.to(device))
