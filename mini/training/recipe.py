@@ -3,7 +3,8 @@
 
 Sound, codec and base in turn; each stage's result lies in the folder and is not made again. Every process
 renders its own share of the stories and draws its batches from it; gradients are averaged. Pictures and the
-log lie beside the results. `--start FOLDER` begins with the results that lie there. The adapters are trained
+log lie beside the results. `--start FOLDER` begins with the results that lie there; a stage goes on from
+begun-STAGE.safetensors (codec, vocoder, base). The adapters are trained
 from there by the product's own trainer: see pack.py. Needs the `mini` extra and an EGL driver for rendering.
 """
 
@@ -39,6 +40,7 @@ from mini.training.stored import (
     load_audio,
     load_codec,
     load_models,
+    load_vocoder,
     models_state,
     save,
 )
@@ -59,7 +61,7 @@ class Recipe:
         self.where = where
         self.out: Path = arguments.out
         self.device = str(where.device)
-        self.begun = time.monotonic()
+        self.since = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
         if arguments.start is not None and where.main:
             for file in sorted(arguments.start.glob("*.safetensors")):
@@ -71,7 +73,7 @@ class Recipe:
     def log(self, text: str) -> None:
         if not self.where.main:
             return
-        line = f"{time.monotonic() - self.begun:7.1f} s  {text}"
+        line = f"{time.monotonic() - self.since:7.1f} s  {text}"
         print(line, flush=True)
         with (self.out / "log.txt").open("a") as handle:
             handle.write(line + "\n")
@@ -127,10 +129,19 @@ class Recipe:
         self.where.wait()
         return absent
 
+    def begun(self, stage: str) -> Path | None:
+        """What a stage goes on from, if an earlier run has begun it."""
+        path = self.out / f"begun-{stage}.safetensors"
+        if not path.exists():
+            return None
+        self.log(f"{stage} goes on")
+        return path
+
     def codec(self) -> VideoVAE:
         path = self.out / "codec.safetensors"
         if not self.missing(path.name):
             return load_codec(path, self.device)
+        begun = self.begun("codec")
         vae = train_codec(
             config()["vae"],
             self.corpus,
@@ -138,6 +149,7 @@ class Recipe:
             batch=self.arguments.codec_batch,
             where=self.where,
             log=self.log,
+            start=None if begun is None else load_codec(begun, self.device),
         )
         self.keep(video_vae_to_official(vae), path.name)
         return vae
@@ -154,19 +166,28 @@ class Recipe:
 
     def sound(self) -> None:
         """The audio VAE and the vocoder, into the folder."""
-        if not self.missing(AUDIO, VOCODER):
+        made = not self.missing(AUDIO)
+        if made and not self.missing(VOCODER):
             return
         options, header = self.arguments, config()
         sounds = corpora.sounds(self.share(options.sounds), processes=options.processes)
         self.log(f"{len(sounds)} sounds of this process made")
-        budget, batch = self.budget("audio"), options.audio_batch
-        audio = train_audio_vae(
-            header["audio_vae"], sounds, budget, batch=batch, where=self.where, log=self.log
-        )
-        self.keep(audio_vae_to_official(audio), AUDIO)
+        if not made:
+            budget, batch = self.budget("audio"), options.audio_batch
+            audio = train_audio_vae(
+                header["audio_vae"], sounds, budget, batch=batch, where=self.where, log=self.log
+            )
+            self.keep(audio_vae_to_official(audio), AUDIO)
         budget, batch = self.budget("vocoder"), options.vocoder_batch
+        begun = self.begun("vocoder")
         vocoder = train_vocoder(
-            header["vocoder"], sounds, budget, batch=batch, where=self.where, log=self.log
+            header["vocoder"],
+            sounds,
+            budget,
+            batch=batch,
+            where=self.where,
+            log=self.log,
+            start=None if begun is None else load_vocoder(begun, self.device),
         )
         self.keep(vocoder_to_official(vocoder), VOCODER)
         self.show_sound()
@@ -183,10 +204,8 @@ class Recipe:
             load_models(models, path)
             return models
         options = self.arguments
-        begun = self.out / "begun.safetensors"
-        if begun.exists():
+        if begun := self.begun("base"):
             load_models(models, begun)
-            self.log("the base goes on")
         latents = self.latents(vae, models)
         budget, batch = self.budget("base"), options.base_batch
         train_base(models, latents, budget, batch=batch, where=self.where, log=self.log)

@@ -32,10 +32,13 @@ def load_codec(path: Path, device: str, header: Mapping[str, Any] | None = None)
 
 def load_audio(recipe: Path, device: str) -> tuple[AudioVAE, Vocoder]:
     """The audio VAE and the vocoder."""
-    header = config()
-    vae = audio_vae_from_official(header["audio_vae"], load_file(recipe / AUDIO, device)).float()
-    vocoder = vocoder_from_official(header["vocoder"], load_file(recipe / VOCODER, device))
-    return vae.requires_grad_(False), vocoder.requires_grad_(False)
+    vae = audio_vae_from_official(config()["audio_vae"], load_file(recipe / AUDIO, device)).float()
+    return vae.requires_grad_(False), load_vocoder(recipe / VOCODER, device)
+
+
+def load_vocoder(path: Path, device: str) -> Vocoder:
+    """A vocoder."""
+    return vocoder_from_official(config()["vocoder"], load_file(path, device)).requires_grad_(False)
 
 
 def models_state(models: Models) -> dict[str, Tensor]:

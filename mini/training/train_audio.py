@@ -122,16 +122,18 @@ def train_vocoder(
     batch: int,
     where: World,
     log: Log,
+    start: Vocoder | None = None,
     rate: float = 1e-3,
 ) -> Vocoder:
-    """Train from scratch on excerpts of int16 sounds at 48 kHz and their true spectrograms.
+    """Train on excerpts of int16 sounds at 48 kHz and their true spectrograms.
 
     Args:
-        config: the header's `vocoder`. sounds_SWA: on the CPU.
+        config: the header's `vocoder`. sounds_SWA: on the CPU. start: what to go on from.
     """
     device = str(where.device)
     torch.manual_seed(45 + where.rank)
-    vocoder = Vocoder(config).to(device)
+    vocoder = start or Vocoder(config).to(device)
+    vocoder.requires_grad_(True)
     set_analysis(vocoder)
     log_mel = LogMel(device)
 

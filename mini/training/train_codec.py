@@ -22,7 +22,7 @@ from mini.training.optimise import Budget, Log, mixed, optimise
 
 SEGMENT = 33  # frames of a training excerpt
 LATENT_NOISE = 0.05  # of a channel's standard deviation
-FIGURE = 2.0  # how many times as much a figure's pixels count
+FIGURE = 2.0  # how many times as much a figure's pixels count, in half of the loss; parts count alike in half
 SLOPES = 0.3  # how much the decoder's last stage minds wrong differences between neighbouring pixels
 
 
@@ -114,7 +114,8 @@ def train_codec(
 
     def loss_of(step: int) -> Tensor:
         chosen, frames = _draw(corpus, batch)
-        weight = 1 + (FIGURE - 1) * (corpus.regions[chosen, frames] > 0).to(device).float()
+        regions = corpus.regions[chosen, frames].to(device)
+        weight = 0.5 * (1 + (FIGURE - 1) * (regions > 0).float()) + 0.5 * balanced(regions)
         loss = on_clips(pixels(corpus.clips[chosen, frames], device), weight)
         if step % 4:
             return loss
