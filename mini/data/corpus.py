@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from castsheet.machine.processes import one_thread_each
+from mini.data.emphasis import REGIONS, shares
 from mini.data.filling import Filling
+from mini.script import one_thread_each
 from mini.story import FRAMES, HEIGHT, WIDTH
 from mini.story.look import PARTS
 from mini.story.sound import SAMPLES, sound
@@ -59,7 +60,7 @@ class Corpus(Filling):
 
     Attributes:
         clips: (S,F,H,W,3) uint8. regions: (S,F,H,W) uint8. sheets: (S,H,W,3) uint8.
-        sounds: (S,2,A) int16.
+        sounds: (S,2,A) int16. shares: (S,256), what a pixel of each region counts; see `emphasis`.
         prompts: a tuple for each sample that is there.
     """
 
@@ -67,6 +68,7 @@ class Corpus(Filling):
     regions: Tensor
     sheets: Tensor
     sounds: Tensor
+    shares: Tensor
     prompts: list[tuple[str, ...]] = field(default_factory=list)
 
     @classmethod
@@ -75,7 +77,8 @@ class Corpus(Filling):
         clips, regions, sheets = (
             torch.empty(count, *shape, dtype=torch.uint8, device=device) for shape in _SHAPES.values()
         )
-        return cls(clips, regions, sheets, torch.empty(count, 2, SAMPLES, dtype=torch.int16, device=device))
+        sounds = torch.empty(count, 2, SAMPLES, dtype=torch.int16, device=device)
+        return cls(clips, regions, sheets, sounds, torch.empty(count, REGIONS, device=device))
 
     def add(self, one: Rendered) -> None:
         """Store the next sample."""
@@ -83,6 +86,7 @@ class Corpus(Filling):
         self.regions[self.ready].copy_(one.regions)
         self.sheets[self.ready].copy_(one.sheet)
         self.sounds[self.ready].copy_(one.sound)
+        self.shares[self.ready].copy_(shares(self.regions[self.ready]))
         self.prompts.append(one.prompts)
         if self.clips.is_cuda:
             torch.cuda.current_stream(self.clips.device).synchronize()

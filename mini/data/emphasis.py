@@ -14,24 +14,25 @@ from torch import Tensor
 
 CAST_SHARE = 0.5  # of the weight of a whole clip; the rest is spread evenly over all of it
 MOST = 60.0  # times the mean that one part may weigh at one spot
-_REGIONS = 256
+REGIONS = 256
 
 
-def balanced(regions_BFHW: Tensor) -> Tensor:
-    """Weights (B,F,H,W) fp32 in which every region of a clip but 0 has one share; about 1 in a clip's mean.
+def shares(regions_FHW: Tensor) -> Tensor:
+    """What a pixel of each region counts (256,) fp32, so that every region of a clip but 0 has one share.
 
     Args:
-        regions_BFHW: uint8, as in `Corpus`.
+        regions_FHW: uint8, as in `Corpus`.
     """
-    batch, cells = len(regions_BFHW), regions_BFHW[0].numel()
-    rows = torch.arange(batch, device=regions_BFHW.device)[:, None]
-    codes = (regions_BFHW.flatten(1).long() + _REGIONS * rows).flatten()
-    counts = torch.zeros(batch * _REGIONS, device=regions_BFHW.device)
-    counts = counts.scatter_add(0, codes, torch.ones_like(codes, dtype=torch.float32)).view(batch, _REGIONS)
-    counts[:, 0] = 0
-    seen = (counts > 0).sum(1, keepdim=True).clamp(min=1)
-    table = torch.where(counts > 0, cells / (counts.clamp(min=1) * seen), 0.0).clamp(max=MOST)
-    return 1 - CAST_SHARE + CAST_SHARE * table.flatten()[codes].view(regions_BFHW.shape)
+    counts = torch.bincount(regions_FHW.flatten().int(), minlength=REGIONS).float()
+    counts[0] = 0
+    seen = (counts > 0).sum().clamp(min=1)
+    alike = torch.where(counts > 0, regions_FHW.numel() / (counts.clamp(min=1) * seen), 0.0)
+    return 1 - CAST_SHARE + CAST_SHARE * alike.clamp(max=MOST)
+
+
+def weigh(regions_BFHW: Tensor, shares_BR: Tensor) -> Tensor:
+    """Weights (B,F,H,W) of clips' pixels; about 1 in a clip's mean."""
+    return shares_BR.gather(1, regions_BFHW.flatten(1).long()).view(regions_BFHW.shape)
 
 
 def token_weights(weights_BFHW: Tensor, cells: tuple[int, int, int]) -> Tensor:

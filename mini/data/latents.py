@@ -17,7 +17,7 @@ from castsheet.ltx.parts.audio import AudioVAE
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.ltx.parts.vae import VideoVAE
 from mini.data.corpus import PROMPTS, Rendered, beside, pixels
-from mini.data.emphasis import balanced, token_weights
+from mini.data.emphasis import shares, token_weights, weigh
 from mini.data.filling import Filling
 from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
 from mini.training.mel import LogMel
@@ -107,7 +107,8 @@ class Encoders:
             mels = mels_of(torch.stack([one.sound for one in stories]).to(device), LogMel(device))
             latents.sounds[rows] = self.audio.encode(mels).to(latents.sounds.dtype)
         regions = torch.stack([one.regions for one in stories]).to(device)
-        latents.weights[rows] = token_weights(balanced(regions), LATENT)
+        weights = weigh(regions, torch.stack([shares(one) for one in regions]))
+        latents.weights[rows] = token_weights(weights, LATENT)
         for number, one in enumerate(stories, begin):
             for wording, text in enumerate(one.prompts):
                 ids = self.text.tokens(text, LONGEST)

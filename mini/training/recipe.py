@@ -3,7 +3,7 @@
 
 Sound, codec and base in turn; each stage's result lies in the folder and is not made again. Every process
 renders its own share of the stories and draws its batches from it; gradients are averaged. Pictures and the
-log lie beside the results. `--start FOLDER` begins with the results that lie there; a stage goes on from
+log lie beside the results. `--given FOLDER` begins with the results that lie there; a stage goes on from
 begun-STAGE.safetensors (codec, vocoder, base). The adapters are trained
 from there by the product's own trainer: see pack.py. Needs the `mini` extra and an EGL driver for rendering.
 """
@@ -21,14 +21,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from castsheet.ltx.parts.audio import audio_vae_to_official, vocoder_to_official
-from castsheet.ltx.parts.vae import VideoVAE, video_vae_to_official
+from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World, world
 from mini.data import corpus as corpora
 from mini.data.captions import train_tokenizer
 from mini.data.corpus import Corpus
 from mini.data.latents import Encoders, Latents, encode
 from mini.data.prompts import texts
+from mini.official import audio_vae_to_official, video_vae_to_official, vocoder_to_official
 from mini.second.architecture import config
 from mini.training.measure import fidelity
 from mini.training.optimise import Budget
@@ -63,8 +63,8 @@ class Recipe:
         self.device = str(where.device)
         self.since = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
-        if arguments.start is not None and where.main:
-            for file in sorted(arguments.start.glob("*.safetensors")):
+        if arguments.given is not None and where.main:
+            for file in sorted(arguments.given.glob("*.safetensors")):
                 if not (self.out / file.name).exists():
                     shutil.copyfile(file, self.out / file.name)
         where.wait()
@@ -253,7 +253,7 @@ class Recipe:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="a folder with results of stages that are not made again")
+    parser.add_argument("--given", type=Path, help="a folder with results of stages that are not made again")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--clips", type=int, default=500, help="stories a GPU holds for the codec")

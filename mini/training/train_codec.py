@@ -17,7 +17,8 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import same_start
 from mini.data.corpus import Corpus, pixels
-from mini.data.emphasis import balanced
+from mini.data.emphasis import weigh
+from mini.official import set_statistics
 from mini.training.optimise import Budget, Log, mixed, optimise
 
 SEGMENT = 33  # frames of a training excerpt
@@ -100,7 +101,7 @@ def train_codec(
     if vae is None:
         vae = VideoVAE(config).to(device)
         start_near_linear(vae)
-    vae.set_statistics(torch.zeros(vae.channels), torch.ones(vae.channels))
+    set_statistics(vae, torch.zeros(vae.channels), torch.ones(vae.channels))
     vae.requires_grad_(True)
 
     def loss_on(target: Tensor, weight: Tensor | None) -> Tensor:
@@ -115,7 +116,8 @@ def train_codec(
     def loss_of(step: int) -> Tensor:
         chosen, frames = _draw(corpus, batch)
         regions = corpus.regions[chosen, frames].to(device)
-        weight = 0.5 * (1 + (FIGURE - 1) * (regions > 0).float()) + 0.5 * balanced(regions)
+        alike = weigh(regions, corpus.shares[chosen].to(device))
+        weight = 0.5 * (1 + (FIGURE - 1) * (regions > 0).float()) + 0.5 * alike
         loss = on_clips(pixels(corpus.clips[chosen, frames], device), weight)
         if step % 4:
             return loss
@@ -154,7 +156,8 @@ def train_decoder(
 
     def loss_of(_: int) -> Tensor:
         chosen, frames = _draw(corpus, batch)
-        weight = balanced(corpus.regions[chosen, frames].to(device))
+        regions = corpus.regions[chosen, frames].to(device)
+        weight = weigh(regions, corpus.shares[chosen].to(device))
         return on_clips(pixels(corpus.clips[chosen, frames], device), weight)
 
     optimise([vae.model.decoder], loss_of, budget, rate=rate, log=log, name="decoder", muon=True, where=where)
@@ -188,4 +191,4 @@ def measure_statistics(vae: VideoVAE, corpus: Corpus, device: str, clips: int = 
             total, squares, count = total + flat.sum(0), squares + flat.square().sum(0), count + len(flat)
     mean = total / count
     std = (squares / count - mean**2).clamp(min=1e-12).sqrt()
-    vae.set_statistics(mean.float(), std.float())
+    set_statistics(vae, mean.float(), std.float())

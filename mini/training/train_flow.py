@@ -28,7 +28,7 @@ from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.gemma import load_tokenizer
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
-from castsheet.train.objective import flow_losses, sample_sigmas
+from castsheet.train.objective import flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
 from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
@@ -234,3 +234,10 @@ def train_base(
         muon=True,
         where=where,
     )
+
+
+def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Noise levels (count,) in [0, 1] from the official shifted logit-normal, fp32 on the CPU."""
+    normal = torch.randn(count, generator=generator)
+    uniform, chance = torch.rand(2, count, generator=generator)
+    return sigmas_of(normal, uniform, chance, tokens)
