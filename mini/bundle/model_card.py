@@ -8,11 +8,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mini.training.architecture import ADAPTER_RANK, BLOCKS, FPS, FRAMES, HEAD_WIDTH, HEADS, HEIGHT, WIDTH
+from mini.second.architecture import BLOCKS, FPS, FRAMES, HEIGHT, WIDTH
+from mini.training.architecture import ADAPTER_RANK, HEAD_WIDTH, HEADS
 
 _LOSS = re.compile(r"\bs {2}(?P<stage>.+?),? step (?P<step>\d+) loss (?P<loss>[\d.]+)")
 _FACT = re.compile(
-    r"\bs {2}(?P<fact>(?:codec: |encoded \(|went on from |.* done after |\d+ of \d+ identities).*)"
+    r"\bs {2}(?P<fact>(?:codec, |sound, |encoded \(|\w+ goes on|.* done after |\d+ of \d+ stories).*)"
 )
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -23,14 +24,14 @@ license: apache-2.0
 # Mini
 
 A toy of the LTX-2.3 architecture that follows reference sheets, made by Castsheet so that its whole path,
-from pictures to an MP4, runs on any machine. {width}x{height}, {frames} frames, {fps:g} a second, no
-sound. It knows one person, one prop and one painted place at a time, and six actions: walking to either
-side, waving, jumping, turning round, lifting the prop. It is of no use beyond tests, demonstrations and
-teaching.
+from pictures to an MP4, runs on any machine. {width}x{height}, {frames} frames, {fps:g} a second, with
+sound. It knows one or two people, up to two props and a painted place, and nine actions: standing, waving,
+jumping, turning round, walking to either side, lifting a prop and carrying it to either side. It is of no
+use beyond tests, demonstrations and teaching.
 
 | File | What it is |
 |---|---|
-| `mini.safetensors` | denoiser ({blocks} blocks, width {dim}), text connectors, VAE; official names |
+| `mini.safetensors` | denoiser ({blocks} blocks, width {dim}), connectors, VAEs, vocoder; official names |
 | `gemma/` | Gemma-3 architecture, 3 layers of width 128, own tokenizer; nobody else's weights |
 | `mini-ic-lora.safetensors` | the reference-sheet adapter, rank {rank}; `reference_downscale_factor` 1 |
 | `mini-ic-lora-still.safetensors` | the same with the sheet in one latent frame; `reference_mode` still |
@@ -38,7 +39,8 @@ teaching.
 
 ## Licence and data
 
-The weights are Apache-2.0. They were trained from random numbers on rendered pictures only: a linear body
+The weights are Apache-2.0. They were trained from random numbers on rendered pictures and synthesised sound
+only: a linear body
 model derived from MakeHuman's CC0 base mesh and targets, clothes by colour, simple props and painted
 places, all drawn from seeds below 50,000. Validation identities have seeds 100,000-149,999, test
 identities 200,000-249,999. No photograph, no person's likeness, no downloaded weights. Half of the
@@ -47,9 +49,8 @@ sheet alone.
 
 ## Training
 
-    python -m mini.training.recipe --out RECIPE                      from nothing
-    python -m mini.training.recipe --out RECIPE --bundle EARLIER     or further, from an earlier bundle
-    python -m mini.bundle.pack RECIPE                              what the trainer reads
+    python -m mini.training.recipe --out RECIPE                       sound, codec, base, latents
+    python -m mini.bundle.pack RECIPE                                 what the trainer reads
     castsheet train RECIPE/train/sparse.yaml                          then looped.yaml and still.yaml
     python -m mini.bundle.pack RECIPE --collect
     python -m mini.training.pictures RECIPE
@@ -58,7 +59,8 @@ sheet alone.
 
 {facts}
 
-`codec` is the whole VAE, `decoder` its second half alone, every part of the cast weighing alike. `sparse`
+`audio` is the sound's VAE, `codec` the pictures', `decoder` its second half alone, every part of the cast
+weighing alike. `sparse`
 shows the adapter excerpts of clips beside 2 of the static sheet's 16 latent frames, `looped` whole clips
 beside all of them, `still` whole clips beside one.
 
@@ -68,12 +70,14 @@ beside all of them, `still` whole clips beside one.
 {pictures}
 ## Limits
 
-Hands, faces and small patterns are soft. Two people on a sheet, other actions, other sizes and real
+Hands, faces and small patterns are soft. Three people on a sheet, other actions, other sizes and real
 photographs are outside of what it was trained on. It must not be taken for what the 22B model can do.
 """
 
 _PICTURES = {
     "codec": "Unseen clips and sheets through the VAE: truth and reconstruction in turn.",
+    "limbs": "Where limbs move most, enlarged: truth above reconstruction.",
+    "sound": "Log-mels of unseen sounds: true, through the VAE, and what the vocoder makes of either.",
     "base": "Without a reference: sheet, truth and frames that nothing but the caption guides.",
     "looped": "With the sheet, unseen identities: sheet, a frame of the truth, frames of the sample.",
     "still": "The same with the sheet held in one latent frame.",
@@ -91,8 +95,9 @@ def write_card(recipe: Path, folder: Path) -> None:
     plot(curves).save(folder / "loss.png", format="PNG", optimize=True)
     shown = []
     for name, caption in _PICTURES.items():
-        source = recipe / f"{name}.png"
-        if source.is_file():
+        drawn = [recipe / f"{name}{end}" for end in (".jpg", ".png")]
+        source = next((one for one in drawn if one.is_file()), None)
+        if source is not None:
             with Image.open(source) as picture:
                 # As PNG, samples would take megabytes of the bundle's budget.
                 picture.convert("RGB").save(folder / f"{name}.jpg", quality=82)

@@ -1,10 +1,10 @@
 """Hand mini's base and its encoded clips to the product's trainer: `python -m mini.bundle.pack RECIPE`.
 
-The recipe (`mini.training.recipe`) has rendered and encoded the clips and trained codec, text
+The recipe (`mini.training.recipe`) has rendered and encoded the clips and trained codec, sound, text
 encoder and base. Here they become what `castsheet train` reads, in RECIPE/train:
 
     mini.safetensors       the base in the official layout
-    packed.safetensors     all clips and sheets, with contexts of many wordings of every action
+    packed.safetensors     all clips and sheets, with contexts of several wordings of every story
     sparse.yaml            then looped.yaml and still.yaml, which go on from its adapter
 
 Then, on one GPU, or on N with `torchrun --nproc-per-node N -m castsheet.cli train ...`:
@@ -15,11 +15,10 @@ Then, on one GPU, or on N with `torchrun --nproc-per-node N -m castsheet.cli tra
     python -m mini.bundle.pack RECIPE --collect      the adapters to where `mini.bundle.package` reads
     python -m mini.training.pictures RECIPE            looped.png and still.png
 
-`--set seconds=N` ends a run after so long, its rate come to its end. A recipe that went on from an earlier
-bundle (`--bundle`) has adapters already: `looped` and `still` then go on from those, and `sparse` can be left
-out.
+`--set seconds=N` ends a run after so long, its rate come to its end. Where RECIPE/start holds the adapters of
+an earlier bundle (`mini.bundle.unpack`), `looped` and `still` go on from those, and `sparse` can be left out.
 
-Legend: S samples, N tokens, A actions, E contexts of an action, L tokens of a context, D its width.
+Legend: S samples, N tokens, E wordings of a sample, M all wordings, L tokens of one, D a context's width.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -40,19 +38,14 @@ from castsheet.train.data.packed import write_packed
 from castsheet.train.log import LOG, read_log
 from castsheet.train.trainer import ADAPTER
 from mini.bundle.package import CHECKPOINT, write_base
-from mini.data.captions import NEGATIVE, caption
-from mini.data.emphasis import emphasis, token_weights
-from mini.data.latents import Latents
+from mini.data.corpus import PROMPTS
+from mini.data.latents import TOKENS, Latents, real
 from mini.script import finish
-from mini.training.architecture import FPS
+from mini.second.architecture import FPS, LATENT
 from mini.training.stored import load_models
-from mini.training.train_flow import LATENT, TOKENS, Models
-from mini.world.motion import ACTIONS
-from mini.world.render import Renderer
+from mini.training.train_flow import Models
 
 FOLDER = "train"
-CAPTIONS = 200  # contexts an action
-SILENT = 10  # one in so many says nothing of the action
 
 # What each adapter does otherwise than `preset: mini`, in the order of training. Few of the reference's
 # frames are a cheap sample of the whole, and excerpts of many clips one of whole clips.
@@ -77,38 +70,33 @@ PHASES: dict[str, dict[str, Any]] = {
 }
 
 
-def pack(
-    recipe: Path,
-    latents: Sequence[Latents],
-    models: Models,
-    weights_AN: Tensor | None = None,
-    *,
-    each: int = CAPTIONS,
-) -> Path:
+def pack(recipe: Path, latents: Sequence[Latents], models: Models, *, each: int = PROMPTS) -> Path:
     """Write all of it; returns the folder.
 
     Args:
-        latents: of every process that encoded. weights_AN: of the tokens of each action in the loss.
-        each: contexts an action.
+        latents: of every process that encoded.
+        each: wordings of each sample that are kept.
 
     Raises:
-        CheckpointError: the recipe is not done with codec and base.
+        CheckpointError: the recipe is not done with codec, sound and base.
         OutputError: the disk refused.
     """
     out = recipe / FOLDER
     out.mkdir(exist_ok=True)
     write_base(recipe, out)
-    actions_S = torch.cat([one.actions for one in latents]).cpu().long()
-    contexts_AELD = contexts(models, each)
+    prompts_SEL = torch.cat([one.prompts[: one.ready, :each] for one in latents])
+    lengths_SE = torch.cat([one.lengths[: one.ready, :each] for one in latents])
+    firsts_S = torch.arange(len(prompts_SEL)) * each
+    weights_SN = torch.cat([one.weights[: one.ready].cpu() for one in latents])
     write_packed(
         out,
-        cells(torch.cat([one.clips.cpu() for one in latents])),
-        cells(torch.cat([one.sheets.cpu() for one in latents]))[:, None],
-        contexts_AELD.flatten(0, 1),
-        torch.stack([actions_S * each, (actions_S + 1) * each], dim=1),
+        cells(torch.cat([one.clips[: one.ready].cpu() for one in latents])),
+        cells(torch.cat([one.sheets[: one.ready].cpu() for one in latents]))[:, None],
+        contexts(models, prompts_SEL.flatten(0, 1), lengths_SE.flatten()),
+        torch.stack([firsts_S, firsts_S + each], dim=1),
         fps=FPS,
-        weights_AFHW=None if weights_AN is None else weights_AN.unflatten(1, LATENT),
-        weighing_S=actions_S,
+        weights_AFHW=weights_SN.unflatten(1, LATENT),
+        weighing_S=torch.arange(len(weights_SN)),
     )
     for name in PHASES:
         text = yaml.safe_dump(run_file(recipe, name), sort_keys=False)
@@ -134,19 +122,15 @@ def cells(tokens_SNC: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def contexts(models: Models, each: int, *, seed: int = 11) -> Tensor:
-    """Contexts (A,E,L,D) bf16 on the CPU: wordings of each action, and prompts that say nothing of it."""
-    random = np.random.default_rng(seed)
+def contexts(models: Models, prompts_ML: Tensor, lengths_M: Tensor) -> Tensor:
+    """Contexts (M,L,D) of tokenised prompts for the pictures, bf16 on the CPU."""
     device = next(models.transformer.parameters()).device
     made = []
-    for action in ACTIONS:
-        silent = each // SILENT
-        texts = [caption(action, random) for _ in range(each - silent)]
-        texts += [NEGATIVE if number % 2 else "" for number in range(silent)]
-        for start in range(0, len(texts), 64):
-            ids, mask = models.gemma.batch(texts[start : start + 64])
-            made.append(models.contexts(ids.to(device), mask.to(device)).bfloat16().cpu())
-    return torch.cat(made).unflatten(0, (len(ACTIONS), each))
+    for start in range(0, len(prompts_ML), 64):
+        ids = prompts_ML[start : start + 64].long().to(device)
+        mask = real(lengths_M[start : start + 64].to(device))
+        made.append(models.contexts(ids, mask)[0].bfloat16().cpu())
+    return torch.cat(made)
 
 
 def collect(recipe: Path) -> None:
@@ -203,8 +187,7 @@ def main() -> None:
             )
         models = Models.build(options.recipe / "tokenizer", options.device)
         load_models(models, options.recipe / "base.safetensors")
-        weights_AN = token_weights(emphasis(Renderer()), LATENT)
-        print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models, weights_AN))
+        print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models))
 
     finish(run)
 

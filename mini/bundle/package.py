@@ -2,10 +2,11 @@
 RECIPE_FOLDER`.
 
 The bundle has exactly the official layout, so that mini and the 22B files take the same path:
-`mini.safetensors` (`model.diffusion_model.*`, `vae.*`, `text_embedding_projection.*`, `config` and
-`model_version` in the header; bf16, AdaLN tables and latent statistics fp32), `gemma/` (a Gemma-3 text
-folder), the adapters `mini-ic-lora.safetensors` and `mini-ic-lora-still.safetensors`, `bundle.json`, and
-MODEL_CARD.md with its pictures. It is made in a folder beside its place and moved there as a whole.
+`mini.safetensors` (`model.diffusion_model.*`, `vae.*`, `audio_vae.*`, `vocoder.*`,
+`text_embedding_projection.*`, `config` and `model_version` in the header; bf16, AdaLN tables and latent
+statistics fp32), `gemma/` (a Gemma-3 text folder), the adapters `mini-ic-lora.safetensors` and
+`mini-ic-lora-still.safetensors`, `bundle.json`, and MODEL_CARD.md with its pictures. It is made in a folder
+beside its place and moved there as a whole.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from castsheet.machine.files import write_atomic
 from mini.bundle.model_card import write_card
 from mini.official import official_keys, write_checkpoint
 from mini.script import finish
-from mini.training.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
-from mini.training.stored import codec_file
+from mini.second.architecture import FPS, FRAMES, HEIGHT, WIDTH, config
+from mini.training.architecture import TEXT_LAYERS
+from mini.training.stored import AUDIO, VOCODER, codec_file
 from mini.training.train_flow import gemma_config
 
 VERSION = "2.3.0"
@@ -46,7 +48,7 @@ ADAPTERS: dict[ReferenceMode, str] = {
     "looped": "mini-ic-lora.safetensors",
     "still": "mini-ic-lora-still.safetensors",
 }
-LIMIT_MB = 80.0
+LIMIT_MB = 125.0
 _REMEDY = "train with python -m mini.training.recipe --out FOLDER until it says done"
 
 
@@ -84,6 +86,7 @@ class Defaults:
                 "stg_scale": self.stg_scale,
                 "lora_strength": self.lora_strength,
                 "rescale": self.rescale,
+                "audio": True,
             },
         )
 
@@ -98,8 +101,9 @@ def package(
     """Assemble the bundle, whole or not at all; what was at `out` stays until then.
 
     Args:
-        recipe: folder of the recipe, with codec.safetensors, base.safetensors, looped.safetensors,
-            perhaps decoder.safetensors and still.safetensors, and tokenizer/.
+        recipe: folder of the recipe, with codec.safetensors, audio.safetensors, vocoder.safetensors,
+            base.safetensors, looped.safetensors, perhaps
+            decoder.safetensors and still.safetensors, and tokenizer/.
 
     Returns:
         The bundle's size in bytes.
@@ -155,7 +159,7 @@ def _swap(folder: Path, out: Path, aside: Path) -> None:
 
 
 def write_base(recipe: Path, folder: Path) -> None:
-    """Write codec, base and connectors as one file of the official layout, `FOLDER/mini.safetensors`.
+    """Write codec, sound, base and connectors as one file of the official layout, `FOLDER/mini.safetensors`.
 
     Raises:
         CheckpointError, OutputError: see `package`.
@@ -165,7 +169,8 @@ def write_base(recipe: Path, folder: Path) -> None:
     tensors |= {
         official.connectors_from_diffusers(name): one for name, one in _part(base, "connectors").items()
     }
-    tensors |= _read(codec_file(recipe))
+    for file in (codec_file(recipe), recipe / AUDIO, recipe / VOCODER):
+        tensors |= _read(file)
     wanted = official_keys(config(), states=TEXT_LAYERS + 1)
     _refuse_differences(recipe, {name: tuple(one.shape) for name, one in tensors.items()}, wanted)
     kept = {name: one.to(_dtype(name)) for name, one in tensors.items()}

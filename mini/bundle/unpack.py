@@ -16,7 +16,7 @@ from mini.training.train_flow import Models
 
 
 def unpack(bundle: Path, recipe: Path) -> None:
-    """Write codec.safetensors, base.safetensors, the adapters and tokenizer/ of a bundle into a folder.
+    """Write codec, audio, vocoder, base and the adapters of a bundle into a folder, and tokenizer/.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -35,8 +35,9 @@ def unpack(bundle: Path, recipe: Path) -> None:
     base |= {f"gemma.{name}": one for name, one in load_file(bundle / GEMMA / "model.safetensors").items()}
     files = {
         "base": base,
-        "codec": {name: one for name, one in tensors.items() if name.startswith(official.VAE)},
     }
+    for part, prefix in (("codec", official.VAE), ("audio", "audio_vae."), ("vocoder", "vocoder.")):
+        files[part] = {name: one for name, one in tensors.items() if name.startswith(prefix)}
     for mode, name in ADAPTERS.items():
         if (bundle / name).exists():
             files[mode] = load_file(bundle / name)

@@ -209,15 +209,6 @@ def invented_name(random: np.random.Generator) -> str:
     return _name(random)
 
 
-def first_texts(count: int) -> list[str]:
-    """What the first edition's tokenizer is trained on."""
-    from mini.world.motion import ACTIONS
-
-    random = np.random.default_rng(7)
-    actions = list(ACTIONS)
-    return [caption(actions[i % len(actions)], random) for i in range(count)] + [NEGATIVE] * 20
-
-
 def train_tokenizer(folder: Path, texts: Iterable[str]) -> None:
     """Train mini's byte-level BPE on texts and write the two files of a tokenizer folder."""
     tokenizer = Tokenizer(models.BPE())

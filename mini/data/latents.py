@@ -83,7 +83,12 @@ class Latents(Filling):
         """Token ids and mask (B,L) of one prompt for each of the samples, drawn from its wordings."""
         wording = torch.randint(PROMPTS, chosen.shape, device=chosen.device)
         ids, lengths = self.prompts[chosen, wording].long(), self.lengths[chosen, wording]
-        return ids, torch.arange(LONGEST, device=ids.device) >= LONGEST - lengths[:, None]
+        return ids, real(lengths)
+
+
+def real(lengths_B: Tensor) -> Tensor:
+    """Mask (B,L) of the tokens that are no padding."""
+    return torch.arange(LONGEST, device=lengths_B.device) >= LONGEST - lengths_B[:, None]
 
 
 @dataclass(frozen=True)

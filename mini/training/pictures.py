@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -98,10 +99,18 @@ def sound_picture(
     return Image.fromarray(np.concatenate(rows)), errors
 
 
+class Codec(Protocol):
+    """What pictures are seen through."""
+
+    def encode(self, pixels_BCFHW: Tensor) -> Tensor: ...
+
+    def decode(self, latents_BCFHW: Tensor) -> Tensor: ...
+
+
 @torch.no_grad()
 def clips_picture(
     models: Models,
-    vae: VideoVAE,
+    codec: Codec,
     held_out: Corpus,
     device: str,
     *,
@@ -117,14 +126,14 @@ def clips_picture(
     eager = torch.compiler.set_stance("force_eager")  # compiling for one batch of pictures costs more
     with eager, mixed(device):
         sheets = corpora.pixels(held_out.sheets[:count, None], device)
-        still = vae.encode(sheets).flatten(2).transpose(1, 2)
+        still = codec.encode(sheets).flatten(2).transpose(1, 2)
         texts = [max(prompts, key=len) for prompts in held_out.prompts[:count]]
         contexts = models.contexts(*models.gemma.batch([*texts, NEGATIVE]))[0]
         given = still.repeat(1, reference_frames, 1) if reference_frames else None
         words = contexts[:-1], contexts[-1:].expand(count, -1, -1)
         tokens = sample(models, *words, given, device, steps=steps)
         latents = tokens.transpose(1, 2).unflatten(2, LATENT)
-        clips = [to_uint8(vae.decode(latents[i : i + 1])[0]) for i in range(count)]
+        clips = [to_uint8(codec.decode(latents[i : i + 1])[0]) for i in range(count)]
     rows = []
     for i, clip in enumerate(clips):
         truth, sheet = held_out.clips[i].cpu().numpy(), held_out.sheets[i].cpu().numpy()
@@ -173,11 +182,10 @@ def to_uint8(pixels_CFHW: Tensor) -> np.ndarray:
     return ((pixels_CFHW.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
 
 
-def draw(recipe: Path, held_out: Corpus, device: str, *, steps: int = STEPS) -> list[Path]:
+def draw(recipe: Path, codec: Codec, held_out: Corpus, device: str, *, steps: int = STEPS) -> list[Path]:
     """Write a picture for each adapter that lies in the recipe's folder."""
     models = Models.build(recipe / "tokenizer", device)
     load_models(models, recipe / "base.safetensors")
-    vae = load_codec(codec_file(recipe), device)
     lora.attach(models.transformer, ADAPTER_RANK, joined=True)
     models.transformer.to(device)
     made = []
@@ -185,7 +193,7 @@ def draw(recipe: Path, held_out: Corpus, device: str, *, steps: int = STEPS) -> 
         adapter, picture = recipe / f"{name}.safetensors", recipe / f"{name}.jpg"
         if adapter.exists():
             lora.load_attached(models.transformer, lora.LoRA.open(adapter))
-            shown = clips_picture(models, vae, held_out, device, reference_frames=frames, steps=steps)
+            shown = clips_picture(models, codec, held_out, device, reference_frames=frames, steps=steps)
             shown.save(picture, quality=92)
             made.append(picture)
     return made
@@ -201,7 +209,8 @@ def main() -> None:
     def run() -> None:
         held_out = corpora.start(VALIDATION[:COUNT], device=options.device, processes=options.processes)
         held_out.wait_for(COUNT)
-        print(*draw(options.recipe, held_out, options.device), sep="\n")
+        codec = load_codec(codec_file(options.recipe), options.device)
+        print(*draw(options.recipe, codec, held_out, options.device), sep="\n")
 
     finish(run)
 

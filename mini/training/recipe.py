@@ -49,7 +49,7 @@ from mini.training.train_codec import train_codec, train_decoder
 from mini.training.train_flow import Models, train_base
 from mini.world import TRAINING, VALIDATION
 
-STAGES = ("sound", "codec", "base")
+STAGES = ("sound", "codec", "base", "latents")
 TOKENIZER_TEXTS = 20_000
 
 
@@ -69,6 +69,7 @@ class Recipe:
                     shutil.copyfile(file, self.out / file.name)
         where.wait()
         self._corpus: Corpus | None = None
+        self._latents: Latents | None = None
 
     def log(self, text: str) -> None:
         if not self.where.main:
@@ -90,7 +91,9 @@ class Recipe:
             self._corpus = None
         if "base" in stages:
             vae = load_codec(codec_file(self.out), self.device)
-            self.show_clips(self.base(vae), vae, held_out)
+            self.show_clips(self.base(), vae, held_out)
+        if "latents" in stages:
+            self.store_latents()
         self.log("done")
 
     def held_out(self) -> Corpus | None:
@@ -193,35 +196,48 @@ class Recipe:
         self.show_sound()
         self.where.wait()
 
-    def base(self, vae: VideoVAE) -> Models:
-        tokenizer = self.out / "tokenizer"
-        if self.where.main and not (tokenizer / "tokenizer.json").exists():
-            train_tokenizer(tokenizer, texts(TOKENIZER_TEXTS))
-        self.where.wait()
+    def base(self) -> Models:
         torch.manual_seed(46 + self.where.rank)
-        models, path = Models.build(tokenizer, self.device), self.out / "base.safetensors"
+        models, path = Models.build(self.tokenizer(), self.device), self.out / "base.safetensors"
         if not self.missing(path.name):
             load_models(models, path)
             return models
         options = self.arguments
         if begun := self.begun("base"):
             load_models(models, begun)
-        latents = self.latents(vae, models)
+        latents = self.latents(models)
         budget, batch = self.budget("base"), options.base_batch
         train_base(models, latents, budget, batch=batch, where=self.where, log=self.log)
         self.keep(models_state(models), path.name)
         return models
 
-    def latents(self, vae: VideoVAE, models: Models) -> Latents:
-        """Training stories of this process, still being rendered and encoded."""
-        options, seeds = self.arguments, self.share(self.arguments.stories)
-        latents = Latents.empty(len(seeds), self.device)
-        encoders = Encoders(vae, load_audio(self.out, self.device)[0], models.gemma)
-        card = torch.device(self.device).index
-        encode(encoders, corpora.rendered(seeds, processes=options.processes, card=card), latents)
-        latents.wait_for(min(len(seeds), options.first))
-        self.log(f"{latents.ready} of {len(seeds)} stories of this process encoded")
-        return latents
+    def latents(self, models: Models) -> Latents:
+        """Training stories of this process, perhaps still being rendered and encoded."""
+        if self._latents is None:
+            options, seeds = self.arguments, self.share(self.arguments.stories)
+            self._latents = Latents.empty(len(seeds), self.device)
+            vae, audio = load_codec(codec_file(self.out), self.device), load_audio(self.out, self.device)[0]
+            card = torch.device(self.device).index
+            stories = corpora.rendered(seeds, processes=options.processes, card=card)
+            encode(Encoders(vae, audio, models.gemma), stories, self._latents)
+            self._latents.wait_for(min(len(seeds), options.first))
+            self.log(f"{self._latents.ready} of {len(seeds)} stories of this process encoded")
+        return self._latents
+
+    def store_latents(self) -> None:
+        """All of this process's latents, for the adapters: see pack.py."""
+        models = Models.build(self.tokenizer(), self.device)
+        latents = self.latents(models)
+        latents.wait_for(len(latents))
+        latents.save(self.out / f"latents-{self.where.rank}-of-{self.where.size}.safetensors")
+        self.log(f"encoded {tuple(latents.clips.shape)}")
+
+    def tokenizer(self) -> Path:
+        folder = self.out / "tokenizer"
+        if self.where.main and not (folder / "tokenizer.json").exists():
+            train_tokenizer(folder, texts(TOKENIZER_TEXTS))
+        self.where.wait()
+        return folder
 
     def keep(self, tensors: dict[str, Tensor], name: str) -> None:
         if self.where.main:

@@ -6,26 +6,18 @@ import torch
 
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
-from mini.data.emphasis import CAST_SHARE, MOST, balanced, token_weights
-from mini.training.architecture import config
-from mini.training.train_flow import (
-    EXCERPT,
-    FRAME_TOKENS,
-    LATENT,
-    TOKENS,
-    excerpt,
-    rope_tables,
-    tokens_of,
-    with_rows,
-)
+from mini.data.emphasis import CAST_SHARE, MOST, shares, token_weights, weigh
+from mini.data.latents import SHEET_TOKENS, TOKENS
+from mini.second.architecture import LATENT, config
+from mini.training.train_flow import EXCERPT, excerpt, rope_tables, tokens_of, with_rows
 
 
 def test_a_small_part_weighs_as_much_as_a_large_one() -> None:
     """Red: shoes count by their area again, which is next to nothing."""
-    seen = torch.zeros(3, 2, 40, 40)
-    seen[0, :, :10] = 4.0  # a quarter of the clip, in all of four identities
-    seen[1, :, 30:32, :10] = 4.0  # an eightieth
-    weights = balanced(seen)  # the third part is never seen
+    regions = torch.zeros(2, 40, 40, dtype=torch.uint8)
+    regions[:, :10] = 3  # a quarter of the clip
+    regions[:, 30:32, :10] = 40  # an eightieth
+    weights = weigh(regions[None], shares(regions)[None])[0]
     large, small = weights[:, :10] - (1 - CAST_SHARE), weights[:, 30:32, :10] - (1 - CAST_SHARE)
     torch.testing.assert_close(large.sum(), small.sum())
     torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
@@ -34,9 +26,9 @@ def test_a_small_part_weighs_as_much_as_a_large_one() -> None:
 
 def test_no_spot_outweighs_a_clip() -> None:
     """Red: a part that is seen on three pixels decides a step's gradient."""
-    seen = torch.zeros(1, 4, 50, 50)
-    seen[0, 0, 0, :3] = 1.0
-    assert balanced(seen).max() == 1 - CAST_SHARE + CAST_SHARE * MOST
+    regions = torch.zeros(4, 50, 50, dtype=torch.uint8)
+    regions[0, 0, :3] = 7
+    assert shares(regions).max() == 1 - CAST_SHARE + CAST_SHARE * MOST
 
 
 def test_tokens_weigh_what_their_pixels_weigh() -> None:
@@ -56,7 +48,7 @@ def test_an_excerpt_keeps_its_place_in_the_clip() -> None:
     tables = rope_tables(transformer, "cpu")
     frames = torch.arange(5, 5 + EXCERPT)
     rows = with_rows(tables, frames)
-    own = slice(5 * FRAME_TOKENS, (5 + EXCERPT) * FRAME_TOKENS)
+    own = slice(5 * SHEET_TOKENS, (5 + EXCERPT) * SHEET_TOKENS)
     assert torch.equal(rows.cos_HTD, tables.cos_HTD[:, own])
     assert torch.equal(tokens_of(frames), torch.arange(own.start, own.stop))
     assert torch.equal(tokens_of(excerpt(LATENT[0])), torch.arange(TOKENS))

@@ -17,7 +17,10 @@ from castsheet.prompt import is_two_part, parse
 from mini.data.captions import NEGATIVE, PHRASES, caption, train_tokenizer
 from mini.data.corpus import Corpus
 from mini.data.filling import Filling
-from mini.training.architecture import CONTEXT, config
+from mini.data.latents import LONGEST
+from mini.data.prompts import renamed, texts
+from mini.second.architecture import config
+from mini.training.architecture import CONTEXT
 from mini.training.muon import orthogonalise, split
 from mini.training.optimise import Budget, optimise
 from mini.training.train_codec import reconstruction_loss, start_near_linear, train_decoder
@@ -77,15 +80,25 @@ def test_captions_are_prompts_of_the_product() -> None:
 
 def test_the_tokenizer_covers_any_text_and_leaves_room(tmp_path: Path) -> None:
     """Red: a user's own words cannot be encoded, or mini's captions overflow its context."""
-    train_tokenizer(tmp_path, captions=600)
+    train_tokenizer(tmp_path, texts(600))
     tokenizer, bos, longest = load_tokenizer(tmp_path)
     assert longest == CONTEXT
     assert tokenizer.id_to_token(bos) == "<bos>"
     for text in ("hero: a zebra-striped übermantel, 人", NEGATIVE):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids).strip() == text
-    random = np.random.default_rng(1)
-    lengths = [len(tokenizer.encode(caption(action, random)).ids) for action in ACTIONS for _ in range(30)]
-    assert max(lengths) < CONTEXT - 16
+    lengths = [len(tokenizer.encode(text).ids) for text in texts(900)]
+    assert max(lengths) <= LONGEST < CONTEXT
+
+
+def test_prompts_are_the_products_and_name_the_cast() -> None:
+    """Red: mini is trained on prompts that the product would not build, or on nobody's names."""
+    read = list(texts(300))
+    told = [text for text in read if is_two_part(text)]
+    assert 0.8 < len(told) / len(read) < 0.97
+    assert {parse(text).format for text in told} == {"prose", "inline", "markdown"}
+    assert renamed("kim: a thing; thing: the thing. kim lifts thing", "thing", "bo") == (
+        "kim: a thing; bo: the thing. kim lifts bo"
+    )
 
 
 def test_the_codec_starts_as_a_linear_autoencoder() -> None:
@@ -93,12 +106,18 @@ def test_the_codec_starts_as_a_linear_autoencoder() -> None:
     torch.manual_seed(0)
     vae = VideoVAE(config()["vae"])
     start_near_linear(vae)
-    silent = [name for name, p in vae.named_parameters() if name.endswith("weight") and not p.any()]
-    assert sum("conv2" in name for name in silent) == 12
-    assert sum("samplers" in name for name in silent) == 6
+    weights = {name: p for name, p in vae.named_parameters() if name.endswith("weight")}
+    silent = [name for name, p in weights.items() if not p.any()]
+    assert sum("conv2" in name for name in silent) == sum("conv2" in name for name in weights)
+    assert sum("samplers" in name for name in silent) == 6  # two upsampling steps have no residual path
     output = vae.decode(vae.encode(torch.rand(1, 3, 9, 32, 32) * 2 - 1))
     assert output.shape == (1, 3, 9, 32, 32)
     assert torch.isfinite(output).all()
+    step = vae.model.decoder.up_blocks[0].upsamplers[0]
+    given = torch.randn(1, 192, 3, 2, 2)
+    repeated = step(given)
+    assert repeated.shape == (1, 96, 5, 2, 2)
+    torch.testing.assert_close(repeated[:, :, 1], repeated[:, :, 2])  # both of the second input's frames
 
 
 def test_edges_count_more_in_the_codec_loss() -> None:
@@ -130,10 +149,10 @@ def test_training_the_decoder_on_leaves_latents_alone() -> None:
     torch.manual_seed(0)
     vae = VideoVAE(config()["vae"]).requires_grad_(False)
     frames = torch.randint(256, (2, 33, 32, 32, 3), dtype=torch.uint8)
-    corpus = Corpus(frames, frames[:, 0], torch.tensor([0, 1]), ready=2)
-    weights = torch.ones(len(ACTIONS), 33, 32, 32)
+    regions = torch.zeros(2, 33, 32, 32, dtype=torch.uint8)
+    corpus = Corpus(frames, regions, frames[:, 0], torch.zeros(2, 2, 9), torch.ones(2, 256), ready=2)
     before = {name: tensor.clone() for name, tensor in vae.model.state_dict().items()}
-    train_decoder(vae, corpus, weights, Budget(1), batch=1, where=ALONE, log=print)
+    train_decoder(vae, corpus, Budget(1), batch=1, where=ALONE, log=print)
     changed = {
         name for name, tensor in vae.model.state_dict().items() if not torch.equal(tensor, before[name])
     }
