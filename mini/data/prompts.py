@@ -59,7 +59,7 @@ def texts(count: int) -> Iterator[str]:
         notes = [ElementNote(role.name, "character", PEOPLE[0]) for role in plot.roles]
         notes += [ElementNote(name, "prop", OBJECTS[0]) for name in plot.things]
         notes.append(ElementNote(PLACE, "location", PLACES[0]))
-        panels = tuple(Panel(note.id, note.kind, "front", _box(random)) for note in notes)
+        panels = tuple(Panel(note.id, note.kind, "product", _box(random)) for note in notes)
         yield prompt(plot, Sheet(blank, panels, tuple(notes)), random)
 
 

@@ -1,0 +1,96 @@
+"""How the second edition's takes are counted: colours of each person, sheets told apart, sound in time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mini.evaluation.stories import CLOTHES, Measured, looks_of, own_clothes, right_sheet, strangers, won
+from mini.story.listen import in_time, onsets, place_heard
+from mini.story.measure import WORN
+from mini.story.place import kind_of
+from mini.story.plot import plot_of
+from mini.story.sample import cast
+from mini.story.sound import RATE, sound
+from mini.world import VALIDATION
+
+SEEDS = VALIDATION[:8]
+
+
+def random_colours(people: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0, 100, (people, len(WORN), 3))
+
+
+def test_colours_count_for_whom_they_are_nearer_to() -> None:
+    """Red: a take in the stranger's clothes passes, or a prop's colour counts as a person's."""
+    own, other = random_colours(3, 1), random_colours(3, 2)
+    hits, total = won(own + 1, own, other, 2)
+    assert hits == total > 10
+    assert won(other + 1, own, other, 2) == (0, total)
+    assert won(np.full_like(own, np.nan), own, other, 2) == (0, 0)
+
+
+def test_two_people_keep_their_own_clothes() -> None:
+    """Red: two people who exchange their clothes, or both wear one person's, are counted as right."""
+    own = random_colours(2, 3)
+    own[1, list(CLOTHES)] = own[0, list(CLOTHES)] + 40
+    assert own_clothes(own, own) == (4, 4)
+    assert own_clothes(own[::-1], own) == (0, 4)
+    assert own_clothes(own[[0, 0]], own) == (2, 4)
+
+
+def test_the_right_sheet_is_the_nearest_of_sixteen() -> None:
+    """Red: retrieval compares a take with sheets of another number of people, or misses a wrong one."""
+    takes = [
+        Measured({f"colours, {'2 people' if people > 1 else '1 person'}": (1, 1)}, own, own)
+        for people in (1, 2)
+        for own in (random_colours(people, seed) for seed in range(16))
+    ]
+    assert right_sheet(takes) == (32, 32)
+    takes[3] = Measured(takes[3].counts, takes[4].own, takes[3].own)
+    assert right_sheet(takes[:20]) == (15, 16)
+
+
+def test_a_storys_looks_are_those_of_its_masks() -> None:
+    """Red: a person is measured by another's clothes; or the stranger is the same person."""
+    for seed in SEEDS[:4]:
+        plot = plot_of(seed)
+        looks, others = looks_of(plot), looks_of(strangers(plot))
+        assert len(looks) == len(plot.roles) + len(plot.things)
+        assert all(look is not None for look in looks[: len(plot.roles)])
+        assert looks[len(plot.roles) :] == [None] * len(plot.things)
+        assert looks[0] != others[0]
+
+
+def test_steps_are_heard_when_they_fall() -> None:
+    """Red: a sound that comes a quarter of a second late passes, or the true one does not."""
+    true = late = total = 0
+    for seed in SEEDS:
+        heard = cast(plot_of(seed))[1]
+        wave = sound(kind_of(seed), heard, seed)
+        hits, count = in_time(wave, heard)
+        true, total = true + hits, total + count
+        late += in_time(np.roll(wave, RATE // 4, axis=1), heard)[0]
+    assert total > 20
+    assert true >= 0.9 * total
+    assert late < 0.3 * total
+    assert len(onsets(np.zeros((2, RATE), np.float32))) == 0
+
+
+def test_a_place_is_heard() -> None:
+    """Red: the ambience of another place passes as the story's."""
+    right = sum(
+        place_heard(sound(kind_of(seed), cast(plot_of(seed))[1], seed)) == kind_of(seed) for seed in SEEDS
+    )
+    assert right == len(SEEDS)
+    assert place_heard(sound("town", (), 3)) == "town"
+
+
+@pytest.mark.parametrize("count", [2000])
+def test_stories_draw_actions_evenly(count: int) -> None:
+    """Red: some actions are rare in training, as waving was in the first edition."""
+    told = [role.action for seed in range(count) for role in plot_of(seed).roles]
+    shares = {action: told.count(action) / len(told) for action in set(told)}
+    assert len(shares) == 9
+    assert min(shares.values()) > 0.08
+    assert max(shares.values()) < 0.15
