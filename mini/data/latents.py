@@ -6,7 +6,7 @@ Legend: S samples, N tokens of a clip, R of a sheet, T of a sound, C channels, P
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from mini.training.train_audio import mels_of
 LONGEST = 128  # tokens of a prompt; what is longer loses its end
 TOKENS = LATENT[0] * LATENT[1] * LATENT[2]
 SHEET_TOKENS = LATENT[1] * LATENT[2]
+_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths")
 _TOGETHER = 4  # clips that are encoded at once
 
 
@@ -66,13 +67,12 @@ class Latents(Filling):
     def load(cls, path: Path, device: str) -> Latents:
         """Read what `save` wrote."""
         stored = load_file(path, device)
-        return cls(**stored, ready=len(stored["clips"]))
+        return cls(*(stored[name] for name in _TENSORS), ready=len(stored["clips"]))
 
     def save(self, path: Path) -> None:
         """Write the samples that are there."""
-        names = [one.name for one in fields(self) if one.name not in {base.name for base in fields(Filling)}]
         temporary = path.with_suffix(".part")
-        save_file({name: getattr(self, name)[: self.ready].contiguous() for name in names}, temporary)
+        save_file({name: getattr(self, name)[: self.ready].contiguous() for name in _TENSORS}, temporary)
         temporary.replace(path)
 
     def draw(self, count: int) -> Tensor:

@@ -46,7 +46,7 @@ def onsets(sound_2A: Wave) -> Floats:
     told = spectrum(sound_2A)
     before = 4  # 20 ms: a step is all there after that
     rise = np.maximum(told[before:] - told[:-before], 0).mean(1)
-    peaks = []
+    peaks = list[float]()
     for moment in np.flatnonzero(rise >= _RISE):
         near = rise[max(0, moment - 8) : moment + 9]
         second = (moment + before / 2) * HOP / RATE

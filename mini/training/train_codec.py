@@ -63,7 +63,7 @@ def start_near_linear(vae: VideoVAE) -> None:
             nn.init.zeros_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-            step = vae.get_submodule(name.removesuffix(".conv.conv"))
+            step: Any = vae.get_submodule(name.removesuffix(".conv.conv"))
             if name.endswith("upsamplers.0.conv.conv") and not step.residual:
                 _repeat(module.weight, stretch=step.stride[0] * step.stride[1] * step.stride[2])
 
