@@ -14,15 +14,14 @@ import pytest
 import torch
 
 from castsheet.errors import CheckpointError, SettingsError
+from castsheet.loading.bundle import MINI
 from castsheet.pipeline import Castsheet
-from mini.bundle.package import Defaults, package
 from mini.evaluation import deeds, score
 from mini.evaluation.evaluate import contact_sheet, evaluate, open_set, run, score_mode, table
 from mini.evaluation.parts import MIN_PIXELS, NONE, PERSON, REGIONS, eroded, lab, mean_colours
 from mini.evaluation.takes import Takes
 from mini.evaluation.validation import COUNT, MASK_FRAMES, ValidationSet, action_of, partner_of
 from mini.world.motion import ACTIONS
-from tests.doubles.mini_recipe import build_recipe
 
 torch.set_num_threads(1)
 
@@ -154,13 +153,6 @@ def test_damaged_sets_and_odd_counts_are_refused(tmp_path: Path) -> None:
             open_set(count, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mini")
-    package(build_recipe(folder / "recipe"), folder / "weights", defaults=Defaults(steps=1, guidance=1.0))
-    return folder / "weights"
-
-
 def painted(truths: ValidationSet, index: int) -> np.ndarray:
     """Frames in which every region has one colour near its true one: what a perfect model makes."""
     gamut = (
@@ -176,9 +168,9 @@ def painted(truths: ValidationSet, index: int) -> np.ndarray:
     return frames
 
 
-def test_perfect_takes_score_full_marks(bundle: Path, truths: ValidationSet, tmp_path: Path) -> None:
+def test_perfect_takes_score_full_marks(truths: ValidationSet, tmp_path: Path) -> None:
     """Red: frames, masks and identities are not matched up, or partners' takes are made twice."""
-    takes = Takes(Castsheet.load(bundle, device="cpu", dtype="fp32"), truths, tmp_path)
+    takes = Takes(Castsheet.load(MINI, device="cpu", dtype="fp32"), truths, tmp_path)
     assert takes.path("swapped", 4) == takes.path("sheet", 5)
     assert takes.path("blank", 4) == takes.path("blank", 5)
     assert takes.path("no-adapter", 4) != takes.path("sheet", 4)
@@ -192,14 +184,14 @@ def test_perfect_takes_score_full_marks(bundle: Path, truths: ValidationSet, tmp
     assert contact_sheet(takes, "sheet", 16).size == (5 * 192, 16 * 112)
 
 
-def test_run_on_random_weights(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_run_makes_figures_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: the command does not go from a bundle to figures and pictures, or makes finished clips again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     options = argparse.Namespace(
         attention="auto",
-        bundle=bundle,
+        bundle=MINI,
         count=2,
         modes=("blank",),
         json=tmp_path / "figures.json",
@@ -207,7 +199,7 @@ def test_run_on_random_weights(
         work=tmp_path / "work",
         device="cpu",
         dtype="fp32",
-        set=[],
+        set=[("steps", 1), ("guidance", 1.0)],
     )
     report = run(options)
     assert json.loads(options.json.read_text()) == report
