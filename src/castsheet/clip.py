@@ -19,10 +19,11 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from castsheet.errors import ImageError, NumericsError, OutputError, SettingsError
+from castsheet.errors import NumericsError, OutputError, SettingsError
 from castsheet.machine.files import sha256, write_atomic, write_text
 from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
+from castsheet.media.video import read_video as read_video
 
 CRF = 14
 # Equal frames must give equal bytes. x264's output depends on the number of threads, so the number is fixed.
@@ -203,32 +204,6 @@ def encode(
             f"cannot encode {path.name} ({width}x{height}): {error}",
             remedy="free disk space or choose another folder, then run again",
         ) from error
-
-
-def read_video(path: Path | str) -> tuple[np.ndarray, float]:
-    """Decode a video file whole.
-
-    Returns:
-        (uint8 (F, H, W, 3) RGB frames, frames a second).
-
-    Raises:
-        ImageError: no such file, not a video, or damaged.
-    """
-    path = Path(path)
-    remedy = "check the path, or make the clip again"
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ImageError(f"{path} has no picture track", remedy="give a video file such as .mp4")
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            # Colour space and range are the frame's own; the library reads the tags as players do.
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-    except (av.FFmpegError, OSError) as error:
-        raise ImageError(f"cannot read the video {path}: {error}", remedy=remedy) from error
-    if not frames or not rate:
-        raise ImageError(f"cannot read the video {path}: it has no frames", remedy=remedy)
-    return np.stack(frames), float(rate)
 
 
 def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from castsheet.errors import SceneError
+from castsheet.errors import SceneError, shown
 from castsheet.machine.files import write_text
-from castsheet.media.pictures import file_mode
+from castsheet.machine.regular import is_file
+from castsheet.machine.text import TextReader
+from castsheet.machine.wording import Mistake, first_mistake
 
 View = Literal["face", "front", "three-quarter", "side", "back", "detail"]
 VIEWS: tuple[View, ...] = get_args(View)
@@ -21,6 +23,7 @@ VIEWS: tuple[View, ...] = get_args(View)
 DEFAULT_LOOK = "default"
 _USE = re.compile(r"^(?P<name>[a-z][a-z0-9_-]*)(@(?P<look>.+))?$")
 _EXAMPLE = "images: {face: ann-face.png, front: ann-front.png}"
+_SCENES = TextReader(SceneError, "correct the line; tags such as !!python/object are not allowed")
 
 
 def _as_views(value: Any) -> Any:
@@ -122,10 +125,9 @@ class Scene(_Part):
     @field_validator("elements")
     @classmethod
     def _unique(cls, elements: tuple[Element, ...]) -> tuple[Element, ...]:
-        ids = [element.id for element in elements]
-        for name in ids:
-            if ids.count(name) > 1:
-                raise ValueError(f"the id {name!r} is used {ids.count(name)} times; ids must differ")
+        for name, times in Counter(element.id for element in elements).items():
+            if times > 1:
+                raise ValueError(f"the id {name!r} is used {times} times; ids must differ")
         return elements
 
     @classmethod
@@ -203,11 +205,11 @@ def _used(index: int, value: Any, library: Path) -> Any:
     named = _USE.match(str(given.pop("use")))
     if named is None:
         raise SceneError(
-            f"elements[{index}]: field use: {value['use']!r} does not name an element",
+            f"elements[{index}]: field use: {shown(value['use'])} does not name an element",
             remedy="write use: hero, or use: hero@act-2 for a look",
         )
     file = library / look_folder(named["name"], named["look"] or DEFAULT_LOOK) / "element.yaml"
-    if not file.is_file():
+    if not is_file(file):
         raise SceneError(
             f"elements[{index}]: field use: there is no {value['use']} in the library {library.resolve()}",
             remedy="see castsheet elements list, or name the folder in the scene's field library:",
@@ -223,14 +225,15 @@ def _element(index: int, value: Any) -> Any:
         return value
     if not isinstance(value, dict):
         raise SceneError(
-            f"elements[{index}] is {value!r}, not a mapping",
+            f"elements[{index}] is {shown(value)}, not a mapping",
             remedy=f"give each element kind, id, description and {_EXAMPLE}",
         )
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in _CLASSES:
-        given = "is missing" if kind is None else f"is {kind!r}"
+        given = "is missing" if kind is None else f"is {shown(kind)}"
+        name = shown(value.get("id", "no id")).strip("'")
         raise SceneError(
-            f"elements[{index}] ({value.get('id', 'no id')}): field kind {given}",
+            f"elements[{index}] ({name}): field kind {given}",
             remedy="write kind: character, kind: prop or kind: location",
         )
     try:
@@ -244,7 +247,7 @@ def _placed(element: Element, folder: Path) -> Element:
     images = {view: tuple(folder / path for path in paths) for view, paths in element.images.items()}
     for view, paths in images.items():
         for given, path in zip(element.images[view], paths, strict=True):
-            if not stat.S_ISREG(file_mode(path)):
+            if not is_file(path):
                 raise SceneError(
                     f"{element.kind} {element.id!r}: field images.{view}: there is no file {given}",
                     remedy=f"correct the path; it is taken relative to {folder.resolve()}",
@@ -268,20 +271,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SceneError(f"{path}: {error.strerror}", remedy="check the path of the scene file") from error
-    except UnicodeDecodeError as error:
-        raise SceneError(f"{path}: not UTF-8 text", remedy="save the file as UTF-8") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise SceneError(
-            f"{path}: not plain YAML at {place}: {problem}",
-            remedy="correct the line; tags such as !!python/object are not allowed",
-        ) from error
+    raw = _SCENES.yaml(path)
     if not isinstance(raw, dict):
         found = "empty" if raw is None else f"a {type(raw).__name__}"
         raise SceneError(
@@ -293,20 +283,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _refuse(model: type[BaseModel], data: dict[str, Any], error: ValidationError) -> NoReturn:
     """Turn pydantic's first finding into a `SceneError`."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"] if part != "[key]"]
+    mistake = first_mistake(error)
     name = model.__name__.lower()
     if "id" in data:
-        name += f" {data['id']!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    raise SceneError(
-        f"{name}: field {'.'.join(location)}: {message}", remedy=_remedy(model, location, first["type"])
-    ) from error
+        name += f" {shown(data['id'])}"
+    what = f"{name}: field {mistake.where or '(no name)'}: {mistake.what}"
+    raise SceneError(what, remedy=_remedy(model, mistake)) from error
 
 
-def _remedy(model: type[BaseModel], location: list[str], problem: str) -> str:
-    field = location[0]
-    if problem == "extra_forbidden":
+def _remedy(model: type[BaseModel], mistake: Mistake) -> str:
+    field = mistake.where.partition(".")[0]
+    if field not in model.model_fields:
         return f"remove or rename it; the fields are {', '.join(model.model_fields)}"
     if field == "images":
         return f"give pictures by view ({', '.join(VIEWS)}), for example {_EXAMPLE}"
@@ -316,4 +303,4 @@ def _remedy(model: type[BaseModel], location: list[str], problem: str) -> str:
         return "use a lower-case letter, then lower-case letters, digits, - or _"
     if field == "importance":
         return "use a number above 0 and up to 100; 1 is normal, 2 gets about twice the area"
-    return f"add a usable {field}"
+    return mistake.remedy

@@ -58,6 +58,7 @@ from castsheet.sampling.schedule import listed
 from castsheet.sampling.strength import token_bias
 from castsheet.sampling.walk import OnStep, walk
 from castsheet.settings import Settings
+from castsheet.settings.kinds import SEED
 from castsheet.sheet.manifest import Sheet
 
 
@@ -230,6 +231,7 @@ class Castsheet:
             SettingsError, PromptError, ImageError: an input is not usable.
         """
         usual = usual or settings
+        SEED.check("seed", seed)
         words = read_prompt(sheet, action, prompt, settings)
         opening = None
         if first_frame is not None:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from castsheet.errors import PromptError
+from castsheet.errors import PromptError, is_whole_text
 from castsheet.sheet.box import Box
 
 if TYPE_CHECKING:  # the command line's help reads FORMATS through the settings and must not wait for numpy
@@ -74,6 +74,8 @@ class Prompt:
         for name, half in (("reference half", reference), ("action", action)):
             if not half:
                 raise PromptError(f"the prompt's {name} is empty", remedy=_EXAMPLE)
+            if not is_whole_text(half):
+                raise PromptError(f"the prompt's {name} is not UTF-8 text", remedy="save or type it as UTF-8")
             if found := next(filter(None, (h.search(half) for h in (*_PLAIN, *_MARKDOWN))), None):
                 raise PromptError(
                     f"the prompt's {name} contains the heading {found.group().strip()!r}",

@@ -218,7 +218,7 @@ def _sheet(scene: Path, folder: Path) -> Path:
         (("generate", "nope.yaml"), ("nope.yaml",)),
         (("generate", "SCENE", "-o", "x.gif"), ("x.gif", "x.mp4")),
         (("generate", "SCENE", "--model", "BUNDLE", "--preset", "best"), ("best", "card")),
-        (("generate", "SCENE", "--model", "BUNDLE", "--stg-blocks", "a,b"), ("'a'",)),
+        (("generate", "SCENE", "--model", "BUNDLE", "--stg-blocks", "a,b"), ("'a,b'",)),
         (("generate", "SCENE", "--model", "nowhere"), ("nowhere",)),
         (("generate", "SCENE", "--model", "BUNDLE", "--adapter", "a.safetensors:1.4"), ("a.safetensors",)),
         (("generate", "SCENE", "--model", "BUNDLE", "--device", "cuda:99"), ("cuda:99",)),

@@ -114,7 +114,7 @@ SCENES: dict[str, tuple[bytes, str]] = {
     "binary": (bytes(range(256)) * 8, "UTF-8"),
     "UTF-16": ("elements: []".encode("utf-16"), "UTF-8"),
     "python tags": (b"elements: !!python/object/apply:os.system ['true']\n", "tags such as"),
-    "endless aliases": (b"a: &a [*a, *a]\nelements: *a\n", "elements"),
+    "endless aliases": (b"a: &a [*a, *a]\nelements: *a\n", "holds itself"),
     "no elements": (whole(elements=[]), "at least one element"),
     "elements left out": (b"action: mara walks\n", "elements"),
     "elements are words": (whole(elements=["mara", "quay"]), "not a mapping"),
@@ -186,13 +186,13 @@ SHEETS: dict[str, tuple[Callable[[Work], object], str]] = {
     "a box outside": (edit(lambda m: m["panels"][0]["box"].update(x=9999)), "lies outside"),
     "a negative box": (edit(lambda m: m["panels"][0]["box"].update(w=-5)), "lies outside"),
     "a box is a word": (edit(lambda m: m["panels"][0]["box"].update(w="wide")), "box"),
-    "version 99": (edit(lambda m: m.update(version=99)), "version 99"),
+    "version 99": (edit(lambda m: m.update(version=99)), "version: 99"),
     "no version": (edit(lambda m: m.pop("version")), "version"),
     "an unknown element": (edit(lambda m: m["panels"][0].update(element="tom")), "'tom'"),
     "no panels": (edit(lambda m: m.pop("panels")), "panels"),
     "not JSON": (manifest("{"), "not valid JSON"),
     "a list": (manifest("[]"), "manifest"),
-    "nested without end": (manifest("[" * 100_000), "not valid JSON"),
+    "nested without end": (manifest("[" * 100_000), "60 levels"),
 }
 
 

@@ -74,7 +74,7 @@ def test_pickles_are_refused_by_their_name(tmp_path: Path, suffix: str, toy: Pat
 
 def test_paths_without_a_model_are_refused(tmp_path: Path, toy: Path):
     """Red: a mistyped path or a wrong folder ends in a traceback."""
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint.open(tmp_path / "nothing.safetensors")
     with pytest.raises(CheckpointError, match="without a model"):
         Checkpoint.open(tmp_path)

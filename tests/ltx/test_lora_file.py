@@ -179,7 +179,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     torch.save({"a": 1}, tmp_path / "b.pt")
     for broken in (path, tmp_path / "b.pt", tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(AdapterError, match="cannot read"):
+        with pytest.raises(AdapterError, match=r"truncated|pickle|cannot be read|folder"):
             LoRA.open(broken)
 
 

@@ -133,16 +133,16 @@ def test_mistakes_name_file_field_and_remedy(folder: Path, old: str, new: str, w
         ("", "it is empty"),
         ("- a\n- b\n", "it is a list"),
         ("42", "it is a int"),
-        ("title: x", "field elements: Field required"),
+        ("title: x", "field elements: is missing"),
         ("elements: []", "at least one element"),
         ("elements: ann", "at least one element"),
         ("elements: [5]", r"elements\[0\] is 5, not a mapping"),
-        ("elements: [a", "not plain YAML at line 1"),
+        ("elements: [a", "not plain YAML at line 2"),
         ("a: !!python/object/apply:os.getcwd []", "not plain YAML at line 1.*python/object"),
         ("a: !!python/name:os.system", "not plain YAML"),
         ("a: &x [*y]", "not plain YAML"),
         ("\ufeff\x07", "not plain YAML"),
-        ("[" * 1500, "not plain YAML"),
+        ("[" * 1500, "more than 60 levels"),
     ],
 )
 def test_files_that_are_no_scene(folder: Path, text: str, what: str) -> None:
@@ -156,9 +156,9 @@ def test_files_that_are_no_scene(folder: Path, text: str, what: str) -> None:
 
 def test_unreadable_files(folder: Path) -> None:
     """Red: a missing or binary file gives a traceback."""
-    with pytest.raises(SceneError, match="No such file"):
+    with pytest.raises(SceneError, match="does not exist"):
         Scene.load(folder / "none.yaml")
-    with pytest.raises(SceneError, match="directory"):
+    with pytest.raises(SceneError, match="folder"):
         Scene.load(folder)
     with pytest.raises(SceneError, match="UTF-8"):
         Scene.load(folder / "a.png")
@@ -318,7 +318,7 @@ def test_what_is_no_usable_picture_is_refused(tmp_path: Path) -> None:
         "nan.tiff": "NaN",
         "none.png": "does not exist",
         "": "is a folder",
-        "x" * 400: "does not exist",
+        "x" * 400: "too long",
     }.items():
         with pytest.raises(ImageError, match=what) as caught:
             load_image(tmp_path / name)

@@ -155,11 +155,11 @@ def _plain(value: object) -> object:
     [
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
-        ("\x00\xff", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("\x00\xff", "not UTF-8"),
+        ("[" * 100_000, "60 levels"),
         ("[]", "no `version`"),
         ('{"fps": 24}', "no `version`"),
-        ('{"version": 2}', "version 2"),
+        ('{"version": 2}', "version: 2"),
         ('{"version": 1}', "field image"),
     ],
 )

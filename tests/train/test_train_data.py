@@ -272,10 +272,10 @@ def test_masks_reach_the_loss(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video,sheet\na.mp4,b.png\n", "row 1: no caption"),
+        ("video,sheet\na.mp4,b.png\n", "line 2: no caption"),
         ("video,sheet,caption\na.mp4,b.png,x\n", r"a\.mp4 is not there"),
         ("", "no rows"),
-        ("video,sheet,caption\nraw/0.mp4,raw/sheet.png,x\nraw/0.mp4,raw/bare.png,x\n", "two rows"),
+        ("video,sheet,caption\nraw/0.mp4,raw/sheet.png,x\nraw/0.mp4,raw/bare.png,x\n", "second row"),
     ],
 )
 def test_tables_that_do_not_work_are_told(table, text, message):

@@ -25,6 +25,7 @@ from castsheet.lint.findings import Finding
 from castsheet.lint.prompt import lint_prompt
 from castsheet.machine.endpoint import Endpoint
 from castsheet.machine.files import write_text
+from castsheet.machine.text import TextReader
 from castsheet.prompt import Prompt, describe
 from castsheet.sheet.box import Box, Kind
 from castsheet.sheet.manifest import ElementNote, Sheet
@@ -35,6 +36,7 @@ _TRIES = 3
 _SIDE = 896  # px that models look at
 # Raise it when the questions change.
 _VERSION = 1
+_KEPT = TextReader(EndpointError, "the element is described again")
 _NOUNS: dict[Kind, str] = {"character": "a character", "prop": "a prop", "location": "a place"}
 _ASKED: dict[Kind, str] = {
     "character": (
@@ -214,7 +216,7 @@ def tidy(answer: str, name: str) -> str:
 def _read(entry: Path) -> str:
     """An earlier answer; empty if there is none or it is damaged."""
     try:
-        told = json.loads(entry.read_bytes())
-    except (OSError, ValueError):
+        told = _KEPT.json(entry)
+    except EndpointError:
         return ""
     return str(told.get("text", "")) if isinstance(told, dict) else ""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from PIL import Image
 
 from castsheet.authoring.renderer import RenderRequest
-from castsheet.errors import EndpointError
+from castsheet.errors import EndpointError, ImageError
 from castsheet.machine.endpoint import Endpoint
-from castsheet.media.pictures import MAX_PIXELS
+from castsheet.media.formats import open_picture
 
 # The service's three sizes; another is sent if the user asks for it.
 _SIZES = {"square": (1024, 1024), "tall": (1024, 1536), "wide": (1536, 1024)}
@@ -45,11 +45,9 @@ class EndpointRenderer:
             told = self.endpoint.post_form("/images/edits", {**fields, "n": "1"}, {"image": data.getvalue()})
         try:
             content = base64.b64decode(told["data"][0]["b64_json"], validate=True)
-            with Image.open(io.BytesIO(content)) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise ValueError("too many pixels")
+            with open_picture(io.BytesIO(content), "the answer") as opened:
                 return opened.convert("RGB")
-        except (KeyError, IndexError, TypeError, ValueError, binascii.Error, OSError, SyntaxError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, binascii.Error, ImageError) as error:
             raise EndpointError(
                 f"{self.endpoint.base} answered without a picture in b64_json",
                 remedy="use a model that returns pictures in the answer, not as links",

@@ -24,6 +24,8 @@ from castsheet.authoring.guess import Guess, Look, guess_view, look_at
 from castsheet.elements import DEFAULT_LOOK, VIEWS, Element, Scene, View, look_folder, read_element
 from castsheet.errors import ImageError, OutputError, SceneError
 from castsheet.machine.files import sha256, write_atomic, write_text
+from castsheet.machine.regular import file_mode, is_file, require_regular, why_unread
+from castsheet.machine.wording import first_mistake
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Kind
 from castsheet.sheet.look.faces import FaceDetector, close_up, installed_detector
@@ -126,7 +128,7 @@ class Library:
             pictures = _KEPT.validate_python(extra.get("pictures", ()))
         except ValidationError as error:
             raise SceneError(
-                f"{folder / _LIST}: field pictures: {error.errors()[0]['msg']}",
+                f"{folder / _LIST}: field pictures.{first_mistake(error).where}: {first_mistake(error).what}",
                 remedy="correct it, or remove the look and add its pictures again",
             ) from error
         remedy = (
@@ -169,7 +171,7 @@ class Library:
             OutputError: the disk refused.
         """
         folder = self.root / look_folder(name, look)
-        before = self.load(name, look) if (folder / _LIST).is_file() else None
+        before = self.load(name, look) if is_file(folder / _LIST) else None
         base = before or self._default(name)
         kind = _kind_of(name, kind, base)
         taken = {kept.sha256 for kept in before.pictures} if before else set()
@@ -220,7 +222,7 @@ class Library:
 
     def _default(self, name: str) -> LibraryEntry | None:
         file = self.root / name / DEFAULT_LOOK / _LIST
-        return self.load(name) if file.is_file() else None
+        return self.load(name) if is_file(file) else None
 
     def _keep(
         self,
@@ -277,20 +279,25 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def _digest(path: Path) -> str:
+    require_regular(path, ImageError)
     try:
         return sha256(path)
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}", remedy="give the path of a picture file") from error
+        what, remedy = why_unread(error)
+        raise ImageError(f"{path} cannot be read: {what}", remedy=remedy) from error
 
 
 def _check_unchanged(picture: Path, digest: str, remedy: str) -> None:
     """Refuse a picture of the library that is missing or has other bytes than when it was added."""
+    mode = file_mode(picture)
+    if not mode:
+        raise SceneError(f"{picture} is missing", remedy=remedy)
+    require_regular(picture, SceneError)
     try:
         found = sha256(picture)
-    except FileNotFoundError as error:
-        raise SceneError(f"{picture} is missing", remedy=remedy) from error
     except OSError as error:
-        raise SceneError(f"{picture} cannot be read: {error.strerror}", remedy=remedy) from error
+        what, mend = why_unread(error)
+        raise SceneError(f"{picture} cannot be read: {what}", remedy=mend) from error
     if found != digest:
         raise SceneError(f"{picture} was changed since it was added", remedy=remedy)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from castsheet.cli.settings import size as read_size
-from castsheet.errors import OutputError
+from castsheet.errors import OutputError, SheetError
+from castsheet.machine.regular import is_file
+from castsheet.machine.text import TextReader
 
 Checked = Annotated[
     Path, typer.Argument(help="A scene (YAML), a sheet, any picture used as one, or a ComfyUI workflow.")
@@ -55,7 +56,7 @@ def lint(
     else:
         if fixed is not None:
             _refuse_existing(fixed, force)
-        size = read_size(output) if output else None
+        size = None if output is None else read_size(output)
         readers = installed_readers() if look else None
         loaded = load_source(source)
         sheet = sheet_of(loaded, size, grid)
@@ -117,11 +118,11 @@ def _refuse_existing(path: Path, force: bool) -> None:
 
 def _workflow(path: Path) -> dict[str, Any] | None:
     """A ComfyUI workflow, if the file is one: a JSON of nodes, unlike a sheet's manifest."""
-    if path.suffix.lower() != ".json" or not path.is_file():
+    if path.suffix.lower() != ".json" or not is_file(path):
         return None
     try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        raw = TextReader(SheetError, "export the workflow again").json(path)
+    except SheetError:
         return None  # the sheet's loader says what is wrong with it
     if not isinstance(raw, dict):
         return None

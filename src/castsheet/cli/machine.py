@@ -10,6 +10,7 @@ import typer
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.family import DEFAULT, FAMILIES
+from castsheet.machine.regular import is_file
 
 if TYPE_CHECKING:
     from castsheet.loading.download import RemoteFile, Role
@@ -33,7 +34,7 @@ def inspect(
     from castsheet.media.provenance import dump
 
     files = [file]
-    if (file / BUNDLE_FILE).is_file():
+    if is_file(file / BUNDLE_FILE):
         bundle = Bundle.load(file)
         files = [bundle.checkpoint, bundle.text_encoder, *bundle.adapters]
     reports = [inspect_file(one) for one in files]

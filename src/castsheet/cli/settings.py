@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from castsheet.errors import SettingsError
+from castsheet.errors import SettingsError, shown
 from castsheet.settings import Settings
 from castsheet.settings.kinds import About, described
 
+MIN_SIDE, MAX_SIDE = 16, 8192
 PANEL = "Settings (they override the scene, the model's bundle and the preset)"
 
 
@@ -66,12 +67,16 @@ def size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT.
 
     Raises:
-        SettingsError: the text is not WIDTHxHEIGHT.
+        SettingsError: the text is not WIDTHxHEIGHT, or a side is out of range.
     """
     width, cross, height = text.lower().partition("x")
-    if not (cross and width.strip().isdecimal() and height.strip().isdecimal()):
-        raise SettingsError(f"size {text!r} is not WIDTHxHEIGHT", remedy="write it as 768x448")
-    return int(width), int(height)
+    sides = [int(side) if side.strip().isdecimal() and len(side) < 20 else 0 for side in (width, height)]
+    if not (cross and all(MIN_SIDE <= side <= MAX_SIDE for side in sides)):
+        raise SettingsError(
+            f"size {shown(text)} is not WIDTHxHEIGHT, from {MIN_SIDE} to {MAX_SIDE} px each",
+            remedy="write it as 768x448",
+        )
+    return sides[0], sides[1]
 
 
 def adapter(text: str) -> tuple[Path, float | None]:

@@ -64,11 +64,17 @@ def encode(
 
     source = Source.open(model, text_encoder)
     usual = preset("card") if source.bundle is None else source.bundle.settings(None)
-    width, height = read_size(size) if size else (usual.width, usual.height)
+    width, height = read_size(size) if size is not None else (usual.width, usual.height)
     job = Encoding(
         source=source,
         out=out,
-        bucket=SizeBucket(width, height, frames or usual.frames, fps or usual.fps, downscale),
+        bucket=SizeBucket(
+            width,
+            height,
+            usual.frames if frames is None else frames,
+            usual.fps if fps is None else fps,
+            downscale,
+        ),
         augment=Augment(variants, shuffle, drop, jitter),
         device=device,
         dtype=dtype,

@@ -10,7 +10,6 @@ program is killed, finished shots stay as they are, and the next run removes wha
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -18,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from castsheet.errors import OutputError
+from castsheet.machine.text import TextReader
 
 RECORD = "shot.json"
 _UNFINISHED = ".unfinished"
+_RECORDS = TextReader(OutputError, "the shot is made again")
 
 Files = Mapping[str, bytes]  # name -> content
 
@@ -40,8 +41,8 @@ class ShotFolder:
     def record(self, shot: str, key: str) -> dict[str, Any] | None:
         """The record of a finished shot; None if it is not finished, or was made from other inputs."""
         try:
-            content = json.loads((self.path / shot / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = _RECORDS.json(self.path / shot / RECORD)
+        except OutputError:
             return None
         same = isinstance(content, dict) and content.get("key") == key
         files = content.get("files", []) if same else []

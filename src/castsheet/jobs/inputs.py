@@ -6,7 +6,7 @@ from pathlib import Path
 
 from castsheet import prompt as prompts
 from castsheet.elements import Scene
-from castsheet.errors import DependencyError, SettingsError
+from castsheet.errors import DependencyError, SettingsError, shown
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.pixels import Readers
@@ -55,11 +55,14 @@ def tools_for(scene: Scene, cut: str | None = None) -> Tools:
         SettingsError: there is no such way to cut.
     """
     layout = scene.settings.get("layout")
-    chosen = cut or (layout.get("cut") if isinstance(layout, dict) else None) or CUTS[0]
+    stated = layout.get("cut") if isinstance(layout, dict) else None
+    chosen = next(one for one in (cut, stated, CUTS[0]) if one is not None)
     for known in CUTS:
         if chosen == known:
             return Tools.installed(cut=known)
-    raise SettingsError(f"pictures cannot be cut out by {chosen!r}", remedy=f"use one of {', '.join(CUTS)}")
+    raise SettingsError(
+        f"pictures cannot be cut out by {shown(chosen)}", remedy=f"use one of {', '.join(CUTS)}"
+    )
 
 
 def check(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from castsheet.clip import Clip, clip_files
 from castsheet.elements import Scene
-from castsheet.errors import PromptError, SettingsError
+from castsheet.errors import PromptError, SettingsError, shown
 from castsheet.jobs.inputs import load_source, sheet_of
 from castsheet.jobs.takes import Keep, choose
 from castsheet.jobs.watcher import Watcher
@@ -23,6 +23,7 @@ from castsheet.loading.options import Loading
 from castsheet.loading.source import Source
 from castsheet.machine.device import pick_device
 from castsheet.machine.processes import World, world
+from castsheet.machine.wording import first_mistake
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run
 from castsheet.sampling.denoiser import run_alone
@@ -78,9 +79,8 @@ class Request(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the request"
-            raise SettingsError(f"{where}: {first['msg']}", remedy="correct the field") from error
+            where, what, remedy = first_mistake(error)
+            raise SettingsError(f"{where or 'the request'}: {what}", remedy=remedy) from error
 
 
 def run(request: Request, watcher: Watcher) -> dict[str, Path]:
@@ -154,7 +154,7 @@ def filled(request: Request, source: Scene | Sheet) -> Request:
     name, seed = stated.pop("preset", None), stated.pop("seed", 0)
     if not (name is None or isinstance(name, str)) or type(seed) is not int:
         raise SettingsError(
-            f"{request.source}: settings: preset = {name!r}, seed = {seed!r}",
+            f"{request.source}: settings: preset = {shown(name)}, seed = {shown(seed)}",
             remedy="give the preset's name and a whole number",
         )
     action = request.action if request.action is not None else (scene.action if scene else "")
@@ -165,7 +165,7 @@ def filled(request: Request, source: Scene | Sheet) -> Request:
         )
     return request.model_copy(
         update={
-            "preset": request.preset or name,
+            "preset": name if request.preset is None else request.preset,
             "seed": seed if request.seed is None else request.seed,
             "action": action,
             "settings": {**stated, **request.settings},

@@ -18,17 +18,20 @@ shots:
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from castsheet.errors import SettingsError
+from castsheet.errors import SettingsError, shown
+from castsheet.machine.text import TextReader
+from castsheet.machine.wording import first_mistake
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _EXAMPLE = "shots: [hero waves, {action: hero jumps, seed: 3}]"
 MAX_SHOTS = 10_000
+_LISTS = TextReader(SettingsError, "correct the line")
 
 
 class Shot(BaseModel):
@@ -75,31 +78,39 @@ def load_shots(path: Path | str) -> tuple[Shot, ...]:
         _refuse(path, "no list of shots", f"write {_EXAMPLE}")
     common = content.get("settings") or {}
     if not isinstance(common, dict):
-        _refuse(path, f"settings is {common!r}", "give settings by name: {steps: 20}")
+        _refuse(path, f"settings is {shown(common)}", "give settings by name: {steps: 20}")
+    asked = sum(len(_seeds(item)) for item in listed)
+    if asked > MAX_SHOTS:
+        _refuse(path, f"{asked:,} shots", f"split the list: {MAX_SHOTS:,} at most")
     shots: list[Shot] = []
     for number, item in enumerate(listed, 1):
         for raw in _seeded(path, number, item):
             shots.append(_shot(path, number, raw, content.get("takes"), common))
-    ids = [shot.id.lower() for shot in shots]  # some file systems ignore case in folders' names
-    for name in ids:
-        if ids.count(name) > 1:
-            _refuse(path, f"the id {name!r} is used {ids.count(name)} times", "give every shot its own id")
-    if len(shots) > MAX_SHOTS:
-        _refuse(path, f"{len(shots)} shots", f"split the list: {MAX_SHOTS} at most")
+    # Two ids that differ by case alone are one folder in a case-blind file system.
+    name, times = Counter(shot.id.lower() for shot in shots).most_common(1)[0]
+    if times > 1:
+        _refuse(path, f"the id {name!r} is used {times} times", "give every shot its own id")
     return tuple(shots)
+
+
+def _seeds(item: Any) -> list[Any]:
+    """The seeds that an entry lists; one nothing where it lists none."""
+    seeds = item.get("seeds") if isinstance(item, dict) else None
+    return seeds if isinstance(seeds, list) else [None]
 
 
 def _seeded(path: Path, number: int, item: Any) -> list[dict[str, Any]]:
     """An entry as mappings, one for every seed that it lists."""
     raw = {"action": item} if isinstance(item, str) else item
-    if not isinstance(raw, dict):
-        _refuse(path, f"shot {number} is {item!r}", f"write an action or fields: {_EXAMPLE}")
+    if not (isinstance(raw, dict) and all(isinstance(key, str) for key in raw)):
+        _refuse(path, f"shot {number} is {shown(item)}", f"write an action or fields: {_EXAMPLE}")
     raw = {"id": f"shot-{number:03}", **raw}
     if "seeds" not in raw:
         return [raw]
     seeds = raw.pop("seeds")
     if "seed" in raw or not isinstance(seeds, list) or not seeds:
-        _refuse(path, f"shot {number}: seeds is {seeds!r}", "list seeds: [1, 2, 3], without a seed beside it")
+        told = f"shot {number}: seeds is {shown(seeds)}"
+        _refuse(path, told, "list seeds: [1, 2, 3], without a seed beside it")
     return [{**raw, "id": f"{raw['id']}-{seed}", "seed": seed} for seed in seeds]
 
 
@@ -110,25 +121,15 @@ def _shot(path: Path, number: int, raw: dict[str, Any], takes: Any, common: dict
     try:
         shot = Shot(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        told = first["msg"].removeprefix("Value error, ")
-        _refuse(path, f"shot {number}: {f'{where}: ' if where else ''}{told}", "correct the entry")
+        where, what, remedy = first_mistake(error)
+        _refuse(path, f"shot {number}: {f'{where}: ' if where else ''}{what}", remedy)
     if shot.first_frame is None:
         return shot
     return shot.model_copy(update={"first_frame": path.parent / shot.first_frame})
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        _refuse(path, str(error.strerror), "check the path of the shot list")
-    except UnicodeDecodeError:
-        _refuse(path, "not UTF-8 text", "save the file as UTF-8")
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        _refuse(path, f"not plain YAML{f' at line {mark.line + 1}' if mark else ''}", "correct the line")
+    content = _LISTS.yaml(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         _refuse(path, "not a mapping", f"write {_EXAMPLE}")
     return content

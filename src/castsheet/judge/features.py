@@ -5,7 +5,6 @@ Only this file of the judge uses transformers' classes.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from torch import Tensor
 from castsheet.errors import CheckpointError
 from castsheet.judge.cast import Pixels
 from castsheet.judge.protocols import Vectors
+from castsheet.machine.regular import is_file, is_folder
+from castsheet.machine.text import TextReader
 
 SIDE = 224  # px, if a model's files state none
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, likewise
@@ -40,7 +41,7 @@ class HubFeatures:
     def __init__(self, model: str, *, device: str = "cpu") -> None:
         from transformers import AutoModel
 
-        self.name = Path(model).name if Path(model).is_dir() else model
+        self.name = Path(model).name if is_folder(Path(model)) else model
         folder = _folder(model)
         try:
             self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True).to(device).eval()
@@ -82,7 +83,7 @@ class HubFeatures:
 
 
 def _folder(model: str) -> Path:
-    if Path(model).is_dir():
+    if is_folder(Path(model)):
         return Path(model)
     try:
         return Path(snapshot_download(model, local_files_only=True))
@@ -95,10 +96,10 @@ def _folder(model: str) -> Path:
 
 def _preprocessing(folder: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
     """Side, mean and deviation that the model's files state."""
-    try:
-        held = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    file = folder / "preprocessor_config.json"
+    if not is_file(file):
         return SIDE, MEAN, STD
+    held = TextReader(CheckpointError, "download the model again").json_object(file)
     wanted = held.get("crop_size") or held.get("size") or SIDE
     side = wanted if isinstance(wanted, int) else wanted.get("height") or wanted.get("shortest_edge") or SIDE
     return int(side), tuple(held.get("image_mean") or MEAN), tuple(held.get("image_std") or STD)

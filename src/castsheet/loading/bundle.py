@@ -22,8 +22,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from castsheet.embedded import WEIGHTS
-from castsheet.errors import CheckpointError
+from castsheet.errors import CheckpointError, shown
 from castsheet.ltx.adapters.mode import ReferenceMode
+from castsheet.machine.regular import file_mode, is_file
+from castsheet.machine.text import TextReader
+from castsheet.machine.wording import first_mistake
 from castsheet.settings import Settings, override, preset
 
 BUNDLE_FILE = "bundle.json"
@@ -88,24 +91,31 @@ class Bundle(_Part):
         """
         folder = Path(folder)
         path = folder / BUNDLE_FILE
-        try:
-            bundle = cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            if folder == MINI:
-                raise CheckpointError(
-                    "the embedded model's weights are not in this installation",
-                    remedy="install a release that has them, or train them: python -m mini.training.recipe",
-                ) from error
+        if folder == MINI and not is_file(path):
             raise CheckpointError(
-                f"{path} cannot be read: {error.strerror}", remedy=f"name a folder that holds {BUNDLE_FILE}"
-            ) from error
+                "the embedded model's weights are not in this installation",
+                remedy="install a release that has them, or train them: python -m mini.training.recipe",
+            )
+        raw = TextReader(CheckpointError, "correct the file").json_object(path)
+        try:
+            bundle = cls.model_validate(raw)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise CheckpointError(f"{path}: {where}: {first['msg']}", remedy="correct the file") from error
+            where, what, remedy = first_mistake(error)
+            raise CheckpointError(f"{path}: {where or 'the file'}: {what}", remedy=remedy) from error
         bundle = bundle.model_copy(update={"folder": folder})
+        named = (
+            bundle.files.checkpoint,
+            bundle.files.text_encoder,
+            *(one.path for one in bundle.files.adapters),
+        )
+        for name in named:
+            if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise CheckpointError(
+                    f"{path} names {shown(name)}, which is outside its folder",
+                    remedy="put the file, or a link to it, into the bundle's folder",
+                )
         for file in (bundle.checkpoint, bundle.text_encoder, *bundle.adapters):
-            if not file.exists():
+            if not file_mode(file):
                 raise CheckpointError(
                     f"{path} names {file}, which is not there", remedy="complete the bundle's folder"
                 )
@@ -133,7 +143,7 @@ class Bundle(_Part):
         Raises:
             SettingsError: an unknown preset, setting or value.
         """
-        base = preset(name or self.usual or "card")
+        base = preset(name if name is not None else self.usual or "card")
         if self.bucket is not None:
             base = override(base, self.bucket.model_dump(exclude_none=True))
-        return base if name else override(base, self.preset)
+        return override(base, self.preset) if name is None else base

@@ -5,7 +5,6 @@ The planner in ltx/speed/memory.py says what a GPU can run. A run asks the same 
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,16 +14,19 @@ from typing import Literal
 
 from castsheet import __version__
 from castsheet.embedded import WEIGHTS
-from castsheet.errors import SettingsError
+from castsheet.errors import CheckpointError, SettingsError
 from castsheet.loading.download import GIB, released
 from castsheet.ltx.family import DEFAULT, FAMILIES, Family
 from castsheet.ltx.formats import automatic
 from castsheet.ltx.releases import PublishedFile, Release, Role
 from castsheet.ltx.speed.memory import Parts, host_bytes, official, parse_budget, plan
 from castsheet.machine.hardware import Gpu, Machine, inspect_machine
+from castsheet.machine.regular import is_file, is_folder
+from castsheet.machine.text import TextReader
 
 MINI_BUNDLE = WEIGHTS / "bundle.json"
 FOLDER = Path("models")  # of the families' own folders
+_INDEX = TextReader(CheckpointError, "download the folder again")
 MINI_GIB = 2.0
 
 # Measured GPU memory of a training step: rank 128, 768x448x121, video stream only (benchmarks/README.md).
@@ -283,15 +285,15 @@ def _encoder_state(folder: Path) -> State:
     shards = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
     wanted = {"model.safetensors"}
-    if index.is_file():
+    if is_file(index):
         try:
-            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError):
+            wanted = set(_INDEX.json_object(index)["weight_map"].values())
+        except (CheckpointError, KeyError, AttributeError, TypeError):
             return "partial"
-    tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-    if (folder / "config.json").is_file() and tokenizer and wanted <= shards:
+    tokenizer = any(is_file(folder / name) for name in ("tokenizer.json", "tokenizer.model"))
+    if is_file(folder / "config.json") and tokenizer and wanted <= shards:
         return "present"
-    return "partial" if folder.is_dir() and any(folder.iterdir()) else "absent"
+    return "partial" if is_folder(folder) and any(folder.iterdir()) else "absent"
 
 
 def _version(name: str) -> str | None:

@@ -17,8 +17,10 @@ from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import Grid
 from castsheet.ltx.parts.gemma import EncoderFiles, gemma_fingerprint
 from castsheet.ltx.parts.vae import scale_of
+from castsheet.machine.regular import file_mode, is_file
 from castsheet.media import provenance
 from castsheet.settings import Settings, preset
+from castsheet.settings.kinds import STRENGTH
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ class Source:
         """
         path = MINI if model == "mini" else Path(model)
         path = path.parent if path.name == BUNDLE_FILE else path
-        bundle = Bundle.load(path) if model == "mini" or (path / BUNDLE_FILE).is_file() else None
+        bundle = Bundle.load(path) if model == "mini" or is_file(path / BUNDLE_FILE) else None
         own_encoder = None if bundle is None else bundle.text_encoder
         encoder = own_encoder if text_encoder is None else Path(text_encoder)
-        if encoder is not None and not encoder.exists():
+        if encoder is not None and not file_mode(encoder):
             raise TextEncoderError(
                 f"{encoder} is not there", remedy="name a Gemma folder or a packed text encoder"
             )
@@ -97,6 +99,9 @@ class Source:
             *(Adapter(LoRA.open(file), one.strength, one.reference) for file, one in own.items()),
             *(Adapter(LoRA.open(file), strength) for file, strength in named),
         )
+        for adapter in opened:
+            if adapter.strength is not None:
+                STRENGTH.check(f"strength of {adapter.lora.path.name}", adapter.strength)
         _refuse_other_families(checkpoint, opened)
         _refuse_slow_references(opened)
         encoder = encoder or checkpoint.text_encoder
@@ -111,7 +116,7 @@ class Source:
             SettingsError: an unknown preset; or none is named, and the model is one of several that nothing
                 but the user can tell apart.
         """
-        if self.bundle is not None and (name or self.bundle.usual or self.bundle.preset):
+        if self.bundle is not None and (name is not None or self.bundle.usual or self.bundle.preset):
             return self.bundle.settings(name)
         release = family_of(self.checkpoint.family).release
         if name is None and release is not None and release.variants:
@@ -121,7 +126,7 @@ class Source:
                 remedy="say so by the preset: "
                 + ", ".join(f"--preset {one} ({kind})" for kind, one in recipes.items()),
             )
-        return preset(name or "card") if self.bundle is None else self.bundle.settings(name)
+        return preset("card" if name is None else name) if self.bundle is None else self.bundle.settings(name)
 
     @property
     def name(self) -> str:
@@ -152,7 +157,7 @@ class Source:
         """An adapter that the settings name: a path, or a file beside the checkpoint."""
         beside = self.checkpoint.path.parent / file
         for path in (Path(file), beside):
-            if path.is_file():
+            if is_file(path):
                 return path
         raise AdapterError(
             f"the settings add the adapter {file}, which is not in {beside.parent}",

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from castsheet.errors import EndpointError
+from castsheet.machine.json_text import parse_json
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _LARGEST = 64 << 20  # bytes of an answer; a picture of 4096 px is less than half of that
@@ -110,7 +111,7 @@ class Endpoint:
             reason = getattr(error, "reason", None) or error
             raise self._failed(f"{url} does not answer: {reason}", key) from None
         try:
-            found = json.loads(content)
+            found = parse_json(content.decode("utf-8-sig"))
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -142,7 +143,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _message(content: bytes) -> str:
     """What an error answer says: its `error` or `message`, else its first 300 characters."""
     try:
-        told = json.loads(content)["error"]
+        told = parse_json(content.decode())["error"]
         told = told["message"] if isinstance(told, dict) else told
     except (ValueError, KeyError, TypeError):
         told = content.decode(errors="replace")

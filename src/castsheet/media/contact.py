@@ -114,10 +114,10 @@ def _write_notes(
     font = ImageFont.load_default(NOTE_SIZE)
     indent = 12 + max((int(font.getlength(label)) for label, _ in notes), default=0)
     lines: list[tuple[str, str]] = []
-    for label, value in notes:
-        wrapped = _wrap(value, font, width - indent)
-        lines += [(label if number == 0 else "", line) for number, line in enumerate(wrapped)]
     fitting = max(0, height // NOTE_LINE)
+    for label, value in notes:
+        wrapped = _wrap(value, font, width - indent, fitting + 1)
+        lines += [(label if number == 0 else "", line) for number, line in enumerate(wrapped)]
     if len(lines) > fitting > 0:
         label, text = lines[fitting - 1]
         lines = [*lines[: fitting - 1], (label, text[: max(0, len(text) - 3)] + "...")]
@@ -127,10 +127,13 @@ def _write_notes(
         draw.text((indent, y), text, font=font, fill=TEXT)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Greedy word wrap by measured width; a word longer than the line is broken."""
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, most: int) -> list[str]:
+    """Greedy word wrap by measured width, `most` lines of it; a word longer than the line is broken."""
     lines: list[str] = [""]
-    for word in text.split():
+    # A letter is a pixel wide at least, so that more of them need not be looked at.
+    for word in text[: most * width].split():
+        if len(lines) > most:
+            break
         candidate = f"{lines[-1]} {word}".strip()
         if font.getlength(candidate) <= width:
             lines[-1] = candidate

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import io
-import stat
-import struct
+import math
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
-from castsheet.errors import CastsheetError, ImageError
+from castsheet.errors import ImageError
+from castsheet.machine.regular import open_regular
+from castsheet.media.formats import open_picture
 
 MIN_SIDE = 16
-# Pillow's own guard against decompression bombs refuses above this as well (twice its warning level).
-MAX_PIXELS = 178_000_000
-
-# What a decoder may raise on damaged data, besides OSError.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
+_ROWS = 256
 
 
 def load_image(path: Path | str) -> Image.Image:
@@ -40,51 +26,24 @@ def load_image(path: Path | str) -> Image.Image:
 
     Raises:
         ImageError: not a picture, truncated, a side below 16 px, or more than 178 million pixels.
+        DependencyError: HEIC or AVIF, without the package that reads it.
     """
     path = Path(path)
-    try:
-        mode = file_mode(path)
-        if not stat.S_ISREG(mode):
-            problem = "is a folder, not a picture" if stat.S_ISDIR(mode) else "does not exist"
-            raise ImageError(f"{path} {problem}", remedy="give the path of a picture file")
-        with warnings.catch_warnings():
-            # Plugins warn of damaged metadata. That is harmless: if pixels are missing, the load below fails.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                _check_size(path, opened.size)
-                opened.load()
-                return _to_rgba(path, opened)
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path} is not a picture in a known format", remedy="use PNG, JPEG, WebP, GIF, BMP or TIFF"
-        ) from error
-    except (Image.DecompressionBombError, MemoryError) as error:
-        raise _too_large(path) from error
-    except CastsheetError:
-        raise
-    except _DECODE_ERRORS as error:
-        raise ImageError(
-            f"{path} cannot be read; it is damaged, cut short or protected: {error}",
-            remedy="check its permissions, or export or download the picture again",
-        ) from error
+    with open_regular(path, ImageError) as file, warnings.catch_warnings():
+        # Plugins warn of damaged metadata; either the pixels are there, or they cannot be decoded.
+        warnings.simplefilter("ignore")
+        with open_picture(file, path) as opened:
+            _check_size(path, opened.size)
+            return _to_rgba(path, opened)
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path)
     if min(size) < MIN_SIDE:
         raise ImageError(
             f"{path} is {width}x{height}; both sides must be at least {MIN_SIDE} px",
             remedy="use a larger picture, best 512 px or more",
         )
-
-
-def _too_large(path: Path) -> ImageError:
-    return ImageError(
-        f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels",
-        remedy="scale it down; 4096 px on the long side are plenty",
-    )
 
 
 def _to_rgba(path: Path, image: Image.Image) -> Image.Image:
@@ -102,16 +61,20 @@ def _to_rgba(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(path: Path, image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
+    values = np.asarray(image)
+    low, top = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(top)):  # NaN, wherever it stands, is both
         raise ImageError(f"{path} contains NaN or infinity", remedy="export it as an 8-bit PNG")
-    top = float(values.max())
     if image.mode == "F":
         scale = 255.0 if top <= 1 else 1.0
     else:
         # A 32-bit integer picture is a 16-bit one read by an older plugin, unless its values say otherwise.
         scale = 1 / 257 if image.mode != "I" or 255 < top <= 65535 else (255 / top if top > 65535 else 1.0)
-    grey = Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
+    grey_HW = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _ROWS):  # in pieces: float64 takes eight times the picture's memory
+        piece = values[start : start + _ROWS].astype(np.float64)
+        grey_HW[start : start + _ROWS] = np.clip(np.rint(piece * scale), 0, 255)
+    grey = Image.fromarray(grey_HW)
     grey.info = {key: value for key, value in image.info.items() if key == "exif"}
     return grey
 
@@ -124,11 +87,3 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     except (ImageCms.PyCMSError, OSError):
         return image
     return converted if converted is not None else image
-
-
-def file_mode(path: Path) -> int:
-    """The file's type and permission bits; 0 if there is no such file or its name is impossible."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):
-        return 0

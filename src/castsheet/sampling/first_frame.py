@@ -19,6 +19,9 @@ from castsheet.ltx.latents import Grid
 from castsheet.media.pictures import load_image
 from castsheet.sheet.manifest import Sheet
 
+_MAX_SIDE = 8192
+_MAX_PIXELS = 40_000_000
+
 
 def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -> Image.Image:
     """A picture for a clip to start with, at the clip's size; transparent parts become black.
@@ -35,7 +38,11 @@ def read_picture(given: Image.Image | Path | str, grid: Grid, *, crf: int = 0) -
             "a first frame, and a clip that is no longer than it",
             remedy=f"use {grid.scale[0] + 1} frames or more",
         )
-    rgba = (given if isinstance(given, Image.Image) else load_image(Path(given))).convert("RGBA")
+    rgba = given if isinstance(given, Image.Image) else load_image(Path(given))
+    if rgba.width * rgba.height > _MAX_PIXELS:  # the encoder holds many copies of it
+        rgba = rgba.copy()
+        rgba.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    rgba = rgba.convert("RGBA")
     picture = Image.new("RGB", rgba.size)
     picture.paste(rgba, mask=rgba.getchannel("A"))
     picture = recompress(picture, crf)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from castsheet.errors import SettingsError
+from castsheet.errors import SettingsError, shown
 
 ScheduleKind = Literal["official", "target", "diffusers"]
 
@@ -22,12 +22,12 @@ def check_levels(levels: Sequence[float]) -> None:
     remedy = "list falling noise levels such as 1.0, 0.9, 0.5, 0.0 (the first at most 1, the last 0)"
     if not 2 <= len(levels) <= MAX_STEPS + 1:
         raise SettingsError(f"a list of {len(levels)} sigmas", remedy=remedy)
-    if not all(math.isfinite(level) for level in levels):
-        raise SettingsError(f"sigmas with values that are not numbers: {tuple(levels)}", remedy=remedy)
+    if not all(abs(level) < math.inf for level in levels):
+        raise SettingsError(f"sigmas with values that are not numbers: {shown(tuple(levels))}", remedy=remedy)
     if levels[0] > 1 or levels[-1] != 0:
-        raise SettingsError(f"sigmas from {levels[0]} to {levels[-1]}", remedy=remedy)
+        raise SettingsError(f"sigmas from {shown(levels[0])} to {shown(levels[-1])}", remedy=remedy)
     for index, (high, low) in enumerate(pairwise(levels)):
         if low >= high:
             raise SettingsError(
-                f"sigma {index + 1} ({low}) is not below sigma {index} ({high})", remedy=remedy
+                f"sigma {index + 1} ({shown(low)}) is not below sigma {index} ({shown(high)})", remedy=remedy
             )

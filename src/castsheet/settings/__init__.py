@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args
 
-from castsheet.errors import SettingsError
+from castsheet.errors import SettingsError, shown
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.prompt import FORMATS, PromptFormat
 from castsheet.sampling.levels import DISTILLED, MAX_STEPS, ScheduleKind
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.settings.kinds import (
+    STRENGTH,
     Blocks,
     Choice,
     Flag,
@@ -76,7 +77,7 @@ class Settings:
         1.0, "Guidance between picture and sound; 1 switches it off.", Number(-50.0, 50.0)
     )
     audio_guidance: float = setting(7.0, "Guidance by the prompt for the sound.", Number(-50.0, 50.0))
-    lora_strength: float = setting(1.4, "Strength of adapters that were given none.", Number(-10.0, 10.0))
+    lora_strength: float = setting(1.4, "Strength of adapters that were given none.", STRENGTH)
     further_adapters: Mapping[str, float] = setting(
         {},
         "Adapters that a recipe adds to the model's: distilled.safetensors=0.5; or none.",
@@ -174,7 +175,7 @@ def preset(name: str = "card", **overrides: Any) -> Settings:
         SettingsError: no such preset, no such field, a wrong type or a value out of range.
     """
     if name not in PRESETS:
-        raise SettingsError(f"unknown preset {name!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+        raise SettingsError(f"unknown preset {shown(name)}", remedy=f"choose one of {', '.join(PRESETS)}")
     return override(PRESETS[name], overrides)
 
 

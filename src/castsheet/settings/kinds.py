@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, NoReturn
 
-from castsheet.errors import SettingsError
+from castsheet.errors import SettingsError, is_whole_text, shown
 from castsheet.sampling.levels import check_levels
 
 
@@ -53,8 +53,12 @@ class Number(Kind):
         if isinstance(value, bool) or not isinstance(value, kinds):
             whole = "whole " if self.option is int else ""
             refuse(name, value, f"give a {whole}number from {self.allowed}")
-        if not (math.isfinite(value) and self.low <= value <= self.high):
+        if not self.low <= value <= self.high:  # NaN is in no range
             refuse(name, value, f"allowed are {self.allowed}")
+
+
+STRENGTH, SEED = Number(-10.0, 10.0), Number(-(2**63), 2**63 - 1)
+"""Of an adapter; of the noise."""
 
 
 class Choice(Kind):
@@ -86,7 +90,7 @@ class Text(Kind):
         self.allowed = allowed
 
     def check(self, name: str, value: Any) -> None:
-        if not isinstance(value, str):
+        if not (isinstance(value, str) and is_whole_text(value)):
             refuse(name, value, "give a text; an empty one is allowed")
 
 
@@ -143,7 +147,7 @@ class Strengths(Kind):
             name, _, text = item.rpartition("=")
             value = _number(text)
             if not (name and self.low <= value <= self.high and value != 0):
-                raise SettingsError(f"strength {item!r}", remedy=f"{self.remedy}, as name=number")
+                raise SettingsError(f"strength {shown(item)}", remedy=f"{self.remedy}, as name=number")
             if name in numbers:
                 raise SettingsError(f"strength of {name!r} is given twice", remedy="give it once")
             numbers[name] = value
@@ -223,8 +227,7 @@ def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
     try:
         return tuple(kind(part) for part in parts)
     except ValueError as error:
-        wrong = str(error).rpartition(": ")[2]
-        raise SettingsError(f"{text!r}: {wrong} is not a number", remedy="list numbers: 28,29") from error
+        raise SettingsError(f"{shown(text)} is no list of numbers", remedy="list numbers: 28,29") from error
 
 
 def _number(text: str) -> float:
@@ -241,4 +244,4 @@ def refuse(name: str, value: Any, remedy: str) -> NoReturn:
     Raises:
         SettingsError: always.
     """
-    raise SettingsError(f"setting {name} = {value!r}", remedy=remedy)
+    raise SettingsError(f"setting {name} = {shown(value)}", remedy=remedy)

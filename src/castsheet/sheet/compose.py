@@ -12,10 +12,11 @@ from typing import Any
 from PIL import Image
 
 from castsheet.elements import Element, Scene
+from castsheet.errors import LayoutError
 from castsheet.sheet.box import Box, PanelView, Side
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import ElementNote, Panel, PictureSource, Sheet
-from castsheet.sheet.plan.layout import Layout, canvas_size, plan, wishes
+from castsheet.sheet.plan.layout import MAX_PANELS, Layout, canvas_size, plan, wishes
 from castsheet.sheet.plan.pins import read_pins
 from castsheet.sheet.sources import (
     TURNAROUND,
@@ -62,6 +63,11 @@ def compose(
         OutputError: the cache cannot be written.
     """
     canvas = canvas_size(output, scale, grid)  # refuses an impossible size before any picture is read
+    if len(scene.elements) > MAX_PANELS:
+        raise LayoutError(
+            f"{len(scene.elements)} panels at least, one an element; a sheet holds {MAX_PANELS}",
+            remedy="split a large cast over several sheets",
+        )
     pins = read_pins(scene.settings.get("layout"), canvas)
     art: dict[tuple[str, PanelView], tuple[Artwork, ...]] = {}
     pictures = _opened(scene, canvas, tools or Tools())

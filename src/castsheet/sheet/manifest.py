@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,20 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from castsheet.errors import SheetError
+from castsheet.errors import SheetError, shown
 from castsheet.machine.files import write_atomic, write_text
+from castsheet.machine.regular import is_file
+from castsheet.machine.text import TextReader
+from castsheet.machine.wording import first_mistake
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Box, Crop, Kind, PanelView, Side
 
 VERSION = 1
+MOST = 500  # panels, and elements, of one sheet; Castsheet makes 12
+MAX_SIDE = 16_384
 
 _RECOMPOSE = "compose the sheet again, or delete the JSON to use the bare picture"
+_MANIFESTS = TextReader(SheetError, _RECOMPOSE)
 
 
 @dataclass(frozen=True)
@@ -133,17 +140,19 @@ class Sheet:
             ImageError: the picture cannot be read.
         """
         path = Path(path)
+        if not path.name:
+            raise SheetError(f"{path} is a folder", remedy="give the path of a sheet")
         manifest = path if path.suffix.lower() == ".json" else path.with_suffix(".json")
         png = path.with_suffix(".png") if manifest == path else path
-        if manifest == path and not manifest.is_file():
+        if manifest == path and not is_file(manifest):
             raise SheetError(f"{manifest}: no such file", remedy="check the path of the sheet")
-        if manifest == path and not png.is_file():
+        if manifest == path and not is_file(png):
             raise SheetError(f"{manifest}: its picture {png.name} is missing", remedy="put the PNG beside it")
         # Transparent pixels of a picture made elsewhere become black, as in the model's training.
         rgba = load_image(png)
         image = Image.new("RGB", rgba.size)
         image.paste(rgba, mask=rgba.getchannel("A"))
-        if png.suffix.lower() != ".png" or not manifest.is_file():
+        if png.suffix.lower() != ".png" or not is_file(manifest):
             return cls(image=image, output=image.size, path=png)
         sheet = _from_json(manifest, image, png)
         _check(sheet, str(manifest))
@@ -154,7 +163,13 @@ class Sheet:
 
         Bilinear without antialiasing, pixel centres aligned (`align_corners=False`), as the official
         pipeline does it; at a sheet of twice the size this averages 2x2 pixels.
+
+        Raises:
+            SheetError: a side that is no size.
         """
+        if not 1 <= min(width, height) <= max(width, height) <= MAX_SIDE:
+            told = f"a sheet cannot be shown at {shown(width)}x{shown(height)}"
+            raise SheetError(told, remedy=f"use sides from 1 to {MAX_SIDE} px")
         source = np.asarray(self.image.convert("RGB"), dtype=np.float32)
         crop = Crop.fill(self.image.size, (width, height))
         (w, h), (full_w, full_h), (left, top) = crop.size, crop.scaled, crop.offset
@@ -207,29 +222,29 @@ _DOCUMENT = TypeAdapter(_Document)
 def _to_json(sheet: Sheet) -> str:
     picture = _Picture(sheet.image.width, sheet.image.height, sheet.sha256)
     document = _Document(VERSION, picture, sheet.output, sheet.elements, sheet.panels, sheet.layout)
-    return json.dumps(dataclasses.asdict(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(dataclasses.asdict(document), indent=1, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        told = f"the sheet holds what JSON cannot: {error}"
+        raise SheetError(told, remedy="use texts of whole characters and finite numbers") from error
+    return text + "\n"
 
 
 def _from_json(manifest: Path, image: Image.Image, png: Path) -> Sheet:
-    try:
-        raw = json.loads(manifest.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise SheetError(f"{manifest}: not valid JSON ({error})", remedy=_RECOMPOSE) from error
-    except OSError as error:
-        raise SheetError(f"{manifest}: {error.strerror}", remedy="make the file readable") from error
+    raw = _MANIFESTS.json(manifest)
     if not isinstance(raw, dict) or "version" not in raw:
         raise SheetError(f"{manifest}: not a sheet's manifest (no `version`)", remedy=_RECOMPOSE)
     if raw["version"] != VERSION:
         raise SheetError(
-            f"{manifest}: manifest version {raw['version']!r}, this program reads {VERSION}",
+            f"{manifest}: field version: {shown(raw['version'])}; this program reads the number {VERSION}",
             remedy="update castsheet, or compose the sheet again",
         )
     try:
         document = _DOCUMENT.validate_python(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SheetError(f"{manifest}: field {where}: {first['msg']}", remedy=_RECOMPOSE) from error
+        where, what, _ = first_mistake(error)
+        raise SheetError(f"{manifest}: field {where}: {what}", remedy=_RECOMPOSE) from error
     sheet = Sheet(image, document.panels, document.elements, document.output, dict(document.layout), path=png)
     if (document.image.width, document.image.height) != image.size or document.image.sha256 != sheet.sha256:
         raise SheetError(f"{png}: the image no longer matches {manifest.name}", remedy=_RECOMPOSE)
@@ -243,11 +258,16 @@ def _check(sheet: Sheet, where: str) -> None:
 
 
 def _contradictions(sheet: Sheet) -> Iterator[str]:
-    ids = [note.id for note in sheet.elements]
-    for name in sorted({name for name in ids if ids.count(name) > 1}):
-        yield f"element {name!r} is listed twice"
-    if min(sheet.output) < 1:
-        yield f"output {sheet.output[0]}x{sheet.output[1]} is not a size"
+    if min(sheet.image.size) < 1:
+        yield "its picture has no pixels"
+    if len(sheet.panels) > MOST or len(sheet.elements) > MOST:
+        yield f"{len(sheet.panels)} panels of {len(sheet.elements)} elements; {MOST} at most are read"
+        return
+    for name, times in sorted(Counter(note.id for note in sheet.elements).items()):
+        if times > 1:
+            yield f"element {name!r} is listed twice"
+    if not 1 <= min(sheet.output) <= max(sheet.output) <= MAX_SIDE:
+        yield f"output {shown(sheet.output)} is not a size from 1 to {MAX_SIDE}"
     kinds = {note.id: note.kind for note in sheet.elements}
     for number, panel in enumerate(sheet.panels):
         box, name = panel.box, f"panels.{number} ({panel.element} {panel.view})"

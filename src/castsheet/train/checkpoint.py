@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,8 +24,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from castsheet.errors import CheckpointError, OutputError
+from castsheet.errors import CheckpointError, OutputError, shown
 from castsheet.ltx.adapters.lora_file import write
+from castsheet.ltx.header import read_header
+from castsheet.machine.ranges import real, whole
+from castsheet.machine.text import TextReader
 from castsheet.train.optimiser import load_optimiser_state, optimiser_state
 
 FOLDER = "checkpoints"
@@ -102,16 +104,20 @@ def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Opti
         CheckpointError: the checkpoint is damaged, or belongs to another run.
     """
     remedy = "choose another output folder, or take back the change of settings or data"
+    mend = "delete this folder to go on from the one before"
+    raw = TextReader(CheckpointError, mend).json_object(folder / STATE)
     try:
-        raw: dict[str, Any] = json.loads((folder / STATE).read_bytes())
         numbers = raw.pop("numbers")
         found = State(**raw)
+        whole(found.step, 0, 1 << 40)
+        real(found.elapsed, 0, 1e12)
+        if not (isinstance(numbers, dict) and all(type(one) in (int, float) for one in numbers.values())):
+            raise ValueError(f"numbers is {shown(numbers)}")
+        read_header(folder / TRAINING, CheckpointError, mend)
         tensors = load_file(folder / TRAINING)
         factors = [tensors.pop(f"adapter.{number}") for number in range(len(trained))]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder} is damaged: {error!r}", remedy="delete this folder to go on from the one before"
-        ) from error
+        raise CheckpointError(f"{folder} is damaged: {error}", remedy=mend) from error
     progress = ("step", "elapsed")
     differing = [
         name

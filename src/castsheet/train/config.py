@@ -13,16 +13,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from castsheet.errors import SettingsError
+from castsheet.errors import SettingsError, shown
 from castsheet.ltx.adapters.lora import IC_TARGETS
 from castsheet.ltx.adapters.mode import ReferenceMode
+from castsheet.machine.text import TextReader
+from castsheet.machine.wording import first_mistake
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+
+def _no_flag(value: Any) -> Any:
+    """YAML's `true` is no number, though Python would count it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("give a number, not true or false")
+    return value
+
+
+MANY = 1_000_000_000
+_Number = BeforeValidator(_no_flag)
+Share = Annotated[float, _Number, Field(ge=0, le=1)]
+Decay = Annotated[float, _Number, Field(ge=0, lt=1)]
+Count = Annotated[int, _Number, Field(ge=1, le=MANY)]
+CountOrNone = Annotated[int, _Number, Field(ge=0, le=MANY)]
+Positive = Annotated[float, _Number, Field(gt=0, le=1e9)]
+Rate = Annotated[float, _Number, Field(ge=0, le=10)]
+Seed = Annotated[int, _Number, Field(ge=0, lt=2**63)]
+
+_RUNS = TextReader(SettingsError, "correct the line")
 
 
 class _Part(BaseModel):
@@ -37,7 +54,7 @@ class AdapterConfig(_Part):
         joined: add the term to the weight before each product, which is faster in narrow models.
     """
 
-    rank: Count = 128
+    rank: Annotated[int, _Number, Field(ge=1, le=4096)] = 128
     alpha: Positive = 128.0
     dropout: Literal[0] = 0  # the published value; no other is computed
     targets: tuple[str, ...] = IC_TARGETS
@@ -49,8 +66,8 @@ class Ramp(_Part):
     """Learning rate: linear from `start` to `end`, from the end of the ramp before until step `until`."""
 
     until: Count
-    start: Annotated[float, Field(ge=0)]
-    end: Annotated[float, Field(ge=0)]
+    start: Rate
+    end: Rate
 
 
 class OptimiserConfig(_Part):
@@ -60,11 +77,11 @@ class OptimiserConfig(_Part):
     """
 
     name: Literal["adamw8bit", "adamw"] = "adamw8bit"
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Rate = 0.01
     max_gradient_norm: Positive = 1.0
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average: Decay = 0.0
     rate: tuple[Ramp, ...] = (
         Ramp(until=6_000, start=1.3e-4, end=1.3e-5),
         Ramp(until=12_000, start=1.3e-5, end=1.3e-5),
@@ -89,10 +106,10 @@ class ObjectiveConfig(_Part):
 
     first_frame_probability: Share = 0.0
     reference: ReferenceMode = "looped"
-    reference_downscale_factor: Annotated[int, Field(ge=1, le=64)] = 1
+    reference_downscale_factor: Annotated[int, _Number, Field(ge=1, le=64)] = 1
     reference_dropout: Share = 0.0
-    reference_frames: Annotated[int, Field(ge=0)] = 0
-    excerpt: Annotated[int, Field(ge=0)] = 0
+    reference_frames: CountOrNone = 0
+    excerpt: CountOrNone = 0
     sigma_tokens: Count | None = None
     marker: bool = True
 
@@ -119,7 +136,7 @@ class BaseConfig(_Part):
     """
 
     weights: Literal["bf16", "fp8", "fp32"] = "bf16"
-    recompute: Annotated[int, Field(ge=0)] | Literal["all", "attention", "none", "auto"] = "auto"
+    recompute: CountOrNone | Literal["all", "attention", "none", "auto"] = "auto"
     activation_gib: Positive = 8.0
     offload: bool = False
     compile: bool | None = None
@@ -132,17 +149,17 @@ class SampleConfig(_Part):
     sheet: Path
     action: str = ""
     prompt: str | None = None
-    seed: int = 0
+    seed: Seed = 0
     settings: dict[str, Any] = {}
 
 
 class WatchConfig(_Part):
     """After how many steps each thing is shown; 0 switches it off."""
 
-    log_every: Annotated[int, Field(ge=0)] = 10
-    page_every: Annotated[int, Field(ge=0)] = 100
-    held_out_every: Annotated[int, Field(ge=0)] = 250
-    sample_every: Annotated[int, Field(ge=0)] = 500
+    log_every: CountOrNone = 10
+    page_every: CountOrNone = 100
+    held_out_every: CountOrNone = 250
+    sample_every: CountOrNone = 500
     samples: tuple[SampleConfig, ...] = ()
     tensorboard: bool = False
 
@@ -170,7 +187,7 @@ class Config(_Part):
     seconds: Positive | None = None
     batch: Count = 1
     accumulation: Count = 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    seed: Seed = 42
     save_every: Count = 250
     keep: Count = 3
     adapter: AdapterConfig = AdapterConfig()
@@ -238,10 +255,7 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
             field's name is given.
     """
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", remedy="give a YAML file") from error
+    raw = _RUNS.yaml(path)
     if not isinstance(raw, dict):
         raise SettingsError(f"{path} holds no settings", remedy="write fields such as `model: ...`")
     return make_config(join(raw, overrides or {}), where=str(path), folder=path.parent)
@@ -254,8 +268,10 @@ def make_config(values: Mapping[str, Any], *, where: str = "config", folder: Pat
         SettingsError: see `load_config`.
     """
     name = values.get("preset", "card-recipe")
-    if name not in PRESETS:
-        raise SettingsError(f"{where}: unknown preset {name!r}", remedy=f"choose one of {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise SettingsError(
+            f"{where}: unknown preset {shown(name)}", remedy=f"choose one of {', '.join(PRESETS)}"
+        )
     try:
         config = Config.model_validate(join(PRESETS[name], values))
     except ValidationError as error:
@@ -280,8 +296,8 @@ def read_override(text: str) -> dict[str, Any]:
     """
     field, equals, value = text.partition("=")
     if not (field and equals):
-        raise SettingsError(f"{text!r} is not FIELD=VALUE", remedy="write it as steps=2000")
-    nested: Any = yaml.safe_load(value)
+        raise SettingsError(f"{shown(text)} is not FIELD=VALUE", remedy="write it as steps=2000")
+    nested: Any = _RUNS.parse_yaml(value, f"--set {field}")
     for name in reversed(field.split(".")):
         nested = {name: nested}
     return nested
@@ -308,8 +324,8 @@ def _explain(error: ValidationError, where: str) -> SettingsError:
     first = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
     names = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
-        field = ".".join(names) or "the file"
-        return SettingsError(f"{where}: {field}: {first['msg']}", remedy="correct the value")
+        field, what, remedy = first_mistake(error)
+        return SettingsError(f"{where}: {field or 'the file'}: {what}", remedy=remedy)
     fields = _fields(Config, names[:-1])
     near = difflib.get_close_matches(names[-1], fields, n=1, cutoff=0.5)
     remedy = f"did you mean {near[0]}?" if near else f"fields here are {', '.join(fields)}"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from castsheet.errors import OutputError
 from castsheet.machine.files import require, write_text
+from castsheet.machine.json_text import parse_json
+from castsheet.machine.regular import MIB, is_file, read_regular
 
 LOG = "log.jsonl"
+_LIMIT = 256 * MIB
 
 
 class Log:
@@ -62,9 +66,23 @@ class Log:
 
 
 def read_log(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The record's lines, without a last line that was cut off in the middle."""
+    """The record's lines. Damaged ones, as a power cut leaves them, are left out; the steps are made again.
+
+    Raises:
+        OutputError: the file may not be read.
+    """
     path = folder / LOG
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    for line in lines:
-        if line.endswith("\n"):
-            yield json.loads(line)
+    content = read_regular(path, OutputError, limit=_LIMIT) if is_file(path) else b""
+    damaged = 0
+    for line in content.split(b"\n")[:-1]:  # after the last line feed: nothing, or what was cut off
+        try:
+            found = parse_json(line.decode())
+        except ValueError:
+            damaged += 1
+            continue
+        if isinstance(found, dict) and type(found.get("step")) is int and isinstance(found.get("kind"), str):
+            yield found
+        else:
+            damaged += 1
+    if damaged:
+        warnings.warn(f"{path}: {damaged} damaged lines are left out", stacklevel=2)

@@ -143,7 +143,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _picture(path: Path) -> str:
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         source = data_url(image, quality=85)
     name = html.escape(path.stem)
     picture = f'<img alt="{name}" src="{source}">'

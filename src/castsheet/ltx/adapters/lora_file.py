@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -22,7 +21,7 @@ from castsheet.errors import AdapterError
 from castsheet.ltx.adapters.kinds import KINDS, Stored, Term, sort_keys
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.ltx.family import DEFAULT, STATING, Told, tell_family
-from castsheet.ltx.header import save_tensors
+from castsheet.ltx.header import FLOATS, Entry, read_header, save_tensors
 from castsheet.machine.files import write_atomic
 
 DOWNSCALE = "reference_downscale_factor"
@@ -32,6 +31,7 @@ MARKER = "keyframe_marker"  # of LTX-2.5: whether it was on in training
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _DAMAGED = "download the adapter again"
+MAX_ALPHA = 65_536
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,16 @@ class LoRA:
             AdapterError: not a whole safetensors file, or its keys or shapes are not those of an adapter.
         """
         path = Path(path)
-        try:
-            with safe_open(path, framework="pt") as file:
-                stored = {key: _stored(file, key) for key in file.keys()}  # noqa: SIM118
-                return cls(path, _terms(path, stored), dict(file.metadata() or {}))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise AdapterError(f"cannot read the adapter {path}: {error}", remedy=_DAMAGED) from error
+        header = read_header(path, AdapterError, _DAMAGED)
+        strange = [
+            key
+            for key, one in header.entries.items()
+            if one.dtype not in FLOATS and (one.shape or one.dtype == "C64")
+        ]
+        if strange:
+            kind = header.entries[strange[0]].dtype
+            raise AdapterError(f"{path} holds numbers of type {kind} in {some(strange)}", remedy=_DAMAGED)
+        return cls(path, _terms(path, _stored(path, header.entries)), header.metadata)
 
     @property
     def rank(self) -> int:
@@ -166,9 +170,20 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
     return write_atomic(path, lambda temporary: save_tensors(tensors, temporary, strings))
 
 
-def _stored(file: Any, key: str) -> Stored:
-    shape = tuple(file.get_slice(key).get_shape())
-    return Stored(key, shape, float(file.get_tensor(key)) if math.prod(shape) == 1 else None)
+def _stored(path: Path, entries: Mapping[str, Entry]) -> dict[str, Stored]:
+    """A file's tensors by key; those of one number, such as alphas, are read."""
+    single = [key for key, entry in entries.items() if entry.count == 1]
+    numbers: dict[str, float] = {}
+    try:
+        if single:
+            with safe_open(path, framework="pt") as file:
+                numbers = {key: file.get_tensor(key).double().item() for key in single}
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"cannot read the adapter {path}: {error}", remedy=_DAMAGED) from error
+    for key, number in numbers.items():
+        if not abs(number) <= MAX_ALPHA:
+            raise AdapterError(f"{path}: {key} is {number:g}, beyond {MAX_ALPHA}", remedy=_DAMAGED)
+    return {key: Stored(key, entries[key].shape, numbers.get(key)) for key in sorted(entries)}
 
 
 def _terms(path: Path, stored: Mapping[str, Stored]) -> dict[str, Term]:

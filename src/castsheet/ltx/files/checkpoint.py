@@ -25,6 +25,7 @@ from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official
 from castsheet.ltx.parts.connectors import TextConnectors, connectors_from_official
 from castsheet.ltx.parts.diffusion_vae import diffusion_vae_from_official
 from castsheet.ltx.parts.vae import VideoVAE, is_diffusion, video_vae_from_official
+from castsheet.machine.regular import is_folder
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Checkpoint:
                 files that would do.
         """
         path = Path(path)
-        if path.is_dir() and is_diffusers_folder(path):
+        if is_folder(path) and is_diffusers_folder(path):
             raw, entries = read_folder(path)
             return cls(path, {"config": json.dumps(raw)}, entries)
         file = find_denoiser(path) if path.is_dir() else path
@@ -221,6 +222,12 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path} holds no {part.replace('_', ' ')}",
                 remedy=f"use a whole file, or put the part's file beside it, or in {', '.join(FOLDERS[1:])}",
+            )
+        strange = [name for name in names if self.entries[name].dtype == "C64"]
+        if strange:
+            raise CheckpointError(
+                f"{self.path}: {strange[0]} holds complex numbers",
+                remedy="use a file in bf16, fp16, fp32 or fp8",
             )
         return names
 

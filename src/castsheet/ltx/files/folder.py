@@ -17,6 +17,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from castsheet.errors import CheckpointError
 from castsheet.ltx import keys
 from castsheet.ltx.header import Entry, read_header, read_json
+from castsheet.machine.regular import is_file
 
 _KINDS = {"spatial": "space", "temporal": "time", "spatiotemporal": "all"}
 # Settings of the denoiser that both layouts name alike.
@@ -49,7 +50,7 @@ _REMEDY = "point to a folder saved by diffusers' LTX-2.3 or LTX-2.5 pipelines, o
 
 def is_diffusers_folder(folder: Path) -> bool:
     """Whether a folder has one of the parts as a subfolder with its config.json."""
-    return any((folder / part / "config.json").is_file() for part in keys.PARTS)
+    return any(is_file(folder / part / "config.json") for part in keys.PARTS)
 
 
 def no_model(folder: Path) -> CheckpointError:
@@ -70,7 +71,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
     configs: dict[str, dict[str, Any]] = {
         part: read_json(folder / part / "config.json")
         for part in keys.PARTS
-        if (folder / part / "config.json").is_file()
+        if is_file(folder / part / "config.json")
     }
     try:
         raw = _official_config(configs)

@@ -20,6 +20,7 @@ from castsheet.ltx.files.split import Piece, complete, find_denoiser, piece_of
 from castsheet.ltx.header import Entry, Header, read_header, read_json
 from castsheet.ltx.parts.gemma import KINDS, EncoderFiles
 from castsheet.ltx.parts.vae import diffusers_settings, is_diffusion
+from castsheet.machine.regular import is_file, is_folder
 
 Kind = Literal[
     "checkpoint",
@@ -102,10 +103,10 @@ def inspect_file(path: Path | str) -> Report:
         CheckpointError: nothing there, a pickle, a damaged file, or a folder without a model.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         if is_diffusers_folder(path):
             return _model(Checkpoint.open(path), "diffusers folder")
-        if (path / "config.json").is_file() or find_denoiser(path) is None:
+        if is_file(path / "config.json") or find_denoiser(path) is None:
             return _gemma(path)
         return _model(Checkpoint.open(path), "split folder")
     header = read_header(path)
@@ -299,7 +300,7 @@ def _adapter_report(lora: LoRA) -> AdapterReport:
 
 def _gemma(folder: Path) -> Report:
     config_path = folder / "config.json"
-    if not config_path.is_file():
+    if not is_file(config_path):
         raise no_model(folder)
     config = read_json(config_path)
     entries: dict[str, Entry] = {}
@@ -311,7 +312,7 @@ def _gemma(folder: Path) -> Report:
     text = config.get("text_config", config)
     problems = [] if entries else ["no *.safetensors in it"]
     tokenizers = (folder / "tokenizer.json", folder.parent / "tokenizer" / "tokenizer.json")
-    if not any(path.is_file() for path in tokenizers):
+    if not any(is_file(path) for path in tokenizers):
         problems.append("no tokenizer.json in it")
     return _report(
         folder,

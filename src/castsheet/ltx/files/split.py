@@ -21,6 +21,7 @@ from castsheet.ltx import keys
 from castsheet.ltx.header import Entry, Header, read_header
 from castsheet.ltx.parts.gemma import is_packed
 from castsheet.ltx.parts.vae import is_diffusion
+from castsheet.machine.json_text import parse_json
 
 Piece = Literal["denoiser", "vae", "audio", "text encoder"]
 
@@ -172,8 +173,8 @@ def _headers(root: Path) -> list[Header]:
 
 def _config(header: Header) -> dict[str, Any]:
     try:
-        config = json.loads(header.metadata.get("config", "{}"))
-    except (json.JSONDecodeError, RecursionError):
+        config = parse_json(header.metadata.get("config", "{}"))
+    except ValueError:
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -7,6 +7,7 @@ never clips and costs one reduction that the compiler fuses into the norm before
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from castsheet.ltx.header import Entry
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import check_shapes, fill
+
+_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.")
 
 
 @torch.no_grad()
@@ -107,6 +110,12 @@ def _empty(config: TransformerConfig, stored: Mapping[str, Entry]) -> Transforme
     Raises:
         CheckpointError: the stored tensors do not fit; raised before tens of gigabytes are read.
     """
+    blocks = {found[1] for name in stored if (found := _BLOCK.match(name))}
+    if len(blocks) < config.layers:
+        raise CheckpointError(
+            f"the config header says {config.layers} layers, the tensors are of {len(blocks)}",
+            remedy="check that the file is whole and that its config header is its own",
+        )
     with torch.device("meta"):
         model = Transformer(config)
     check_shapes(model, {name: tuple(entry.shape) for name, entry in stored.items()})

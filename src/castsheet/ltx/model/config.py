@@ -7,14 +7,16 @@ file (`av_ca_timestep_scale_multiplier` is 1 there and 1000 in the file).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from castsheet.errors import CheckpointError
 from castsheet.ltx.family import DEFAULT, UNKNOWN, check_config, family_of
+from castsheet.machine.ranges import real, whole
+from castsheet.machine.text import TextReader
 
+MAX_LAYERS, MAX_WIDTH = 1024, 1 << 20  # the released model has 48 layers, 4096 wide
 _REMEDY_DAMAGED = "download the checkpoint again, or convert it with its `config` metadata kept"
 
 
@@ -86,30 +88,32 @@ class TransformerConfig:
         audio = _audio(raw)
         try:
             config = cls(
-                layers=int(raw["num_layers"]),
-                heads=int(raw["num_attention_heads"]),
-                head_dim=int(raw["attention_head_dim"]),
-                in_channels=int(raw["in_channels"]),
-                out_channels=int(raw["out_channels"]),
-                context_dim=int(raw["cross_attention_dim"]),
-                norm_eps=float(raw["norm_eps"]),
-                theta=float(raw["positional_embedding_theta"]),
-                max_pos=tuple(int(value) for value in raw["positional_embedding_max_pos"]),
-                timestep_scale=float(raw["timestep_scale_multiplier"]),
+                layers=whole(raw["num_layers"], 1, MAX_LAYERS),
+                heads=_size(raw, "num_attention_heads"),
+                head_dim=_size(raw, "attention_head_dim"),
+                in_channels=_size(raw, "in_channels"),
+                out_channels=_size(raw, "out_channels"),
+                context_dim=_size(raw, "cross_attention_dim"),
+                norm_eps=real(raw["norm_eps"], 1e-12, 0.1),
+                theta=real(raw["positional_embedding_theta"], 2, 1e9),
+                max_pos=_spans(raw["positional_embedding_max_pos"]),
+                timestep_scale=real(raw["timestep_scale_multiplier"], 1, 1e6),
                 family=family,
             )
             if audio:
                 config = replace(
                     config,
                     audio=True,
-                    audio_heads=int(raw["audio_num_attention_heads"]),
-                    audio_head_dim=int(raw["audio_attention_head_dim"]),
-                    # The official dictionary states only the output width; the input has the same width.
-                    audio_in_channels=int(raw.get("audio_in_channels", raw["audio_out_channels"])),
-                    audio_out_channels=int(raw["audio_out_channels"]),
-                    audio_context_dim=int(raw["audio_cross_attention_dim"]),
-                    audio_max_pos=tuple(int(value) for value in raw["audio_positional_embedding_max_pos"]),
-                    cross_timestep_scale=float(raw["av_ca_timestep_scale_multiplier"]),
+                    audio_heads=_size(raw, "audio_num_attention_heads"),
+                    audio_head_dim=_size(raw, "audio_attention_head_dim"),
+                    # The official dictionary names only the output; audio goes in as it comes out.
+                    audio_in_channels=whole(
+                        raw.get("audio_in_channels", raw["audio_out_channels"]), 1, MAX_WIDTH
+                    ),
+                    audio_out_channels=_size(raw, "audio_out_channels"),
+                    audio_context_dim=_size(raw, "audio_cross_attention_dim"),
+                    audio_max_pos=_spans(raw["audio_positional_embedding_max_pos"]),
+                    cross_timestep_scale=real(raw["av_ca_timestep_scale_multiplier"], 1, 1e6),
                 )
         except KeyError as error:
             raise CheckpointError(
@@ -180,6 +184,14 @@ class ModelConfig:
         )
 
 
+def _size(raw: Mapping[str, Any], key: str) -> int:
+    return whole(raw[key], 1, MAX_WIDTH)
+
+
+def _spans(values: Any) -> tuple[int, ...]:
+    return tuple(whole(value, 1, MAX_WIDTH) for value in values)
+
+
 def _audio(raw: Mapping[str, Any]) -> bool:
     stated = raw.get("use_audio_video_cross_attention")
     return raw.get("_class_name") == "AVTransformer3DModel" if stated is None else bool(stated)
@@ -189,12 +201,7 @@ def _parse(metadata: Mapping[str, str]) -> dict[str, Any]:
     text = metadata.get("config")
     if text is None:
         raise CheckpointError("the file's header has no `config` metadata", remedy=_REMEDY_DAMAGED)
-    try:
-        raw = json.loads(text)
-    except (json.JSONDecodeError, TypeError) as error:
-        raise CheckpointError(
-            f"the `config` metadata is not JSON: {error}", remedy=_REMEDY_DAMAGED
-        ) from error
+    raw = TextReader(CheckpointError, _REMEDY_DAMAGED).parse_json(text, "the `config` metadata")
     if not isinstance(raw, dict):
         raise CheckpointError("the file's `config` metadata is not a JSON object", remedy=_REMEDY_DAMAGED)
     return raw

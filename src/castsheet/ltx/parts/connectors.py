@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from castsheet.errors import SettingsError
 from castsheet.ltx import keys
 from castsheet.ltx.parts.vae import fill, unsupported
+from castsheet.machine.ranges import real, whole
 
 # Gemma-3-12B: 48 layers and the embedding. Tensor shapes tell whether a file was made for another encoder.
 GEMMA_12B_STATES = 49
+MAX_WIDTH = 1 << 20
 _EPS = 1e-6
 
 
@@ -57,19 +59,22 @@ class ConnectorSettings:
             if (found.lower() if isinstance(found, str) else found) != value:
                 raise unsupported("pair of text connectors", f"{field} is {config[field]!r}, not {value!r}")
         try:
-            heads = int(config["connector_num_attention_heads"])
-            head_width = int(config["connector_attention_head_dim"])
-            audio_heads = int(config.get("audio_connector_num_attention_heads", heads))
+            heads = _size(config["connector_num_attention_heads"])
+            head_width = _size(config["connector_attention_head_dim"])
+            audio_heads = _size(config.get("audio_connector_num_attention_heads", heads))
             return cls(
-                caption_channels=int(config["caption_channels"]),
-                registers=int(config["connector_num_learnable_registers"]),
-                layers=int(config["connector_num_layers"]),
-                max_position=int(config["connector_positional_embedding_max_pos"][0]),
-                theta=float(config.get("positional_embedding_theta", 10000.0)),
+                caption_channels=_size(config["caption_channels"]),
+                registers=whole(config["connector_num_learnable_registers"], 1, 1024),
+                layers=whole(config["connector_num_layers"], 1, 1024),
+                max_position=_size(config["connector_positional_embedding_max_pos"][0]),
+                theta=real(config.get("positional_embedding_theta", 10000.0), 2, 1e9),
                 gated=bool(config.get("connector_apply_gated_attention", False)),
                 double_precision=config.get("frequencies_precision", "float32") == "float64",
                 video=(heads, head_width),
-                audio=(audio_heads, int(config.get("audio_connector_attention_head_dim", head_width))),
+                audio=(
+                    audio_heads,
+                    _size(config.get("audio_connector_attention_head_dim", head_width)),
+                ),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise unsupported(
@@ -214,6 +219,10 @@ def connectors_from_official(
         connectors = TextConnectors(config, states=states, audio=audio)
     fill(connectors, state)
     return connectors
+
+
+def _size(value: Any) -> int:
+    return whole(value, 1, MAX_WIDTH)
 
 
 def _transformer(settings: ConnectorSettings, heads: int, head_width: int) -> LTX2ConnectorTransformer1d:

@@ -11,7 +11,6 @@ Three layouts hold one:
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,14 +24,18 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import Gemma3TextConfig, Gemma4UnifiedTextConfig
 
-from castsheet.errors import CheckpointError, TextEncoderError
+from castsheet.errors import TextEncoderError
 from castsheet.ltx import keys
 from castsheet.ltx.header import Entry, Header, read_header
+from castsheet.machine.json_text import parse_json
+from castsheet.machine.ranges import whole
+from castsheet.machine.regular import MIB, is_file, read_regular
 
 Kind = Literal["gemma3", "gemma4"]
 
 REMEDY = "point to a Gemma-3 folder (config.json, *.safetensors, tokenizer.json, tokenizer_config.json)"
 PACKED_REMEDY = "use LTX-2.5's packed text encoder, gemma4-12b-with-proj-ltx-2.5-bf16.safetensors"
+_LIMIT = 256 * MIB  # of a tokenizer; Gemma-3's has 33 MB
 LONGEST = 1024  # tokens of a prompt, BOS included
 CONFIG, TOKENIZER, ASSET = "gemma_config", "tokenizer_json", "hf_asset__"
 
@@ -98,9 +101,13 @@ class EncoderFiles:
         Raises:
             TextEncoderError: it lacks fields, or they contradict each other.
         """
-        whole = str(self.config["model_type"]).endswith("_text")
+        alone = str(self.config["model_type"]).endswith("_text")
         try:
-            return _CONFIGS[self.kind].from_dict(dict(self.config if whole else self.config["text_config"]))
+            found = _CONFIGS[self.kind].from_dict(dict(self.config if alone else self.config["text_config"]))
+            whole(found.num_hidden_layers, 1, 512)
+            for name in ("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"):
+                whole(getattr(found, name), 1, 1 << 24)
+            return found
         except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
             raise TextEncoderError(
                 f"{self.path}: its config is not usable: {error}", remedy=self.remedy
@@ -125,10 +132,7 @@ class EncoderFiles:
         """
         found: dict[str, Entry] = {}
         for path in self.weights:
-            try:
-                stored = read_header(path).entries
-            except CheckpointError as error:
-                raise TextEncoderError(error.what, remedy="download the text encoder again") from error
+            stored = read_header(path, TextEncoderError, "download the text encoder again").entries
             found |= {own: entry for name, entry in stored.items() if (own := text_name(name)) is not None}
         return found
 
@@ -198,13 +202,10 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int, int]:
     """
     # diffusers keeps the tokenizer in a folder beside the model's.
     beside = folder.parent / "tokenizer"
-    if not (folder / "tokenizer.json").is_file() and (beside / "tokenizer.json").is_file():
+    if not is_file(folder / "tokenizer.json") and is_file(beside / "tokenizer.json"):
         folder = beside
     path = folder / "tokenizer.json"
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TextEncoderError(f"{path} cannot be read: {error}", remedy=REMEDY) from error
+    raw = read_regular(path, TextEncoderError, limit=_LIMIT)
     return _tokenizer(raw, _json(folder / "tokenizer_config.json"), path)
 
 
@@ -220,7 +221,8 @@ def gemma_fingerprint(path: Path | str) -> str:
     digest = hashlib.sha256()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json") if path.is_dir() else ():
         file = path / name
-        digest.update(file.read_bytes() if file.is_file() else b"")
+        if is_file(file):
+            digest.update(read_regular(file, TextEncoderError, limit=_LIMIT))
     for file in _weight_files(path) if path.is_dir() else [path]:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode())
@@ -232,10 +234,7 @@ def gemma_fingerprint(path: Path | str) -> str:
 
 
 def _packed_config(path: Path) -> dict[str, Any]:
-    try:
-        header = read_header(path)
-    except CheckpointError as error:
-        raise TextEncoderError(error.what, remedy=error.remedy) from error
+    header = read_header(path, TextEncoderError)
     if CONFIG not in header.metadata:
         held = (
             "a checkpoint" if any(name.startswith(keys.DIT) for name in header.entries) else "no text encoder"
@@ -270,18 +269,14 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TextEncoderError(f"{path} cannot be read: {error}", remedy=REMEDY) from error
-    return _parsed(raw, str(path))
+    return _parsed(read_regular(path, TextEncoderError, limit=_LIMIT), str(path))
 
 
 def _parsed(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(raw.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise TextEncoderError(f"{where} cannot be read: {error}", remedy=REMEDY) from error
+        content = parse_json(raw.decode("utf-8"))
+    except ValueError as error:
+        raise TextEncoderError(f"{where}: {error}", remedy=REMEDY) from error
     if not isinstance(content, dict):
         raise TextEncoderError(f"{where} is not a JSON object", remedy=REMEDY)
     return content

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from castsheet.errors import CheckpointError, SettingsError
 from castsheet.ltx import keys
+from castsheet.machine.ranges import whole
 
 _STRIDES = {"space": ("spatial", 1, 2), "time": ("temporal", 2, 1), "all": ("spatiotemporal", 2, 2)}
 # What the network is, whatever its sizes.
@@ -72,7 +73,7 @@ class BlockList:
                     raise unsupported(
                         "video VAE", f"{field}[{position}] asks for injected noise or attention"
                     )
-                layers.append(int(settings["num_layers"]))
+                layers.append(whole(settings["num_layers"], 0, 256))
             else:
                 compressions.append(_compression(name, settings, f"{field}[{position}]"))
         if len(layers) != len(compressions) + 1:
@@ -134,7 +135,9 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         encoder = BlockList.parse(config["encoder_blocks"], "encoder_blocks")
         decoder = BlockList.parse(list(config["decoder_blocks"])[::-1], "decoder_blocks reversed")
-        latent, patch = int(config["latent_channels"]), int(config["patch_size"])
+        latent, patch = whole(config["latent_channels"], 1, 4096), whole(config["patch_size"], 1, 64)
+        widest = whole(config.get("decoder_base_channels", 128), 1, 4096) * _DECODER_WIDENING
+        seen, shown = (whole(config.get(name, 3), 1, 64) for name in ("in_channels", "out_channels"))
     except (KeyError, TypeError, ValueError) as error:
         raise unsupported("video VAE", f"a field is missing or malformed ({error!r})") from error
     if (encoder.spatial, encoder.temporal) != (decoder.spatial, decoder.temporal):
@@ -142,16 +145,14 @@ def diffusers_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     # The official encoder is as wide as it has latent channels; no program reads `encoder_base_channels`.
     encoder_widths = list(accumulate((step.multiplier for step in encoder.compressions), mul, initial=latent))
-    widest = int(config.get("decoder_base_channels", 128)) * _DECODER_WIDENING
-    decoder_widths = list(
-        accumulate((step.multiplier for step in decoder.compressions), floordiv, initial=widest)
-    )
+    narrowing = (step.multiplier for step in decoder.compressions)
+    decoder_widths = list(accumulate(narrowing, floordiv, initial=widest))
     padding = config.get("spatial_padding_mode", "zeros")
 
     # diffusers lists the decoder from its end to its start, but the kinds of upsampling from start to end.
     return {
-        "in_channels": int(config.get("in_channels", 3)),
-        "out_channels": int(config.get("out_channels", 3)),
+        "in_channels": seen,
+        "out_channels": shown,
         "latent_channels": latent,
         "block_out_channels": tuple(encoder_widths[1:]),
         "down_block_types": ("LTX2VideoDownBlock3D",) * len(encoder.compressions),
@@ -337,7 +338,7 @@ def _compression(name: str, settings: Mapping[str, Any], field: str) -> Compress
     if not name.startswith("compress_") or target not in _STRIDES or variant != ("res" if encoder else ""):
         raise unsupported("video VAE", f"{field} is {name!r}")
     kind, temporal, spatial = _STRIDES[target]
-    multiplier = int(settings.get("multiplier", 2 if encoder else 1))
+    multiplier = whole(settings.get("multiplier", 2 if encoder else 1), 1, 64)
     return Compression(kind, spatial, temporal, multiplier, bool(settings.get("residual", False)))
 
 

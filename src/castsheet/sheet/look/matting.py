@@ -347,7 +347,7 @@ def _read(entry: Path) -> CutOut | None:
     if not entry.is_file():
         return None
     try:
-        with Image.open(entry) as opened:
+        with Image.open(entry, formats=("PNG",)) as opened:
             opened.load()
             reduced, method, note = (opened.info[name] for name in ("reduced", "method", "note"))
             sides = [int(side) for side in str(opened.info["window"]).split()]

@@ -151,7 +151,7 @@ def _read(entry: Path, digest: str) -> Small | None:
     if not entry.is_file():
         return None
     try:
-        with Image.open(entry) as opened:
+        with Image.open(entry, formats=("PNG",)) as opened:
             opened.load()
             reduced, cut, doubt = (str(opened.info[name]) for name in ("reduced", "cut", "doubt"))
             kept = opened.convert("RGBA")

@@ -13,12 +13,14 @@ from PIL import Image
 
 from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import cache_folder, write_text
+from castsheet.machine.text import TextReader
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, installed
 from castsheet.sheet.look.matting import CutOut, Matter, Quality, cut_out, mask_beside
 
 Cut = Literal["u2netp", "u2net", "plain", "none"]
 CUTS: tuple[Cut, ...] = ("u2netp", "u2net", "plain", "none")
+_KEPT = TextReader(ImageError, "the picture is looked at again")
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ class RememberedFaces:
 def _read_faces(entry: Path) -> tuple[Face, ...] | None:
     """An earlier result; a damaged one counts as none."""
     try:
-        rows = json.loads(entry.read_bytes())
+        rows = _KEPT.json(entry)
         return tuple(_face(*row) for row in rows)
-    except (OSError, ValueError, TypeError):
+    except (ImageError, ValueError, TypeError):
         return None
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from castsheet.elements import Scene
 from castsheet.errors import LayoutError
-from castsheet.media.pictures import MAX_PIXELS
+from castsheet.media.formats import MAX_PIXELS
 from castsheet.sheet.box import Box, PanelView
 from castsheet.sheet.plan.pins import Division, check_pins
 from castsheet.sheet.plan.polish import Part, Placed, Polisher, in_pixels, refined

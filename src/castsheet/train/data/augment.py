@@ -34,8 +34,12 @@ class Augment:
 
     def __post_init__(self) -> None:
         """Raise SettingsError if a value is out of range, or options would have no effect."""
-        if self.variants < 1 or self.jitter < 0 or not (0 <= self.shuffle <= 1 and 0 <= self.drop < 1):
-            raise SettingsError(f"{self}: out of range", remedy="use chances from 0 to 1 and counts from 1")
+        counts = 1 <= self.variants <= 1000 and 0 <= self.jitter <= 8192
+        if not (counts and 0 <= self.shuffle <= 1 and 0 <= self.drop < 1):
+            raise SettingsError(
+                f"{self}: out of range",
+                remedy="use chances from 0 to 1, 1 to 1000 variants, and a jitter from 0 to 8192",
+            )
         if (self.variants > 1) != bool(self.shuffle or self.drop or self.jitter):
             raise SettingsError(
                 f"{self}: variants and what makes them differ go together",

@@ -24,9 +24,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from castsheet.errors import CastsheetError
-from castsheet.ltx.header import save_tensors
+from castsheet.errors import CastsheetError, shown
+from castsheet.ltx.header import FLOATS, read_header, save_tensors
 from castsheet.machine.files import write_atomic
+from castsheet.machine.text import TextReader
 
 VERSION = "1"
 _AGAIN = "delete the file and run `castsheet encode` again"
@@ -278,30 +279,46 @@ def one_frame(references_KCfhw: Tensor) -> Tensor:
 def header_of(path: Path) -> dict[str, str]:
     """A sample's header strings; empty if the file is absent or damaged: the sample is then made anew."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError):
+        return read_header(path, DatasetError).metadata
+    except DatasetError:
         return {}
 
 
 def _entry(path: Path) -> SampleEntry:
+    found = read_header(path, DatasetError, _AGAIN)
+    header = found.metadata
+    shapes = {name: entry.shape for name, entry in found.entries.items()}
     try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            header = dict(file.metadata() or {})
-        channels, *clip = shapes["latents"]
-        variants, _, *reference = shapes["references"]
-        geometry = Geometry(
-            (clip[0], clip[1], clip[2]), float(header["fps"]), (reference[0], reference[1], reference[2])
-        )
-        context = path.parents[1] / "contexts" / header["context"]
-        augment = json.loads(header["augment"])
-    except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
-        raise DatasetError(f"{path} is not a training sample: {error!r}", remedy=_AGAIN) from error
-    mask = shapes.get("mask", tuple(clip))
-    if mask != tuple(clip) or header.get("version") != VERSION or shapes["references"][1] != channels:
-        raise DatasetError(f"{path} contradicts itself: {shapes}, {header}", remedy=_AGAIN)
-    return SampleEntry(path, geometry, channels, variants, context, augment, header.get("family"))
+        channels, frames, rows, columns = shapes["latents"]
+        variants, of, f, h, w = shapes["references"]
+        geometry = Geometry((frames, rows, columns), float(header["fps"]), (f, h, w))
+        context, augment = header["context"], read_augment(header["augment"], path)
+    except (KeyError, ValueError) as error:
+        told = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise DatasetError(f"{path} is not a training sample: {told}", remedy=_AGAIN) from error
+    if Path(context).name != context:
+        told = f"{path}: its context {shown(context)} is no file of the data set"
+        raise DatasetError(told, remedy=_AGAIN)
+    mask = shapes.get("mask", geometry.clip)
+    if mask != geometry.clip or header.get("version") != VERSION or of != channels:
+        raise DatasetError(f"{path} contradicts itself: {shown(shapes)}, {shown(header)}", remedy=_AGAIN)
+    if strange := next((one for one in found.entries.values() if one.dtype not in FLOATS), None):
+        told = f"{path}: {strange.stored} holds numbers of type {strange.dtype}"
+        raise DatasetError(told, remedy=_AGAIN)
+    place = path.parents[1] / "contexts" / context
+    return SampleEntry(path, geometry, channels, variants, place, augment, header.get("family"))
+
+
+def read_augment(text: str, path: Path) -> dict[str, float]:
+    """The augmentations that a header states, with their values.
+
+    Raises:
+        DatasetError: no JSON object of numbers.
+    """
+    found = TextReader(DatasetError, _AGAIN).parse_json(text, f"{path}, augment")
+    if not (isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())):
+        raise DatasetError(f"{path}: augment is {shown(found)}, not numbers by name", remedy=_AGAIN)
+    return found
 
 
 def check(
@@ -313,12 +330,14 @@ def check(
         DatasetError: names the file.
     """
     path, geometry = entry.path, entry.geometry
+    if min(*geometry.clip, *geometry.reference, entry.variants) < 1:
+        raise DatasetError(f"{path} is empty: {geometry}, {entry.variants} variants", remedy=_AGAIN)
     if entry.channels != channels:
         raise DatasetError(
             f"{path} has latents of {entry.channels} channels, the model has {channels}",
             remedy="encode the data with the model that is trained",
         )
-    if not (math.isfinite(geometry.fps) and geometry.fps > 0):
+    if not 0 < geometry.fps <= 1000:
         raise DatasetError(f"{path}: {geometry.fps} frames a second", remedy=_AGAIN)
     if geometry.reference[0] not in (1, geometry.clip[0]):
         raise DatasetError(
@@ -331,7 +350,7 @@ def check(
             f" {geometry.clip[1:]}",
             remedy="set objective.reference_downscale_factor to the factor that the data was encoded with",
         )
-    if len(context) != 2 or context[1] != context_dim:
+    if len(context) != 2 or not context[0] or context[1] != context_dim:
         raise DatasetError(
             f"{entry.context}: a context of shape {context}, the model reads width {context_dim}",
             remedy="encode the captions with the connectors of the model that is trained",
@@ -339,13 +358,10 @@ def check(
 
 
 def _context_shape(entry: SampleEntry) -> tuple[int, ...]:
-    try:
-        with safe_open(entry.context, framework="pt") as file:
-            return tuple(file.get_slice("video").get_shape())
-    except (OSError, SafetensorError) as error:
-        raise DatasetError(
-            f"{entry.path}: its context {entry.context} cannot be read: {error}", remedy=_AGAIN
-        ) from error
+    found = read_header(entry.context, DatasetError, _AGAIN).entries.get("video")
+    if found is None or found.dtype not in FLOATS:
+        raise DatasetError(f"{entry.context}, a context, holds no numbers `video`", remedy=_AGAIN)
+    return found.shape
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

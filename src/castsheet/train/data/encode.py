@@ -9,9 +9,9 @@ Legend: B batch, K variants, C channels, F frames, H height, W width.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from castsheet.clip import read_video
-from castsheet.errors import SettingsError, TextEncoderError
+from castsheet.errors import SettingsError, TextEncoderError, shown
 from castsheet.loading.source import Source
 from castsheet.ltx.family import family_of
 from castsheet.ltx.latents import Grid, encode_still, reference_size, to_pixels
@@ -31,6 +31,9 @@ from castsheet.ltx.parts.gemma import gemma_fingerprint
 from castsheet.ltx.parts.text import ContextCache, GemmaEncoder, TextEncoder
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.device import pick_device, pick_dtype
+from castsheet.machine.regular import MIB, is_file
+from castsheet.machine.text import TextReader
+from castsheet.settings import Number
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.data.augment import Augment, variant
 from castsheet.train.data.dataset import DatasetError, header_of, write_sample
@@ -42,6 +45,17 @@ COLUMNS = {
     "caption": (),
 }
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
+
+_RANGES = {
+    "width": Number(16, 8192),
+    "height": Number(16, 8192),
+    "frames": Number(1, 2001),
+    "fps": Number(1.0, 240.0),
+    "downscale": Number(1, 64),
+}
+_TABLES = TextReader(
+    DatasetError, "give a .csv or .jsonl table with the columns video, sheet and caption", limit=256 * MIB
+)
 
 Advance = Callable[[int], None]
 
@@ -66,6 +80,10 @@ class SizeBucket:
     fps: float = 24.0
     downscale: int = 1
 
+    def __post_init__(self) -> None:
+        for name, kind in _RANGES.items():
+            kind.check(name, getattr(self, name))
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -86,23 +104,18 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         DatasetError: the table is unreadable, lacks a column or a file, or two clips have one name.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".jsonl":
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            records = list(csv.DictReader(text.splitlines()))
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read: {error}", remedy="give a .csv or .jsonl file") from error
-    rows = [
-        _row(record, f"{path} row {number}", path.parent) for number, record in enumerate(records, start=1)
-    ]
-    names = [row.name for row in rows]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None or not rows:
-        what = f"{path}: two rows are called {twice}" if rows else f"{path} has no rows"
-        raise DatasetError(what, remedy="give every clip a row of its own with its own path")
-    return rows
+    records = _TABLES.json_lines(path) if path.suffix.lower() == ".jsonl" else _TABLES.table(path)
+    rows: dict[str, Row] = {}
+    for line, record in records:
+        row = _row(record, f"{path} line {line}", path.parent)
+        if row.name in rows:
+            raise DatasetError(
+                f"{path} line {line}: a second row is called {row.name}", remedy="give every clip one row"
+            )
+        rows[row.name] = row
+    if not rows:
+        raise DatasetError(f"{path} has no rows", remedy=_TABLES.remedy)
+    return list(rows.values())
 
 
 def encode(
@@ -164,9 +177,13 @@ def encode_clip(vae: VideoVAE, path: Path, bucket: SizeBucket) -> Tensor:
         DatasetError: the clip is too short.
     """
     _grid(vae, bucket)
-    frames_FHWC, fps = read_video(path)
-    # A frame is shown from its own time on. The small term keeps 24 -> 24 from rounding down.
-    wanted = np.floor(np.arange(bucket.frames) * fps / bucket.fps + 1e-6).astype(int)
+
+    def wanted_at(fps: float) -> np.ndarray:
+        # A frame is shown from its own time on; the small term keeps 24 -> 24 from rounding down.
+        return np.floor(np.arange(bucket.frames) * fps / bucket.fps + 1e-6).astype(int)
+
+    frames_FHWC, fps = read_video(path, most=lambda fps: int(wanted_at(fps)[-1]) + 1)
+    wanted = wanted_at(fps)
     if wanted[-1] >= len(frames_FHWC):
         raise DatasetError(
             f"{path}: {len(frames_FHWC)} frames at {fps:g} fps are too short for {bucket.frames} at"
@@ -210,7 +227,7 @@ def _sheet(path: Path) -> Sheet:
         return Sheet.load(path)
     from PIL import Image
 
-    image = Image.fromarray(read_video(path)[0][0])
+    image = Image.fromarray(read_video(path, most=lambda _: 1)[0][0])
     return Sheet(image, output=image.size, path=path)
 
 
@@ -253,15 +270,20 @@ def _path(job: Encoding, row: Row) -> Path:
     return job.out / "samples" / f"{row.name}.safetensors"
 
 
-def _row(record: Mapping[str, Any], where: str, folder: Path) -> Row:
+def _row(record: Any, where: str, folder: Path) -> Row:
+    if not isinstance(record, Mapping):
+        raise DatasetError(f"{where} is {shown(record)}, not a mapping", remedy=_TABLES.remedy)
     values = {}
     for column, aliases in COLUMNS.items():
         value = next((record[name] for name in (column, *aliases) if record.get(name)), None)
-        if not isinstance(value, str):
+        if not (isinstance(value, str) and value.strip()):
             raise DatasetError(f"{where}: no {column}", remedy=f"the columns are {', '.join(COLUMNS)}")
         values[column] = value
+    if any(unicodedata.category(one) == "Cc" for one in values["caption"] if one not in "\t\r\n"):
+        told = f"{where}: the caption {shown(values['caption'])} holds control characters"
+        raise DatasetError(told, remedy="write it as plain text")
     for column in ("video", "sheet"):
-        if not (folder / values[column]).is_file():
+        if not is_file(folder / values[column]):
             raise DatasetError(
                 f"{where}: {values[column]} is not there", remedy="paths are relative to the table"
             )
@@ -278,6 +300,9 @@ def read_shard(text: str) -> tuple[int, int]:
         SettingsError: the text is not I/N, or I is not below N.
     """
     share, slash, count = text.partition("/")
-    if not (slash and share.isdecimal() and count.isdecimal() and int(share) < int(count)):
-        raise SettingsError(f"shard {text!r} is not I/N with I from 0 to N - 1", remedy="write it as 0/8")
+    digits = share.isdecimal() and count.isdecimal() and len(text) <= 20
+    if not (slash and digits and int(share) < int(count)):
+        raise SettingsError(
+            f"shard {shown(text)} is not I/N with I from 0 to N - 1", remedy="write it as 0/8"
+        )
     return int(share), int(count)

@@ -25,15 +25,29 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from castsheet.errors import shown
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.parts.connectors import TextConnectors, connect
 from castsheet.machine.files import write_atomic
 from castsheet.machine.processes import World
+from castsheet.machine.ranges import RangeError, real, whole
+from castsheet.machine.regular import is_file, is_folder, require_regular
 from castsheet.train.data.dataset import Data, Dataset, DatasetError, header_of, write_sample
 from castsheet.train.data.packed import PACKED, PackedData
 
 PARTS = ("latents", "reference_latents", "conditions")
 _REMEDY = "process the data set anew with the official scripts, or encode it with `castsheet encode`"
+# What the restricted reader raises on damage, beside its refusals.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 def open_data(
@@ -59,13 +73,13 @@ def open_data(
         if where.main:
             convert(root, folder, model, where.device)
         where.wait()
-    opened = PackedData if (folder / PACKED).is_file() else Dataset
+    opened = PackedData if is_file(folder / PACKED) else Dataset
     return opened.open(folder, channels=channels, context_dim=context_dim, downscale=downscale)
 
 
 def official_root(folder: Path) -> Path | None:
     """The folder that holds `latents/`, if this is the official layout."""
-    return next((root for root in (folder / ".precomputed", folder) if (root / "latents").is_dir()), None)
+    return next((root for root in (folder / ".precomputed", folder) if is_folder(root / "latents")), None)
 
 
 @torch.no_grad()
@@ -77,9 +91,9 @@ def convert(root: Path, out: Path, model: Checkpoint, device: torch.device) -> N
         CheckpointError: the model has no text connectors.
     """
     names = [path.relative_to(root / "latents") for path in sorted((root / "latents").rglob("*.pt"))]
-    whole = [name for name in names if all((root / part / name).is_file() for part in PARTS)]
+    whole = [name for name in names if all(is_file(root / part / name) for part in PARTS)]
     if len(whole) < len(names):
-        missing = next(name for name in names if name not in whole)
+        missing = min(set(names) - set(whole))
         warnings.warn(
             f"{root}: {len(names) - len(whole)} samples lack their reference or caption and are left out,"
             f" such as {missing}",
@@ -107,9 +121,10 @@ def read_pt(path: Path) -> Mapping[str, Any]:
     Raises:
         DatasetError: it is damaged, or a pickle of anything else.
     """
+    require_regular(path, DatasetError)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(
             f"{path} is refused: not a plain file of tensors ({reason})", remedy=_REMEDY
@@ -124,16 +139,19 @@ def _latents(path: Path) -> tuple[Tensor, float]:
     latents = content.get("latents")
     if not isinstance(latents, Tensor) or latents.ndim != 4 or not latents.isfinite().all():
         raise DatasetError(f"{path}: `latents` is no finite tensor of four axes", remedy=_REMEDY)
-    stated = [
-        int(content.get(name, size))
-        for name, size in zip(("num_frames", "height", "width"), latents.shape[1:], strict=True)
-    ]
-    if stated != list(latents.shape[1:]) or "fps" not in content:
+    names = ("num_frames", "height", "width")
+    stated = [content.get(name, size) for name, size in zip(names, latents.shape[1:], strict=True)]
+    try:
+        fps = real(content.get("fps"), 0.001, 1000)
+        agree = [whole(one, 1, 1 << 20) for one in stated] == list(latents.shape[1:])
+    except RangeError as error:
+        raise DatasetError(f"{path}: {error}", remedy=_REMEDY) from error
+    if not agree:
         raise DatasetError(
-            f"{path}: latents of {tuple(latents.shape[1:])}, stated as {stated} at {content.get('fps')} fps",
+            f"{path}: latents of {tuple(latents.shape[1:])}, stated as {shown(stated)} at {fps:g} fps",
             remedy=_REMEDY,
         )
-    return latents, float(content["fps"])
+    return latents, fps
 
 
 def _features(path: Path) -> tuple[Tensor, Tensor]:

@@ -23,13 +23,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from castsheet.ltx.header import save_tensors
+from castsheet.ltx.header import read_header, save_tensors
 from castsheet.machine.files import write_atomic
-from castsheet.train.data.dataset import DatasetError, Geometry, Pick, SampleEntry, Samples, check
+from castsheet.train.data.dataset import (
+    DatasetError,
+    Geometry,
+    Pick,
+    SampleEntry,
+    Samples,
+    check,
+    read_augment,
+)
 
 PACKED = "packed.safetensors"
 _REMEDY = "write the file anew with `castsheet.train.data.packed.write_packed`"
@@ -51,17 +59,16 @@ class PackedData:
             DatasetError: the file is damaged, contradicts itself, or is for another model.
         """
         path = folder / PACKED
+        header = read_header(path, DatasetError, _REMEDY).metadata
         try:
-            with safe_open(path, framework="pt") as file:
-                header = dict(file.metadata() or {})
             tensors = load_file(path)
             latents, references = tensors["latents"], tensors["references"]
             count, found, *clip = latents.shape
             *_, f, h, w = references.shape
             geometry = Geometry((clip[0], clip[1], clip[2]), float(header["fps"]), (f, h, w))
-            augment = json.loads(header["augment"])
+            augment = read_augment(header["augment"], path)
             _check_numbers(path, tensors, count)
-        except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, IndexError, RuntimeError) as error:
             raise DatasetError(f"{path} is no packed data set: {error!r}", remedy=_REMEDY) from error
         entries = tuple(
             SampleEntry(path / f"sample{number:06d}", geometry, found, references.shape[1], path, augment)
