@@ -55,7 +55,8 @@ def _with_atheris(name: str, folder: Path, seconds: float) -> Findings:
         b"".join(b'"' + b"".join(b"\\x%02x" % byte for byte in one) + b'"\n' for one in target.words)
     )
     listed = [f"-dict={words}"] if target.words else []
-    atheris.Setup([sys.argv[0], "-max_len=65536", "-timeout=60", *listed, str(seeds)], one)
+    limits = ["-max_len=65536", "-timeout=60", "-rss_limit_mb=4096", "-malloc_limit_mb=4096"]
+    atheris.Setup([sys.argv[0], *limits, *listed, str(seeds)], one)
     atheris.Fuzz()
     return found
 
