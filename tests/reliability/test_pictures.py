@@ -1,4 +1,4 @@
-"""Pictures and videos from outside: the named formats, whole, of a bounded size; and nothing else is tried."""
+"""Pictures and videos from outside: the named formats, whole, of a bounded size; nothing else is tried."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def drawn(mode: str = "RGB", size: tuple[int, int] = (64, 40)) -> Image.Image:
     """A picture whose last row is neither black nor grey."""
     width, height = size
     y, x = np.mgrid[0:height, 0:width]
-    return Image.fromarray(np.stack([x * 3 + 20, y * 5 + 30, 255 - x], -1).clip(0, 255).astype(np.uint8)).convert(mode)
+    return Image.fromarray(
+        np.stack([x * 3 + 20, y * 5 + 30, 255 - x], -1).clip(0, 255).astype(np.uint8)
+    ).convert(mode)
 
 
 def saved(name: str, mode: str = "RGB", **options: object) -> bytearray:
@@ -98,9 +100,17 @@ BAD: dict[str, bytes] = {
     "half a JPEG, closed": bytes(saved("JPEG")[:700]) + b"\xff\xd9",
     "a taller TIFF": _taller_tiff(),
     "a taller BMP": _taller_bmp(),
-    "a wide bomb": png(1, claimed=1, width=1 << 20).replace(struct.pack(">I", 1), struct.pack(">I", 1 << 20), 1),
-    **{f"half a {name}": bytes(saved(name)[: len(saved(name)) // 2]) for name in ("PNG", "JPEG", "WEBP", "BMP", "TIFF")},
-    **{f"the beginning of a {name}": bytes(saved(name)[:40]) for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")},
+    "a wide bomb": png(1, claimed=1, width=1 << 20).replace(
+        struct.pack(">I", 1), struct.pack(">I", 1 << 20), 1
+    ),
+    **{
+        f"half a {name}": bytes(saved(name)[: len(saved(name)) // 2])
+        for name in ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+    },
+    **{
+        f"the beginning of a {name}": bytes(saved(name)[:40])
+        for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+    },
     "a GIF without its pictures": bytes(saved("GIF")[:13]) + b";",
 }
 
@@ -149,7 +159,9 @@ def test_eps_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         lambda p: Image.new("RGB", (64, 41), (128, 128, 128)).save(p, "JPEG"),
         lambda p: Image.new("RGB", (64, 41), (128, 128, 128)).save(p, "JPEG", progressive=True),
         lambda p: Image.new("L", (640, 41), 128).save(p, "JPEG"),
-        lambda p: Image.new("RGB", (640, 41), (128, 128, 128)).save(p, "MPO", save_all=True, append_images=[drawn()]),
+        lambda p: Image.new("RGB", (640, 41), (128, 128, 128)).save(
+            p, "MPO", save_all=True, append_images=[drawn()]
+        ),
     ],
 )
 def test_whole_pictures_stay(save: Callable[[Path], object], tmp_path: Path):
@@ -215,7 +227,7 @@ VIDEOS: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros": (lambda p: p.write_bytes(bytes(5000)), "cannot read"),
     "a folder": (lambda p: p.mkdir(), "a folder"),
     "a pipe": (lambda p: os.mkfifo(p), "a pipe"),
-    "missing": (lambda p: None, "does not exist"),
+    "missing": (Path, "does not exist"),
     "its index is missing": (lambda p: p.write_bytes(film(p).read_bytes()[:1500]), "cannot read"),
     "the beginning": (lambda p: p.write_bytes(film(p).read_bytes()[:100]), "cannot read"),
     "a list of addresses": (_play_list, "cannot read"),
@@ -236,7 +248,9 @@ def test_what_is_no_video(case: str, tmp_path: Path):
         read_video(path)
 
 
-@pytest.mark.parametrize("name", ["concat:a.mp4|b.mp4", "http:clip.mp4", "file:clip.mp4", "-i.mp4", "cache:a.mp4", "pipe:0"])
+@pytest.mark.parametrize(
+    "name", ["concat:a.mp4|b.mp4", "http:clip.mp4", "file:clip.mp4", "-i.mp4", "cache:a.mp4", "pipe:0"]
+)
 def test_names_are_no_addresses(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Red: a name such as `concat:a|b` reaches ffmpeg's protocols; a file of that name cannot be read."""
     monkeypatch.chdir(tmp_path)

@@ -241,7 +241,9 @@ def test_captions_keep_their_line_breaks(clips: Path):
         assert [row.caption for row in read_table(clips / name)] == [caption]
 
 
-@pytest.mark.parametrize("kind", ["fifo", "zero", "folder", "missing", "latin-1", "too large", "NUL in the name"])
+@pytest.mark.parametrize(
+    "kind", ["fifo", "zero", "folder", "missing", "latin-1", "too large", "NUL in the name"]
+)
 def test_what_is_no_text_file(kind: str, tmp_path: Path):
     """Red: a pipe hangs the command, `/dev/zero` takes all memory, or a reason is missing."""
     path = tmp_path / "f"
@@ -263,7 +265,9 @@ def test_what_is_no_text_file(kind: str, tmp_path: Path):
         assert caught.value.what.isprintable()
 
 
-@pytest.mark.parametrize("read", [Scene.load, load_shots, load_config, read_table], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "read", [Scene.load, load_shots, load_config, read_table], ids=lambda one: one.__name__
+)
 def test_pipes_are_refused_at_once(read, tmp_path: Path):
     """Red: a command waits for ever for the other end of a pipe."""
     os.mkfifo(tmp_path / "f")
@@ -288,10 +292,13 @@ def test_permissions_are_told(tmp_path: Path):
     (closed / "f.yaml").write_text("a: 1")
     closed.chmod(0)
     before = os.geteuid()
-    os.chmod(tmp_path.parent.parent, 0o755)
+    tmp_path.parent.parent.chmod(0o755)
     os.seteuid(65534)
     try:
-        for act in (lambda: read_regular(closed / "f.yaml", SheetError, limit=9), lambda: is_file(closed / "f")):
+        for act in (
+            lambda: read_regular(closed / "f.yaml", SheetError, limit=9),
+            lambda: is_file(closed / "f"),
+        ):
             with pytest.raises((SheetError, FileError), match="may not read"):
                 act()
     finally:
