@@ -204,7 +204,7 @@ def film(path: Path, codec: str = "libx264", frames: int = 6, size: tuple[int, i
         stream = container.add_stream(codec, rate=24)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for number in range(frames):
-            pixels = np.full((size[1], size[0], 3), 20 * number, np.uint8)
+            pixels = np.full((size[1], size[0], 3), 10 * number, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
     return path

@@ -82,7 +82,7 @@ def _goes_on(file: BinaryIO, picture: Image.Image) -> bool:
     content = file.read()
     end = content.rfind(b"\xff\xd9")
     longer = io.BytesIO(content[:end] + _JUNK + content[end:] if end > 0 else content + _JUNK)
-    with Image.open(longer, formats=(picture.format or "JPEG",)) as opened:
+    with Image.open(longer, formats=("JPEG",)) as opened:
         opened.load()
         end_of = (0, max(0, picture.height - 16), picture.width, picture.height)
         return opened.crop(end_of).tobytes() != picture.crop(end_of).tobytes()
