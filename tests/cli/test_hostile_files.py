@@ -78,6 +78,4 @@ def test_paths_without_a_model_are_refused(tmp_path: Path, toy: Path):
         Checkpoint.open(tmp_path / "nothing.safetensors")
     with pytest.raises(CheckpointError, match="without a model"):
         Checkpoint.open(tmp_path)
-    with pytest.raises(CheckpointError) as error:
-        Checkpoint.open(toy.parent)
-    assert toy.name in error.value.remedy
+    assert Checkpoint.open(toy.parent).entries.keys() == Checkpoint.open(toy).entries.keys()
