@@ -189,8 +189,8 @@ LAYER = "diffusion_model.transformer_blocks.0.attn1.to_q"
 @pytest.mark.parametrize(
     "alpha",
     [torch.ones(2), torch.tensor(1e38), torch.tensor(math.nan), torch.tensor(math.inf), torch.tensor(-1e9),
-     torch.ones(0), torch.tensor(4), torch.tensor(1 + 2j)],
-    ids=["two numbers", "1e38", "NaN", "infinity", "-1e9", "no number", "an integer", "complex"],
+     torch.ones(0), torch.tensor(1 + 2j)],
+    ids=["two numbers", "1e38", "NaN", "infinity", "-1e9", "no number", "complex"],
 )  # fmt: skip
 def test_alphas(alpha: torch.Tensor, tmp_path: Path):
     """Red: an adapter's alpha crashes, or blows the weights up without a word."""

@@ -59,7 +59,7 @@ class LoRA:
         strange = [
             key
             for key, one in header.entries.items()
-            if one.dtype not in FLOATS and (one.shape or one.dtype == "C64")
+            if one.dtype == "C64" or (one.shape and one.dtype not in FLOATS)
         ]
         if strange:
             kind = header.entries[strange[0]].dtype
