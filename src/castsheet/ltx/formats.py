@@ -1,8 +1,8 @@
-"""Formats of the denoiser's large weights: `FORMATS`, the only place that tells them apart.
+"""Formats of the denoiser's large weights: only the table `FORMATS` tells them apart.
 
 To add a precision, add an entry: the layer that computes with the format, how a weight gets into it, and what
-the planner counts. Settings, loading and planning read the table. The layer's arithmetic is a module of its
-own, such as `ltx/model/scaled.py`. Importing this needs no torch, so that settings can name the formats.
+the planner counts. Settings, loading and planning read the table. The layer's arithmetic has its own module,
+such as `ltx/model/scaled.py`. Importing this module needs no torch, because settings name the formats.
 
 Legend: I inputs, O outputs.
 """
@@ -21,10 +21,10 @@ class Format(ABC):
 
     Attributes:
         name: as the user chooses it.
-        bytes: a weight, for the planner; scales are too few to count.
+        bytes: of one weight, for the planner; scales are too few to count.
         dtype: of everything outside the format, as the user would choose it.
-        stored: dtypes in safetensors headers that are this format: such weights are kept as they are.
-        capability: the oldest GPU on which "auto" may choose the format; None: only the user chooses it.
+        stored: dtypes in safetensors headers that are this format; weights in them are kept unchanged.
+        capability: the oldest GPU on which "auto" may choose the format; with None only the user chooses it.
         merges: whether a layer with an adapter can be held in the format.
     """
 
@@ -37,14 +37,14 @@ class Format(ABC):
 
     @abstractmethod
     def layer(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
-        """A layer without numbers, with `in_features`, `out_features`, `weight` (O,I) and `bias`."""
+        """An empty layer with `in_features`, `out_features`, `weight` (O,I) and `bias`."""
 
     @abstractmethod
     def held(self, weight_OI: Tensor) -> dict[str, Tensor]:
         """The layer's tensors other than the bias, by name, for a weight in fp32."""
 
     def kept(self, weight_OI: Tensor, scale: Tensor | None) -> dict[str, Tensor]:
-        """The same for a weight in a dtype of `stored`, and its scale (1,1) or (O,1); None means 1."""
+        """The tensors of `held` for a weight in a dtype of `stored` and its scale (1,1) or (O,1); None is 1."""
         wide = weight_OI.float()
         return self.held(wide if scale is None else wide * scale)
 
@@ -82,6 +82,6 @@ def format_of(stored: str) -> Format | None:
 
 
 def automatic(capability: tuple[int, int]) -> tuple[str, ...]:
-    """What "auto" chooses from on a GPU, in order: plain weights, then formats that the GPU computes."""
+    """The choices of "auto" on a GPU, in order: plain weights, then formats that the GPU computes."""
     fast = (one for one in FORMATS.values() if one.capability is not None and one.capability <= capability)
     return ("plain", *(one.name for one in fast))

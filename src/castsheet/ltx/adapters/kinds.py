@@ -1,4 +1,4 @@
-"""Kinds of adapters: `KINDS`, the only place that tells them apart.
+"""Kinds of adapters: only the table `KINDS` tells them apart.
 
 To add a kind, add an entry: how its keys end, and the `Term` that its parts make. Reading, checking and
 merging work with any term; only training (`attach`) is LoRA's alone.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Stored(NamedTuple):
-    """A part of an adapter's layer in its file; `value` where it is one number, such as an alpha."""
+    """A part of an adapter's layer in its file; a single number, such as an alpha, has a `value`."""
 
     key: str
     shape: tuple[int, ...]
@@ -32,13 +32,13 @@ class Term(Protocol):
 
     @property
     def rank(self) -> int:
-        """For reports: the rank of what is added, or what the kind calls its rank."""
+        """For reports: the rank of the added term, or the number that the kind calls its rank."""
 
     def factors(self, tensor: Callable[[str], Tensor]) -> tuple[Tensor, ...]:
         """The numbers, with the file's own scale in them; `tensor` reads a key in fp32."""
 
     def delta(self, *factors: Tensor) -> Tensor:
-        """What is added at strength 1, (O, I) in fp32; the factors are on the weight's device."""
+        """The term at strength 1, (O, I) in fp32; the factors are on the weight's device."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pair:
 
     @classmethod
     def of(cls, parts: Mapping[str, Stored]) -> Pair | None:
-        """The pair of a layer's parts; None where they do not fit together."""
+        """The pair of a layer's parts; None if they do not fit together."""
         down, up, alpha = parts.get("down"), parts.get("up"), parts.get("alpha")
         if down is None or up is None or not len(down.shape) == len(up.shape) == 2:
             return None
@@ -87,7 +87,7 @@ class Kind:
     Attributes:
         ends: how the keys of its factors end after the layer's name, and which part each is.
         numbers: the same for single numbers beside the factors.
-        term: makes a layer's term of its parts; None where they are incomplete or do not fit together.
+        term: makes a layer's term of its parts; None if they are incomplete or do not fit together.
     """
 
     ends: Mapping[str, str]
@@ -114,7 +114,7 @@ def is_factor(key: str) -> bool:
 def sort_keys(
     stored: Mapping[str, Stored], bare: Callable[[str], str]
 ) -> tuple[dict[str, Term | None], list[str]]:
-    """The term of each layer, None where its parts make none, and the keys that belong to no kind.
+    """The term of each layer (None if its parts make none), and the keys that belong to no kind.
 
     Args:
         bare: a layer's name without the file's prefix.
@@ -130,7 +130,7 @@ def sort_keys(
         ]
         for name, layer, part in places:
             if layers.setdefault(layer, {}).setdefault(name, {}).setdefault(part, one) is not one:
-                places = []  # the same factor a second time, under another prefix
+                places = []  # a factor that the file holds twice, under two prefixes
         if not places:
             unknown.append(key)
     return {layer: _term(kinds) for layer, kinds in layers.items()}, unknown

@@ -1,7 +1,7 @@
 """LTX-2.5's other video VAE: the encoder of the first, and a small diffusion model as decoder.
 
-The decoder is diffusers' network with attention of our own (neighbourhood.py). It makes pixels out of noise
-in one step, so that a decode has a seed. Its latents are those of the convolutional VAE.
+The decoder is diffusers' network with our own attention (neighbourhood.py). It makes pixels from noise in one
+step, so decoding needs a seed. Its latents are those of the convolutional VAE.
 
 Cost: the vendor's code takes 6.6 s of one H200 where the convolutional decoder takes less than one.
 
@@ -39,7 +39,7 @@ def decoder_settings(config: Mapping[str, Any], latent_channels: int) -> dict[st
     """Constructor arguments of diffusers' decoder.
 
     Raises:
-        CheckpointError: a value is missing that other programs would take for another one.
+        CheckpointError: a value is missing; other programs would assume another one than the file means.
     """
     decoder = config.get("decoder", config)
     try:
@@ -89,7 +89,7 @@ class DiffusionVAE(VideoVAE):
         return self.decoder.decode(raw, generator=torch.Generator().manual_seed(seed), return_dict=False)[0]
 
     def tile(self, tiling: bool) -> None:
-        """Have the decoder's last stages work in overlapping tiles of space and time, or whole again."""
+        """Make the decoder's last stages work in overlapping tiles of space and time, or whole again."""
         if tiling:
             self.decoder.enable_tiling()
         else:
@@ -123,7 +123,7 @@ def decoder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The decoder's tensors as diffusers' network has them.
 
     Gates of a distilled file are multiplied into the layers that they gate. One product for queries, keys and
-    values becomes three. What only other programs read, such as coarse previews, is left out.
+    values becomes three. Tensors that only other programs read, such as coarse previews, are left out.
     """
     made: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

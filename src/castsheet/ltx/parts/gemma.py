@@ -1,6 +1,6 @@
-"""Where a text encoder lies on disk, and what it says of itself: nothing is loaded here but its tokenizer.
+"""Finds a text encoder on disk and reads what its files state. Of the encoder only the tokenizer is loaded.
 
-Three layouts hold one:
+There are three layouts:
 
     a folder of Gemma-3     config.json, *.safetensors, tokenizer.json, tokenizer_config.json
     a folder of Gemma-4     the same
@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
     "gemma4_unified_text": "gemma4",
 }
 _CONFIGS: dict[Kind, Any] = {"gemma3": Gemma3TextConfig, "gemma4": Gemma4UnifiedTextConfig}
-# Where the language model sits in the layouts that encoders come in; the longest match is stripped.
+# Prefixes of the language model's keys in the layouts of encoders; the longest that matches is removed.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
 _PARTS = ("embed_tokens.", "layers.", "norm.")
 
@@ -69,10 +69,10 @@ class EncoderFiles:
 
     @classmethod
     def open(cls, path: Path | str) -> EncoderFiles:
-        """See what a folder or a packed file is.
+        """Open a folder or a packed file, without loading tensors.
 
         Raises:
-            TextEncoderError: it is missing, damaged, or another model's.
+            TextEncoderError: the files are missing, damaged, or another model's.
         """
         path = Path(path)
         raw = read_config(path) if path.is_dir() else _packed_config(path)
@@ -92,14 +92,14 @@ class EncoderFiles:
 
     @property
     def remedy(self) -> str:
-        """What to do where these files are of no use."""
+        """What the user can do if these files cannot be used."""
         return REMEDY if self.kind == "gemma3" else PACKED_REMEDY
 
     def text_config(self) -> Any:
         """The language model's config, as transformers has it.
 
         Raises:
-            TextEncoderError: it lacks fields, or they contradict each other.
+            TextEncoderError: the config lacks fields, or they contradict each other.
         """
         alone = str(self.config["model_type"]).endswith("_text")
         try:
@@ -138,7 +138,7 @@ class EncoderFiles:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the language model has; what else the files hold is never loaded."""
+        """How many numbers the language model has; the files' other tensors are never loaded."""
         return sum(entry.count for entry in self.entries.values())
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -181,7 +181,7 @@ def text_name(name: str) -> str | None:
 
 
 def is_packed(header: Header) -> bool:
-    """Whether a file is a packed text encoder, or means to be one."""
+    """Whether a file is a packed text encoder, whole or incomplete."""
     return CONFIG in header.metadata or "model.layers.0.layer_scalar" in header.entries
 
 
@@ -210,9 +210,9 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int, int]:
 
 
 def gemma_fingerprint(path: Path | str) -> str:
-    """A hash that changes with the encoder's config, tokenizer or weights, without reading 24 GB.
+    """A hash that changes with the encoder's config, tokenizer or weights.
 
-    Weight files count by size, header and 64 evenly spaced blocks of 4 KiB.
+    Of a weight file it reads only size, header and 64 evenly spaced blocks of 4 KiB, not 24 GB.
 
     Raises:
         TextEncoderError: there are no weights.
@@ -247,7 +247,7 @@ def _packed_config(path: Path) -> dict[str, Any]:
 
 def _tokenizer(raw: bytes, settings: Mapping[str, Any], where: Path) -> tuple[Tokenizer, int, int]:
     model = _parsed(raw, f"the tokenizer in {where}").get("model")
-    # The library reports damage by a bare Exception, so what can go wrong is looked at first.
+    # The library reports damage as a bare Exception, so the likely faults are checked first.
     if not isinstance(model, dict) or "vocab" not in model:
         raise TextEncoderError(f"{where} holds no vocabulary", remedy=REMEDY)
     tokenizer = Tokenizer.from_buffer(raw)

@@ -1,9 +1,9 @@
 """Attention of a three-dimensional grid to the window around each cell, with torch's own kernels; exact.
 
-A window has as many cells at the grid's border as inside: there it is moved inwards ("Neighborhood Attention
+A window at the grid's border moves inwards and has as many cells as one inside ("Neighborhood Attention
 Transformer", arXiv:2204.07143). Queries are taken in blocks. A block attends to the box that holds all of its
-windows, under a mask that tells which cell of the box is in whose window. No package with kernels of its
-own is needed, and no mask of all cells against all cells is made.
+windows; a mask tells which cells of the box are in each query's window. This needs no package with kernels of
+its own, and no mask of all cells against all cells.
 
 Legend: B batch, T H W frames, rows, columns of the grid, N heads, D channels of a head, C channels, J
 blocks of columns, Q queries of a block, K cells of its box.
