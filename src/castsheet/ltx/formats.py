@@ -44,7 +44,7 @@ class Format(ABC):
         """The layer's tensors other than the bias, by name, for a weight in fp32."""
 
     def kept(self, weight_OI: Tensor, scale: Tensor | None) -> dict[str, Tensor]:
-        """The tensors of `held` for a weight in a dtype of `stored`, and its scale (1,1) or (O,1), or None."""
+        """The tensors of `held` for a weight in a dtype of `stored`, and its scale (1,1), (O,1) or None."""
         wide = weight_OI.float()
         return self.held(wide if scale is None else wide * scale)
 
