@@ -51,4 +51,5 @@ def fidelity(vae: VideoVAE, held_out: Corpus, device: str) -> dict[str, float]:
         count("limbs", error, figure & moved & limb)
         still = decoded(vae, sheet[None], device)[0]
         count("sheets", (still.float() - sheet.to(device).float()).square().mean(-1))
-    return {place: float(10 * np.log10(255**2 / (total / n))) for place, (total, n) in errors.items() if n}
+    means = {place: max(total / n, 1e-4) for place, (total, n) in errors.items() if n}  # 88 dB at most
+    return {place: float(10 * np.log10(255**2 / mean)) for place, mean in means.items()}

@@ -119,7 +119,7 @@ def train_codec(
         alike = weigh(regions, corpus.shares[chosen].to(device))
         weight = 0.5 * (1 + (FIGURE - 1) * (regions > 0).float()) + 0.5 * alike
         loss = on_clips(pixels(corpus.clips[chosen, frames], device), weight)
-        if step % 4:
+        if step % 2:
             return loss
         stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, frames.start]])
         return loss + loss_on(pixels(stills[:, None], device), None)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from castsheet.ltx.model.config import TransformerConfig
+from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.gemma import load_tokenizer
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World
@@ -17,13 +19,14 @@ from castsheet.prompt import is_two_part, parse
 from mini.data.captions import NEGATIVE, PHRASES, caption, train_tokenizer
 from mini.data.corpus import Corpus
 from mini.data.filling import Filling
-from mini.data.latents import LONGEST
+from mini.data.latents import LONGEST, TOKENS
 from mini.data.prompts import renamed, texts
-from mini.second.architecture import config
+from mini.second.architecture import LATENT_CHANNELS, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT
 from mini.training.muon import orthogonalise, split
 from mini.training.optimise import Budget, optimise
 from mini.training.train_codec import reconstruction_loss, start_near_linear, train_decoder
+from mini.training.train_flow import SOUND, Both, joint_losses, start_as_identity
 from mini.world.motion import ACTIONS
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -167,3 +170,21 @@ def test_pixels_of_parts_count_by_their_weight() -> None:
     output[..., 2, 2] = 0.5
     weight[..., 2, 2] = 9
     assert reconstruction_loss(output, target, weight) == 9 * reconstruction_loss(output, target)
+
+
+def test_pictures_and_sound_are_learnt_at_one_noise_level() -> None:
+    """Red: the base's loss leaves the sound out, or tokens count that have no weight."""
+    torch.manual_seed(0)
+    transformer = Transformer(TransformerConfig.from_dict(config()["transformer"]))
+    start_as_identity(transformer)  # its velocity is zero: the loss is that of the noise and of what is clean
+    pictures = torch.zeros(1, TOKENS, LATENT_CHANNELS)
+    pictures[:, :700] = 3.0
+    sound = torch.full((1, SOUND_TOKENS, LATENT_CHANNELS), 2.0)
+    weights = torch.zeros(1, TOKENS)
+    weights[:, :700] = 1.0
+    words = torch.zeros(1, 256, 384), torch.zeros(1, 256, 192)
+    with torch.no_grad():
+        loss = joint_losses(
+            transformer, pictures, sound, words, Both.of(transformer, "cpu"), torch.tensor([0.5]), weights
+        )
+    torch.testing.assert_close(loss, torch.tensor([(1 + 9) + SOUND * (1 + 4)]), rtol=0.02, atol=0)
