@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,13 +223,17 @@ def test_lint_reports_mends_and_stops(nodes):
         "2": {"class_type": "VAEDecode", "inputs": {"samples": ["1", 2]}},
     }
     node.hidden.prompt = graph
-    told = {"sheet": sheet_of(nodes)["sheet"], "mend": True, "look": False}
+    board = sheet_of(nodes)["sheet"]
+    told = {"sheet": board, "mend": True, "look": False}
     out = node.execute(**told, on_error="report")
     report, ok = out.args[7], out.args[9]
     assert report.startswith(("mended", "error"))
     assert "error V03: node 2 (VAEDecode)" in report
     assert not ok
     assert "warning V01: 9 frames" in report
+    doubted = replace(board, sheet=replace(board.sheet, layout={"doubts": ["a.png keeps its background"]}))
+    told_of = node.execute(sheet=doubted, mend=False, look=False, on_error="report").args[7]
+    assert told_of.startswith("look at a.png keeps its background")
     with pytest.raises(NodeError, match="put LTXVCropGuides or CastsheetCrop"):
         node.execute(**told, on_error="stop")
     node.hidden.prompt = None

@@ -168,6 +168,10 @@ TWO = changed(CARD, "115", positive=["1", 0], negative=["1", 1], latent=["1", 2]
         "LTXVAddGuide", positive=["109", 0], latent=["198", 0], image=["724", 0], frame_idx=0, strength=1.0
     )
 }
+STILL = CARD | {
+    "8": node("CastsheetGuide", latent=["198", 0], sheet=["9", 0], reference="as the sheet says"),
+    "9": node("CastsheetSheet", width=768, height=448, length=121, reference="still"),
+}
 FAULTS = {
     "no crop": (changed(CARD, "105", samples=["121", 0]), "V03", "node 105 (VAEDecodeTiled) decodes"),
     "odd width": (changed(CARD, "722", target_width=770), "W01", "width 770 becomes 768"),
@@ -176,6 +180,18 @@ FAULTS = {
     "small sheet": (changed(CARD, "108", width=1536, height=896), "W02", "is scaled to 1536 x 896"),
     "short reference": (changed(CARD, "709", amount=49), "W02", "49 pictures for 121 frames"),
     "one picture": (changed(CARD, "115", image=["724", 0]), "W02", "one picture"),
+    "the sheet's picture, not its reference": (
+        changed(CARD, "115", image=["9", 1])
+        | {"9": node("CastsheetSheet", width=768, height=448, length=121)},
+        "W02",
+        "one picture",
+    ),
+    "still by the sheet": (STILL, "W02", "a still sheet"),
+    "still by the guide": (
+        changed(changed(STILL, "8", reference="still"), "9", reference="looped"),
+        "W02",
+        "a still",
+    ),
     "sound first": (changed(CARD, "115", latent=["119", 0]), "W03", "its latent comes from node 119"),
     "two guides": (TWO, "W04", "both begin at frame 0"),
     "rates": (changed(CARD, "122", fps=25.0), "W05", "24 in node 109 (LTXVConditioning), 25 in node 122"),

@@ -81,6 +81,7 @@ class CastsheetLint(Node):
         found = [*found, *_graph_findings(cls.hidden.prompt), *_adapter_findings(model, board)]
         ok = worst(found) != "error"
         lines = [f"mended {step}" for step in done]
+        lines += [f"look at {doubt}" for doubt in board.sheet.layout.get("doubts", ())]
         lines += [
             f"{one.severity} {one.rule}: {one.message}. Fix: {one.remedy}" for one in gravest_first(found)
         ]

@@ -58,12 +58,11 @@ class Values:
     def pictures(self, node: Node, name: str, depth: int = 0) -> Batch:
         """Size and number of the pictures that come into an input."""
         link = node.inputs.get(name)
-        source = self.graph.get(link.node) if isinstance(link, Link) else None
-        if source is None or depth > _DEPTH:
+        if not isinstance(link, Link) or link.node not in self.graph or depth > _DEPTH:
             return _UNKNOWN
-        return self._batch(source, depth + 1)
+        return self._batch(self.graph[link.node], link.slot, depth + 1)
 
-    def _batch(self, node: Node, depth: int) -> Batch:
+    def _batch(self, node: Node, slot: int, depth: int) -> Batch:
         def whole(name: str) -> int | None:
             return self.whole(node, name, depth)
 
@@ -82,8 +81,10 @@ class Values:
             case "ImageScale":
                 before = self.pictures(node, "image", depth)
                 return Batch(whole("width"), whole("height"), before.number)
-            case "CastsheetSheet" | "CastsheetLint":
-                return Batch(whole("width"), whole("height"), None)
+            case "CastsheetSheet":
+                # Its second output is one picture, its third is what a guide wants.
+                looped = slot == 2 and node.inputs.get("reference") != "still"
+                return Batch(whole("width"), whole("height"), whole("length") if looped else 1)
             case _:
                 return _UNKNOWN
 

@@ -164,6 +164,12 @@ def latent_is_whole(workflow: Workflow) -> Iterator[Fault]:
 def guide_fits(workflow: Workflow) -> Iterator[Fault]:
     """Another size is cropped or stretched; too few pictures leave the clip's end without a sheet."""
     values = workflow.values
+    if workflow.adapters():
+        for guide in (one for one in workflow.nodes("CastsheetGuide") if _is_still(workflow, one)):
+            yield Fault(
+                f"{guide}: a still sheet; the published adapter was trained on looped ones",
+                "set reference to looped, here or in the Sheet node",
+            )
     for guide in workflow.nodes("LTXVAddGuide", "LTXAddVideoICLoRAGuide"):
         latent, batch = workflow.latent_of(guide), values.pictures(guide, "image")
         if latent is None:
@@ -189,6 +195,13 @@ def guide_fits(workflow: Workflow) -> Iterator[Fault]:
                 f"{guide}: one picture; the published adapter was trained on sheets looped over the clip",
                 f"repeat the sheet {length} times",
             )
+
+
+def _is_still(workflow: Workflow, guide: Node) -> bool:
+    """Whether a guide of ours shows the sheet in one frame: as it says itself, else as its sheet does."""
+    sheets = [one for one in upstream(workflow.graph, guide.id) if one.kind == "CastsheetSheet"]
+    told = [one.inputs.get("reference") for one in (guide, *sheets[:1])]
+    return told[0] == "still" or (told[0] != "looped" and told[-1] == "still")
 
 
 def _misfit(guide: Node, batch: Batch, latent: tuple[int, int]) -> Iterator[Fault]:
