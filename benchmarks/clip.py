@@ -24,7 +24,7 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.tabulated import tabulated
-from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, Track, draw, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, Track, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
@@ -140,8 +140,8 @@ def make_run(bench: Bench, precision: str) -> tuple[Transformer, Track, list[Con
 def denoiser_of(
     bench: Bench, model: Transformer, track: Track, contexts: list[Contexts], reference_every: int = 1
 ) -> Denoiser:
-    guide = Guide(Weights(4.0, 1.0, 1.0, 0.0), None, (bench.size.stg_block,))
-    return Denoiser(model, track, None, contexts[0], contexts[1], guide, reference_every=reference_every)
+    weights = PassWeights(Weights(4.0, 1.0, 1.0, 0.0), None, (bench.size.stg_block,))
+    return Denoiser(model, track, None, contexts[0], contexts[1], weights, reference_every=reference_every)
 
 
 def denoise(bench: Bench, precision: str) -> None:

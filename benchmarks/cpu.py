@@ -29,7 +29,7 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import compile_blocks
 from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.tabulated import tabulated
-from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, draw, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, draw, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import sigmas
 from mini.bundle.package import Defaults
@@ -149,7 +149,7 @@ class Runs:
         track = video_track(model.config, self.grid, self.reference, device=CPU, dtype=dtype)
         words = torch.randn(2, CONTEXT, model.config.context_dim, generator=torch.Generator().manual_seed(1))
         contexts = [Contexts(one[None]) for one in words]
-        return Denoiser(model, track, None, *contexts, Guide(Weights(Defaults().guidance)), **options)
+        return Denoiser(model, track, None, *contexts, PassWeights(Weights(Defaults().guidance)), **options)
 
     def step(self, model: Transformer) -> Tensor:
         """x0 of one guided step from noise."""

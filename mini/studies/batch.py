@@ -27,7 +27,7 @@ from castsheet.ltx.latents import (
 )
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.pipeline import Castsheet
-from castsheet.run import make_guide, make_levels
+from castsheet.run import make_levels, make_weights
 from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, step_noise, video_track
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.settings import Settings
@@ -66,9 +66,9 @@ def latents(
     check_fits(settings, models.source.checkpoint)
     grid = models.source.grid(settings)
     reference = _references(castsheet, asks, settings, grid, reference_frames)
-    guide = make_guide(settings)
+    weights = make_weights(settings)
     positive = _contexts(castsheet, [ask.prompt for ask in asks])
-    negative = _contexts(castsheet, [settings.negative_prompt] * len(asks)) if guide.wants("uncond") else None
+    negative = _contexts(castsheet, [settings.negative_prompt] * len(asks)) if weights.wants("uncond") else None
 
     transformer = models.transformer(settings)
     first = Reference(reference.tokens_BTC[:1], reference.bounds_AT2, 1.0)
@@ -76,10 +76,10 @@ def latents(
     target_BTC = track.clean_BTC[:, : grid.tokens].expand(len(asks), -1, -1)
     clean_BTC = torch.cat([target_BTC, reference.tokens_BTC.to(target_BTC)], dim=1)
     track = replace(track, clean_BTC=clean_BTC)
-    denoiser = Denoiser(transformer, track, None, positive, negative, guide)
+    denoiser = Denoiser(transformer, track, None, positive, negative, weights)
 
     levels = make_levels(settings, grid, reference)
-    single = Denoiser(transformer, replace(track, clean_BTC=clean_BTC[:1]), None, positive, negative, guide)
+    single = Denoiser(transformer, replace(track, clean_BTC=clean_BTC[:1]), None, positive, negative, weights)
     x_BN = torch.cat([draw(single, grid, ask.seed, None, float(levels[0])) for ask in asks])
     sampler, renoise = SAMPLERS[settings.sampler], None
     if sampler.eta:

@@ -41,11 +41,11 @@ from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
 from castsheet.media import provenance
 from castsheet.prompt import Prompt
-from castsheet.run import Run, findings_of, make_guide, make_levels, read_prompt, refuse_errors, run_texts
+from castsheet.run import Run, findings_of, make_levels, make_weights, read_prompt, refuse_errors, run_texts
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
-    Guide,
+    PassWeights,
     RunPasses,
     audio_track,
     clip_latents,
@@ -75,7 +75,7 @@ class Inputs:
     """
 
     grid: Grid
-    guide: Guide
+    weights: PassWeights
     contexts: tuple[Contexts, ...]
     picture: Image.Image
     reference: Reference
@@ -326,7 +326,7 @@ class Castsheet:
             if run.opening is not None:
                 given = encode_still(vae, to_pixels(run.opening).to(device), 1)
         levels = make_levels(settings, grid, reference)
-        return Inputs(grid, make_guide(settings), contexts, picture, reference, bias, given, levels)
+        return Inputs(grid, make_weights(settings), contexts, picture, reference, bias, given, levels)
 
     def _sample(
         self, run: Run, inputs: Inputs, noise: Tensor | None, on_step: OnStep | None, stages: Stages
@@ -349,7 +349,7 @@ class Castsheet:
             sound,
             positive,
             negative[0] if negative else None,
-            inputs.guide,
+            inputs.weights,
             reference_every=settings.reference_every,
             run=self.models.run,
         )

@@ -16,7 +16,7 @@ from castsheet.lint.video import lint_video
 from castsheet.loading.source import Source
 from castsheet.ltx.latents import Grid, Reference
 from castsheet.prompt import Prompt, build, parse
-from castsheet.sampling.denoiser import Contexts, Guide
+from castsheet.sampling.denoiser import Contexts, PassWeights
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
 from castsheet.settings import Settings
@@ -69,7 +69,7 @@ def read_prompt(sheet: Sheet, action: str, prompt: Prompt | str | None, settings
 
 def run_texts(run: Run) -> list[str]:
     """The texts that a run encodes: its prompt, and the negative prompt if guidance uses it."""
-    negative = [run.settings.negative_prompt] if make_guide(run.settings).wants("uncond") else []
+    negative = [run.settings.negative_prompt] if make_weights(run.settings).wants("uncond") else []
     return [run.words.text, *negative]
 
 
@@ -85,12 +85,12 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
         )
 
 
-def make_guide(settings: Settings) -> Guide:
+def make_weights(settings: Settings) -> PassWeights:
     """The weights of a run's passes. Without audio there is no pass that isolates the two streams."""
     modality = settings.modality_scale if settings.audio else 1.0
     video = Weights(settings.guidance, settings.stg_scale, modality, settings.rescale)
     audio = Weights(settings.audio_guidance, settings.stg_scale, modality, settings.rescale)
-    return Guide(video, audio if settings.audio else None, settings.stg_blocks)
+    return PassWeights(video, audio if settings.audio else None, settings.stg_blocks)
 
 
 def make_levels(settings: Settings, grid: Grid, reference: Reference) -> Tensor:

@@ -21,7 +21,7 @@ from castsheet.ltx.model.reuse import RowCache
 from castsheet.ltx.model.shards import Shards
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.streaming import stream_blocks
-from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, audio_track, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, audio_track, video_track
 from castsheet.sampling.guidance import Weights
 from tests.doubles.ltx_tiny import (
     AUDIO,
@@ -200,7 +200,7 @@ def test_every_pass_of_a_guided_step_is_marked_with_a_first_frame_or_without() -
             )
             for s in (5, 6)
         ]
-        guide = Guide(weights, weights, stg_blocks=(0,))
+        guide = PassWeights(weights, weights, stg_blocks=(0,))
         denoiser = Denoiser(model, track, sound, *contexts, guide)
         noise = randn(1, TARGET, config.in_channels, seed=7)
         x = denoiser.pack(track.start(noise, 1.0), sound.start(randn(1, AUDIO, 6, seed=8), 1.0))

@@ -11,7 +11,7 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
-    Guide,
+    PassWeights,
     audio_track,
     draw,
     step_noise,
@@ -49,7 +49,7 @@ def model(*, audio: bool = False) -> Counting:
     return transformer.requires_grad_(False)
 
 
-def denoiser(guide: Guide, *, strength: float = 1.0, audio: bool = False, **options) -> Denoiser:
+def denoiser(guide: PassWeights, *, strength: float = 1.0, audio: bool = False, **options) -> Denoiser:
     transformer = model(audio=audio)
     config = transformer.config
     reference = Reference(randn(1, GRID.tokens, config.in_channels, seed=1), GRID.bounds(), strength)
@@ -68,12 +68,12 @@ def denoiser(guide: Guide, *, strength: float = 1.0, audio: bool = False, **opti
 @pytest.mark.parametrize(
     ("guide", "audio", "expected"),
     [
-        (Guide(Weights()), False, ["cond"]),
-        (Guide(Weights(guidance=4.0)), False, ["cond", "uncond"]),
-        (Guide(Weights(stg_scale=1.0), stg_blocks=(1,)), False, ["cond", "stg"]),
-        (Guide(Weights(4.0, 1.0), stg_blocks=(2,)), False, ["cond", "uncond", "stg"]),
-        (Guide(Weights(), Weights(guidance=7.0)), True, ["cond", "uncond"]),
-        (Guide(Weights(4, 1, 3), Weights(7, 1, 3), (1,)), True, ["cond", "uncond", "stg", "isolated"]),
+        (PassWeights(Weights()), False, ["cond"]),
+        (PassWeights(Weights(guidance=4.0)), False, ["cond", "uncond"]),
+        (PassWeights(Weights(stg_scale=1.0), stg_blocks=(1,)), False, ["cond", "stg"]),
+        (PassWeights(Weights(4.0, 1.0), stg_blocks=(2,)), False, ["cond", "uncond", "stg"]),
+        (PassWeights(Weights(), Weights(guidance=7.0)), True, ["cond", "uncond"]),
+        (PassWeights(Weights(4, 1, 3), Weights(7, 1, 3), (1,)), True, ["cond", "uncond", "stg", "isolated"]),
     ],
 )
 def test_only_passes_that_count_are_run(guide, audio, expected):
@@ -85,7 +85,7 @@ def test_only_passes_that_count_are_run(guide, audio, expected):
 
 def test_unguided_prediction_is_one_pass():
     """Red: with all guidance off, x0 is not x - sigma v of the conditional pass."""
-    subject = denoiser(Guide(Weights(rescale=0.7)))
+    subject = denoiser(PassWeights(Weights(rescale=0.7)))
     x = draw(subject, GRID, 0, None, 1.0)
     x0 = subject(x, torch.tensor(0.8))
     stream, out = subject.transformer.seen
@@ -96,7 +96,7 @@ def test_unguided_prediction_is_one_pass():
 
 def test_clean_reference_is_not_sampled():
     """Red: the clean reference moves, or its rows are computed for nothing."""
-    subject = denoiser(Guide(Weights()))
+    subject = denoiser(PassWeights(Weights()))
     assert subject.targets == GRID.tokens
     assert subject.video.masks == (1.0, 0.0)
     assert draw(subject, GRID, 0, None, 1.0).shape == (1, GRID.tokens * subject.video.clean_BTC.shape[2])
@@ -104,7 +104,7 @@ def test_clean_reference_is_not_sampled():
 
 def test_weak_reference_is_noised_with_its_share():
     """Red: at strength s the reference is not at noise level (1 - s) sigma, or does not end clean."""
-    subject = denoiser(Guide(Weights()), strength=0.75)
+    subject = denoiser(PassWeights(Weights()), strength=0.75)
     start = subject.unpack(draw(subject, GRID, 0, None, 1.0))[0]
     clean = subject.video.clean_BTC[:, GRID.tokens :]
     added = start[:, GRID.tokens :] - 0.75 * clean
@@ -125,7 +125,7 @@ def test_first_frame_stays_bitwise():
     given = randn(1, transformer.config.in_channels, 1, GRID.height, GRID.width, seed=8)
     track = video_track(transformer.config, GRID, None, given, device=CPU, dtype=torch.float32)
     context = Contexts(randn(1, 4, transformer.config.context_dim, seed=2))
-    subject = Denoiser(transformer, track, None, context, context, Guide(Weights(4.0, rescale=0.7)))
+    subject = Denoiser(transformer, track, None, context, context, PassWeights(Weights(4.0, rescale=0.7)))
     out = subject.unpack(euler(subject, draw(subject, GRID, 0, None, 1.0), sigmas(3)))[0]
     assert track.sequence.segments == (8, 16)
     assert torch.equal(out[:, :8], patchify(given))
@@ -133,9 +133,9 @@ def test_first_frame_stays_bitwise():
 
 def test_noise_of_the_target_depends_on_seed_and_size_only():
     """Red: switching on sound or weakening the sheet changes the picture's noise."""
-    plain = draw(denoiser(Guide(Weights())), GRID, 7, None, 1.0)
+    plain = draw(denoiser(PassWeights(Weights())), GRID, 7, None, 1.0)
     for options in ({"audio": True}, {"strength": 0.5}):
-        guide = Guide(Weights(), Weights() if "audio" in options else None)
+        guide = PassWeights(Weights(), Weights() if "audio" in options else None)
         subject = denoiser(guide, **options)
         target = subject.unpack(draw(subject, GRID, 7, None, 1.0))[0][:, : GRID.tokens]
         assert torch.equal(target.flatten(1), plain)
@@ -147,12 +147,12 @@ def test_noise_of_the_target_depends_on_seed_and_size_only():
 def test_bad_seeds(seed):
     """Red: a seed out of range fails inside torch, or is rounded."""
     with pytest.raises(SettingsError, match="seed"):
-        draw(denoiser(Guide(Weights())), GRID, seed, None, 1.0)
+        draw(denoiser(PassWeights(Weights())), GRID, seed, None, 1.0)
 
 
 def test_pack_and_unpack():
     """Red: values of picture and sound change places between steps."""
-    subject = denoiser(Guide(Weights(), Weights()), audio=True)
+    subject = denoiser(PassWeights(Weights(), Weights()), audio=True)
     video, sound = randn(1, 24, 8, seed=1), randn(1, 5, subject.audio.clean_BTC.shape[2], seed=2)
     back = subject.unpack(subject.pack(video, sound))
     assert torch.equal(back[0], video)
@@ -162,15 +162,15 @@ def test_pack_and_unpack():
 def test_streams_and_weights_go_together():
     """Red: a stream without weights is sampled by nothing, or guidance runs without a negative prompt."""
     with pytest.raises(ValueError, match="go together"):
-        denoiser(Guide(Weights()), audio=True)
-    subject = denoiser(Guide(Weights()))
+        denoiser(PassWeights(Weights()), audio=True)
+    subject = denoiser(PassWeights(Weights()))
     with pytest.raises(ValueError, match="negative"):
-        Denoiser(subject.transformer, subject.video, None, subject.positive, None, Guide(Weights(4.0)))
+        Denoiser(subject.transformer, subject.video, None, subject.positive, None, PassWeights(Weights(4.0)))
 
 
 def test_kept_reference_rows():
     """Red: caching the reference's rows is on by default, inexact where it recomputes, or does nothing."""
-    guide = Guide(Weights(4.0, 1.0), stg_blocks=(1,))
+    guide = PassWeights(Weights(4.0, 1.0), stg_blocks=(1,))
     exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
     x = draw(exact, GRID, 0, None, 1.0)
     for step, sigma in enumerate((0.9, 0.8, 0.7, 0.6)):
@@ -185,7 +185,7 @@ def test_kept_reference_rows():
 
 def test_kept_rows_that_did_not_change_are_exact():
     """Red: a step that reuses the reference's rows computes anything else otherwise."""
-    guide = Guide(Weights(4.0, 1.0), stg_blocks=(2,))
+    guide = PassWeights(Weights(4.0, 1.0), stg_blocks=(2,))
     exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
     x = draw(exact, GRID, 0, None, 1.0)
     sigma = torch.tensor(0.8)
@@ -199,7 +199,7 @@ def test_cached_rows_count_steps_not_calls():
     Every call of an exact run is made again with the cache. Calls of steps 0 and 2 are exact; those of steps
     1 and 3 reuse rows, with the error stated here. Counting calls made the second call of step 0 inexact.
     """
-    guide = Guide(Weights(4.0, 1.0), stg_blocks=(1,))
+    guide = PassWeights(Weights(4.0, 1.0), stg_blocks=(1,))
     exact, cached = denoiser(guide), denoiser(guide, reference_every=2)
     calls = []
 
@@ -216,7 +216,7 @@ def test_cached_rows_count_steps_not_calls():
 
 def test_a_denoiser_serves_several_runs():
     """Red: a second run starts with the rows that the first one ended with."""
-    guide = Guide(Weights(4.0, 1.0), stg_blocks=(1,))
+    guide = PassWeights(Weights(4.0, 1.0), stg_blocks=(1,))
     subject = denoiser(guide, reference_every=2)
     start = draw(subject, GRID, 0, None, 1.0)
     first = heun(subject, start, sigmas(3))
@@ -228,21 +228,21 @@ def test_a_denoiser_serves_several_runs():
 
 def test_step_noise_is_a_function_of_seed_and_step():
     """Red: an ancestral run cannot be made again, or its picture's noise hangs on sound and reference."""
-    subject = denoiser(Guide(Weights()))
+    subject = denoiser(PassWeights(Weights()))
     made = [step_noise(subject, GRID, 7, 1.0).draw(step) for step in (0, 1, 0)]
     assert torch.equal(made[0], made[2])
     assert not torch.equal(made[0], made[1])
     assert not torch.equal(made[0], step_noise(subject, GRID, 8, 1.0).draw(0))
     assert not torch.equal(made[0], draw(subject, GRID, 7, None, 1.0))
     for options in ({"audio": True}, {"strength": 0.5}):
-        other = denoiser(Guide(Weights(), Weights() if "audio" in options else None), **options)
+        other = denoiser(PassWeights(Weights(), Weights() if "audio" in options else None), **options)
         target = other.unpack(step_noise(other, GRID, 7, 1.0).draw(0))[0][:, : GRID.tokens]
         assert torch.equal(target.flatten(1), made[0])
 
 
 def test_ancestral_steps_leave_given_tokens_alone():
     """Red: a given first frame is noised between steps, or a weak reference does not end clean."""
-    subject = denoiser(Guide(Weights()), strength=0.75)
+    subject = denoiser(PassWeights(Weights()), strength=0.75)
     start = draw(subject, GRID, 0, None, 1.0)
     out = euler_ancestral(subject, start, sigmas(4), renoise=step_noise(subject, GRID, 0, 1.0))
     assert subject.shares.shape == start.shape
@@ -250,7 +250,7 @@ def test_ancestral_steps_leave_given_tokens_alone():
     transformer = subject.transformer
     given = randn(1, transformer.config.in_channels, 1, GRID.height, GRID.width, seed=8)
     track = video_track(transformer.config, GRID, None, given, device=CPU, dtype=torch.float32)
-    framed = Denoiser(transformer, track, None, subject.positive, None, Guide(Weights()))
+    framed = Denoiser(transformer, track, None, subject.positive, None, PassWeights(Weights()))
     start = draw(framed, GRID, 0, None, 1.0)
     out = euler_ancestral(framed, start, sigmas(4), renoise=step_noise(framed, GRID, 0, 1.0))
     assert torch.equal(framed.unpack(out)[0][:, :8], patchify(given))

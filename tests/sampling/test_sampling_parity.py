@@ -32,7 +32,7 @@ from castsheet.ltx.latents import (
 )
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import VideoVAE
-from castsheet.sampling.denoiser import Contexts, Denoiser, Guide, audio_track, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, audio_track, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
@@ -131,7 +131,12 @@ def test_guided_run_equals_a_loop_of_diffusers_parts(pair, strength, downscale, 
 
     track = video_track(model.config, GRID, reference, first, device=CPU, dtype=torch.float32)
     denoiser = Denoiser(
-        model, track, None, Contexts(contexts[0]), Contexts(contexts[1]), Guide(weights, stg_blocks=(2,))
+        model,
+        track,
+        None,
+        Contexts(contexts[0]),
+        Contexts(contexts[1]),
+        PassWeights(weights, stg_blocks=(2,)),
     )
     with torch.inference_mode():
         x = euler(denoiser, denoiser.pack(track.start(noise[:, : track.sampled], 1.0), None), levels)
@@ -246,7 +251,7 @@ def our_run(model, vae, embeds, sheet, first) -> tuple[torch.Tensor, torch.Tenso
     noise = torch.randn(1, grid.tokens * 2, config.in_channels, generator=generator)
     audio_noise = torch.randn(1, sound.sampled, config.audio_in_channels, generator=generator)
     contexts = [Contexts(both[..., :text], both[..., text:]) for both in embeds]
-    guide = Guide(Weights(4.0, 1.0, 3.0), Weights(7.0, 1.0, 3.0), stg_blocks=(2,))
+    guide = PassWeights(Weights(4.0, 1.0, 3.0), Weights(7.0, 1.0, 3.0), stg_blocks=(2,))
     denoiser = Denoiser(model, video, sound, *contexts, guide, av_timesteps="cross")
     start = denoiser.pack(video.start(noise[:, : grid.tokens], 1.0), sound.start(audio_noise, 1.0))
     tokens, audio_tokens = denoiser.unpack(euler(denoiser, start, sigmas(STEPS)))

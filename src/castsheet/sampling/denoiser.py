@@ -142,7 +142,7 @@ class Contexts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Guide:
+class PassWeights:
     """The weights of both streams, and the blocks that STG perturbs; see sampling/guidance.py."""
 
     video: Weights
@@ -164,7 +164,7 @@ class Denoiser:
         transformer: in eval mode, adapters merged.
         video, audio: the streams; with audio None the video stream runs alone.
         positive, negative: text contexts; negative may be None at guidance 1.
-        guide: weights of the passes.
+        weights: of the passes.
         av_timesteps: which timestep modulates the attention between the streams; see ltx/model/dit.py.
         reference_every: compute a clean reference's rows only in every such step; 1 is exact. See
             ltx/model/reuse.py.
@@ -181,18 +181,18 @@ class Denoiser:
         audio: Track | None,
         positive: Contexts,
         negative: Contexts | None,
-        guide: Guide,
+        weights: PassWeights,
         av_timesteps: AVTimesteps = "own",
         *,
         reference_every: int = 1,
         run: RunPasses = run_alone,
     ) -> None:
-        if (audio is None) != (guide.audio is None):
+        if (audio is None) != (weights.audio is None):
             raise ValueError("the audio stream and its weights go together")
-        if negative is None and guide.wants("uncond"):
+        if negative is None and weights.wants("uncond"):
             raise ValueError("guidance needs the negative prompt's context")
         self.transformer, self.video, self.audio = transformer, video, audio
-        self.positive, self.negative, self.guide = positive, negative, guide
+        self.positive, self.negative, self.weights = positive, negative, weights
         self.av_timesteps = av_timesteps
         self.dtype = transformer.patchify_proj.weight.dtype
         self.fixed_BTC = video.fixed
@@ -236,25 +236,25 @@ class Denoiser:
             x,
             sigma,
             self.video,
-            self.guide.video,
+            self.weights.video,
             self.fixed_BTC,
         )
-        if self.audio is None or a is None or self.guide.audio is None:
+        if self.audio is None or a is None or self.weights.audio is None:
             return self.pack(video, None)
         velocities = {name: out.audio_BTC for name, out in outputs.items() if out.audio_BTC is not None}
-        return self.pack(video, self._combine(velocities, a, sigma, self.audio, self.guide.audio, None))
+        return self.pack(video, self._combine(velocities, a, sigma, self.audio, self.weights.audio, None))
 
     def _passes(self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor) -> dict[str, Output]:
         """The velocities of every pass that has a weight."""
-        guide = self.guide
-        stg_audio = guide.audio is not None and "stg" in guide.audio.scales
+        weights = self.weights
+        stg_audio = weights.audio is not None and "stg" in weights.audio.scales
         streams = self._streams(x_BTC, a_BTC, sigma, self.positive)
         passes = {"cond": Pass(*streams)}
-        if guide.wants("uncond") and self.negative is not None:
+        if weights.wants("uncond") and self.negative is not None:
             passes["uncond"] = Pass(*self._streams(x_BTC, a_BTC, sigma, self.negative))
-        if guide.wants("stg"):
-            passes["stg"] = Pass(*streams, stg_blocks=guide.stg_blocks, stg_audio=stg_audio)
-        if guide.wants("isolated"):
+        if weights.wants("stg"):
+            passes["stg"] = Pass(*streams, stg_blocks=weights.stg_blocks, stg_audio=stg_audio)
+        if weights.wants("isolated"):
             passes["isolated"] = Pass(*streams, isolate=True)
         outputs = self.run(
             self.transformer,
