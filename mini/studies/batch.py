@@ -68,7 +68,9 @@ def latents(
     reference = _references(castsheet, asks, settings, grid, reference_frames)
     weights = make_weights(settings)
     positive = _contexts(castsheet, [ask.prompt for ask in asks])
-    negative = _contexts(castsheet, [settings.negative_prompt] * len(asks)) if weights.wants("uncond") else None
+    negative = (
+        _contexts(castsheet, [settings.negative_prompt] * len(asks)) if weights.wants("uncond") else None
+    )
 
     transformer = models.transformer(settings)
     first = Reference(reference.tokens_BTC[:1], reference.bounds_AT2, 1.0)
