@@ -26,7 +26,11 @@ Shape = tuple[int, ...]
 
 
 def write_checkpoint(
-    path: Path | str, tensors: Mapping[str, Tensor], config: Mapping[str, Any], version: str
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    version: str,
+    **notes: str,
 ) -> Path:
     """Write an official single file: official tensor names, `config` and `model_version` in the header.
 
@@ -34,12 +38,12 @@ def write_checkpoint(
         path: the file; replaced as a whole or not at all.
         tensors: official names (see `official_tensors`), any device.
         config: the parts `transformer`, `vae`, ... as they stand in the official metadata.
-        version: for example "2.3.0".
+        version: for example "2.3.0". notes: further strings of the header.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    metadata = {"config": json.dumps(dict(config)), "model_version": version}
+    metadata = {"config": json.dumps(dict(config)), "model_version": version, **notes}
     stored: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():

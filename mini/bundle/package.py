@@ -12,6 +12,7 @@ beside its place and moved there as a whole.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
@@ -33,16 +34,17 @@ from castsheet.ltx.adapters.lora_file import write as write_adapter
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.family import DEFAULT
 from castsheet.ltx.header import save_tensors
+from castsheet.ltx.model.config import TransformerConfig
 from castsheet.machine.files import write_atomic
 from mini.bundle.model_card import write_card
 from mini.official import official_keys, write_checkpoint
 from mini.script import finish
-from mini.second.architecture import FPS, FRAMES, HEIGHT, WIDTH, config
+from mini.second.architecture import FPS, FRAMES, HEIGHT, WIDTH
 from mini.training.architecture import TEXT_LAYERS
-from mini.training.stored import AUDIO, VOCODER, codec_file
+from mini.training.stored import AUDIO, VOCODER, codec_file, header_of
 from mini.training.train_flow import gemma_config
 
-VERSION = "2.3.0"
+ENCODER = "castsheet-mini"
 CHECKPOINT, GEMMA = "mini.safetensors", "gemma"
 ADAPTERS: dict[ReferenceMode, str] = {
     "looped": "mini-ic-lora.safetensors",
@@ -63,10 +65,14 @@ class Defaults:
     lora_strength: float = 1.0
     rescale: float = 0.0
 
-    def bundle(self, modes: Sequence[ReferenceMode] = ("looped", "still")) -> Bundle:
+    def bundle(
+        self, modes: Sequence[ReferenceMode] = ("looped", "still"), family: str = DEFAULT.name
+    ) -> Bundle:
         """The content of bundle.json, with an adapter for each of the modes."""
+        version = family.removeprefix("ltx-")
         return Bundle(
-            name="mini",
+            name="mini" if family == DEFAULT.name else f"mini-{version}",
+            usual=None if family == DEFAULT.name else f"card-{version}",
             files=Files(
                 checkpoint=CHECKPOINT,
                 text_encoder=GEMMA,
@@ -120,17 +126,17 @@ def package(
     with tempfile.TemporaryDirectory(prefix=".mini-", dir=out.parent) as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir(mode=0o755)
-        write_base(recipe, folder)
-        _write_gemma(recipe, folder / GEMMA)
+        family = write_base(recipe, folder)
+        _write_gemma(recipe, folder / GEMMA, family)
         # The still-reference adapter is trained last; a recipe that was ended before has none.
         modes = [mode for mode in ADAPTERS if mode == "looped" or (recipe / f"{mode}.safetensors").exists()]
         for mode in modes:
             state = {key: tensor.bfloat16() for key, tensor in _read(recipe / f"{mode}.safetensors").items()}
-            notes = {DOWNSCALE: "1", MODE: mode, "base_model": DEFAULT.name}
+            notes = {DOWNSCALE: "1", MODE: mode, "base_model": family}
             write_adapter(
                 folder / ADAPTERS[mode], state, notes | {"model": "castsheet mini", "license": "Apache-2.0"}
             )
-        content = defaults.bundle(modes).model_dump_json(indent=1, exclude_none=False)
+        content = defaults.bundle(modes, family).model_dump_json(indent=1, exclude_none=False)
         (folder / BUNDLE_FILE).write_text(content + "\n", encoding="utf-8")
         write_card(recipe, folder)
         Bundle.load(folder)
@@ -158,8 +164,11 @@ def _swap(folder: Path, out: Path, aside: Path) -> None:
         ) from error
 
 
-def write_base(recipe: Path, folder: Path) -> None:
+def write_base(recipe: Path, folder: Path) -> str:
     """Write codec, sound, base and connectors as one file of the official layout, `FOLDER/mini.safetensors`.
+
+    Returns:
+        The family that the base is of.
 
     Raises:
         CheckpointError, OutputError: see `package`.
@@ -171,10 +180,15 @@ def write_base(recipe: Path, folder: Path) -> None:
     }
     for file in (codec_file(recipe), recipe / AUDIO, recipe / VOCODER):
         tensors |= _read(file)
-    wanted = official_keys(config(), states=TEXT_LAYERS + 1)
+    header = header_of(recipe / "base.safetensors")
+    wanted = official_keys(header, states=TEXT_LAYERS + 1)
     _refuse_differences(recipe, {name: tuple(one.shape) for name, one in tensors.items()}, wanted)
     kept = {name: one.to(_dtype(name)) for name, one in tensors.items()}
-    write_checkpoint(folder / CHECKPOINT, kept, config(), VERSION)
+    family = TransformerConfig.from_dict(header["transformer"]).family
+    source = json.dumps({"gemma_version": ENCODER})
+    notes = {} if family == DEFAULT.name else {"gemma_source_checkpoint": source}
+    write_checkpoint(folder / CHECKPOINT, kept, header, f"{family.removeprefix('ltx-')}.0", **notes)
+    return family
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -191,7 +205,7 @@ def _refuse_differences(
         raise CheckpointError(f"{recipe}: {len(wrong)} tensors are not mini's: {first}", remedy=_REMEDY)
 
 
-def _write_gemma(recipe: Path, folder: Path) -> None:
+def _write_gemma(recipe: Path, folder: Path, family: str) -> None:
     state = _part(_read(recipe / "base.safetensors"), "gemma")
     with torch.device("meta"):
         model = Gemma3TextModel(gemma_config())
@@ -199,6 +213,8 @@ def _write_gemma(recipe: Path, folder: Path) -> None:
     _refuse_differences(recipe, found, {name: tuple(one.shape) for name, one in model.state_dict().items()})
     settings = model.config
     settings.architectures, settings.dtype = [type(model).__name__], torch.bfloat16
+    if family != DEFAULT.name:  # a checkpoint of LTX-2.5 names the encoder that it was trained with
+        settings.gemma_version = ENCODER
     settings.save_pretrained(folder)
     stored = {name: one.bfloat16().contiguous() for name, one in state.items()}
     weights = folder / "model.safetensors"

@@ -25,7 +25,7 @@ from castsheet.sampling.schedule import sigmas
 from mini.data import corpus as corpora
 from mini.data.captions import NEGATIVE
 from mini.data.corpus import Corpus
-from mini.data.latents import TOKENS
+from mini.data.latents import SHEET_TOKENS, TOKENS
 from mini.script import finish
 from mini.second.architecture import HEIGHT, LATENT, LATENT_CHANNELS, WIDTH
 from mini.story.look import PARTS
@@ -33,7 +33,7 @@ from mini.training.architecture import ADAPTER_RANK
 from mini.training.measure import LIMBS, decoded
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
-from mini.training.stored import codec_file, load_codec, load_models
+from mini.training.stored import codec_file, header_of, load_codec, load_models
 from mini.training.train_audio import at_16_khz, mels_of
 from mini.training.train_flow import Models, rope_tables
 from mini.world import VALIDATION
@@ -168,7 +168,7 @@ def sample(
             stream = Stream(
                 tokens_BTC=torch.cat(parts, dim=1),
                 context_BLD=words,
-                sequence=Sequence(tuple(part.shape[1] for part in parts), tables),
+                sequence=Sequence(tuple(part.shape[1] for part in parts), tables, marked=SHEET_TOKENS),
                 timesteps_BS=torch.stack(times, dim=1),
                 sigma_B=sigma,
             )
@@ -184,8 +184,9 @@ def to_uint8(pixels_CFHW: Tensor) -> np.ndarray:
 
 def draw(recipe: Path, codec: Codec, held_out: Corpus, device: str, *, steps: int = STEPS) -> list[Path]:
     """Write a picture for each adapter that lies in the recipe's folder."""
-    models = Models.build(recipe / "tokenizer", device)
-    load_models(models, recipe / "base.safetensors")
+    base = recipe / "base.safetensors"
+    models = Models.build(recipe / "tokenizer", device, header_of(base))
+    load_models(models, base)
     lora.attach(models.transformer, ADAPTER_RANK, joined=True)
     models.transformer.to(device)
     made = []

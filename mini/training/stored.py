@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from castsheet.ltx import keys
+from castsheet.ltx.family import detect_family, family_of
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official, vocoder_from_official
 from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
 from mini.second.architecture import config
@@ -39,6 +41,19 @@ def load_audio(recipe: Path, device: str) -> tuple[AudioVAE, Vocoder]:
 def load_vocoder(path: Path, device: str) -> Vocoder:
     """A vocoder."""
     return vocoder_from_official(config()["vocoder"], load_file(path, device)).requires_grad_(False)
+
+
+def header_of(base: Path) -> dict[str, Any]:
+    """The second edition's config in the formulas of the family that a base's tensors show."""
+    with safe_open(base, framework="pt") as file:
+        names = [name.removeprefix("transformer.") for name in file.keys()]  # noqa: SIM118
+    return in_family(detect_family((), names))
+
+
+def in_family(family: str) -> dict[str, Any]:
+    """The second edition's config in a family's formulas."""
+    header = config()
+    return header | {"transformer": header["transformer"] | dict(family_of(family).flags)}
 
 
 def models_state(models: Models) -> dict[str, Tensor]:

@@ -86,7 +86,8 @@ def start_as_identity(transformer: Transformer) -> None:
     for name, module in transformer.named_modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
             if name.endswith(("proj_out", "adaln_single.linear")) and "prompt" not in name:
                 nn.init.zeros_(module.weight)
     for name, parameter in transformer.named_parameters():
@@ -117,6 +118,7 @@ class Both:
                 (TOKENS,),
                 rope.video_tables(settings, seen).to(device),
                 rope.cross_tables(settings, seen).to(device),
+                marked=SHEET_TOKENS,
             ),
             Sequence(
                 (SOUND_TOKENS,),
@@ -221,19 +223,12 @@ def train_base(
                 sample_sigmas(len(chosen), TOKENS).to(device),
                 torch.randn(target.shape, device=device),
                 mask_BN=latents.weights[chosen[:, None], tokens],
+                marked=SHEET_TOKENS if frames[0] == 0 else 0,
             ).mean()
 
     parts = [models.transformer, models.gemma.model, models.connectors]
-    optimise(
-        parts,
-        lambda step: whole() if step % 2 == 0 else part(),
-        budget,
-        rate=rate,
-        log=log,
-        name="base",
-        muon=True,
-        where=where,
-    )
+    rest: dict[str, Any] = {"rate": rate, "log": log, "name": "base", "muon": True, "where": where}
+    optimise(parts, lambda step: whole() if step % 2 == 0 else part(), budget, **rest)
 
 
 def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
