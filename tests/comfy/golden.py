@@ -23,7 +23,7 @@ def reduced(infos: dict[str, Any]) -> dict[str, Any]:
 def _reduced(info: dict[str, Any]) -> dict[str, Any]:
     inputs = {
         kind: [
-            [name, kind_of if isinstance(kind_of, str) else "COMBO", _kept(told)]
+            [name, kind_of if isinstance(kind_of, str) else "COMBO", _kept(name, told)]
             for name, (kind_of, told) in info["input"].get(kind, {}).items()
         ]
         for kind in ("required", "optional")
@@ -32,8 +32,10 @@ def _reduced(info: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "outputs": outputs, "output_node": info["output_node"], "category": info["category"]}
 
 
-def _kept(told: dict[str, Any]) -> dict[str, Any]:
-    return {key: told[key] for key in _KEPT if key in told and told[key] is not None}
+def _kept(name: str, told: dict[str, Any]) -> dict[str, Any]:
+    """What was told of an input; which bundles there are is the machine's."""
+    kept = {key: told[key] for key in _KEPT if key in told and told[key] is not None}
+    return {key: value for key, value in kept.items() if (name, key) != ("bundle", "options")}
 
 
 if __name__ == "__main__":

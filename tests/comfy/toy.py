@@ -17,7 +17,8 @@ def write_bundle(folder: Path, checkpoint: Path) -> None:
     """A bundle of the toy and of mini's text encoder, whose widths it shares."""
     folder.mkdir(parents=True)
     (folder / "toy.safetensors").symlink_to(checkpoint)
-    files = {"checkpoint": "toy.safetensors", "text_encoder": str(WEIGHTS / "gemma")}
+    (folder / "gemma").symlink_to(WEIGHTS / "gemma")
+    files = {"checkpoint": "toy.safetensors", "text_encoder": "gemma"}
     bucket = {"width": WIDTH, "height": HEIGHT, "frames": FRAMES, "fps": FPS, "stg_blocks": [1]}
     told = {"version": 1, "name": "toy", "files": files, "bucket": bucket}
     (folder / "bundle.json").write_text(json.dumps(told))
