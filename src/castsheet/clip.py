@@ -175,8 +175,14 @@ def encode(
 
     Raises:
         OutputError: the encoder or the disk refused.
+        SettingsError: a side is odd. Such clips of others may be judged; only writing them is impossible.
     """
     height, width = frames_FHWC.shape[1:3]
+    if height % 2 or width % 2:
+        raise SettingsError(
+            f"frames are {width}x{height}; H.264 with 4:2:0 colour needs even sides",
+            remedy="use sides that are multiples of 32, such as 768x448",
+        )
     try:
         with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
             video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
@@ -234,12 +240,8 @@ def _check_frames(frames: np.ndarray, fps: float) -> None:
             f"frames are {frames.dtype} of shape {tuple(frames.shape)}, not uint8 (F, H, W, 3) with F >= 1",
             remedy="convert the frames before making a Clip",
         )
-    height, width = frames.shape[1:3]
-    if height < 2 or width < 2 or height % 2 or width % 2:
-        raise SettingsError(
-            f"frames are {width}x{height}; H.264 with 4:2:0 colour needs even sides",
-            remedy="use sides that are multiples of 32, such as 768x448",
-        )
+    if min(frames.shape[1:3]) < 2:
+        raise SettingsError(f"frames are {frames.shape[2]}x{frames.shape[1]}", remedy="use a usual size")
     if not 0 < fps <= 1000:
         raise SettingsError(f"fps is {fps}", remedy="use a rate such as 24")
 

@@ -179,7 +179,7 @@ def test_a_guide_is_cores_own_at_the_latents_size(nodes):
     ("more", "message"),
     [
         ({"strengths": "hero"}, "strength 'hero'"),
-        ({"strengths": "nobody=2"}, "not on the sheet. Fix: choose of barn, hero"),
+        ({"strengths": "nobody=2"}, "not on the sheet. Fix: choose one of barn, hero"),
         ({"latent": {"samples": torch.zeros(1, 128, 3)}}, "3 dimensions"),
     ],
 )

@@ -176,7 +176,7 @@ def test_phones_write_heic(tmp_path: Path):
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(HEIC.read_bytes())
     try:
-        import pi_heif  # noqa: F401
+        import pi_heif
     except ImportError:
         with pytest.raises(CastsheetError, match="pi_heif") as caught:
             load_image(path)
@@ -234,6 +234,10 @@ VIDEOS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a concat script": (lambda p: p.write_text("ffconcat version 1.0\nfile a.ts\n"), "cannot read"),
     "a session description": (lambda p: p.write_text("v=0\nm=video 5000 RTP/AVP 96\n"), "cannot read"),
     "a size that changes": (_grows, "frames change their size from 64x48 to 128x96"),
+    "an unknown codec": (
+        lambda p: p.write_bytes(film(p).read_bytes().replace(b"avc1", b"zzz1")),
+        "codec|cannot",
+    ),
     "a picture of text": (lambda p: p.write_text("/dev/zero"), "cannot read"),
 }
 

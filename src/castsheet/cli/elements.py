@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from castsheet.errors import OutputError, SettingsError
+from castsheet.errors import OutputError, SceneError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,11 @@ def scene(
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-        Scene.load(temporary)  # an element that is not there is told before the file is
+        try:
+            Scene.load(temporary)  # an element that is not there is told before the file is
+        except SceneError as error:
+            told = error.what.replace(str(temporary), str(out))
+            raise SceneError(told, remedy=error.remedy) from None
 
     typer.echo(write_atomic(out, write))
 

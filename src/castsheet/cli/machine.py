@@ -115,7 +115,7 @@ def _role(name: str) -> Role:
     for role in get_args(Role):
         if name.replace("-", "_") == role:
             return role
-    raise SettingsError(f"unknown role {name!r}", remedy=f"choose of {', '.join(get_args(Role))}")
+    raise SettingsError(f"unknown role {name!r}", remedy=f"choose one of {', '.join(get_args(Role))}")
 
 
 def _by_role(pairs: list[str] | None) -> dict[Role, str]:

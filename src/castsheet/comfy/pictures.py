@@ -86,7 +86,7 @@ def check_names(sheet: Sheet, strengths: Mapping[str, float]) -> None:
     if unknown := sorted(asked - known):
         raise SettingsError(
             f"a strength of {', '.join(unknown)}, which is not on the sheet",
-            remedy=f"choose of {', '.join(sorted(known))}",
+            remedy=f"choose one of {', '.join(sorted(known))}",
         )
 
 

@@ -50,8 +50,8 @@ class Shot(BaseModel):
     id: str = Field(pattern=_NAME, max_length=80)
     action: str | None = None
     prompt: str | None = None
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
-    takes: int | None = Field(default=None, ge=1, le=1000)
+    seed: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
+    takes: int | None = Field(default=None, ge=1, le=1000, strict=True)
     first_frame: Path | None = None
     settings: dict[str, Any] = {}
 

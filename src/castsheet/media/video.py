@@ -43,6 +43,8 @@ def read_video(path: Path | str, *, most: Callable[[float], int] | None = None) 
             if not container.streams.video:
                 raise ImageError(f"{path} has no picture track", remedy="give a video file such as .mp4")
             stream = container.streams.video[0]
+            if getattr(stream, "codec_context", None) is None:
+                raise ImageError(f"{path} is in a codec that is not known here", remedy="save it as H.264")
             rate = stream.average_rate
             limit = most(float(rate)) if most is not None and rate else None
             frames = _frames(path, container, stream, limit)

@@ -82,7 +82,7 @@ def token_bias(
     if unknown:
         raise SettingsError(
             f"strength of {', '.join(unknown)}, which is not on the sheet",
-            remedy=f"choose of {', '.join(known)}",
+            remedy=f"choose one of {', '.join(known)}",
         )
     panels = [(panel.box, panel.element) for panel in sheet.panels]
     cells_HW = cell_strengths(panels, strengths, image=sheet.image.size, size=size, cell=cell)
