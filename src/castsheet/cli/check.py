@@ -11,7 +11,6 @@ import typer
 from castsheet.cli.settings import size as read_size
 from castsheet.errors import OutputError, SheetError
 from castsheet.machine.regular import is_file
-from castsheet.machine.text import TextReader
 
 Checked = Annotated[
     Path, typer.Argument(help="A scene (YAML), a sheet, any picture used as one, or a ComfyUI workflow.")
@@ -120,6 +119,8 @@ def _workflow(path: Path) -> dict[str, Any] | None:
     """A ComfyUI workflow, if the file is one: a JSON of nodes, unlike a sheet's manifest."""
     if path.suffix.lower() != ".json" or not is_file(path):
         return None
+    from castsheet.machine.text import TextReader
+
     try:
         raw = TextReader(SheetError, "export the workflow again").json(path)
     except SheetError:

@@ -22,7 +22,6 @@ from typing import Any
 from castsheet.errors import CastsheetError, shown
 from castsheet.machine.json_text import JsonMistake, parse_json
 from castsheet.machine.regular import MIB, Refusal, read_regular
-from castsheet.machine.yaml_text import YamlMistake, parse_yaml
 
 # A caption of a training table has a few hundred letters; a field of this many is a quote left open.
 MAX_FIELD = 100_000
@@ -71,6 +70,9 @@ class TextReader:
         Raises:
             CastsheetError, as `refuse`: not plain YAML.
         """
+        # The library takes a tenth of a second, and readers of JSON alone do not need it.
+        from castsheet.machine.yaml_text import YamlMistake, parse_yaml
+
         try:
             return parse_yaml(text)
         except YamlMistake as error:
