@@ -1,0 +1,1 @@
+"""The judge on footage that nobody of the project made: a film, people on photographs, real cameras."""
