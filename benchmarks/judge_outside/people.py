@@ -115,8 +115,8 @@ def _photograph(path: Path, part: tuple[float, float, float, float]) -> Image.Im
     return image
 
 
-def clip(folder: Folder, half: Half, place: str, actors: tuple[Actor, ...], seed: int, *, dream: bool = False) -> Pixels:
-    """Frames (49, 448, 768, 3) of actors in a place; `dream` bends the figures slowly."""
+def clip(folder: Folder, half: Half, place: str, actors: tuple[Actor, ...], seed: int, *, dream: bool = False, every: int = 1) -> Pixels:
+    """Frames (49, 448, 768, 3) of actors in a place; `dream` bends the figures slowly; or `every` so manieth."""
     random = np.random.default_rng(seed)
     ground = _camera(folder.place(half, place), random)
     figures = [_figure(folder.figure(one.who, one.view), one.height) for one in actors]
@@ -124,7 +124,7 @@ def clip(folder: Folder, half: Half, place: str, actors: tuple[Actor, ...], seed
     light = random.uniform(0.95, 1.05, 3)
     bends = [_bend(random) for _ in actors]
     out = []
-    for at in range(LENGTH):
+    for at in range(0, LENGTH, every):
         picture = ground(at)
         for number, actor in enumerate(actors):
             wave = np.sin(2 * np.pi * at / 24 + beats[number])
