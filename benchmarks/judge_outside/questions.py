@@ -78,8 +78,8 @@ def _together(folder: Folder, half: Half, who: tuple[str, ...], place: str) -> I
 
 
 def _swapped(
-    folder: Folder, half: Half, place: str, before: tuple[Actor, ...], after: tuple[Actor, ...], seed: int
+    folder: Folder, half: Half, place: str, before: tuple[Actor, ...], after: tuple[Actor, ...], seed: int, every: int = 1
 ) -> Pixels:
     """Both act on in the other's looks from the middle of the clip."""
-    first, second = clip(folder, half, place, before, seed), clip(folder, half, place, after, seed)
+    first, second = (clip(folder, half, place, cast, seed, every=every) for cast in (before, after))
     return np.concatenate([first[: len(first) // 2], second[len(second) // 2 :]])

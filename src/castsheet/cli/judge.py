@@ -25,24 +25,29 @@ def judge(
         typer.Option(help="Characters from left to right, e.g. mara,tom; a clip that differs fails."),
     ] = None,
     faces: Annotated[
-        bool, typer.Option("--faces", help="Compare faces as well (castsheet[identity]).")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--faces/--no-faces",
+            help="Compare faces (castsheet[identity]). By default they are where it is installed.",
+        ),
+    ] = None,
     features: Annotated[
         str | None, typer.Option(help="NexusScore with a CLIP or DINO model: its folder, or a cached id.")
     ] = None,
     read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
 ) -> None:
-    """Judge clips against their sheet. Exit code: 0 all pass, 1 some fail, 2 error."""
+    """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot be told, 2 error."""
     from castsheet.clip import Clip, read_video
     from castsheet.judge import report
     from castsheet.judge.judge import Judge, Options
-    from castsheet.judge.models import hub_features, installed_faces, installed_reader
+    from castsheet.judge.models import faces_here, hub_features, installed_faces, installed_reader, matter_here
     from castsheet.media.provenance import dump
     from castsheet.sheet.manifest import Sheet
 
     options = Options(
         order=tuple(name.strip() for name in order.split(",")) if order else (),
-        faces=installed_faces() if faces else None,
+        faces=installed_faces() if faces else faces_here() if faces is None else None,
+        matter=matter_here(),
         reader=installed_reader() if read_text else None,
         features=None if features is None else hub_features(features),
     )

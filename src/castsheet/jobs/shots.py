@@ -24,7 +24,7 @@ from castsheet.jobs.takes import told
 from castsheet.jobs.watcher import Watcher
 from castsheet.jobs.workers import Made, OpenMaker, Pack, here
 from castsheet.judge import report
-from castsheet.judge.judge import Judge
+from castsheet.judge.judge import Judge, Options
 from castsheet.judge.reroll import reroll
 from castsheet.machine.device import pick_device
 from castsheet.machine.processes import World, started
@@ -74,7 +74,7 @@ class ShotMaker:
     """Makes shots with one model: makes and judges takes, and returns the files of the best."""
 
     def __init__(self, castsheet: Castsheet, sheet: Sheet) -> None:
-        self._castsheet, self._sheet, self._judge = castsheet, sheet, Judge(sheet)
+        self._castsheet, self._sheet, self._judge = castsheet, sheet, Judge(sheet, Options.installed())
 
     def __call__(self, ready: Ready) -> Files:
         """The shot's files by name."""

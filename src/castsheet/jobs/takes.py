@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from castsheet.clip import Clip
 from castsheet.jobs.watcher import Watcher
 from castsheet.judge import report
-from castsheet.judge.judge import Judge
+from castsheet.judge.judge import Judge, Options
 from castsheet.judge.judgement import Judgement
 from castsheet.judge.reroll import Choice, reroll
 from castsheet.run import Run
@@ -39,7 +39,7 @@ def choose(
         SettingsError: `takes` is not 1 or more.
         OutputError: the disk refused.
     """
-    judge, out, every = Judge(asked.sheet), request.out, request.keep == "all"
+    judge, out, every = Judge(asked.sheet, Options.installed()), request.out, request.keep == "all"
     written: dict[str, Path] = {}
 
     def take(seed: int) -> Clip:

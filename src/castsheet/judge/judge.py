@@ -6,28 +6,32 @@ Legend: F frames, H height, W width, C colour channel, S sampled frames.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from castsheet.clip import Clip
 from castsheet.errors import SettingsError
-from castsheet.judge import leak, motion, paste, typography
+from castsheet.judge import leak, motion, search, states, typography
 from castsheet.judge.assign import order, swaps
 from castsheet.judge.cast import Cast, Member, Pixels, read_cast, working_frames, working_size
 from castsheet.judge.colour import ColourDetector, Finder, Sighting
+from castsheet.judge.evidence import Glimpse, Witness, looked_at
+from castsheet.judge.faces import FaceReport, FaceWitness
 from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
+from castsheet.judge.models import faces_here, matter_here
 from castsheet.judge.protocols import Detector, Embedder, FrameReader, crop
 from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
 from castsheet.judge.verdict import conclude, leaked, present
 from castsheet.sheet.box import Box
+from castsheet.sheet.look.matting import Matter
 from castsheet.sheet.manifest import Sheet
 
+SEARCHED = 4  # frames in which panels are searched at every scale and place
 STRIDE = 4  # elements are looked for in every fourth frame, 31 of a 121-frame clip
 SAMPLES = 61  # longer clips are looked at in this many frames at most
-PASTE_SAMPLES = 3  # a pasted panel stays: a few frames suffice
-REACH = 0.2  # of the frame's width: the largest distance that a figure moves between two samples
+REACH = 0.2  # of the frame's width: the farthest that a figure moves between two samples
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,24 @@ class Options:
     """What to use beyond the model-free measures, and what the user expects.
 
     Attributes:
-        order: ids of characters from left to right, if the prompt fixes who stands where. Without it an
-            exchange of people throughout the clip is not noticed.
-        faces: a face detector and an embedder, for FaceSim.
+        order: ids of characters from left to right, when the prompt fixes who stands where. Without it,
+            people who are exchanged from the first frame to the last are not noticed.
+        faces: a face detector and an embedder, which decide people, and for FaceSim.
+        matter: tells figures from their ground; without it only colours are compared.
         reader: reads stray text.
         features: embeds elements, for NexusScore; its detections are the colour finder's.
     """
 
     order: tuple[str, ...] = ()
     faces: tuple[Detector, Embedder] | None = None
+    matter: Matter | None = None
     reader: FrameReader | None = None
     features: Embedder | None = None
+
+    @classmethod
+    def installed(cls, *, order: tuple[str, ...] = ()) -> Options:
+        """With the networks that are installed here (`castsheet[sheet,identity]`)."""
+        return cls(order=order, faces=faces_here(), matter=matter_here())
 
 
 class Judge:
@@ -61,6 +72,7 @@ class Judge:
     def __init__(self, sheet: Sheet, options: Options | None = None) -> None:
         self.sheet, self.options = sheet, options or Options()
         self._ready: dict[tuple[int, int], tuple[Cast, Finder]] = {}
+        self._near: dict[tuple[int, int], tuple[Cast, Witness | None, FaceWitness | None]] = {}
         people = {note.id for note in sheet.elements if note.kind == "character"}
         unknown = [name for name in self.options.order if name not in people]
         if unknown and sheet.panels:
@@ -88,15 +100,31 @@ class Judge:
         sampled = list(range(0, count, max(STRIDE, -(-count // SAMPLES))))
         sights = [finder.find(small[at]) for at in sampled]
         whole = [not leaks.leaked[at] for at in sampled]
-        elements = [_element(member, small, sampled, sights, whole, scale) for member in cast.members]
+        looked = looked_at(count, leaks.leaked)
+        near = looked[:: max(1, len(looked) // SEARCHED)][:SEARCHED]
+        finds = search.search(clip.frames, near, self.sheet, self._large(width, height)[0])
+        leaks = replace(leaks, finds=finds)
+        closely = self._looked(clip.frames, looked)
+        reports = [
+            _element(member, sampled, sights, whole, scale, finds, *one)
+            for member, one in zip(cast.members, closely, strict=True)
+        ]
+        elements = [one for one, _ in reports]
         people = [member.id for member in cast.members if member.kind == "character"]
         places = _places(elements, sights, people, whole)
         moved = motion.measure(leak.luma_of(small))
         text = _text(small, clip.frames, self.options.reader)
         faces = self._faces(clip.frames)
         exchanged = swaps(places, reach=REACH * small.shape[2])
-        problems, score, verdict = conclude(
-            leaks, elements, exchanged, moved, text, _disorder(self.options.order, order(places)), cast.known
+        problems, score, state, verdict = conclude(
+            leaks,
+            elements,
+            exchanged,
+            moved,
+            text,
+            _disorder(self.options.order, order(places)),
+            cast.known,
+            [worth for _, worth in reports],
         )
         return Judgement(
             name=name,
@@ -110,17 +138,48 @@ class Judge:
             elements=elements,
             swaps=exchanged,
             motion=MotionReport(
-                _rounded(moved.amount), moved.mean, moved.still, moved.smoothness, moved.shaking
+                _rounded(moved.amount),
+                moved.mean,
+                moved.still,
+                moved.smoothness,
+                moved.shaking,
+                moved.frozen,
+                moved.jolts,
+                moved.flicker,
+                moved.scene,
             ),
             text=text,
             faces=faces,
             features=self._features(clip.frames, finder),
             models=self._models(),
             problems=problems,
-            passed=not any(problem.grave for problem in problems),
+            state=state,
+            passed=state == "carried",
             score=score,
             verdict=verdict,
         )
+
+    def _large(self, width: int, height: int) -> tuple[Cast, Witness | None, FaceWitness | None]:
+        """The sheet at the clip's own size, with who looks for its figures and faces; prepared once."""
+        if (width, height) not in self._near:
+            cast, options = read_cast(self.sheet, width, height), self.options
+            figures = Witness(cast, options.matter) if options.matter else None
+            faces = FaceWitness(self.sheet, *options.faces) if options.faces and self.sheet.panels else None
+            self._near[width, height] = cast, figures, faces
+        return self._near[width, height]
+
+    def _looked(
+        self, frames_FHWC: Pixels, numbers: Sequence[int]
+    ) -> list[tuple[list[Glimpse] | None, FaceReport | None, bool]]:
+        """Of every member: its figure or ground, its face, and whether the sheet is known to show no face."""
+        height, width = frames_FHWC.shape[1:3]
+        cast, figures, faces = self._large(width, height)
+        seen = figures.look(frames_FHWC, numbers) if figures else {}
+        met = faces.look(frames_FHWC, numbers) if faces else {}
+        return [
+            (seen.get(one.id), met.get(one.id), faces is not None and one.id not in faces.known)
+            for one in cast.members
+        ]
 
     def _faces(self, frames_FHWC: Pixels) -> FaceSim | None:
         """FaceSim at the clip's own size, for characters whose face panel has a face."""
@@ -150,7 +209,7 @@ class Judge:
         return found
 
     def _models(self) -> list[str]:
-        used = [*(self.options.faces or ()), self.options.reader, self.options.features]
+        used = [*(self.options.faces or ()), self.options.matter, self.options.reader, self.options.features]
         return [model.name for model in used if model is not None]
 
 
@@ -169,13 +228,17 @@ def _leak(frames_FHWC: Pixels, cast: Cast, fps: float) -> LeakReport:
 
 def _element(
     member: Member,
-    frames_FHWC: Pixels,
     sampled: Sequence[int],
     sights: Sequence[dict[str, Sighting]],
     whole: Sequence[bool],
     scale: float,
-) -> ElementReport:
-    """One element's report. Leaked frames hold the panels themselves, so they say nothing of identity."""
+    finds: Sequence[search.Find],
+    glimpses: list[Glimpse] | None,
+    face: FaceReport | None,
+    faceless: bool,
+) -> tuple[ElementReport, float]:
+    """One element's report, and what it adds to the score. Leaked frames hold the panels themselves, so they say
+    nothing of identity."""
     mine = [sight[member.id] for sight in sights]
     values = np.array([one.similarity for one in mine])
     # A clip that leaked from end to end has no frame left to look at; then nobody is present.
@@ -187,13 +250,13 @@ def _element(
         if one.others and good
     ]
     third = max(1, len(counted) // 3)
-    few = [
-        sampled[i]
-        for i in np.linspace(0, len(sampled) - 1, min(PASTE_SAMPLES, len(sampled))).round().astype(int)
-    ]
-    person = member.kind == "character"
-    copied = float(np.median(paste.pasted(frames_FHWC[few], member))) if person else None
-    return ElementReport(
+    if not any(whole):
+        glimpses, face = None, None
+    tint = round(float(np.median(tints)), 4)
+    coverage = float(np.mean([present(member.kind, float(value)) for value in counted]))
+    held = states.Held(member.kind, float(np.mean(counted)), coverage, glimpses, face, faceless)
+    told = states.find(member.id, held)
+    report = ElementReport(
         id=member.id,
         kind=member.kind,
         description=member.description,
@@ -202,15 +265,22 @@ def _element(
             present(member.kind, float(value)) and good for value, good in zip(values, whole, strict=True)
         ],
         boxes=[_scaled(one.box, scale) for one in mine],
-        coverage=float(np.mean([present(member.kind, float(value)) for value in counted])),
+        coverage=coverage,
         identity=float(np.median(counted)),
         likeness=float(np.mean(counted)),
-        tint=round(float(np.median(tints)), 4),
+        tint=tint,
         margin=float(np.median(margins)) if margins else None,
         drift=float(np.median(counted[-third:]) - np.median(counted[:third])),
-        pasted=copied,
+        pasted=max((one.likeness for one in finds if (one.of, one.element) == ("panel", member.id)), default=None),
         worst=sampled[int(np.argmin(np.where(whole, values, np.inf) if any(whole) else values))],
+        glimpses=glimpses,
+        face=face,
+        state=told.state,
+        why=told.why,
+        compared=told.compared,
+        missing=told.missing,
     )
+    return report, states.worth(held, tint)
 
 
 def _places(

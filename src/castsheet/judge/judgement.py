@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from castsheet.judge.assign import Swap
+from castsheet.judge.evidence import Glimpse
+from castsheet.judge.faces import FaceReport
 from castsheet.judge.published import FaceSim, Nexus
+from castsheet.judge.search import Find
 from castsheet.sheet.box import Kind
+
+State = Literal["carried", "not carried", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +20,8 @@ class Problem:
     """Something wrong with a clip.
 
     Attributes:
-        measure: which measure found it: leak, letterbox, coverage, swap, order, copy, motion, text.
-        element: the element that has the problem; None if the whole clip has it.
+        measure: which measure says so: leak, letterbox, coverage, swap, order, copy, motion, flicker, text.
+        element: whose problem it is; None where it is the whole clip's.
         message: one clause for a human.
         frames: where it is worst.
         grave: whether the clip fails because of it; other problems are remarks.
@@ -30,7 +36,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class LeakReport:
-    """Leak over time. Lists have one value a frame; definitions are in `castsheet.judge.leak`."""
+    """Leak over time. Lists have one value a frame; definitions are in `castsheet.judge.leak`.
+    `finds` are the best places of panels, see `castsheet.judge.search`."""
 
     likeness: list[float]
     grid: list[float]
@@ -38,6 +45,7 @@ class LeakReport:
     leaked: list[bool]
     seconds: float
     bars: float
+    finds: list[Find] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,12 +60,17 @@ class ElementReport:
         coverage: share of sampled, not leaked frames in which it is present.
         identity, likeness: median and mean similarity over the same frames.
         tint: median distance of its colours from its panels', see `castsheet.judge.colour`; for ranking.
-        margin: median of similarity less the same window's similarity to the nearest other element of its
-            kind; None if there is none.
-        drift: median identity of the last third less that of the first; negative if looks get lost.
-        pasted: median likeness to a panel with its black, see `castsheet.judge.paste`; None for props and
-            places, which should look like their panels.
+        margin: median of similarity less what the same window is to the nearest other element of its kind;
+        None
+            when there is none.
+        drift: median identity of the last third less that of the first; negative when looks get lost.
+        pasted: likeness of the best find of one of its panels, see `castsheet.judge.search`.
         worst: the sampled frame with the lowest similarity.
+        glimpses: its figure, or the ground of a place, in the frames that were looked at; None where no network
+            told figures from grounds.
+        face: None where faces were not compared.
+        state, why: the verdict on this element, and its reason, one clause.
+        compared, missing: what was looked at, and what ought to have been and was not.
     """
 
     id: str
@@ -74,18 +87,28 @@ class ElementReport:
     drift: float
     pasted: float | None
     worst: int
+    glimpses: list[Glimpse] | None
+    face: FaceReport | None
+    state: State
+    why: str
+    compared: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class MotionReport:
     """`castsheet.judge.motion`: change from frame to frame, share of still pairs, smoothness,
-    share of the picture that shakes."""
+    share of the picture that shakes, longest stretch without change, jolts, flicker, the scene's own motion."""
 
     amount: list[float]
     mean: float
     still: float
     smoothness: float | None
     shaking: float
+    frozen: int
+    jolts: float
+    flicker: float
+    scene: float
 
 
 @dataclass(frozen=True)
@@ -104,9 +127,11 @@ class Judgement:
         sampled: numbers of the frames in which elements were looked for.
         manifest: whether the sheet's panels were known; otherwise they were found in its picture.
         problems: what is wrong, gravest first.
-        score: for ranking takes, in 0..1: the mean of the elements' likeness, each reduced by how far its
-            colours are off (to 0 if a colour is no longer the sheet's), times the share of frames without
-            leak, halved for every other grave problem but coverage.
+        state: carried where every element is and nothing is grave; not carried where an element is not or
+            something is grave; else cannot tell. passed: whether the state is carried.
+        score: for ranking takes, in 0..1: mean over elements of their faces, figures and colours, as far as they
+            were compared, times the share of frames without leak, halved for every other grave problem but
+            coverage.
     """
 
     name: str
@@ -125,6 +150,7 @@ class Judgement:
     features: dict[str, Nexus] | None
     models: list[str]
     problems: list[Problem]
+    state: State
     passed: bool
     score: float
     verdict: str

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from castsheet.errors import DependencyError
 from castsheet.judge.cast import Pixels
 from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader, Vectors
 from castsheet.machine.files import require
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, FaceDetector
+from castsheet.sheet.look.matting import Matter, U2Net
 from castsheet.sheet.look.ocr import RapidReader
 from castsheet.sheet.look.onnx import packaged
 
@@ -38,7 +40,7 @@ class SheetFaces:
         for face in self._detector.find(Image.fromarray(frame_HWC)):
             by = round(face.box.h * GROW)
             box = Box(face.box.x - by, face.box.y - by, face.box.w + 2 * by, face.box.h + 2 * by)
-            found.append(Detection(box, face.score))
+            found.append(Detection(box, face.score, face.yaw))
         return found
 
 
@@ -108,6 +110,22 @@ def installed_faces() -> tuple[Detector, Embedder]:
         DependencyError: one of them is not installed; the message names the extra.
     """
     return SheetFaces(CenterFace()), DlibFaces()
+
+
+def faces_here() -> tuple[Detector, Embedder] | None:
+    """`installed_faces`, or None where they are not installed."""
+    try:
+        return installed_faces()
+    except DependencyError:
+        return None
+
+
+def matter_here() -> Matter | None:
+    """What tells figures from their ground (`castsheet[cutout]`), or None where it is not installed."""
+    try:
+        return U2Net("u2netp")
+    except DependencyError:
+        return None
 
 
 def hub_features(model: str) -> Embedder:

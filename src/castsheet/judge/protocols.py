@@ -16,10 +16,11 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Detection:
-    """Something found in a frame: where, and how sure (0..1)."""
+    """Something found in a frame: where, how sure (0..1), and for a face how far it is turned, in degrees."""
 
     box: Box
     score: float
+    turned: float = 0.0
 
 
 class Detector(Protocol):

@@ -9,6 +9,7 @@ from castsheet.clip import Clip
 from castsheet.errors import SettingsError
 from castsheet.judge.judge import Judgement
 
+STATES = ("not carried", "cannot tell", "carried")  # worst first
 Make = Callable[[int], Clip]  # a seed in, a take out
 Judge = Callable[[Clip], Judgement]
 
@@ -40,8 +41,8 @@ class Choice:
 def reroll(make: Make, judge: Judge, *, seed: int, takes: int, stop_early: bool = True) -> Choice:
     """Make up to `takes` takes with seeds `seed`, `seed + 1`, ...; keep the best.
 
-    A take that passes beats one that does not; between equals the higher `score` wins, then the earlier
-    take. At most two clips are in memory at a time. An error in `make` or `judge` is raised unchanged.
+    A take that carries its cast beats one about which the judge cannot tell, and both beat one that does not;
+    between equals the higher `score` wins, then the earlier take. Only a take that carries stops the search. At most two clips are in memory at a time. An error in `make` or `judge` comes through as it is.
 
     Raises:
         SettingsError: `takes` is not 1 or more.
@@ -66,13 +67,13 @@ def _made(make: Make, judge: Judge, seed: int, takes: int) -> Iterator[Take]:
         yield Take(seed + number, clip, judge(clip))
 
 
-def picked(ranks: Sequence[tuple[bool, float]]) -> int:
-    """The number of the best take of (passed, score) pairs; ties go to the first."""
+def picked(ranks: Sequence[tuple[float, float]]) -> int:
+    """Which of some takes, given as (passed or not, score), is kept: the first of the highest."""
     return max(range(len(ranks)), key=lambda n: (ranks[n], -n))
 
 
-def _rank(judgement: Judgement) -> tuple[bool, float]:
-    return judgement.passed, judgement.score
+def _rank(judgement: Judgement) -> tuple[int, float]:
+    return STATES.index(judgement.state), judgement.score
 
 
 def _reason(best: Take, seen: list[tuple[int, Judgement]], takes: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,18 +20,24 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from castsheet.judge.cast import Cast, Figure, Pixels
+from castsheet.sheet.box import Kind
 from castsheet.sheet.manifest import Sheet
 
 Floats = NDArray[np.float32]
 Place = tuple[int, int, int, int]
+What = Literal["sheet", "panel", "figure"]
 
 LONG_SIDE = 256  # px: a panel of an eighth of the frame still has some 30 px
 STEP = 1.1  # from size to size: between two of them edges lie off by less than their own width
-PANEL_WIDEST = 0.55  # of the frame's width: a place that fills more of it is where the clip plays
+PANEL_WIDEST = 0.55  # of the frame: a place that fills more of it, either way, is where the clip plays
+BLACK, LIT_AROUND = 20.0, 128.0  # luma: the template's black, and what is surely no black in the frame
+BLACK_SHARE = 0.1  # of a template: with less black it has none to compare
+BUSY = 0.15  # share of a place's pixels with edges: a plainer one is like any sky
 SMALLEST_PANEL = 0.14  # heights or widths of the frame, whichever is less
+SMALLEST_FIGURE, FIGURE_STEP = 0.3, 1.05  # of the frame's height: smaller ones are like anything
 SMALL_SHEETS = (0.22, 0.55, 1.06)  # smallest, largest, step: a sheet in a corner
 LARGE_SHEETS = (0.97, 1.35, 1.035)  # a sheet as large as the frame, or zoomed
-EDGE = 48.0  # luma: stronger edges count as this
+EDGE, FAINT = 48.0, 6.0  # luma: stronger edges count as this, weaker ones as none
 REACH = 3  # px: what a figure's detail is told from is its blur of this reach
 RIM = 0.8  # of a blurred mask: below it is the figure's rim, where the ground shows
 SAME = 0.7  # likeness from which a figure's colours are compared too
@@ -41,12 +48,14 @@ class Find:
     """A panel and where it was found.
 
     Attributes:
-        element: whose panel; empty for the whole sheet.
+        of: what was searched: "sheet", "panel" or "figure".
+        element: whose; empty for the whole sheet.
         likeness: see `panels`, `whole` and `figures`, in -1..1.
         apart: for `figures`, mean difference of colours, of 255.
         frame: its number. box: (x, y, w, h) in pixels of the clip.
     """
 
+    of: What
     element: str
     likeness: float
     frame: int
@@ -66,40 +75,78 @@ class Searched:
         self.numbers, self.full_width = list(numbers), frames_FHWC.shape[2]
         self.pictures_FHWC = np.stack([_resized(frames_FHWC[at], scale) for at in numbers])
         self.height, self.width = self.pictures_FHWC.shape[1:3]
-        grey = _luma(self.pictures_FHWC)
+        self.grey_FHW = grey = _luma(self.pictures_FHWC)
         self.edges = _Field(torch.from_numpy(np.stack([_edges(one) for one in grey])))
         self.detail = _Field(torch.from_numpy(np.stack([_detail(one) for one in grey])))
 
-    def find(self, element: str, values: Floats, boxes: Sequence[Place], apart: float = 0.0) -> Find:
+    def darkness(self, black_hw: NDArray[np.bool_], corners: Sequence[tuple[int, int]]) -> Floats:
+        """How black each frame (F,) is under a template's black at its corner, in 0..1."""
+        if black_hw.mean() < BLACK_SHARE:
+            return np.ones(len(corners), np.float32)
+        h, w = black_hw.shape
+        parts = [grey[y : y + h, x : x + w] for grey, (y, x) in zip(self.grey_FHW, corners, strict=True)]
+        lit = [float(part[black_hw].mean()) if part.shape == black_hw.shape else 0.0 for part in parts]
+        return np.clip(1 - np.array(lit, np.float32) / LIT_AROUND, 0, 1)
+
+    def find(
+        self, of: What, element: str, values: Floats, boxes: Sequence[Place], apart: float = 0.0
+    ) -> Find:
         """The best frame's find, in pixels of the clip; its likeness is the second best frame's."""
         at, up = int(np.argmax(values)), self.full_width / self.width
         x, y, w, h = (round(side * up) for side in boxes[at])
         # One lucky frame decides nothing, and what leaks for a second shows in two samples.
         value = float(np.sort(values)[-2:][0])
-        return Find(element, value, self.numbers[at], (x, y, w, h), apart)
+        return Find(of, element, round(value, 4), self.numbers[at], (x, y, w, h), round(apart, 2))
 
 
-def panels(searched: Searched, sheet: Sheet, boxes: Sequence[tuple[str, Image.Image]]) -> list[Find]:
+Template = tuple[str, Kind, Image.Image]
+
+
+def templates(sheet: Sheet, cast: Cast) -> list[Template]:
+    """Whole panels, and each figure of a turnaround on its black, by element."""
+    image = sheet.image.convert("RGB")
+    panels = [(panel, panel.box) for panel in sheet.panels if panel.kind != "prop"]
+    found: list[Template] = [
+        (panel.element, panel.kind, image.crop((box.x, box.y, box.right, box.bottom))) for panel, box in panels
+    ]
+    for member in cast.members:
+        if member.kind == "character" and (len(member.looks) > 1 or not panels):
+            found += [(member.id, member.kind, Image.fromarray(look.picture_HWC)) for look in member.looks]
+    return found
+
+
+def panels(searched: Searched, templates: Sequence[Template]) -> list[Find]:
     """The best place of every panel, black and all.
 
     Definition: normalised cross-correlation of the strength of edges of a panel's whole rectangle with the frame's,
     largest over positions and sizes from 0.14 of the frame to its whole height; places up to 0.55 of its width.
+    A panel with black in it counts by 1 - m / 128, where m is the frame's mean luma under that black: a person who
+    takes the panel's pose has a lit place around him. Props are not searched, since a prop that is kept well looks
+    like its panel.
     Source: zero-mean normalised cross-correlation by FFT (Lewis, "Fast normalized cross-correlation", 1995).
-    Blind to: turned and mirrored panels, panels without their black.
+    Blind to: turned and mirrored panels, panels without their black, and honest black around the same pose.
     """
-    del sheet
     found = []
-    for element, picture in boxes:
+    for element, kind, picture in templates:
+        if kind == "location" and not _busy(picture):
+            continue
         smallest = SMALLEST_PANEL * min(searched.width / picture.width, searched.height / picture.height)
         smallest = max(smallest, 16 / min(picture.size))
-        largest = min(PANEL_WIDEST * searched.width / picture.width, searched.height / picture.height)
+        room = PANEL_WIDEST if kind == "location" else 1.0
+        largest = min(room * searched.width / picture.width, room * searched.height / picture.height)
         values, places = _nothing(len(searched.numbers))
         for scale in _steps(smallest, largest, STEP):
             size = round(picture.width * scale), round(picture.height * scale)
             grey = _luma(np.asarray(picture.resize(size, Image.Resampling.BOX)))
-            _keep(values, places, searched.edges.likeness(_edges(grey)), size)
-        found.append(searched.find(element, values, places))
+            scores, corners = searched.edges.likeness(_edges(grey))
+            _keep(values, places, (scores * searched.darkness(grey < BLACK, corners), corners), size)
+        found.append(searched.find("panel", element, values, places))
     return found
+
+
+def _busy(picture: Image.Image) -> bool:
+    small = picture.resize((120, max(1, round(120 * picture.height / picture.width))), Image.Resampling.BOX)
+    return bool((_edges(_luma(np.asarray(small))) > FAINT).mean() >= BUSY)
 
 
 def whole(searched: Searched, sheet: Sheet) -> Find:
@@ -115,7 +162,16 @@ def whole(searched: Searched, sheet: Sheet) -> Find:
         field = _Field(torch.from_numpy(edges[None]))
         scores = [float(field.likeness(one)[0][0]) for one in searched.edges.values_FHW.numpy()]
         _keep(values, places, (np.array(scores, np.float32), [(0, 0)] * len(scores)), size)
-    return searched.find("", values, places)
+    return searched.find("sheet", "", values, places)
+
+
+def search(frames_FHWC: Pixels, numbers: Sequence[int], sheet: Sheet, cast: Cast) -> list[Find]:
+    """Everything that can be searched, in the given frames: one find for the sheet, and for each element one of its
+    panels and one of its figures."""
+    searched = Searched(frames_FHWC, numbers)
+    every = panels(searched, templates(sheet, cast))
+    best = {one.element: one for one in sorted(every, key=lambda one: one.likeness)}
+    return [whole(searched, sheet), *best.values(), *figures(searched, cast)]
 
 
 def figures(searched: Searched, cast: Cast) -> list[Find]:
@@ -141,18 +197,18 @@ def _figure(searched: Searched, element: str, look: Figure) -> Find:
     values, places = _nothing(len(searched.numbers))
     tall, wide = look.picture_HWC.shape[:2]
     largest = min(searched.height / tall, searched.width / wide)
-    sizes = list(_steps(max(0.2 * searched.height / tall, 14 / wide), largest, STEP))
+    sizes = _steps(max(SMALLEST_FIGURE * searched.height / tall, 14 / wide), largest, FIGURE_STEP)
     for scale in sizes:
         _try(searched, look, scale, values, places)
     if not sizes or np.sort(values)[-2:][0] < SAME:
-        return searched.find(element, values, places, apart=255.0)
+        return searched.find("figure", element, values, places, 255.0)
     near = places[int(np.argmax(values))][3] / tall
-    for scale in near * np.array([0.955, 0.97, 0.985, 1.015, 1.03, 1.045]):
+    for scale in near * np.array([0.98, 1.02]):
         if scale <= largest:
             _try(searched, look, float(scale), values, places)
     two = np.argsort(values)[-2:]
     apart = max(_apart(searched.pictures_FHWC[at], look, places[at]) for at in two)
-    return searched.find(element, values, places, apart)
+    return searched.find("figure", element, values, places, apart)
 
 
 def _try(searched: Searched, look: Figure, scale: float, values: Floats, places: list[Place]) -> None:
@@ -171,7 +227,7 @@ def _masked(look: Figure, size: tuple[int, int]) -> tuple[Floats, Floats]:
 
 
 def _apart(picture_HWC: Pixels, look: Figure, box: Place) -> float:
-    """Mean difference of colours under the figure's mask, the brightness of the two made alike."""
+    """Mean difference of colours under the figure's mask."""
     x, y, w, h = box
     seen = picture_HWC[y : y + h, x : x + w].astype(np.float32)
     mine = np.asarray(Image.fromarray(look.picture_HWC).resize((w, h), Image.Resampling.BOX), np.float32)

@@ -1,7 +1,7 @@
 """From measures to a verdict: thresholds, problems, a score, one line.
 
-Thresholds were set on the first identities of `mini.judged.cases`; docs/judge.md has the figures on others.
-They are for frames at the working size. Whether they suit real film is not known yet.
+Thresholds of `leak`, `bars`, `shaking`, `drift` and `strokes` come from rendered clips (`mini.judged.cases`), the
+others from the tuning half of the outside set; docs/judge.md holds the figures on the other halves.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ import numpy as np
 
 from castsheet.judge.assign import Swap
 from castsheet.judge.cast import Mask
-from castsheet.judge.colour import REACH
-from castsheet.judge.judgement import ElementReport, LeakReport, Problem, TextReport
+from castsheet.judge.judgement import ElementReport, LeakReport, Problem, State, TextReport
 from castsheet.judge.leak import Leak
 from castsheet.judge.motion import Motion
+from castsheet.judge.search import Find
+from castsheet.judge.states import PRESENT
 from castsheet.sheet.box import Kind
 
-LIKENESS = 0.4
+LIKENESS = 0.15  # clean clips reach 0.08
 LINES = 1
 BARS = 0.03
-PRESENT: dict[Kind, float] = {"character": 0.664, "prop": 0.64, "location": 0.75}
-COVERAGE = 0.5  # an element that is present in less of the clip is missing
-PASTED = 0.437
+PANEL = 0.77  # likeness of a panel's edges: honest clips reach 0.69
+SHEET = 0.6  # of the whole sheet's: honest clips reach 0.51
+FIGURE, APART = 0.72, 12.0  # likeness of a figure's detail, and difference of its colours, of 255
 STILL = 0.9
+FROZEN = 0.62  # of the clip: films that animate on holds stand still for half of it
+SCENE = 0.42  # of the change: what stays of a still picture when the camera's part is taken out
 SHAKING = 0.434
+JOLTS = 7.0  # thousandths of the width: a hand's sway reaches 6.7
+FLICKER = 0.05  # of the brightness: films reach 0.02
 STROKES = 0.31
 DRIFT = -0.078
+LOST = -0.25  # a drift from which looks are gone
 # One frame of leak is a flash that any viewer notices.
 LEAK_FRAMES = 1
 
@@ -38,7 +44,7 @@ def leaked(found: Leak) -> Mask:
 
 
 def present(kind: Kind, similarity: float) -> bool:
-    """Whether an element of this kind counts as seen."""
+    """Whether an element of this kind counts as seen by its colours."""
     return similarity >= PRESENT[kind]
 
 
@@ -50,20 +56,30 @@ def conclude(
     text: TextReport,
     disorder: tuple[str, ...],
     known: bool,
-) -> tuple[list[Problem], float, str]:
-    """Problems (gravest first), score and verdict."""
+    worths: Sequence[float],
+) -> tuple[list[Problem], float, State, str]:
+    """Problems (gravest first), score, state and verdict.
+
+    Args:
+        worths: what each element adds to the score, in 0..1.
+    """
     problems = [
         *_of_the_sheet(leak),
+        *_of_panels(leak.finds, known),
         *_of_elements(elements, known),
         *_of_people(exchanged, disorder),
-        *_of_the_picture(moved, text),
+        *_of_the_picture(moved, text, len(leak.likeness)),
     ]
     problems.sort(key=lambda problem: not problem.grave)
     clean = 1 - float(np.mean(leak.leaked))
-    # Not coverage: it counts an element near its threshold as all or nothing, and takes would rank by luck.
-    kept = float(np.mean([one.likeness * max(0.0, 1 - one.tint / REACH) for one in elements]))
     others = sum(problem.grave and problem.measure not in ("leak", "coverage") for problem in problems)
-    return problems, round(kept * clean * 0.5**others, 4), _line(problems, elements)
+    score = round(float(np.mean(worths)) * clean * 0.5**others, 4)
+    state: State = "carried"
+    if any(problem.grave for problem in problems):
+        state = "not carried"
+    elif any(one.state != "carried" for one in elements):
+        state = "cannot tell"
+    return problems, score, state, _line(state, problems, elements)
 
 
 def _of_the_sheet(leak: LeakReport) -> list[Problem]:
@@ -76,21 +92,31 @@ def _of_the_sheet(leak: LeakReport) -> list[Problem]:
     return found
 
 
+def _of_panels(finds: Sequence[Find], known: bool) -> list[Problem]:
+    """Panels and sheets that hang or lie in the picture."""
+    found = []
+    for one in finds:
+        if one.of == "sheet" and one.likeness >= SHEET:
+            found.append(Problem("leak", None, "the sheet itself is in the picture", (one.frame,)))
+        elif one.of == "panel" and one.likeness >= PANEL:
+            message = f"a panel of {one.element} is in the picture as it is"
+            found.append(Problem("copy", one.element, message, (one.frame,), grave=known))
+        elif one.of == "figure" and one.likeness >= FIGURE and one.apart <= APART:
+            message = f"the figure of {one.element} is pasted from the sheet"
+            found.append(Problem("copy", one.element, message, (one.frame,), grave=known))
+    return found
+
+
 def _of_elements(elements: Sequence[ElementReport], known: bool) -> list[Problem]:
-    """Missing, pasted and drifting elements. In a bare picture a missing panel is a remark only: panels may
-    be views of one element, or details that no frame need show."""
+    """Missing and drifting elements. Panels found in a bare picture may be views of one element, or
+    detail that no frame need show: what they lack is a remark."""
     found = []
     for one in elements:
-        if one.coverage < COVERAGE:
-            where = f"in {one.coverage:.0%} of the frames" if one.coverage else "nowhere"
-            message = f"{one.id} is recognised {where} (likeness {one.identity:.2f})"
-            found.append(Problem("coverage", one.id, message, (one.worst,), grave=known))
+        if one.state == "not carried":
+            found.append(Problem("coverage", one.id, one.why, (one.worst,), grave=known))
         elif one.drift <= DRIFT:
             message = f"{one.id} loses its looks over time ({one.drift:+.2f})"
-            found.append(Problem("drift", one.id, message, (one.worst,), grave=False))
-        if one.pasted is not None and one.pasted >= PASTED:
-            message = f"a panel of {one.id} is pasted into the picture"
-            found.append(Problem("copy", one.id, message, grave=known))
+            found.append(Problem("drift", one.id, message, (one.worst,), grave=known and one.drift <= LOST))
     return found
 
 
@@ -107,11 +133,17 @@ def _of_people(exchanged: Sequence[Swap], disorder: tuple[str, ...]) -> list[Pro
     return found
 
 
-def _of_the_picture(moved: Motion, text: TextReport) -> list[Problem]:
+def _of_the_picture(moved: Motion, text: TextReport, frames: int) -> list[Problem]:
     found = []
     if moved.still >= STILL:
         found.append(Problem("motion", None, f"nothing moves in {moved.still:.0%} of the clip"))
-    elif moved.shaking >= SHAKING:
+    elif moved.frozen >= FROZEN * frames:
+        found.append(Problem("motion", None, f"the picture stands still for {moved.frozen} of {frames} frames"))
+    elif frames > 2 and moved.scene <= SCENE:
+        found.append(Problem("motion", None, "only the camera moves, over a still picture"))
+    elif moved.flicker >= FLICKER:
+        found.append(Problem("flicker", None, f"the light flickers by {moved.flicker:.0%} from frame to frame"))
+    elif moved.shaking >= SHAKING and moved.jolts >= JOLTS:
         found.append(Problem("motion", None, f"{moved.shaking:.0%} of the picture shakes"))
     if text.lines:
         found.append(Problem("text", None, f"text in the picture: {', '.join(text.lines[:3])}"))
@@ -120,10 +152,13 @@ def _of_the_picture(moved: Motion, text: TextReport) -> list[Problem]:
     return found
 
 
-def _line(problems: Sequence[Problem], elements: Sequence[ElementReport]) -> str:
+def _line(state: State, problems: Sequence[Problem], elements: Sequence[ElementReport]) -> str:
     grave = [problem.message for problem in problems if problem.grave]
     if grave:
-        return "fails: " + "; ".join(grave)
-    kept = ", ".join(f"{one.id} {one.identity:.2f}" for one in elements)
+        return "not carried: " + "; ".join(grave)
     remarks = [problem.message for problem in problems]
-    return f"passes: {kept}" + (f" (but {'; '.join(remarks)})" if remarks else "")
+    tail = f" (but {'; '.join(remarks)})" if remarks else ""
+    if state == "cannot tell":
+        return "cannot tell: " + "; ".join(one.why for one in elements if one.state == "cannot tell") + tail
+    compared = [f"{one.id} by {' and '.join(one.compared)}" for one in elements]
+    return f"carried: {', '.join(compared)}{tail}"

@@ -1,0 +1,136 @@
+"""Measure the outside set: `python -m benchmarks.judge_outside.measure FOLDER`. Needs castsheet[sheet,identity].
+
+Builds the set in FOLDER if it is not there, looks at every case as the judge does, and keeps what was seen in
+FOLDER/seen.json, one line a case; a run that was stopped goes on where it was. `table.py` makes figures of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.judge_outside import film, people, questions
+from benchmarks.judge_outside.case import Case
+from benchmarks.judge_outside.packages import fetch, one
+from castsheet.judge.cast import Pixels, read_cast
+from castsheet.judge.evidence import Witness
+from castsheet.judge.faces import FaceWitness
+from castsheet.judge.models import installed_faces
+from castsheet.sheet.look.matting import Matter, U2Net
+from castsheet.sheet.look.tools import Tools
+from castsheet.sheet.manifest import Sheet
+
+FRAMES = 3  # of a case that are looked at; the judge itself looks at six
+
+
+class KeptMatter:
+    """A network's masks, kept on disk: one shot is compared with many sheets."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._matter = folder, None
+        self.name = "u2netp"
+
+    def mask(self, rgb: Image.Image) -> NDArray[np.float32]:
+        """The mask, from disk if it was made before; a quarter of the picture's size."""
+        path = self._folder / f"{hashlib.sha256(rgb.tobytes()).hexdigest()[:24]}.png"
+        if not path.is_file():
+            matter: Matter = self._matter or U2Net("u2netp")
+            self._matter = matter  # type: ignore[assignment]
+            mask = np.clip(matter.mask(rgb), 0, 1)
+            small = Image.fromarray((255 * mask).astype(np.uint8)).resize((rgb.width // 4, rgb.height // 4))
+            small.save(path)
+        return np.asarray(Image.open(path), np.float32) / 255
+
+
+def built(folder: Path) -> people.Folder:
+    """Fetch, decode and compose what is not there yet."""
+    packages = fetch(folder)
+    film.decode(one(packages, "resources/bbb.mp4"), folder / "film")
+    held, tools = people.Folder(packages, folder / "cuts"), Tools.installed()
+    if not sheet_path(folder, "film/flying-forest").is_file():
+        for name, sheet in film.sheets(folder / "film", tools):
+            sheet.save(sheet_path(folder, f"film/{name}"))
+    for half, who, place in questions.sheets():
+        path = sheet_path(folder, people.name_of(who, place))
+        if not path.is_file():
+            people.sheet(held, half, who, place, tools).save(path)
+    return held
+
+
+def sheet_path(folder: Path, name: str) -> Path:
+    """Where a sheet of the set lies."""
+    path = folder / "sheets" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def few(case: Case) -> Pixels:
+    """The frames of a case that are looked at, evenly spread."""
+    if case.sheet.startswith("film/"):
+        shot = case.frames()
+        spots = np.linspace(0.1, 0.9, FRAMES) * (len(shot) - 1)
+        return shot[spots.round().astype(int)]
+    made = case.frames
+    assert isinstance(made, partial)
+    return np.asarray(partial(made.func, *made.args, **made.keywords, every=24)())
+
+
+def cases(folder: Path, held: people.Folder) -> Iterator[Case]:
+    """All of the set."""
+    yield from questions.cases(held)
+    yield from film.cases(folder / "film")
+
+
+def measured(folder: Path, wanted: str, half: str, every: int) -> None:
+    """Look at the cases whose name begins with `wanted`; add them to seen.json."""
+    held = built(folder)
+    out = folder / "seen.json"
+    done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
+    matter, faces = KeptMatter(folder / "masks"), installed_faces()
+    ready: dict[str, tuple[Witness, FaceWitness]] = {}
+    chosen = [case for case in cases(folder, held) if case.name.startswith(wanted) and case.half == half]
+    for case in chosen[::every]:
+        if case.name in done:
+            continue
+        if case.sheet not in ready:
+            sheet = Sheet.load(sheet_path(folder, case.sheet))
+            ready[case.sheet] = Witness(read_cast(sheet, 768, 448), matter), FaceWitness(sheet, *faces)
+        frames = few(case)
+        figures = ready[case.sheet][0].look(frames, range(len(frames)))
+        looked = ready[case.sheet][1].look(frames, range(len(frames)))
+        line: dict[str, Any] = {
+            "name": case.name,
+            "half": case.half,
+            "group": case.group,
+            "truth": case.truth,
+            "known": ready[case.sheet][1].known,
+            "figures": {name: [asdict(one) for one in seen] for name, seen in figures.items()},
+            "faces": {name: asdict(one) for name, one in looked.items()},
+        }
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="cases whose name begins so")
+    parser.add_argument("--half", default="held out", choices=("tuning", "held out"))
+    parser.add_argument("--every", type=int, default=1, help="every so manieth case")
+    asked = parser.parse_args()
+    measured(asked.folder, asked.only, asked.half, asked.every)
+
+
+if __name__ == "__main__":
+    main()

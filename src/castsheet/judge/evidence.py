@@ -1,0 +1,130 @@
+"""What is held against a clip's elements: figures, grounds and faces, in a few frames looked at closely.
+
+Legend: H height, W width, C colour channel, S strips, K colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.judge.cast import Cast, Member, Pixels
+from castsheet.judge.figures import LONG_SIDE, Field, Look, Seen, colours, look_of, used
+from castsheet.sheet.box import Box
+from castsheet.sheet.look.matting import Matter
+
+Floats = NDArray[np.float32]
+
+LOOKS = 6  # frames that are looked at closely
+GROUND_WIDTH, GROUND_STRIPS = 96, 3
+GROUND_PARTS = ((0.0, 1.0), (0.0, 0.65), (0.35, 1.0))  # of a place's picture, from the top: nearer or lower cameras
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """One element in one frame that was looked at.
+
+    Attributes:
+        frame: its number. likeness: in 0..1, of the best figure, or of the ground for a place.
+        box: (x, y, w, h) in pixels of the clip.
+        margin: likeness less what the same window is to the nearest other element of its kind.
+    """
+
+    frame: int
+    likeness: float
+    box: tuple[int, int, int, int]
+    margin: float | None = None
+
+
+def looked_at(count: int, leaked: Sequence[bool]) -> list[int]:
+    """Numbers of the frames to look at: evenly spread over those that do not show the sheet."""
+    honest = [at for at in range(count) if not leaked[at]] or list(range(count))
+    spots = np.linspace(0.06, 0.94, min(LOOKS, len(honest))) * (len(honest) - 1)
+    return sorted({honest[round(float(at))] for at in spots})
+
+
+class Witness:
+    """A sheet's figures and places, ready to be looked for.
+
+    Args:
+        cast: figures at any size. matter: tells figures from their ground.
+    """
+
+    def __init__(self, cast: Cast, matter: Matter) -> None:
+        self._matter = matter
+        self._people = {one.id: [look_of(look) for look in one.body] for one in cast.members if one.kind == "character"}
+        self._places = {one.id: _grounds(one) for one in cast.members if one.kind == "location"}
+        self._kept = used([look for looks in self._people.values() for look in looks])
+
+    def look(self, frames_FHWC: Pixels, numbers: Sequence[int]) -> dict[str, list[Glimpse]]:
+        """Every character and place in the given frames."""
+        found: dict[str, list[Glimpse]] = {name: [] for name in (*self._people, *self._places)}
+        for at in numbers:
+            seen = see(frames_FHWC[at], self._matter)
+            field = Field(seen, self._kept) if self._people else None
+            for name, looks in self._people.items():
+                assert field is not None
+                like, box = self._best(field, looks)
+                others = [self._at(field, other, box) for key, other in self._people.items() if key != name]
+                margin = like - max(others) if others else None
+                found[name].append(Glimpse(at, round(like, 4), _sides(seen.up(box)), margin))
+            ground = _ground(seen.picture_HWC, 1 - seen.mask_HW)
+            for name, parts in self._places.items():
+                like = max(_alike(ground, part) for part in parts)
+                found[name].append(Glimpse(at, round(like, 4), (0, 0, *frames_FHWC.shape[2:0:-1])))
+        return found
+
+    def _best(self, field: Field, looks: Sequence[Look]) -> tuple[float, Box]:
+        return max((field.best(look, self._kept) for look in looks), key=lambda one: one[0])
+
+    def _at(self, field: Field, looks: Sequence[Look], box: Box) -> float:
+        return max(field.of(look, self._kept, box) for look in looks)
+
+
+def see(frame_HWC: Pixels, matter: Matter) -> Seen:
+    """A frame, small, with its figures told from its ground."""
+    image = Image.fromarray(frame_HWC)
+    scale = max(1.0, max(image.size) / LONG_SIDE)
+    size = max(8, round(image.width / scale)), max(8, round(image.height / scale))
+    mask = Image.fromarray(np.asarray(matter.mask(image), np.float32)).resize(size, Image.Resampling.BOX)
+    small = np.asarray(image.resize(size, Image.Resampling.BOX))
+    return Seen(small, np.clip(np.asarray(mask, np.float32), 0, 1), image.width / size[0])
+
+
+def _grounds(member: Member) -> list[Floats]:
+    """Strips of colours (S, K) of a place's pictures and of their parts."""
+    found = []
+    for look in member.looks:
+        picture = look.picture_HWC
+        for top, bottom in GROUND_PARTS:
+            rows = slice(round(top * len(picture)), max(round(bottom * len(picture)), 1))
+            part = picture[rows]
+            found.append(_ground(part, np.ones(part.shape[:2], np.float32)))
+    return found
+
+
+def _ground(picture_HWC: Pixels, weight_HW: Floats) -> Floats:
+    """Strips of colours (S, K) of a ground."""
+    height, width = weight_HW.shape
+    size = min(GROUND_WIDTH, width), max(GROUND_STRIPS, round(height * min(1.0, GROUND_WIDTH / width)))
+    small = np.asarray(Image.fromarray(picture_HWC).resize(size, Image.Resampling.BOX))
+    weight = np.asarray(Image.fromarray(weight_HW).resize(size, Image.Resampling.BOX), np.float32)
+    held = colours(small) * weight[..., None]
+    edges = np.linspace(0, size[1], GROUND_STRIPS + 1).round().astype(int)
+    return np.stack([held[a:b].sum(axis=(0, 1)) for a, b in pairwise(edges)])
+
+
+def _alike(ground_SK: Floats, place_SK: Floats) -> float:
+    """Bhattacharyya's coefficient, strip by strip; strips that figures cover count less."""
+    weight = np.sqrt(ground_SK.sum(axis=1))
+    shares = [one / np.maximum(one.sum(axis=1, keepdims=True), 1e-6) for one in (ground_SK, place_SK)]
+    return float((np.sqrt(shares[0] * shares[1]).sum(axis=1) * weight).sum() / max(float(weight.sum()), 1e-6))
+
+
+def _sides(box: Box) -> tuple[int, int, int, int]:
+    return box.x, box.y, box.w, box.h

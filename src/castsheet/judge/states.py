@@ -1,0 +1,160 @@
+"""Three states of an element: carried, not carried, cannot tell. A false "carried" is the worst mistake here.
+
+The bands lie around thresholds that were chosen on the tuning half of the outside set (docs/judge.md): what is clearly
+above is carried, what is clearly below is not, and what lies between stays with whoever looks at the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from castsheet.judge.colour import REACH
+from castsheet.judge.evidence import Glimpse
+from castsheet.judge.faces import FaceReport
+from castsheet.judge.judgement import State
+from castsheet.sheet.box import Kind
+
+PRESENT: dict[Kind, float] = {"character": 0.664, "prop": 0.64, "location": 0.75}
+COVERAGE = 0.5  # an element that is there for less of the clip is missing
+
+
+@dataclass(frozen=True)
+class Band:
+    """At `carried` and above it is there, below `absent` it is not."""
+
+    absent: float
+    carried: float
+
+    def state(self, value: float) -> State:
+        """Which of the three a value is in."""
+        if value >= self.carried:
+            return "carried"
+        return "not carried" if value < self.absent else "cannot tell"
+
+
+FACE = Band(0.935, 0.943)  # cosine of dlib's vectors; strangers share about 0.8
+FIGURE = Band(0.58, 0.80)
+GROUND = Band(0.55, 0.70)
+PROP = Band(0.64, 0.75)  # colours only, from rendered clips
+CLOTHES = 0.5  # a figure less like the sheet's wears something else
+FACE_COVERAGE = 0.15  # of the frames: a face that is seen in fewer says nothing of the rest
+MARGIN = 0.0  # a face that is more like another member's is the other member's
+ALIKE = (0.85, 0.97)  # cosines of faces that count as nothing and as all in the score
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is known of one element.
+
+    Attributes:
+        likeness, coverage: of its colours, see `castsheet.judge.colour`.
+        glimpses: of its figure or its ground; None where no network told figures from grounds.
+        face: None where faces were not compared. faceless: whether it is known that the sheet shows no face.
+    """
+
+    kind: Kind
+    likeness: float
+    coverage: float
+    glimpses: list[Glimpse] | None
+    face: FaceReport | None
+    faceless: bool
+
+    @property
+    def figure(self) -> float | None:
+        """Mean likeness of its figure or its ground; None where that was not looked at."""
+        return float(np.mean([one.likeness for one in self.glimpses])) if self.glimpses else None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An element's state, why, what was compared, and what was not."""
+
+    state: State
+    why: str
+    compared: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def find(name: str, held: Held) -> Finding:
+    """The state of one element."""
+    if held.kind == "location":
+        return _of_place(name, held)
+    if held.kind == "prop":
+        state = PROP.state(held.likeness)
+        state = "not carried" if held.coverage < COVERAGE else state
+        return Finding(state, _words(name, state, "its colours are"), ("colours",), ("shape",))
+    return _of_person(name, held)
+
+
+def _of_place(name: str, held: Held) -> Finding:
+    if held.figure is None:
+        state: State = "not carried" if held.coverage < COVERAGE else Band(0.0, PRESENT["location"]).state(held.likeness)
+        return Finding(state, _words(name, state, "its colours are"), ("colours",), ("the place without its people",))
+    state = GROUND.state(held.figure)
+    return Finding(state, _words(name, state, "the place without its people is"), ("the place without its people",), ())
+
+
+def _of_person(name: str, held: Held) -> Finding:
+    face, figure = held.face, held.figure
+    seen = face is not None and face.likeness is not None and face.coverage >= FACE_COVERAGE
+    body = "figure" if figure is not None else "colours"
+    if seen:
+        assert face is not None
+        return _by_face(name, held, face, (body, "face"))
+    state, why = _by_body(name, held)
+    if held.faceless or state == "not carried":
+        missing = () if held.faceless else ("face",)
+        return Finding(state, why, (body,), missing)
+    if face is None:
+        lacks = "faces were not compared"
+    else:
+        lacks = "no face of it is seen whole and near enough"
+    return Finding("cannot tell", f"somebody in the colours of {name} is there, but {lacks}", (body,), ("face",))
+
+
+def _by_face(name: str, held: Held, face: FaceReport, compared: tuple[str, ...]) -> Finding:
+    assert face.likeness is not None
+    state = FACE.state(face.likeness)
+    if face.margin is not None and face.margin < MARGIN:
+        return Finding("not carried", f"{name} has another member's face", compared, ())
+    if state == "not carried":
+        return Finding(state, f"{name} has another face", compared, ())
+    if state == "cannot tell":
+        return Finding(state, f"the face of {name} may be somebody else's", compared, ())
+    other = held.figure is not None and held.figure < CLOTHES
+    clothes = ", in other clothes" if other else ""
+    return Finding(state, f"the face is {name}'s{clothes}", compared, ())
+
+
+def _by_body(name: str, held: Held) -> tuple[State, str]:
+    if held.figure is None:
+        state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
+        return state, _words(name, state, "only colours were compared, and they are")
+    state = FIGURE.state(held.figure)
+    assert held.glimpses is not None
+    margins = [one.margin for one in held.glimpses if one.margin is not None]
+    if state == "carried" and margins and float(np.median(margins)) < 0:
+        return "cannot tell", f"the figure taken for {name} is more like another member"
+    return state, _words(name, state, "the figure is")
+
+
+def _words(name: str, state: State, what: str) -> str:
+    told = {
+        "carried": f"{what} like the sheet's",
+        "not carried": f"nothing like {name} is there for half of the clip",
+        "cannot tell": f"{what} neither clearly like the sheet's nor clearly unlike",
+    }
+    return told[state]
+
+
+def worth(held: Held, tint: float) -> float:
+    """What an element adds to the score, in 0..1: its face where it was compared, else figure and colours."""
+    colours = held.likeness * max(0.0, 1 - tint / REACH)
+    body = colours if held.figure is None else (colours + held.figure) / 2
+    if held.face is None or held.face.likeness is None or held.face.coverage < FACE_COVERAGE:
+        return body
+    low, high = ALIKE
+    face = min(max((held.face.likeness - low) / (high - low), 0.0), 1.0)
+    return 0.8 * face + 0.2 * body
