@@ -105,7 +105,10 @@ def _pasted(frames: Pixels, sheet: Sheet, random: np.random.Generator, *, black:
     scale = min(1.0, 0.8 * height / look.picture_HWC.shape[0])
     size = round(look.picture_HWC.shape[1] * scale), round(look.picture_HWC.shape[0] * scale)
     picture = np.asarray(Image.fromarray(look.picture_HWC).resize(size))
-    mask = np.asarray(Image.fromarray(look.mask_HW.astype(np.uint8) * 255).resize(size), np.float32)[..., None] / 255
+    mask = (
+        np.asarray(Image.fromarray(look.mask_HW.astype(np.uint8) * 255).resize(size), np.float32)[..., None]
+        / 255
+    )
     mask = np.ones_like(mask) if black else mask
     y = int(random.integers(0, height - size[1] + 1))
     x = int(random.integers(0, max(1, width - size[0])))
@@ -156,7 +159,9 @@ def shaken(frames: Pixels, sheet: Sheet, random: np.random.Generator) -> Pixels:
     """Every frame is off by up to 5 of 768 px in both directions."""
     del sheet
     moves = random.integers(-5, 6, (len(frames), 2))
-    return np.stack([np.roll(one, (int(y), int(x)), (0, 1)) for one, (y, x) in zip(frames, moves, strict=True)])
+    return np.stack(
+        [np.roll(one, (int(y), int(x)), (0, 1)) for one, (y, x) in zip(frames, moves, strict=True)]
+    )
 
 
 def hand_held(frames: Pixels, sheet: Sheet, random: np.random.Generator) -> Pixels:
@@ -165,7 +170,9 @@ def hand_held(frames: Pixels, sheet: Sheet, random: np.random.Generator) -> Pixe
     steps = random.normal(0, 1, (len(frames), 2))
     smooth = np.stack([np.convolve(column, np.hanning(17) / 3, "same") for column in steps.T], axis=1)
     moves = np.rint(3 * smooth + random.uniform(-0.7, 0.7, smooth.shape)).astype(int)
-    return np.stack([np.roll(one, (int(y), int(x)), (0, 1)) for one, (y, x) in zip(frames, moves, strict=True)])
+    return np.stack(
+        [np.roll(one, (int(y), int(x)), (0, 1)) for one, (y, x) in zip(frames, moves, strict=True)]
+    )
 
 
 def flicker(frames: Pixels, sheet: Sheet, random: np.random.Generator) -> Pixels:

@@ -1,8 +1,8 @@
 """A film by somebody else: shots with labels committed as facts, sheets made from other shots.
 
-`film_shots.json` lists the shots of Big Buck Bunny of 33 frames or more, found by jumps of colour histograms and
-pixels. Who is in a shot, and where it plays, was labelled by eye from the middle frame. "unclear" means too
-close, tiny, cut off or half hidden: such a pair of shot and character is not asked about.
+`film_shots.json` lists the shots of Big Buck Bunny of 33 frames or more, found by jumps of colour
+histograms and pixels. Who is in a shot, and where it plays, was labelled by eye from the middle frame.
+"unclear" means too close, tiny, cut off or half hidden: such a pair of shot and character is not asked about.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ CAST: dict[str, tuple[Half, str, tuple[Source, ...], str]] = {
         ((25, (440, 185, 610, 350)), (23, (460, 180, 600, 350))),
         "forest",
     ),
-    "bunny-yellow": ("held out", "bunny", ((12, (170, 90, 400, 410)), (27, (150, 0, 700, 432))), "yellow meadow"),
+    "bunny-yellow": (
+        "held out",
+        "bunny",
+        ((12, (170, 90, 400, 410)), (27, (150, 0, 700, 432))),
+        "yellow meadow",
+    ),
     "bunny-forest": ("held out", "bunny", ((54, (150, 0, 700, 432)), (60, (200, 20, 560, 400))), "forest"),
     "bunny-blue": ("held out", "bunny", ((111, (80, 0, 520, 432)), (14, (160, 70, 420, 400))), "blue meadow"),
     "flying-sky": (
@@ -140,7 +145,11 @@ def sheets(folder: Path, tools: Tools) -> Iterator[tuple[str, Sheet]]:
         paths = [_picture(folder, pictures / f"{name}-{n}.png", look) for n, look in enumerate(looks)]
         plate = _picture(folder, pictures / f"{name}-place.png", PLATES[place])
         elements = (
-            Character(id="hero", description=who, images={view: (path,) for view, path in zip(VIEWS, paths, strict=True)}),
+            Character(
+                id="hero",
+                description=who,
+                images={view: (path,) for view, path in zip(VIEWS, paths, strict=True)},
+            ),
             Location(id="place", description=place, images={"front": (plate,)}),
         )
         yield name, compose(Scene(elements=elements), tools=tools)

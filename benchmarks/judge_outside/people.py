@@ -1,24 +1,23 @@
 """People that a generator drew, cut out and moved over photographs: clips whose truth is known.
 
-Ten people of the package openpeople. Everybody wears a white T-shirt and light shorts on the studio pictures and
-the character sheet, and clothes of their own on the snapshots. Sheets are made of the studio pictures, clips of the
-figures of the character sheet (other pictures of the same person in the same clothes) or of the snapshots
-(other clothes). Legs swing, figures sway and cross the place, the camera pans and closes in. "Dreamt" clips
-bend the whole figure slowly as weak generators do.
+Ten people of the package openpeople. Everybody wears a white T-shirt and light shorts on the studio
+pictures and the character sheet, and clothes of their own on the snapshots. Sheets are made of the studio
+pictures, clips of the figures of the character sheet (other pictures of the same person in the same
+clothes) or of the snapshots (other clothes). Legs swing, figures sway and cross the place, the camera pans
+and closes in. "Dreamt" clips bend the whole figure slowly as weak generators do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.judge_outside.case import Case, Half
+from benchmarks.judge_outside.case import Half
 from benchmarks.judge_outside.packages import one
 from castsheet.elements import Character, Location, Scene
 from castsheet.judge.cast import Pixels
@@ -51,7 +50,11 @@ PLACES: dict[Half, dict[str, tuple[str, tuple[float, float, float, float]]]] = {
     },
 }
 # Whole figures and heads on the character sheet, all of one template: shares of its sides.
-FIGURES = {"front": (0.034, 0.495, 0.222, 0.905), "side": (0.28, 0.495, 0.47, 0.905), "back": (0.53, 0.495, 0.72, 0.905)}
+FIGURES = {
+    "front": (0.034, 0.495, 0.222, 0.905),
+    "side": (0.28, 0.495, 0.47, 0.905),
+    "back": (0.53, 0.495, 0.72, 0.905),
+}
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,18 @@ def _photograph(path: Path, part: tuple[float, float, float, float]) -> Image.Im
     return image
 
 
-def clip(folder: Folder, half: Half, place: str, actors: tuple[Actor, ...], seed: int, *, dream: bool = False, every: int = 1) -> Pixels:
-    """Frames (49, 448, 768, 3) of actors in a place; `dream` bends the figures slowly; or `every` so manieth."""
+def clip(
+    folder: Folder,
+    half: Half,
+    place: str,
+    actors: tuple[Actor, ...],
+    seed: int,
+    *,
+    dream: bool = False,
+    every: int = 1,
+) -> Pixels:
+    """Frames (49, 448, 768, 3) of actors in a place; `dream` bends the figures slowly; or `every` so
+    manieth."""
     random = np.random.default_rng(seed)
     ground = _camera(folder.place(half, place), random)
     figures = [_figure(folder.figure(one.who, one.view), one.height) for one in actors]
@@ -131,7 +144,12 @@ def clip(folder: Folder, half: Half, place: str, actors: tuple[Actor, ...], seed
             figure = _legs(figures[number], float(wave[0]))
             if dream:
                 figure = _bent(figure, bends[number], at)
-            x = actor.stand * SIZE[0] + 0.03 * SIZE[0] * float(wave[1]) + 0.8 * (at - LENGTH / 2) - figure.width / 2
+            x = (
+                actor.stand * SIZE[0]
+                + 0.03 * SIZE[0] * float(wave[1])
+                + 0.8 * (at - LENGTH / 2)
+                - figure.width / 2
+            )
             top = SIZE[1] * (0.985 - actor.height) if actor.height < 1 else 0.06 * SIZE[1]
             picture.paste(figure, (round(x), round(top + 3 * float(wave[2]))), figure)
         lit = np.asarray(picture, np.float32) * light
@@ -159,7 +177,9 @@ def _camera(photo: Image.Image, random: np.random.Generator):  # noqa: ANN202
 
 def _figure(image: Image.Image, height: float) -> Image.Image:
     scale = height * SIZE[1] / image.height
-    return image.resize((max(1, round(image.width * scale)), round(height * SIZE[1])), Image.Resampling.LANCZOS)
+    return image.resize(
+        (max(1, round(image.width * scale)), round(height * SIZE[1])), Image.Resampling.LANCZOS
+    )
 
 
 def _legs(figure: Image.Image, wave: float) -> Image.Image:

@@ -28,7 +28,9 @@ def sheets() -> Iterator[tuple[Half, tuple[str, ...], str]]:
 def cases(folder: Folder) -> Iterator[Case]:
     """Every clip of people, both halves."""
     for half, who, place in sheets():
-        yield from _alone(folder, half, who[0], place) if len(who) == 1 else _together(folder, half, who, place)
+        yield from (
+            _alone(folder, half, who[0], place) if len(who) == 1 else _together(folder, half, who, place)
+        )
 
 
 def _alone(folder: Folder, half: Half, who: str, place: str) -> Iterator[Case]:
@@ -37,9 +39,21 @@ def _alone(folder: Folder, half: Half, who: str, place: str) -> Iterator[Case]:
     others = [one for one in people if one != who]
     elsewhere = [one for one in places if one != place]
     sheet = name_of((who,), place)
-    both, nobody, wrong = {"hero": True, "place": True}, {"hero": False, "place": True}, {"hero": True, "place": False}
+    both, nobody, wrong = (
+        {"hero": True, "place": True},
+        {"hero": False, "place": True},
+        {"hero": True, "place": False},
+    )
 
-    def case(group: str, n: int, actors: tuple[Actor, ...], truth: dict[str, bool], at: str = place, *, dream: bool = False) -> Case:
+    def case(
+        group: str,
+        n: int,
+        actors: tuple[Actor, ...],
+        truth: dict[str, bool],
+        at: str = place,
+        *,
+        dream: bool = False,
+    ) -> Case:
         seed = 1000 * number + 37 * n + len(group)
         made = partial(clip, folder, half, at, actors, seed, dream=dream)
         return Case(f"people/{sheet[7:]}/{group}-{n}", half, group, sheet, made, truth)
@@ -66,19 +80,35 @@ def _together(folder: Folder, half: Half, who: tuple[str, ...], place: str) -> I
     for n, height in enumerate((0.86, 0.8, NEAR)):
         seed = 7000 + 100 * number + n
         a, b = Actor(who[0], height=height, stand=LEFT), Actor(who[1], height=height, stand=RIGHT)
-        twin, exchanged = Actor(who[0], height=height, stand=RIGHT), (Actor(who[1], height=height, stand=LEFT),)
+        twin, exchanged = (
+            Actor(who[0], height=height, stand=RIGHT),
+            (Actor(who[1], height=height, stand=LEFT),),
+        )
         right = partial(clip, folder, half, place, (a, b), seed)
         yield Case(f"people/{sheet[7:]}/pair-{n}", half, "pair", sheet, right, truth)
         double = partial(clip, folder, half, place, (a, twin), seed)
         yield Case(f"people/{sheet[7:]}/twin-{n}", half, "twin", sheet, double, truth | {"rival": False})
         alone = partial(clip, folder, half, place, (a,), seed)
-        yield Case(f"people/{sheet[7:]}/second missing-{n}", half, "second missing", sheet, alone, truth | {"rival": False})
+        yield Case(
+            f"people/{sheet[7:]}/second missing-{n}",
+            half,
+            "second missing",
+            sheet,
+            alone,
+            truth | {"rival": False},
+        )
         swapped = partial(_swapped, folder, half, place, (a, b), (*exchanged, twin), seed)
         yield Case(f"people/{sheet[7:]}/swap-{n}", half, "swap", sheet, swapped, {"place": True}, "swap")
 
 
 def _swapped(
-    folder: Folder, half: Half, place: str, before: tuple[Actor, ...], after: tuple[Actor, ...], seed: int, every: int = 1
+    folder: Folder,
+    half: Half,
+    place: str,
+    before: tuple[Actor, ...],
+    after: tuple[Actor, ...],
+    seed: int,
+    every: int = 1,
 ) -> Pixels:
     """Both act on in the other's looks from the middle of the clip."""
     first, second = (clip(folder, half, place, cast, seed, every=every) for cast in (before, after))

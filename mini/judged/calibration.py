@@ -80,7 +80,7 @@ def record(number: int, case: Case, judged: Judgement) -> Record:
         "number": number,
         "fault": case.fault,
         "values": values(judged),
-        "passed": judged.passed,
+        "failed": judged.state == "not carried",
         "verdict": judged.verdict,
         "leaked": [int(truth.sum()), sum(bool(a and b) for a, b in zip(told, truth, strict=True))],
         "unleaked": [int((~truth).sum()), sum(bool(a and not b) for a, b in zip(told, truth, strict=True))],
@@ -89,7 +89,7 @@ def record(number: int, case: Case, judged: Judgement) -> Record:
 
 def misjudged(fault: str, judgement: Judgement) -> bool:
     """Whether the verdict is wrong: a clean clip fails, or a faulty one passes."""
-    return fault not in REMARKS and judgement.passed != (fault == "clean")
+    return fault not in REMARKS and (judgement.state == "not carried") == (fault == "clean")
 
 
 def strip(case: Case) -> Pixels:
@@ -175,7 +175,7 @@ def frames_told(records: Sequence[Record]) -> str:
 
 
 def _failing(records: Sequence[Record], fault: str) -> str:
-    verdicts = [not one["passed"] for one in records if one["fault"] == fault]
+    verdicts = [bool(one["failed"]) for one in records if one["fault"] == fault]
     return f"{sum(verdicts)}/{len(verdicts)}"
 
 

@@ -35,7 +35,7 @@ def seen_sheet() -> np.ndarray:
 def test_clip_that_keeps_its_cast_passes() -> None:
     """Red: good takes are thrown away, so re-rolls never end."""
     one = judged("clean")
-    assert one.passed, one.verdict
+    assert one.state != "not carried", one.verdict
     assert one.leak.seconds == 0
     assert not one.swaps
     assert all(element.coverage == 1 for element in one.elements)
@@ -48,8 +48,8 @@ def test_colours_that_are_off_cost_rank_before_anybody_is_missed() -> None:
     frames = fixture_clip("clean").frames
     tinted = np.clip(frames.astype(np.int16) + np.array([14, -6, 0]), 0, 255).astype(np.uint8)
     true, off = judged(frames), judged(tinted)
-    assert true.passed
-    assert off.passed, off.verdict
+    assert true.state != "not carried"
+    assert off.state != "not carried", off.verdict
     assert off.score < true.score
     for before, after in zip(true.elements, off.elements, strict=True):
         assert before.tint + 2 < after.tint < 20, before.id
@@ -85,7 +85,7 @@ def test_who_is_missing_is_named(clip: str, element: str) -> None:
     """Red: another person, nobody, or another place is taken for the one on the sheet."""
     one = judged(clip)
     assert [problem.element for problem in one.problems if problem.measure == "coverage"] == [element]
-    assert not one.passed
+    assert one.state == "not carried"
 
 
 def test_two_people_who_swap_are_caught() -> None:
@@ -97,7 +97,7 @@ def test_two_people_who_swap_are_caught() -> None:
 
 def test_people_swapped_throughout_need_the_wanted_order() -> None:
     """Red: the one way to catch a clip that is swapped from end to end is gone."""
-    assert judged("clean", Options(order=("hero", "rival"))).passed
+    assert judged("clean", Options(order=("hero", "rival"))).state != "not carried"
     assert measures(judged("clean", Options(order=("rival", "hero")))) == {"order"}
 
 
@@ -125,12 +125,12 @@ def test_text_like_strokes_are_a_remark_and_read_text_fails() -> None:
     """Red: stray captions pass unseen, or a striped coat alone fails a clip."""
     marked = faults.caption(fixture_clip("clean").frames, "COMMERCIAL", (20, 90), 14)
     one = judged(marked)
-    assert one.passed
+    assert one.state != "not carried"
     assert [problem.measure for problem in one.problems] == ["text"]
     read = judged("clean", Options(reader=Reads("LOGO")))
     assert measures(read) == {"text"}
     assert read.models == ["reads"]
-    assert judged("clean", Options(reader=Reads())).passed
+    assert judged("clean", Options(reader=Reads())).state != "not carried"
 
 
 def test_bare_picture_is_judged_by_the_panels_found_in_it() -> None:

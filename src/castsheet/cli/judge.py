@@ -36,11 +36,18 @@ def judge(
     ] = None,
     read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
 ) -> None:
-    """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot be told, 2 error."""
+    """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot be told, 2
+    error."""
     from castsheet.clip import Clip, read_video
     from castsheet.judge import report
     from castsheet.judge.judge import Judge, Options
-    from castsheet.judge.models import faces_here, hub_features, installed_faces, installed_reader, matter_here
+    from castsheet.judge.models import (
+        faces_here,
+        hub_features,
+        installed_faces,
+        installed_reader,
+        matter_here,
+    )
     from castsheet.media.provenance import dump
     from castsheet.sheet.manifest import Sheet
 

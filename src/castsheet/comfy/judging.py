@@ -108,12 +108,14 @@ def _clip(board: Board, images: Any = None, video: Any = None) -> Clip:
 
 
 def _judged(board: Board, clip: Clip, order: tuple[str, ...], read_text: bool, tell: Tell) -> Judgement:
+    from dataclasses import replace
+
     from castsheet.comfy.watched_judge import WatchedJudge
     from castsheet.judge.judge import Options
     from castsheet.judge.models import installed_reader
 
     reader = installed_reader() if read_text else None
-    return WatchedJudge(board.sheet, Options(order=order, reader=reader), tell)(clip)
+    return WatchedJudge(board.sheet, replace(Options.installed(order=order), reader=reader), tell)(clip)
 
 
 def _worst(clip: Clip, judgement: Judgement) -> list[Image.Image]:

@@ -22,7 +22,11 @@ Floats = NDArray[np.float32]
 
 LOOKS = 6  # frames that are looked at closely
 GROUND_WIDTH, GROUND_STRIPS = 96, 3
-GROUND_PARTS = ((0.0, 1.0), (0.0, 0.65), (0.35, 1.0))  # of a place's picture, from the top: nearer or lower cameras
+GROUND_PARTS = (
+    (0.0, 1.0),
+    (0.0, 0.65),
+    (0.35, 1.0),
+)  # of a place's picture, from the top: nearer or lower cameras
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Witness:
 
     def __init__(self, cast: Cast, matter: Matter) -> None:
         self._matter = matter
-        self._people = {one.id: [look_of(look) for look in one.body] for one in cast.members if one.kind == "character"}
+        self._people = {
+            one.id: [look_of(look) for look in one.body] for one in cast.members if one.kind == "character"
+        }
         self._places = {one.id: _grounds(one) for one in cast.members if one.kind == "location"}
         self._kept = used([look for looks in self._people.values() for look in looks])
 

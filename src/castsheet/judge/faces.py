@@ -20,7 +20,8 @@ WHOLE = 0.12  # of the box: a face with more of it out of the frame lacks its ch
 
 @dataclass(frozen=True)
 class FaceView:
-    """A member's face in one frame: its number, the cosine to the sheet, and where, (x, y, w, h) in the clip."""
+    """A member's face in one frame: its number, the cosine to the sheet, and where, (x, y, w, h) in the
+    clip."""
 
     frame: int
     likeness: float

@@ -1,12 +1,12 @@
 """Figures before colours: what stands in front of the place, compared with the sheet's figures on both sides.
 
-A network (`Matter`) tells what stands out in a frame. A window over it is like a figure of the sheet to the degree to
-which head, trunk and legs have the same colours in the same amounts: colours that are there and do not belong count
-against it as much as those that lack.
+A network (`Matter`) tells what stands out in a frame. A window over it is like a figure of the sheet to the
+degree to which head, trunk and legs have the same colours in the same amounts: colours that are there and
+do not belong count against it as much as those that lack.
 
 Legend: H height, W width, K colours, S strips, N windows.
-Source: Bhattacharyya, 1943, on histograms of body strips (Gray and Tao, 2008), through integral histograms (Porikli,
-2005). Range of every likeness: 0..1.
+Source: Bhattacharyya, 1943, on histograms of body strips (Gray and Tao, 2008), through integral histograms
+(Porikli, 2005). Range of every likeness: 0..1.
 Blind to: shape and faces; a figure that the network does not tell from its ground.
 """
 
@@ -41,7 +41,8 @@ class Seen:
     """One frame, its figures told from its ground.
 
     Attributes:
-        picture_HWC: uint8 RGB, long side 160 px. mask_HW: 0..1. scale: px of the frame for one of the picture.
+        picture_HWC: uint8 RGB, long side 160 px. mask_HW: 0..1. scale: px of the frame for one of the
+            picture.
     """
 
     picture_HWC: Pixels
@@ -61,8 +62,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """One figure of the sheet: shares (S, K) of its colours by strip, which add up to 1; the share of its box that it
-    fills, and width over height."""
+    """One figure of the sheet: shares (S, K) of its colours by strip, which add up to 1; the share of its
+    box that it fills, and width over height."""
 
     shares_SK: Floats
     filled: float
@@ -72,13 +73,18 @@ class Look:
 def look_of(figure: Figure) -> Look:
     """A figure of the sheet, made ready."""
     tall = 96 / figure.picture_HWC.shape[0]
-    size = max(8, round(figure.picture_HWC.shape[1] * min(1, tall))), max(8, round(figure.picture_HWC.shape[0] * min(1, tall)))
+    size = (
+        max(8, round(figure.picture_HWC.shape[1] * min(1, tall))),
+        max(8, round(figure.picture_HWC.shape[0] * min(1, tall))),
+    )
     picture = np.asarray(Image.fromarray(figure.picture_HWC).resize(size, Image.Resampling.BOX))
     mask = np.asarray(Image.fromarray(figure.mask_HW.astype(np.uint8) * 255).resize(size), np.float32) / 255
     held = colours(picture) * mask[..., None]
     edges = np.linspace(0, size[1], STRIPS + 1).round().astype(int)
     shares = np.stack([held[a:b].sum(axis=(0, 1)) for a, b in pairwise(edges)])
-    return Look(shares / max(float(shares.sum()), 1e-6), float(mask.mean()), size[0] / size[1])
+    return Look(
+        np.asarray(shares / max(float(shares.sum()), 1e-6), np.float32), float(mask.mean()), size[0] / size[1]
+    )
 
 
 def colours(picture_HWC: Pixels) -> Floats:
@@ -97,7 +103,7 @@ def colours(picture_HWC: Pixels) -> Floats:
     return np.asarray(every.reshape(*luma.shape, -1), np.float32)
 
 
-def _soft(value_HW: Floats, count: int) -> Floats:
+def _soft(value_HW: NDArray[np.floating], count: int) -> Floats:
     value = np.clip(value_HW, 0, count - 1)
     return np.asarray(np.clip(1 - np.abs(value[..., None] - np.arange(count)), 0, None), np.float32)
 
@@ -130,7 +136,9 @@ class Field:
             w = min(self.width, max(8, 4 * round(h * look.aspect / 4)))
             windows, counts_NSK = self._windows(w, h)
             mass = counts_NSK.sum(axis=(1, 2))
-            like = np.einsum("nsk,sk->n", np.sqrt(counts_NSK[..., :-1]), wanted) / np.sqrt(np.maximum(mass, 1e-6))
+            like = np.einsum("nsk,sk->n", np.sqrt(counts_NSK[..., :-1]), wanted) / np.sqrt(
+                np.maximum(mass, 1e-6)
+            )
             like *= np.minimum(1, mass / (FILLED * look.filled * w * h)) ** 0.5
             at = int(np.argmax(like))
             if like[at] > best:
@@ -142,7 +150,10 @@ class Field:
         windows = np.array([[box.y, box.x]])
         counts = self._count(windows, box.w, box.h)
         mass = float(counts.sum())
-        like = float((np.sqrt(counts[0, :, :-1]) * np.sqrt(look.shares_SK[:, kept])).sum()) / max(mass, 1e-6) ** 0.5
+        like = (
+            float((np.sqrt(counts[0, :, :-1]) * np.sqrt(look.shares_SK[:, kept])).sum())
+            / max(mass, 1e-6) ** 0.5
+        )
         return like * min(1.0, mass / (FILLED * look.filled * box.w * box.h)) ** 0.5
 
     def _windows(self, w: int, h: int) -> tuple[NDArray[np.int64], Floats]:
@@ -156,7 +167,9 @@ class Field:
     def _count(self, windows_N2: NDArray[np.int64], w: int, h: int) -> Floats:
         top, left = windows_N2.T
         right = np.minimum(left + w, self.width)
-        edges = [np.minimum(np.rint(top + h * s / STRIPS).astype(int), self.height) for s in range(STRIPS + 1)]
+        edges = [
+            np.minimum(np.rint(top + h * s / STRIPS).astype(int), self.height) for s in range(STRIPS + 1)
+        ]
         lines = [self._sums[edge, right] - self._sums[edge, left] for edge in edges]
         counts = np.stack([after - before for before, after in pairwise(lines)], axis=1)
         return np.asarray(np.maximum(counts, 0), np.float32)

@@ -237,8 +237,8 @@ def _element(
     face: FaceReport | None,
     faceless: bool,
 ) -> tuple[ElementReport, float]:
-    """One element's report, and what it adds to the score. Leaked frames hold the panels themselves, so they say
-    nothing of identity."""
+    """One element's report, and what it adds to the score. Leaked frames hold the panels themselves, so
+    they say nothing of identity."""
     mine = [sight[member.id] for sight in sights]
     values = np.array([one.similarity for one in mine])
     # A clip that leaked from end to end has no frame left to look at; then nobody is present.
@@ -271,7 +271,9 @@ def _element(
         tint=tint,
         margin=float(np.median(margins)) if margins else None,
         drift=float(np.median(counted[-third:]) - np.median(counted[:third])),
-        pasted=max((one.likeness for one in finds if (one.of, one.element) == ("panel", member.id)), default=None),
+        pasted=max(
+            (one.likeness for one in finds if (one.of, one.element) == ("panel", member.id)), default=None
+        ),
         worst=sampled[int(np.argmin(np.where(whole, values, np.inf) if any(whole) else values))],
         glimpses=glimpses,
         face=face,

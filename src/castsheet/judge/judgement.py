@@ -66,7 +66,8 @@ class ElementReport:
         drift: median identity of the last third less that of the first; negative when looks get lost.
         pasted: likeness of the best find of one of its panels, see `castsheet.judge.search`.
         worst: the sampled frame with the lowest similarity.
-        glimpses: its figure, or the ground of a place, in the frames that were looked at; None where no network
+        glimpses: its figure, or the ground of a place, in the frames that were looked at; None where no
+            network
             told figures from grounds.
         face: None where faces were not compared.
         state, why: the verdict on this element, and its reason, one clause.
@@ -98,7 +99,8 @@ class ElementReport:
 @dataclass(frozen=True)
 class MotionReport:
     """`castsheet.judge.motion`: change from frame to frame, share of still pairs, smoothness,
-    share of the picture that shakes, longest stretch without change, jolts, flicker, the scene's own motion."""
+    share of the picture that shakes, longest stretch without change, jolts, flicker, the scene's own
+    motion."""
 
     amount: list[float]
     mean: float
@@ -129,7 +131,8 @@ class Judgement:
         problems: what is wrong, gravest first.
         state: carried where every element is and nothing is grave; not carried where an element is not or
             something is grave; else cannot tell. passed: whether the state is carried.
-        score: for ranking takes, in 0..1: mean over elements of their faces, figures and colours, as far as they
+        score: for ranking takes, in 0..1: mean over elements of their faces, figures and colours, as far as
+            they
             were compared, times the share of frames without leak, halved for every other grave problem but
             coverage.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,8 @@ def _small(grey_HW: Floats) -> Floats:
     padded = np.pad(np.asarray(soft, np.float32), 2, mode="edge")
     for axis in (0, 1):
         parts = [np.take(padded, range(k, padded.shape[axis] - 4 + k), axis=axis) for k in range(5)]
-        padded = (parts[0] + 4 * parts[1] + 6 * parts[2] + 4 * parts[3] + parts[4]) / 16
+        mixed = parts[0] + 4 * parts[1] + 6 * parts[2] + 4 * parts[3] + parts[4]
+        padded = np.asarray(mixed / 16, np.float32)
     return np.asarray(padded, np.float32)
 
 
@@ -144,7 +146,7 @@ def _left_over(before_HW: Floats, after_HW: Floats) -> float:
         best = left if left.mean() < best.mean() else best
         gy, gx = _sampled(down, to_y, to_x)[inside], _sampled(across, to_y, to_x)[inside]
         terms = [gy, gy * y[inside], gy * x[inside], gx, gx * y[inside], gx * x[inside]]
-        # Brightness too, so that light that changes is no motion; robust weights, so that an actor is no camera.
+        # Brightness too, so that changing light is no motion; robust weights, so that an actor is no camera.
         design = np.stack([*terms, np.ones_like(gy), laid[inside] - laid[inside].mean()], axis=1)
         weight = 1 / np.maximum(np.abs(error), 2.0)
         normal = design.T @ (design * weight[:, None]) + 1e-3 * np.eye(8)
@@ -159,7 +161,7 @@ def _busiest(change_HW: Floats) -> float:
     return float(np.sort(inner)[-max(1, inner.size // 20) :].mean())
 
 
-def _sampled(values_HW: Floats, to_y: Floats, to_x: Floats) -> Floats:
+def _sampled(values_HW: Any, to_y: Any, to_x: Any) -> Floats:
     """Bilinear samples; outside the picture its border."""
     height, width = values_HW.shape
     y, x = np.clip(to_y, 0, height - 1.001), np.clip(to_x, 0, width - 1.001)
@@ -186,9 +188,9 @@ def _jolts(grey_FHW: Floats) -> float:
 
 
 def _flicker(grey_FHW: Floats) -> float:
-    """Mean second difference of the frames' mean brightness, over that brightness."""
+    """Median second difference of the frames' mean brightness, over that brightness."""
     level = grey_FHW.mean(axis=(1, 2))
-    return float(np.abs(np.diff(level, 2)).mean() / max(float(level.mean()), 1.0))
+    return float(np.median(np.abs(np.diff(level, 2))) / max(float(level.mean()), 1.0))
 
 
 def _longest(flags: NDArray[np.bool_]) -> int:

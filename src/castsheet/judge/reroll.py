@@ -42,7 +42,8 @@ def reroll(make: Make, judge: Judge, *, seed: int, takes: int, stop_early: bool 
     """Make up to `takes` takes with seeds `seed`, `seed + 1`, ...; keep the best.
 
     A take that carries its cast beats one about which the judge cannot tell, and both beat one that does not;
-    between equals the higher `score` wins, then the earlier take. Only a take that carries stops the search. At most two clips are in memory at a time. An error in `make` or `judge` comes through as it is.
+    between equals the higher `score` wins, then the earlier take. Only a take that carries stops the
+    search. At most two clips are in memory at a time. An error in `make` or `judge` comes through as it is.
 
     Raises:
         SettingsError: `takes` is not 1 or more.

@@ -1,7 +1,7 @@
 """Search: panels of the sheet anywhere in the picture, at any size. No model is needed.
 
-A sheet rarely leaks as a whole. It leaks as framed pictures on a wall, as a small sheet in a corner, as a third of
-the screen, zoomed, or as one figure pasted from its panel, with its black or without.
+A sheet rarely leaks as a whole. It leaks as framed pictures on a wall, as a small sheet in a corner, as a
+third of the screen, zoomed, or as one figure pasted from its panel, with its black or without.
 
 Legend: F frames, H height, W width, C colour channel; h, w of a template.
 """
@@ -107,7 +107,8 @@ def templates(sheet: Sheet, cast: Cast) -> list[Template]:
     image = sheet.image.convert("RGB")
     panels = [(panel, panel.box) for panel in sheet.panels if panel.kind != "prop"]
     found: list[Template] = [
-        (panel.element, panel.kind, image.crop((box.x, box.y, box.right, box.bottom))) for panel, box in panels
+        (panel.element, panel.kind, image.crop((box.x, box.y, box.right, box.bottom)))
+        for panel, box in panels
     ]
     for member in cast.members:
         if member.kind == "character" and (len(member.looks) > 1 or not panels):
@@ -118,11 +119,12 @@ def templates(sheet: Sheet, cast: Cast) -> list[Template]:
 def panels(searched: Searched, templates: Sequence[Template]) -> list[Find]:
     """The best place of every panel, black and all.
 
-    Definition: normalised cross-correlation of the strength of edges of a panel's whole rectangle with the frame's,
-    largest over positions and sizes from 0.14 of the frame to its whole height; places up to 0.55 of its width.
-    A panel with black in it counts by 1 - m / 128, where m is the frame's mean luma under that black: a person who
-    takes the panel's pose has a lit place around him. Props are not searched, since a prop that is kept well looks
-    like its panel.
+    Definition: normalised cross-correlation of the strength of edges of a panel's whole rectangle with the
+    frame's, largest over positions and sizes from 0.14 of the frame to its whole height; places up to 0.55
+    of its width.
+    A panel with black in it counts by 1 - m / 128, where m is the frame's mean luma under that black: a
+    person who takes the panel's pose has a lit place around him. Props are not searched, since a prop that
+    is kept well looks like its panel.
     Source: zero-mean normalised cross-correlation by FFT (Lewis, "Fast normalized cross-correlation", 1995).
     Blind to: turned and mirrored panels, panels without their black, and honest black around the same pose.
     """
@@ -150,7 +152,8 @@ def _busy(picture: Image.Image) -> bool:
 
 
 def whole(searched: Searched, sheet: Sheet) -> Find:
-    """The best place of the whole sheet: smaller than the frame, or larger, when the frame shows a part of it."""
+    """The best place of the whole sheet: smaller than the frame, or larger, when the frame shows a part of
+    it."""
     values, places = _nothing(len(searched.numbers))
     size = searched.width, searched.height
     for scale in [*_steps(*SMALL_SHEETS), *_steps(*LARGE_SHEETS)]:
@@ -166,8 +169,8 @@ def whole(searched: Searched, sheet: Sheet) -> Find:
 
 
 def search(frames_FHWC: Pixels, numbers: Sequence[int], sheet: Sheet, cast: Cast) -> list[Find]:
-    """Everything that can be searched, in the given frames: one find for the sheet, and for each element one of its
-    panels and one of its figures."""
+    """Everything that can be searched, in the given frames: one find for the sheet, and for each element
+    one of its panels and one of its figures."""
     searched = Searched(frames_FHWC, numbers)
     every = panels(searched, templates(sheet, cast))
     best = {one.element: one for one in sorted(every, key=lambda one: one.likeness)}
@@ -177,8 +180,8 @@ def search(frames_FHWC: Pixels, numbers: Sequence[int], sheet: Sheet, cast: Cast
 def figures(searched: Searched, cast: Cast) -> list[Find]:
     """The best place of every figure as it is, whatever lies around it.
 
-    Definition: as `panels`, of luma less its blur and under the figure's own mask; `apart` is the mean difference of
-    colours there. A pasted figure has the panel's own pixels, a person in its pose has not.
+    Definition: as `panels`, of luma less its blur and under the figure's own mask; `apart` is the mean
+    difference of colours there. A pasted figure has the panel's own pixels, a person in its pose has not.
     Source: masked normalised cross-correlation (Padfield, 2012), without the mean, which the blur took.
     """
     found = []
@@ -285,7 +288,7 @@ def _detail(grey_HW: Floats) -> Floats:
     return np.asarray(np.clip(grey_HW - _blurred(grey_HW), -64, 64), np.float32)
 
 
-def _blurred(values_HW: Floats) -> Floats:
+def _blurred(values_HW: NDArray[np.floating]) -> Floats:
     """Twice a box blur of 2 REACH + 1 px."""
     out = torch.from_numpy(np.ascontiguousarray(values_HW, np.float32))[None, None]
     for _ in range(2):
@@ -342,7 +345,9 @@ class _Field:
 
 
 def _integral(values_FHW: Tensor) -> Tensor:
-    sums = torch.zeros(values_FHW.shape[0], values_FHW.shape[1] + 1, values_FHW.shape[2] + 1, dtype=torch.float64)
+    sums = torch.zeros(
+        values_FHW.shape[0], values_FHW.shape[1] + 1, values_FHW.shape[2] + 1, dtype=torch.float64
+    )
     sums[:, 1:, 1:] = values_FHW.double().cumsum(1).cumsum(2)
     return sums
 

@@ -1,7 +1,8 @@
 """Three states of an element: carried, not carried, cannot tell. A false "carried" is the worst mistake here.
 
-The bands lie around thresholds that were chosen on the tuning half of the outside set (docs/judge.md): what is clearly
-above is carried, what is clearly below is not, and what lies between stays with whoever looks at the page.
+The bands lie around thresholds that were chosen on the tuning half of the outside set (docs/judge.md): what
+is clearly above is carried, what is clearly below is not, and what lies between stays with whoever looks at
+the page.
 """
 
 from __future__ import annotations
@@ -90,10 +91,13 @@ def find(name: str, held: Held) -> Finding:
 
 def _of_place(name: str, held: Held) -> Finding:
     if held.figure is None:
-        state: State = "not carried" if held.coverage < COVERAGE else Band(0.0, PRESENT["location"]).state(held.likeness)
-        return Finding(state, _words(name, state, "its colours are"), ("colours",), ("the place without its people",))
+        # By colours alone most photographs of another place pass: they may deny a place, not confirm it.
+        state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
+        why = _words(name, state, "only colours were compared, and they are")
+        return Finding(state, why, ("colours",), ("the place without its people",))
     state = GROUND.state(held.figure)
-    return Finding(state, _words(name, state, "the place without its people is"), ("the place without its people",), ())
+    why = _words(name, state, "the place without its people is")
+    return Finding(state, why, ("the place without its people",), ())
 
 
 def _of_person(name: str, held: Held) -> Finding:
@@ -107,11 +111,10 @@ def _of_person(name: str, held: Held) -> Finding:
     if held.faceless or state == "not carried":
         missing = () if held.faceless else ("face",)
         return Finding(state, why, (body,), missing)
-    if face is None:
-        lacks = "faces were not compared"
-    else:
-        lacks = "no face of it is seen whole and near enough"
-    return Finding("cannot tell", f"somebody in the colours of {name} is there, but {lacks}", (body,), ("face",))
+    lacks = "faces were not compared" if face is None else "its face is nowhere seen whole and near enough"
+    return Finding(
+        "cannot tell", f"somebody in the colours of {name} is there, but {lacks}", (body,), ("face",)
+    )
 
 
 def _by_face(name: str, held: Held, face: FaceReport, compared: tuple[str, ...]) -> Finding:
@@ -142,9 +145,9 @@ def _by_body(name: str, held: Held) -> tuple[State, str]:
 
 def _words(name: str, state: State, what: str) -> str:
     told = {
-        "carried": f"{what} like the sheet's",
+        "carried": f"{what} the sheet's",
         "not carried": f"nothing like {name} is there for half of the clip",
-        "cannot tell": f"{what} neither clearly like the sheet's nor clearly unlike",
+        "cannot tell": f"{what} not clearly the sheet's",
     }
     return told[state]
 

@@ -1,7 +1,8 @@
 """From measures to a verdict: thresholds, problems, a score, one line.
 
-Thresholds of `leak`, `bars`, `shaking`, `drift` and `strokes` come from rendered clips (`mini.judged.cases`), the
-others from the tuning half of the outside set; docs/judge.md holds the figures on the other halves.
+Thresholds of `leak`, `bars`, `shaking`, `drift` and `strokes` come from rendered clips
+(`mini.judged.cases`), the others from the tuning half of the outside set; docs/judge.md holds the figures
+on the other halves.
 """
 
 from __future__ import annotations
@@ -138,11 +139,15 @@ def _of_the_picture(moved: Motion, text: TextReport, frames: int) -> list[Proble
     if moved.still >= STILL:
         found.append(Problem("motion", None, f"nothing moves in {moved.still:.0%} of the clip"))
     elif moved.frozen >= FROZEN * frames:
-        found.append(Problem("motion", None, f"the picture stands still for {moved.frozen} of {frames} frames"))
+        found.append(
+            Problem("motion", None, f"the picture stands still for {moved.frozen} of {frames} frames")
+        )
     elif frames > 2 and moved.scene <= SCENE:
         found.append(Problem("motion", None, "only the camera moves, over a still picture"))
     elif moved.flicker >= FLICKER:
-        found.append(Problem("flicker", None, f"the light flickers by {moved.flicker:.0%} from frame to frame"))
+        found.append(
+            Problem("flicker", None, f"the light flickers by {moved.flicker:.0%} from frame to frame")
+        )
     elif moved.shaking >= SHAKING and moved.jolts >= JOLTS:
         found.append(Problem("motion", None, f"{moved.shaking:.0%} of the picture shakes"))
     if text.lines:

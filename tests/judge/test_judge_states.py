@@ -1,0 +1,150 @@
+"""Three states: what may be called carried, and what may not."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from castsheet.judge.cast import Figure, read_cast
+from castsheet.judge.evidence import Glimpse, looked_at
+from castsheet.judge.faces import FaceReport, FaceView
+from castsheet.judge.figures import Field, Seen, look_of, used
+from castsheet.judge.motion import measure
+from castsheet.judge.search import Searched, figures, panels, templates, whole
+from castsheet.judge.states import FIGURE, GROUND, Held, find, worth
+from castsheet.sheet.box import Box, Kind
+from tests.doubles.judge_doubles import fixture_clip, fixture_sheet
+
+
+def seen(likeness: float, margin: float | None = None) -> list[Glimpse]:
+    return [Glimpse(at, likeness, (0, 0, 9, 9), margin) for at in range(3)]
+
+
+def face(likeness: float | None, margin: float | None = None, coverage: float = 1.0) -> FaceReport:
+    views = [] if likeness is None else [FaceView(0, likeness, (0, 0, 9, 9))]
+    return FaceReport(views, likeness, margin, coverage if likeness else 0.0)
+
+
+def held(
+    kind: Kind = "character",
+    *,
+    figure: float | None = 0.9,
+    of: FaceReport | None = None,
+    faceless: bool = False,
+    coverage: float = 1.0,
+) -> Held:
+    return Held(kind, 0.9, coverage, None if figure is None else seen(figure), of, faceless)
+
+
+def test_nobody_is_carried_whose_face_was_not_compared() -> None:
+    """Red: a stranger in the same clothes is green as soon as no face was looked at."""
+    for one in (held(), held(figure=None), held(of=face(None))):
+        assert find("mara", one).state == "cannot tell"
+        assert find("mara", one).missing == ("face",)
+
+
+def test_face_decides_whatever_the_clothes() -> None:
+    """Red: another face passes in the right clothes, or the right one fails in others."""
+    assert find("mara", held(of=face(0.96))).state == "carried"
+    changed = find("mara", held(figure=0.3, of=face(0.96)))
+    assert changed.state == "carried"
+    assert "other clothes" in changed.why
+    assert find("mara", held(of=face(0.9))).state == "not carried"
+    assert find("mara", held(of=face(0.94))).state == "cannot tell"
+    assert find("mara", held(of=face(0.96, margin=-0.02))).state == "not carried"
+
+
+def test_backs_of_heads_are_no_absence() -> None:
+    """Red: who is seen from behind counts as missing."""
+    assert find("mara", held(of=face(None))).state == "cannot tell"
+    assert find("mara", held(figure=0.2, of=face(None))).state == "not carried"
+
+
+def test_figures_decide_what_has_no_face() -> None:
+    """Red: animals and robots can never be carried, or are so on a tree trunk."""
+    assert find("fox", held(figure=FIGURE.carried + 0.01, faceless=True)).state == "carried"
+    assert (
+        find("fox", held(figure=(FIGURE.carried + FIGURE.absent) / 2, faceless=True)).state == "cannot tell"
+    )
+    assert find("fox", held(figure=FIGURE.absent - 0.01, faceless=True)).state == "not carried"
+    twin = Held("character", 0.9, 1.0, seen(0.9, margin=-0.1), None, True)
+    assert find("fox", twin).state == "cannot tell"
+
+
+def test_colours_alone_confirm_no_place() -> None:
+    """Red: a photograph of somewhere else is green because it has enough green and grey."""
+    assert find("barn", held("location", figure=None)).state == "cannot tell"
+    assert find("barn", held("location", figure=None, coverage=0.1)).state == "not carried"
+    assert find("barn", held("location", figure=GROUND.carried + 0.01)).state == "carried"
+
+
+def test_faces_rank_takes_where_they_were_compared() -> None:
+    """Red: of two takes in the same colours, the one with the stranger is kept."""
+    same, other, unseen = (worth(held(of=face(value)), 0.0) for value in (0.965, 0.88, None))
+    assert same > unseen > other
+
+
+def test_window_holds_what_belongs_and_nothing_else() -> None:
+    """Red: a picture that holds all colours of a figure among many others counts as the figure."""
+    picture = np.full((60, 24, 3), 40, np.uint8)
+    picture[:20], picture[20:40], picture[40:] = (200, 160, 130), (200, 30, 30), (30, 30, 160)
+    look = look_of(Figure("front", Box(0, 0, 24, 60), picture, np.ones((60, 24), np.bool_)))
+    kept = used([look])
+    frame, mask = np.full((90, 160, 3), 120, np.uint8), np.zeros((90, 160), np.float32)
+    frame[15:75, 60:84], mask[15:75, 60:84] = picture, 1
+    right, box = Field(Seen(frame, mask, 1.0), kept).best(look, kept)
+    random = np.random.default_rng(1)
+    noise = random.choice(
+        np.array([(200, 160, 130), (200, 30, 30), (30, 160, 30), (90, 90, 90)], np.uint8), (90, 160)
+    )
+    wrong, _ = Field(Seen(noise, np.ones((90, 160), np.float32), 1.0), kept).best(look, kept)
+    empty, _ = Field(Seen(frame, 0 * mask, 1.0), kept).best(look, kept)
+    assert right > 0.9
+    assert abs(box.x - 60) < 8
+    assert wrong < 0.6
+    assert empty == 0
+
+
+def test_panels_are_found_framed_small_and_zoomed() -> None:
+    """Red: pictures of the cast on the wall, a small sheet in a corner or a zoomed one pass."""
+    sheet, clean = fixture_sheet(), fixture_clip("clean").frames[:4]
+    cast = read_cast(sheet, 192, 112)
+    box = next(panel.box for panel in sheet.panels_of("hero") if panel.view == "turnaround")
+    hung, corner, zoomed = (np.repeat(np.repeat(clean, 2, 1), 2, 2) for _ in range(3))
+    picture = np.asarray(sheet.image.convert("RGB").crop((box.x, box.y, box.right, box.bottom)))
+    small = picture[:120, :120]
+    hung[:, 10 : 10 + small.shape[0], 20 : 20 + small.shape[1]] = small
+    corner[:, :90, :154] = np.asarray(sheet.conditioning_image(384, 224).resize((154, 90)))
+    large = np.asarray(sheet.conditioning_image(442, 258))[17:241, 29:413]
+    zoomed[:] = np.rint(0.4 * zoomed + 0.6 * large)
+    honest = Searched(np.repeat(np.repeat(clean, 2, 1), 2, 2), [0, 2])
+    assert whole(honest, sheet).likeness < 0.55
+    assert max(one.likeness for one in panels(honest, templates(sheet, cast))) < 0.7
+    assert whole(Searched(corner, [0, 2]), sheet).likeness > 0.7
+    assert whole(Searched(zoomed, [0, 2]), sheet).likeness > 0.65
+    assert all(one.of == "figure" for one in figures(Searched(hung, [0, 2]), cast))
+
+
+def test_camera_over_a_still_is_no_motion_and_flicker_no_shaking() -> None:
+    """Red: a photograph that the camera closes in on counts as a moving scene."""
+    random = np.random.default_rng(3)
+    spots = Image.fromarray(random.uniform(20, 230, (15, 25)).astype(np.float32))
+    world = np.asarray(spots.resize((400, 240), Image.Resampling.BICUBIC))
+    pan = np.stack([world[20:132, at : at + 192] for at in range(24)])
+    assert measure(pan).scene < 0.35
+    acted = pan.copy()
+    for at in range(24):
+        acted[at, 30:80, 20 + 5 * at : 50 + 5 * at] = 128
+    assert measure(acted).scene > 0.5
+    light = np.where(np.arange(24) % 2 == 0, 1.0, 0.85)[:, None, None].astype(np.float32)
+    assert measure(acted * light).flicker > 0.1
+    held_on = acted.copy()
+    held_on[5:] = held_on[5]
+    assert measure(held_on).frozen == 18
+
+
+def test_looks_spare_frames_that_show_the_sheet() -> None:
+    """Red: the sheet's own faces are found in leaked frames and called carried."""
+    leaked = [5 <= at < 40 for at in range(49)]
+    assert not any(leaked[at] for at in looked_at(49, leaked))
+    assert looked_at(3, [True] * 3)
