@@ -28,7 +28,7 @@ def judge(
         bool | None,
         typer.Option(
             "--faces/--no-faces",
-            help="Compare faces (castsheet[identity]). By default they are where it is installed.",
+            help="Compare faces (castsheet[identity]); by default where it is installed.",
         ),
     ] = None,
     features: Annotated[
@@ -36,27 +36,19 @@ def judge(
     ] = None,
     read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
 ) -> None:
-    """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot be told, 2
-    error."""
+    """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot tell, 2 error."""
     from castsheet.clip import Clip, read_video
-    from castsheet.judge import report
+    from castsheet.judge import models, report
     from castsheet.judge.judge import Judge, Options
-    from castsheet.judge.models import (
-        faces_here,
-        hub_features,
-        installed_faces,
-        installed_reader,
-        matter_here,
-    )
     from castsheet.media.provenance import dump
     from castsheet.sheet.manifest import Sheet
 
     options = Options(
         order=tuple(name.strip() for name in order.split(",")) if order else (),
-        faces=installed_faces() if faces else faces_here() if faces is None else None,
-        matter=matter_here(),
-        reader=installed_reader() if read_text else None,
-        features=None if features is None else hub_features(features),
+        faces=models.installed_faces() if faces else models.faces_here() if faces is None else None,
+        matter=models.matter_here(),
+        reader=models.installed_reader() if read_text else None,
+        features=None if features is None else models.hub_features(features),
     )
     loaded = Sheet.load(sheet)
     ask = Judge(loaded, options)

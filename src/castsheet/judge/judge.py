@@ -137,17 +137,7 @@ class Judge:
             leak=leaks,
             elements=elements,
             swaps=exchanged,
-            motion=MotionReport(
-                _rounded(moved.amount),
-                moved.mean,
-                moved.still,
-                moved.smoothness,
-                moved.shaking,
-                moved.frozen,
-                moved.jolts,
-                moved.flicker,
-                moved.scene,
-            ),
+            motion=_motion(moved),
             text=text,
             faces=faces,
             features=self._features(clip.frames, finder),
@@ -211,6 +201,20 @@ class Judge:
     def _models(self) -> list[str]:
         used = [*(self.options.faces or ()), self.options.matter, self.options.reader, self.options.features]
         return [model.name for model in used if model is not None]
+
+
+def _motion(moved: motion.Motion) -> MotionReport:
+    return MotionReport(
+        amount=_rounded(moved.amount),
+        mean=moved.mean,
+        still=moved.still,
+        smoothness=moved.smoothness,
+        shaking=moved.shaking,
+        frozen=moved.frozen,
+        jolts=moved.jolts,
+        flicker=moved.flicker,
+        scene=moved.scene,
+    )
 
 
 def _leak(frames_FHWC: Pixels, cast: Cast, fps: float) -> LeakReport:

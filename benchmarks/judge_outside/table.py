@@ -1,0 +1,132 @@
+"""Figures of the outside set: `python -m benchmarks.judge_outside.table FOLDER [--half tuning]`.
+
+Reads what `measure.py` saw, and asks the package's own states. Worst rows come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.judge_outside.film import facts
+from castsheet.judge.evidence import Glimpse
+from castsheet.judge.faces import FaceReport
+from castsheet.judge.judgement import State
+from castsheet.judge.states import Held, find
+from castsheet.sheet.box import Kind
+from mini.judged.thresholds import auc
+
+Line = dict[str, Any]
+KEPT = 0.9  # of the right ones, where rates of false ones are compared
+
+
+def state(line: Line, element: str, *, faces: bool = True) -> State:
+    """What the package says of an element of a case; with `faces` off, as if they were not installed."""
+    kind: Kind = "location" if element == "place" else "character"
+    glimpses = [Glimpse(**one) for one in line["figures"][element]]
+    seen = line["faces"].get(element) if faces else None
+    face = None if seen is None else FaceReport(**seen)
+    # Colours count as present: what they would say of the whole clip is not measured here.
+    faceless = element not in line["known"] and faces
+    return find(element, Held(kind, 1.0, 1.0, glimpses, face, faceless)).state
+
+
+def value(line: Line, element: str) -> float:
+    """Mean likeness of an element's figure, or of the place."""
+    return float(np.mean([one["likeness"] for one in line["figures"][element]]))
+
+
+def separation(lines: Sequence[Line], element: str) -> str:
+    """AUC, and how many false ones there are where nine of ten right ones are kept."""
+    right = [value(one, element) for one in lines if one["truth"].get(element) is True]
+    wrong = [value(one, element) for one in lines if one["truth"].get(element) is False]
+    if not right or not wrong:
+        return "not measured"
+    cut = float(np.quantile(right, 1 - KEPT))
+    false = float(np.mean(np.array(wrong) >= cut))
+    counts = f"{len(right)} right, {len(wrong)} wrong"
+    return f"AUC {auc(right, wrong):.3f}, {false:.1%} false at 90 % kept ({counts})"
+
+
+def states(lines: Sequence[Line], element: str, *, faces: bool = True) -> str:
+    """How many cases are carried, cannot be told, and are not carried."""
+    told = [state(one, element, faces=faces) for one in lines]
+    names: tuple[State, ...] = ("carried", "cannot tell", "not carried")
+    return ", ".join(f"{name} {told.count(name)}" for name in names) + f" of {len(told)}"
+
+
+def same_place(lines: Sequence[Line]) -> list[Line]:
+    """Film cases in whose place the character is seen in some shots and not in others."""
+    shots = facts()
+
+    def place(one: Line) -> str:
+        return str(shots[int(one["name"][-3:])]["place"])
+
+    known = [one for one in lines if "hero" in one["truth"] and place(one) not in ("unclear", "another")]
+    kept = []
+    for one in known:
+        sheet = one["name"].split("/")[1]
+        beside = [x for x in known if x["name"].split("/")[1] == sheet and place(x) == place(one)]
+        if {x["truth"]["hero"] for x in beside} == {True, False}:
+            kept.append(one)
+    return kept
+
+
+def table(lines: Sequence[Line]) -> str:
+    """All rows, as Markdown."""
+    film = [one for one in lines if one["group"] == "film"]
+
+    def group(name: str) -> list[Line]:
+        return [one for one in lines if one["group"] == name]
+
+    rows = [
+        ("film: is the character there", separation(film, "hero")),
+        (
+            "film: states, character there",
+            states([x for x in film if x["truth"].get("hero") is True], "hero"),
+        ),
+        (
+            "film: states, character not there",
+            states([x for x in film if x["truth"].get("hero") is False], "hero"),
+        ),
+        ("same place, other character", separation(same_place(film), "hero")),
+        ("film: place", separation(film, "place")),
+        ("film: states, right place", states([x for x in film if x["truth"].get("place") is True], "place")),
+        ("film: states, wrong place", states([x for x in film if x["truth"].get("place") is False], "place")),
+    ]
+    for name in ("right", "right, dreamt", "right, turned", "other clothes", "pair", "second missing"):
+        who = "rival" if name == "second missing" else "hero"
+        rows.append((f"people: {name}, {who}", states(group(name), who)))
+    for name in ("stranger, same clothes", "stranger, other clothes", "nobody"):
+        rows.append((f"people: {name}", states(group(name), "hero")))
+    rows += [
+        (
+            "people: stranger, same clothes, faces not installed",
+            states(group("stranger, same clothes"), "hero", faces=False),
+        ),
+        ("people: twin instead of the second", states(group("twin"), "rival")),
+        ("people: wrong place", states(group("wrong place"), "place")),
+        ("people: right place", states(group("right") + group("pair"), "place")),
+    ]
+    return (
+        "\n".join(["| question | held-out figure |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
+        + "\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--half", default="held out", choices=("tuning", "held out"))
+    asked = parser.parse_args()
+    lines = [json.loads(line) for line in (asked.folder / "seen.json").read_text().splitlines()]
+    print(table([one for one in lines if one["half"] == asked.half]))
+
+
+if __name__ == "__main__":
+    main()
