@@ -28,7 +28,7 @@ from castsheet.clip import Clip, read_video
 from castsheet.elements import Scene
 from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
-from castsheet.judge.models import installed_faces, installed_reader
+from castsheet.judge.models import installed_reader
 from castsheet.media.provenance import versions
 from castsheet.sheet.compose import compose
 
@@ -66,7 +66,7 @@ def timed(work: Callable[[], Any]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--faces", action="store_true", help="also with castsheet[identity]")
+    parser.add_argument("--faces", action="store_true", help="also with castsheet[sheet,identity]")
     parser.add_argument("--text", action="store_true", help="also with castsheet[ocr]")
     options = parser.parse_args()
     clip, sheet = film(), compose(Scene.load(DEMO / "scene.yaml"))
@@ -78,8 +78,8 @@ def main() -> None:
         judged = [(clip, Judge(sheet)(clip))]
         rows["page"] = timed(lambda: report.page(sheet, judged))
         if options.faces:
-            faces = Judge(sheet, Options(faces=installed_faces()))
-            rows["judge, with faces"] = timed(lambda: faces(clip))
+            faces = Judge(sheet, Options.installed())
+            rows["judge, with figures and faces"] = timed(lambda: faces(clip))
         if options.text:
             reader = Judge(sheet, Options(reader=installed_reader()))
             rows["judge, reading text"] = timed(lambda: reader(clip))
