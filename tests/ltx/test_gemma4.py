@@ -135,7 +135,7 @@ def test_damaged_files_say_what_is_wrong(packed: Path, tmp_path: Path, broken: s
     tensors, metadata = load_file(packed), {"gemma_config": json.dumps(config())}
     says = {
         "no config": "gemma_config",
-        "config": "cannot be read",
+        "config": "not valid JSON",
         "tokenizer": "tokenizer_json",
         "asset": "tokenizer_config",
         "layer": "layers.3.layer_scalar",

@@ -105,8 +105,9 @@ class EncoderFiles:
         try:
             found = _CONFIGS[self.kind].from_dict(dict(self.config if alone else self.config["text_config"]))
             whole(found.num_hidden_layers, 1, 512)
+            sizes = found.to_dict()  # an attribute that differs between Gemma-4's layers cannot be read
             for name in ("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"):
-                whole(getattr(found, name), 1, 1 << 24)
+                whole(sizes[name], 1, 1 << 24)
             return found
         except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
             raise TextEncoderError(
