@@ -254,7 +254,7 @@ def test_judge_and_pick(nodes):
     assert pictures[0][0] == "JPEG"
     verdict = json.loads(out[0])
     assert (verdict["score"], verdict["passed"]) == (out[1], out[2])
-    assert out[5] == verdict["verdict"]
+    assert out[5:] == (verdict["verdict"], verdict["state"])
     assert out[3].shape[0] == 1
     assert out[4].shape[0] == len(verdict["elements"])
     from comfy_api.latest import InputImpl, Types

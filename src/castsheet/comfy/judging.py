@@ -51,14 +51,13 @@ class CastsheetJudge(Node):
                     display_name="verdict", tooltip="JSON: passed, score, verdict and everything measured."
                 ),
                 io.Float.Output(display_name="score", tooltip="For ranking takes, 0 to 1."),
-                io.Boolean.Output(
-                    display_name="passed", tooltip="Whether nothing grave was found, and all could be told."
-                ),
+                io.Boolean.Output(display_name="passed", tooltip="Whether the state is carried."),
                 io.Image.Output(display_name="contact", tooltip="Sheet and frames in one picture."),
                 io.Image.Output(
                     display_name="annotated", tooltip="Each element's worst frame, with the place looked at."
                 ),
                 io.String.Output(display_name="summary", tooltip="The verdict in one line."),
+                io.String.Output(display_name="state", tooltip="carried, not carried, or cannot tell."),
             ],
         )
 
@@ -82,6 +81,7 @@ class CastsheetJudge(Node):
             contact,
             torch.cat(worst),
             judgement.verdict,
+            judgement.state,
             ui={**ui.PreviewImage(contact, cls=cls).as_dict(), "text": (judgement.verdict,)},
         )
 
