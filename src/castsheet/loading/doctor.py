@@ -73,6 +73,7 @@ EXTRAS = (
     ),
     Extra("train", "optimisers in 8 bits, TensorBoard", ("tensorboard", "torchao")),
     Extra("attention8", "attention in fp8", ("nvidia-cudnn-frontend",)),
+    Extra("phones", "HEIC pictures, as phones write them", ("pi-heif",)),
     Extra("ray", "shots on several workers", ("ray",)),
     Extra("mini", "the world that mini is trained on", ("moderngl",)),
 )
