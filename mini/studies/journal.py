@@ -18,6 +18,8 @@ from typing import Any
 from PIL import Image
 
 from castsheet.errors import OutputError
+from castsheet.machine.marks import Kind, claim
+from castsheet.machine.progress import stderr_console
 from mini.studies.measure import Row
 
 SUFFIX = ".jsonl"
@@ -73,15 +75,19 @@ class Made:
         return replace(self, castsheet="", commit="", device="")
 
 
+STUDIES = Kind("studies", lambda folder: any(folder.glob(f"*{SUFFIX}")))
+
+
 class Journal:
-    """Adds lines to one file.
+    """Adds lines to one file, in a folder that is marked as one of studies.
 
     Raises:
-        OutputError: the disk refused.
+        OutputError: the folder is somebody else's, or the disk refused.
     """
 
     def __init__(self, path: Path, made: Made) -> None:
         self._path = path
+        claim(path.parent, STUDIES, stderr_console().print)
         self._add({"made": asdict(made)})
 
     def add(self, entry: Entry) -> None:

@@ -7,6 +7,7 @@ because `walk.png` and `walk.json` would be the names of a sheet and its manifes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,9 +21,12 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from castsheet.errors import NumericsError, OutputError, SettingsError
-from castsheet.machine.files import sha256, write_atomic, write_text
+from castsheet.machine.files import sha256
+from castsheet.machine.outputs import Output, try_outputs
+from castsheet.machine.replace import replacing
 from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
+from castsheet.media.png import save_png, wrote_png
 from castsheet.media.video import read_video as read_video
 
 CRF = 14
@@ -33,6 +37,7 @@ SIDECAR_VERSION = 1
 # Sampling rates that AAC can carry.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
+_LARGEST_SIDECAR = 64 << 20
 _BT709 = 1  # ITU-T H.273 code point of BT.709 for primaries, transfer and matrix alike
 _AAC_FRAME = 1024
 
@@ -44,6 +49,21 @@ class ClipFiles:
     video: Path
     contact: Path
     sidecar: Path
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The three, each with the question whether Castsheet wrote what is there now."""
+        return [Output(path, self._ours) for path in (self.video, self.contact, self.sidecar)]
+
+    def _ours(self, path: Path) -> bool:
+        told = _read_sidecar(self.sidecar)
+        if path == self.contact and wrote_png(path):
+            return True
+        if told is None or path == self.sidecar:
+            return told is not None
+        if path == self.contact:
+            return told.get("contact") == {"file": path.name}  # an earlier version's
+        return told["video"]["sha256"] == sha256(path)
 
 
 @dataclass(frozen=True)
@@ -86,41 +106,33 @@ class Clip:
         lines = [(str(k), str(v)) for k, v in notes.items()] if isinstance(notes, Mapping) else []
         return contact_sheet(self.frames, self.fps, self.sheet, notes=lines)
 
-    def save(self, path: Path | str, *, crf: int = CRF) -> ClipFiles:
-        """Write video, contact sheet and sidecar.
-
-        All three files are written under temporary names, then renamed, the video last: a video that exists
-        always has its contact sheet and sidecar.
+    def save(self, path: Path | str, *, crf: int = CRF, overwrite: bool = False) -> ClipFiles:
+        """Write video, contact sheet and sidecar as a set: after a kill the set is the old or the new one.
 
         Args:
             path: the video's path, ending in `.mp4`.
             crf: H.264 quality, 0 (lossless) to 51; lower is better.
+            overwrite: replace files that Castsheet did not write.
 
         Raises:
-            OutputError: the name is not `.mp4`, or the disk refused.
+            OutputError: the name is not `.mp4`, a file that Castsheet did not write is there, or the disk
+                refused.
             SettingsError: crf out of range.
         """
         files = clip_files(path)
         if not 0 <= crf <= 51:
             raise SettingsError(f"crf {crf} is outside 0..51", remedy="use 14 (fine) to 23 (small)")
-        for target in (files.video, files.contact, files.sidecar):
-            if target.is_dir():
-                raise OutputError(f"cannot write {target}: it is a folder", remedy="choose another file name")
-
-        def write_video(video: Path) -> None:
+        try_outputs(files.outputs, overwrite=overwrite)
+        with replacing(files.video.parent, files.video) as change:
+            contact, sidecar, video = map(
+                change.new, (files.contact.name, files.sidecar.name, files.video.name)
+            )
             encode(video, self.frames, self.fps, self.audio, self.audio_rate, crf=crf)
-            sidecar = prov.dump(self._sidecar(files, video, crf))
-
-            def write_contact(contact: Path) -> None:
-                self.contact().save(contact)
-                write_text(files.sidecar, sidecar)
-
-            write_atomic(files.contact, write_contact)
-
-        write_atomic(files.video, write_video)
+            save_png(self.contact(), contact)
+            sidecar.write_bytes(prov.dump(self._sidecar(files, video, contact, crf)).encode())
         return files
 
-    def _sidecar(self, files: ClipFiles, video: Path, crf: int) -> dict[str, Any]:
+    def _sidecar(self, files: ClipFiles, video: Path, contact: Path, crf: int) -> dict[str, Any]:
         count, height, width = self.frames.shape[:3]
         audio = None
         if self.audio is not None:
@@ -140,7 +152,7 @@ class Clip:
                 "crf": crf,
                 "audio": audio,
             },
-            "contact": {"file": files.contact.name},
+            "contact": {"file": files.contact.name, "sha256": sha256(contact)},
             "provenance": self.provenance,
             "software": prov.versions(),
             "machine": prov.machine(),
@@ -157,9 +169,24 @@ def clip_files(path: Path | str) -> ClipFiles:
     if video.suffix.lower() != ".mp4":
         raise OutputError(
             f"cannot write a clip to {video}: only .mp4 is written",
-            remedy=f"name it {video.with_suffix('.mp4').name or 'clip.mp4'}",
+            remedy=f"name it {video.stem or 'clip'}.mp4",
         )
     return ClipFiles(video, video.with_suffix(".contact.png"), video.with_suffix(".clip.json"))
+
+
+def clip_bytes(width: int, height: int, frames: int) -> int:
+    """An estimate, on the large side, of what a clip's files take: a tenth of its pixels, and 4 MiB."""
+    return width * height * 3 * frames // 10 + (4 << 20)
+
+
+def _read_sidecar(path: Path) -> dict[str, Any] | None:
+    """What a sidecar of ours says; None where the file is none."""
+    try:
+        told = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_SIDECAR else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    video = told.get("video") if isinstance(told, dict) else None
+    return told if isinstance(video, dict) and {"file", "sha256", "frames_sha256"} <= set(video) else None
 
 
 def encode(

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from castsheet.errors import SceneError, shown
-from castsheet.machine.files import write_text
+from castsheet.machine.files import sign, signed
+from castsheet.machine.outputs import Output, write_output
 from castsheet.machine.regular import is_file
 from castsheet.machine.text import TextReader
 from castsheet.machine.wording import Mistake, first_mistake
@@ -142,7 +143,16 @@ class Scene(_Part):
             SceneError: naming the file, the field and the remedy.
         """
         path = Path(path)
-        raw = _read_yaml(path)
+        return cls.parse(_read_yaml(path), path)
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], path: Path) -> Scene:
+        """A scene from the mapping that a file at `path` holds, or is going to hold.
+
+        Raises:
+            SceneError: as `load`.
+        """
+        raw = dict(raw)
         library = path.parent / str(raw.pop("library", "library"))
         try:
             items = raw.get("elements")
@@ -154,17 +164,22 @@ class Scene(_Part):
             raise SceneError(f"{path}: {error.what}", remedy=error.remedy) from error
         return scene.model_copy(update={"elements": elements})
 
-    def save(self, path: Path | str) -> Path:
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the scene as YAML, picture paths relative to the file.
 
+        Args:
+            overwrite: replace a file that Castsheet did not write, or that was edited since.
+
         Raises:
-            OutputError: the disk refused.
+            OutputError: such a file is there, or the disk refused.
         """
         path = Path(path)
         data = self.model_dump(mode="json", exclude_defaults=True)
         data["elements"] = [_plain(element, path.parent) for element in self.elements]
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-        return write_text(path, text)
+        return write_output(
+            Output(path, signed), lambda file: file.write_bytes(sign(text)), overwrite=overwrite
+        )
 
 
 def look_folder(name: str, look: str = DEFAULT_LOOK) -> Path:

@@ -77,7 +77,7 @@ def test_a_scene_is_written_from_names(
     """Red: a newcomer has to write YAML by hand, or a name that is not in the library is found out late."""
     Library(tmp_path / "library").add("hero", [shots], sorter(), description="a tall man")
     command = ["elements", "scene", str(tmp_path / "out" / "s.yaml"), "--library", str(tmp_path / "library")]
-    for names, code in ((["hero"], 0), (["hero"], 2), (["nobody", "--force"], 2)):
+    for names, code in ((["hero"], 0), (["hero"], 2), (["nobody", "--overwrite"], 2)):
         with pytest.raises(SystemExit) as caught:
             main([*command, *names, "--action", "hero waves"])
         assert caught.value.code == code

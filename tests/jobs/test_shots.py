@@ -80,18 +80,19 @@ def test_mistakes_in_a_list_are_named(tmp_path: Path, text: str, told: str) -> N
 
 def test_folder_keeps_whole_shots_only(tmp_path: Path) -> None:
     """Red: a half-written shot counts as finished, or a finished one is lost when it is made anew."""
-    folder = ShotFolder(tmp_path / "out")
     record = json.dumps({"key": "k", "files": ["a.mp4"]}).encode()
-    folder.publish("a", {"a.mp4": b"1", RECORD: record})
-    assert folder.record("a", "k") == json.loads(record)
-    assert folder.record("a", "another") is None
-    folder.publish("a", {"a.mp4": b"2", RECORD: record})
-    assert (folder.path / "a" / "a.mp4").read_bytes() == b"2"
-    (folder.path / "a" / "a.mp4").unlink()
-    assert folder.record("a", "k") is None
-    (folder.path / ".unfinished" / "b").mkdir(parents=True)
-    assert sorted(path.name for path in ShotFolder(folder.path).path.iterdir()) == ["a"]
-    assert folder.strangers(["b"]) == ["a"]
+    with ShotFolder.open(tmp_path / "out", print) as folder:
+        folder.publish("a", {"a.mp4": b"1", RECORD: record})
+        assert folder.record("a", "k") == json.loads(record)
+        assert folder.record("a", "another") is None
+        (folder.path / "a" / "mine.txt").write_text("somebody's")
+        folder.publish("a", {"a.mp4": b"2", RECORD: record})
+        assert (folder.path / "a" / "a.mp4").read_bytes() == b"2"
+        assert (folder.path / "a" / "mine.txt").read_text() == "somebody's"
+        (folder.path / "a" / "a.mp4").unlink()
+        assert folder.record("a", "k") is None
+        assert folder.strangers(["b"]) == ["a"]
+    assert sorted(path.name for path in folder.path.iterdir()) == [".castsheet", "a"]
 
 
 def test_an_error_of_one_shot_does_not_stop_the_rest(tmp_path: Path) -> None:
@@ -173,9 +174,6 @@ def test_a_killed_list_goes_on_and_ends_as_if_nothing_had_happened(bundle: Path,
     assert process.wait() == -signal.SIGKILL
     finished = {path: path.stat().st_mtime_ns for path in killed.glob(f"*/{RECORD}")}
     assert 20 <= len(finished) < 50
-    torn = killed / ".unfinished" / "s4-9"
-    torn.mkdir(parents=True, exist_ok=True)
-    (torn / "half.mp4").write_bytes(b"half")
 
     assert run(*arguments(bundle, killed, *more)) == 0
     assert content(killed) == content(whole)

@@ -218,9 +218,9 @@ def test_the_command_mends_reports_and_never_overwrites(tmp_path, capsys):
     assert Sheet.load(out).panels == PANELS
     assert "S01: blackened" in page.read_text(encoding="utf-8")
     assert run("lint", png, "--no-look", "--fix", png) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "is an input of this run" in capsys.readouterr().err
     assert png.read_bytes() == before
-    assert run("lint", png, "--no-look", "--fix", png, "--force") == 0
+    assert run("lint", png, "--no-look", "--fix", png, "--overwrite") == 0
     assert png.read_bytes() != before
     capsys.readouterr()
     assert run("lint", out, "--no-look", "--json") == 0

@@ -313,7 +313,7 @@ def test_a_study_runs_from_a_bundle_to_a_page_and_goes_on(
 
     assert len(list(read([clips]))) == 6
     assert studies("--count", "4", "--shard", "2/2", "--clips", str(tmp_path / "back")) == 0
-    (shard,) = (tmp_path / "back").iterdir()
+    (shard,) = (tmp_path / "back").glob("*.jsonl")
     assert shard.name == "clips-2-of-2.jsonl"
     assert {one.place[2] for _, one in read([tmp_path / "back"])} == {2, 3}
     shutil.copy(shard, clips)

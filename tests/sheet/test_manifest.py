@@ -213,11 +213,12 @@ def test_nothing_half_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         sheet().save(tmp_path / "file" / "s.png")
-    # A folder in the JSON's place stops the second write; the first is whole, and no temporary name stays.
+    # A folder in the JSON's place: a picture without its JSON would pass for a bare sheet, so nothing is
+    # written.
     (tmp_path / "s.json").mkdir()
     with pytest.raises(OutputError):
         sheet().save(tmp_path / "s.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "s.json", "s.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "s.json"]
 
 
 def test_panels_of_an_element() -> None:

@@ -71,7 +71,7 @@ def packed(data, folder, captions=1, **more):
 
 def test_one_file_trains_as_many_do(model, data, tmp_path):
     """Red: samples packed into one file are others, or come in another order."""
-    folder = packed(data, tmp_path / "packed")
+    folder = packed(data, tmp_path / "one file")
     for name, source in (("files", data), ("packed", folder)):
         train(tiny.config(model, source, tmp_path / name, steps=4))
     assert tiny.losses(tmp_path / "packed") == tiny.losses(tmp_path / "files")

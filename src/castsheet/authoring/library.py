@@ -9,7 +9,6 @@ A scene says `use: hero` or `use: hero@act-2`; `castsheet.elements` reads the sa
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +20,19 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from castsheet.authoring.guess import Guess, Look, guess_view, look_at
+from castsheet.authoring.shelf import LIBRARY, LIST, own_parts, put_picture
 from castsheet.elements import DEFAULT_LOOK, VIEWS, Element, Scene, View, look_folder, read_element
-from castsheet.errors import ImageError, OutputError, SceneError
-from castsheet.machine.files import sha256, write_atomic, write_text
+from castsheet.errors import ImageError, SceneError
+from castsheet.machine.files import sha256
+from castsheet.machine.locks import Say
+from castsheet.machine.marks import owned
 from castsheet.machine.regular import file_mode, is_file, require_regular, why_unread
+from castsheet.machine.replace import Change, replacing
 from castsheet.machine.wording import first_mistake
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Kind
 from castsheet.sheet.look.faces import FaceDetector, close_up, installed_detector
-from castsheet.sheet.look.matting import Matter, Quality, mask_beside, mask_path
-
-_LIST = "element.yaml"  # a look's file: the element, and what is known of its pictures
+from castsheet.sheet.look.matting import Matter, Quality
 
 # The files that are taken from a folder. A file that the user names may have any name.
 PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
@@ -104,13 +105,13 @@ class Sorter:
 class Library:
     """The elements in a folder; it need not exist yet."""
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, say: Say = lambda _: None) -> None:
+        self.root, self._say = Path(root), say
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Element names, and the looks of each; the default look first."""
         found: dict[str, tuple[str, ...]] = {}
-        for file in sorted(self.root.glob(f"*/*/{_LIST}")):
+        for file in sorted(self.root.glob(f"*/*/{LIST}")):
             name, look = file.parent.parent.name, file.parent.name
             found[name] = (*found.get(name, ()), look)
         order = {name: sorted(looks, key=lambda look: look != DEFAULT_LOOK) for name, looks in found.items()}
@@ -123,12 +124,12 @@ class Library:
             SceneError: there is no such look, its file is damaged, or a picture is missing or was changed.
         """
         folder = self.root / look_folder(name, look)
-        element, extra = read_element(folder / _LIST)
+        element, extra = read_element(folder / LIST)
         try:
             pictures = _KEPT.validate_python(extra.get("pictures", ()))
         except ValidationError as error:
             raise SceneError(
-                f"{folder / _LIST}: field pictures.{first_mistake(error).where}: {first_mistake(error).what}",
+                f"{folder / LIST}: field pictures.{first_mistake(error).where}: {first_mistake(error).what}",
                 remedy="correct it, or remove the look and add its pictures again",
             ) from error
         remedy = (
@@ -154,7 +155,7 @@ class Library:
         origin: str | None = None,
         made: bool = False,
     ) -> Added:
-        """Sort pictures into views and copy them in. The list is written last; until then nothing changed.
+        """Sort pictures into views and copy them in, all of them or none.
 
         A new look without a face gets the default look's face: the person stays, the clothes change.
 
@@ -171,34 +172,42 @@ class Library:
             OutputError: the disk refused.
         """
         folder = self.root / look_folder(name, look)
-        before = self.load(name, look) if is_file(folder / _LIST) else None
-        base = before or self._default(name)
-        kind = _kind_of(name, kind, base)
-        taken = {kept.sha256 for kept in before.pictures} if before else set()
         new, known = [], []
-        for path in _pictures(paths):
-            digest = _digest(path)
-            if digest in taken and pick is None:
-                known.append(path)
-                continue
-            kept = self._keep(path, digest, folder, sorter, kind, view, pick)
-            known_as = {"origin": origin or kept.origin, **(_MADE if made else {})}
-            new.append(kept.model_copy(update=known_as))
-            taken.add(kept.sha256)
-        pictures = [*(before.pictures if before else ()), *new]
-        if before is None and base is not None and not any(kept.view == "face" for kept in pictures):
-            pictures.extend(_inherited(base, folder))
-        data = _document(name, kind, pictures, base, description, importance)
-        _write(folder / _LIST, data)
+        with owned(self.root, LIBRARY, self._say, part=name), replacing(self.root) as change:
+            before = self.load(name, look) if (folder / LIST).is_file() else None
+            base = before or self._default(name)
+            kind = _kind_of(name, kind, base)
+            taken = {kept.sha256 for kept in before.pictures} if before else set()
+            for path in _pictures(paths):
+                digest = _digest(path)
+                if digest in taken and pick is None:
+                    known.append(path)
+                    continue
+                kept = self._keep(path, digest, folder, sorter, kind, view, pick, change)
+                known_as = {"origin": origin or kept.origin, **(_MADE if made else {})}
+                new.append(kept.model_copy(update=known_as))
+                taken.add(kept.sha256)
+            pictures = [*(before.pictures if before else ()), *new]
+            if before is None and base is not None and not any(kept.view == "face" for kept in pictures):
+                faces = [kept for kept in base.pictures if kept.view == "face"]
+                for kept in faces:  # so that each look stands alone
+                    put_picture(change, self.root, folder / kept.file, base.folder / kept.file)
+                pictures.extend(faces)
+            text = _list_text(_document(name, kind, pictures, base, description, importance))
+            change.new((folder / LIST).relative_to(self.root).as_posix()).write_bytes(text)
         return Added(self.load(name, look), tuple(new), tuple(known))
 
     def remove(self, name: str, look: str | None = None) -> tuple[Path, ...]:
-        """Delete a look, or the element with all its looks.
+        """Delete a look, or the element with all its looks; files that somebody put beside them stay.
 
         Raises:
-            SceneError: there is no such element or look.
+            SceneError: there is no such element or look, or it is a symbolic link.
             OutputError: the disk refused.
         """
+        with owned(self.root, LIBRARY, self._say, part=name):
+            return self._remove(name, look)
+
+    def _remove(self, name: str, look: str | None) -> tuple[Path, ...]:
         looks = self.names().get(name, ())
         wanted = looks if look is None else (look_folder(name, look).name,)
         gone = tuple(self.root / name / one for one in wanted if one in looks)
@@ -207,21 +216,16 @@ class Library:
             raise SceneError(
                 f"the library {self.root} has no element {told}", remedy="list it: castsheet elements list"
             )
-        try:
-            for folder in gone:
-                # The list is deleted first: after an interruption the rest is not an element any more.
-                (folder / _LIST).unlink()
-                shutil.rmtree(folder)
-            if not any((self.root / name).iterdir()):
-                (self.root / name).rmdir()
-        except OSError as error:
-            raise OutputError(
-                f"cannot remove {error.filename}: {error.strerror}", remedy="check the folder's permissions"
-            ) from error
+        with replacing(self.root) as change:
+            names = [one for folder in gone for one in own_parts(self.root, folder)]
+            if set(names) == {f"{name}/{path.name}" for path in (self.root / name).iterdir()}:
+                names = [name]
+            for one in names:
+                change.drop(one)
         return gone
 
     def _default(self, name: str) -> LibraryEntry | None:
-        file = self.root / name / DEFAULT_LOOK / _LIST
+        file = self.root / name / DEFAULT_LOOK / LIST
         return self.load(name) if is_file(file) else None
 
     def _keep(
@@ -233,6 +237,7 @@ class Library:
         kind: Kind,
         view: View | None,
         pick: int | None,
+        change: Change,
     ) -> Kept:
         """Copy one picture in, under a name made of its view and a hash of its bytes."""
         part = None
@@ -249,14 +254,11 @@ class Library:
                 guess = Guess("face", 0.9, f"face {pick} of several", guess.face)
         suffix = ".png" if part is not None else path.suffix.lower()
         target = folder / f"{guess.view}-{digest[:8]}{f'-{pick}' if part is not None else ''}{suffix}"
-        if part is not None:
-            write_atomic(target, lambda temporary: part.save(temporary, format="PNG"))
-        else:
-            _copy_with_mask(path, target)
+        stored = put_picture(change, self.root, target, path if part is None else part)
         return Kept(
             file=target.name,
             view=guess.view,
-            sha256=sha256(target),
+            sha256=stored,
             origin=path.as_posix(),
             confidence=round(guess.confidence, 2),
             unsure=guess.unsure,
@@ -302,18 +304,6 @@ def _check_unchanged(picture: Path, digest: str, remedy: str) -> None:
         raise SceneError(f"{picture} was changed since it was added", remedy=remedy)
 
 
-def _copy_with_mask(source: Path, target: Path) -> None:
-    """Copy a picture, and its hand-made mask if there is one."""
-    _copy(source, target)
-    mask = mask_beside(source)
-    if mask is not None:
-        _copy(mask, mask_path(target))
-
-
-def _copy(source: Path, target: Path) -> None:
-    write_atomic(target, lambda temporary: shutil.copyfile(source, temporary))
-
-
 def _part(look: Look, guess: Guess) -> Image.Image:
     """The close-up of the chosen face with its surroundings."""
     assert guess.face is not None
@@ -330,14 +320,6 @@ def _kind_of(name: str, kind: Kind | None, base: LibraryEntry | None) -> Kind:
             remedy="choose another name, or remove the element first",
         )
     return base.element.kind
-
-
-def _inherited(base: LibraryEntry, folder: Path) -> list[Kept]:
-    """Copies of the default look's faces: each look has its own files."""
-    faces = [kept for kept in base.pictures if kept.view == "face"]
-    for kept in faces:
-        _copy_with_mask(base.folder / kept.file, folder / kept.file)
-    return faces
 
 
 def _document(
@@ -368,13 +350,12 @@ def _document(
     }
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
-    """Check that the look is an element, and write its file.
+def _list_text(data: dict[str, Any]) -> bytes:
+    """The look's file, once it is known to be an element.
 
     Raises:
         SceneError: only details of a character, for example.
     """
     plain = {key: value for key, value in data.items() if key != "pictures"}
     Scene.model_validate({"elements": [plain]})
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-    write_text(path, text)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100).encode()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from PIL import Image
 
@@ -12,6 +10,7 @@ from castsheet.authoring.library import Added, Library, Sorter
 from castsheet.authoring.renderer import PictureShape, Renderer, RenderRequest
 from castsheet.elements import DEFAULT_LOOK, Element, View, look_folder
 from castsheet.errors import SettingsError
+from castsheet.machine.replace import scratch
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Kind
 
@@ -119,11 +118,11 @@ def fill(
         raise SettingsError(f"{name} lacks no view", remedy="name the views to make: --views side,back")
     picture = known_picture(element) if element else None
     added = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         for number, view in enumerate(wanted, 1):
             asked = request(chosen, view, looks, picture=picture, seed=seed, size=size)
             image = renderer.render(asked).convert("RGB")
-            path = Path(folder) / f"{view}.png"
+            path = folder / f"{view}.png"
             image.save(path)
             added.append(
                 library.add(

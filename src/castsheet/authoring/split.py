@@ -18,7 +18,9 @@ from castsheet.authoring.labels import Label, assign, contradictions, element_vi
 from castsheet.elements import View
 from castsheet.errors import SheetError
 from castsheet.lint.findings import Fault
-from castsheet.machine.files import write_atomic
+from castsheet.machine.outputs import Output, try_outputs
+from castsheet.machine.replace import replacing
+from castsheet.media.png import save_png, wrote_png
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import FaceDetector
@@ -71,21 +73,26 @@ class Split:
     lines: tuple[TextLine, ...] = ()
     doubts: tuple[Fault, ...] = ()
 
-    def save(self, folder: Path | str) -> dict[View, tuple[Path, ...]]:
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> dict[View, tuple[Path, ...]]:
         """Write every picture as a PNG; returns them by view, as an element takes them, a frontal one first.
 
         Pictures without a view are written as `NN-unnamed.png`, and are not in the result.
 
         Raises:
-            OutputError: the disk refused.
+            OutputError: a file that Castsheet did not write is there, or the disk refused.
         """
+        folder = Path(folder)
+        names = [
+            f"{number:02d}-{part.label.slug if part.label else 'unnamed'}.png"
+            for number, part in enumerate(self.parts, 1)
+        ]
+        try_outputs([Output(folder / name, wrote_png) for name in names], overwrite=overwrite)
         views: dict[View, list[tuple[bool, Path]]] = {}
-        for number, part in enumerate(self.parts, 1):
-            slug = part.label.slug if part.label else "unnamed"
-            image = part.image
-            path = write_atomic(Path(folder) / f"{number:02d}-{slug}.png", lambda out, i=image: i.save(out))  # type: ignore[misc]
-            if part.label and part.view:
-                views.setdefault(part.view, []).append((part.label.facing != "front", path))
+        with replacing(folder) as change:
+            for part, name in zip(self.parts, names, strict=True):
+                save_png(part.image, change.new(name))
+                if part.label and part.view:
+                    views.setdefault(part.view, []).append((part.label.facing != "front", folder / name))
         return {view: tuple(path for _, path in sorted(found)) for view, found in views.items()}
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from castsheet.cli.settings import Overwrite
 from castsheet.cli.settings import size as read_size
-from castsheet.errors import OutputError, SheetError
+from castsheet.errors import SheetError
 from castsheet.machine.regular import is_file
+
+if TYPE_CHECKING:
+    from castsheet.machine.outputs import Output
 
 Checked = Annotated[
     Path, typer.Argument(help="A scene (YAML), a sheet, any picture used as one, or a ComfyUI workflow.")
@@ -34,17 +38,17 @@ def lint(
         Path | None,
         typer.Option("--report", help="Write the findings on the sheet, as HTML."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --fix replace an existing file.")] = False,
+    overwrite: Overwrite = False,
     look: Look = True,
 ) -> None:
     """Check a sheet and a prompt. Exit code: 0 all well, 1 warnings, 2 errors (with --fix: left)."""
     from castsheet.authoring.fix import fix
     from castsheet.cli import show
-    from castsheet.jobs.inputs import check, installed_readers, load_source, sheet_of
+    from castsheet.jobs.inputs import check, files_of, installed_readers, load_source, sheet_of
     from castsheet.lint.findings import exit_code, worst
-    from castsheet.lint.report import report as report_of
+    from castsheet.lint.report import save_report
     from castsheet.lint.workflow import lint_workflow
-    from castsheet.machine.files import write_text
+    from castsheet.machine.outputs import try_outputs
     from castsheet.machine.progress import stderr_console, stdout_console
     from castsheet.media.provenance import dump
 
@@ -53,11 +57,10 @@ def lint(
     if (workflow := _workflow(source)) is not None:
         found = lint_workflow(workflow)
     else:
-        if fixed is not None:
-            _refuse_existing(fixed, force)
         size = None if output is None else read_size(output)
         readers = installed_readers() if look else None
         loaded = load_source(source)
+        try_outputs(_outputs(fixed, report), inputs=files_of(source, loaded), overwrite=overwrite)
         sheet = sheet_of(loaded, size, grid)
         found = check(loaded, prompt=prompt, output=size, grid=grid, readers=readers, sheet=sheet)
         if fixed is not None:
@@ -65,10 +68,10 @@ def lint(
             mended = fix(sheet, output=size, grid=grid, readers=readers, found=of_sheet)
             sheet, done = mended.sheet, mended.done
             found = [*mended.findings, *(one for one in found if not one.rule.startswith("S"))]
-            written["sheet"], written["manifest"] = sheet.save(fixed)
+            written["sheet"], written["manifest"] = sheet.save(fixed, overwrite=overwrite)
         if report is not None:
             title = (fixed or source).name
-            written["report"] = write_text(report, report_of(sheet, found, title=title, done=done))
+            written["report"] = save_report(report, sheet, found, title=title, done=done, overwrite=overwrite)
     if as_json:
         told = {"worst": worst(found), "findings": [one.to_dict() for one in found], "fixed": list(done)}
         sys.stdout.write(dump({"source": source, **told}))
@@ -85,6 +88,7 @@ def split(
     picture: Annotated[Path, typer.Argument(help="A ready-made sheet of views, with or without labels.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the views.")],
     look: Look = True,
+    overwrite: Overwrite = False,
 ) -> None:
     """Take a ready-made sheet apart: one picture a view, named by its label, freed of text."""
     from castsheet.authoring.split import split as take_apart
@@ -100,7 +104,7 @@ def split(
     if readers.text is None:
         console.print('labels are not read: pip install "castsheet[ocr]"', style="yellow", markup=False)
     parts = take_apart(load_image(picture), reader=readers.text, faces=readers.faces)
-    views = parts.save(out)
+    views = parts.save(out, overwrite=overwrite)
     doubts = [Finding("label", d.severity or "warning", d.message, d.remedy, d.where) for d in parts.doubts]
     console.print(f"{len(parts.parts)} pictures, {sum(len(paths) for paths in views.values())} of them named")
     show.findings(doubts, console)
@@ -109,10 +113,12 @@ def split(
             show.paths(**{view: path})
 
 
-def _refuse_existing(path: Path, force: bool) -> None:
-    taken = [one for one in (path, path.with_suffix(".json")) if one.exists()]
-    if taken and not force:
-        raise OutputError(f"{taken[0]} exists already", remedy="name another file for --fix, or add --force")
+def _outputs(fixed: Path | None, report: Path | None) -> list[Output]:
+    from castsheet.machine.outputs import Output
+    from castsheet.media.page import wrote_page
+    from castsheet.sheet.manifest import sheet_outputs
+
+    return (sheet_outputs(fixed) if fixed else []) + ([Output(report, wrote_page)] if report else [])
 
 
 def _workflow(path: Path) -> dict[str, Any] | None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from castsheet.cli.settings import Overwrite
 from castsheet.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
     from castsheet.authoring.describe import Describer
     from castsheet.elements import Scene
+    from castsheet.machine.outputs import Output
     from castsheet.sheet.manifest import Sheet
 
 
@@ -33,19 +35,22 @@ def describe(
     ] = "OPENAI_API_KEY",
     again: Annotated[bool, typer.Option("--again", help="Replace descriptions that are there.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1; for --gemma.")] = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Describe what a sheet shows: the prompt's first half. Without a model, from what the scene says."""
     from castsheet.authoring.describe import describe_sheet
     from castsheet.cli import show
     from castsheet.elements import Scene
-    from castsheet.jobs.inputs import load_source, sheet_of
+    from castsheet.jobs.inputs import files_of, load_source, sheet_of
     from castsheet.lint.prompt import lint_prompt
     from castsheet.machine.files import cache_folder
+    from castsheet.machine.outputs import try_outputs
     from castsheet.machine.progress import progress, stderr_console
     from castsheet.prompt import build
 
     loaded, console = load_source(source), stderr_console()
-    _check_out(loaded, out)
+    if out is not None:
+        try_outputs(_outputs(loaded, out), inputs=files_of(source, loaded), overwrite=overwrite)
     describer = _describer(gemma, endpoint, model, key_variable, device)
     sheet = sheet_of(loaded, None, None)
     with progress("describing", len(sheet.elements), console=console) as advance:
@@ -59,7 +64,7 @@ def describe(
     show.findings([*found, *lint_prompt(words, said)], console, brief=True)
     typer.echo(words.text.partition("\n\n")[0])
     if out is not None:
-        show.paths(**_written(loaded, said, out))
+        show.paths(**_written(loaded, said, out, overwrite))
 
 
 def _describer(
@@ -83,20 +88,24 @@ def _describer(
     return GemmaVision.load(gemma, device=place, dtype=pick_dtype("auto", place))
 
 
-def _check_out(loaded: Scene | Sheet, out: Path | None) -> None:
+def _outputs(loaded: Scene | Sheet, out: Path) -> list[Output]:
     from castsheet.elements import Scene
+    from castsheet.machine.files import signed
+    from castsheet.machine.outputs import Output
+    from castsheet.sheet.manifest import sheet_outputs
 
     endings = (".yaml", ".yml") if isinstance(loaded, Scene) else (".png",)
-    if out is not None and out.suffix.lower() not in endings:
+    if out.suffix.lower() not in endings:
         raise OutputError(f"{out} does not end in {endings[0]}", remedy="name a file of the source's kind")
+    return [Output(out, signed)] if isinstance(loaded, Scene) else sheet_outputs(out)
 
 
-def _written(loaded: Scene | Sheet, said: Sheet, out: Path) -> dict[str, Path]:
+def _written(loaded: Scene | Sheet, said: Sheet, out: Path, overwrite: bool) -> dict[str, Path]:
     from castsheet.elements import Scene
 
     if not isinstance(loaded, Scene):
-        png, manifest = said.save(out)
+        png, manifest = said.save(out, overwrite=overwrite)
         return {"sheet": png, "manifest": manifest}
     told = {note.id: note.description for note in said.elements}
     elements = tuple(one.model_copy(update={"description": told[one.id]}) for one in loaded.elements)
-    return {"scene": loaded.model_copy(update={"elements": elements}).save(out)}
+    return {"scene": loaded.model_copy(update={"elements": elements}).save(out, overwrite=overwrite)}

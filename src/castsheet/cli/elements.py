@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from castsheet.errors import OutputError, SceneError, SettingsError
+from castsheet.cli.settings import Overwrite
+from castsheet.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def add(
         console.print('no face detector: views are guessed by shape and name; pip install "castsheet[faces]"')
 
     def put(paths: list[Path], view: str | None, origin: str | None = None) -> Added:
-        return Library(library).add(
+        return Library(library, console.print).add(
             name,
             paths,
             sorter,
@@ -99,6 +99,7 @@ def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, con
         SettingsError: no label told a view.
     """
     from castsheet.authoring.split import split
+    from castsheet.machine.replace import scratch
     from castsheet.media.pictures import load_image
 
     added: list[Added] = []
@@ -106,7 +107,7 @@ def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, con
         parts = split(load_image(picture), reader=readers.text, faces=readers.faces)
         for doubt in parts.doubts:
             console.print(f"{picture}: {doubt.message}", style="yellow", markup=False)
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             # Faces and figures first: details alone are no element yet.
             views = sorted(parts.save(folder).items(), key=lambda one: one[0] == "detail")
             added += [put(list(paths), view, picture.as_posix()) for view, paths in views]
@@ -123,29 +124,23 @@ def scene(
     names: Annotated[list[str], typer.Argument(help="Elements of the library: hero, or hero@act-2.")],
     action: Annotated[str, typer.Option(help="What happens in the clip.")] = "",
     library: Folder = LIBRARY,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a scene file that uses elements of the library."""
     import yaml
 
     from castsheet.elements import Scene
-    from castsheet.machine.files import write_atomic
+    from castsheet.machine.files import sign
+    from castsheet.machine.outputs import Output, try_outputs, write_output
 
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists already", remedy="name another file, or add --force")
+    output = Output(out)
+    try_outputs([output], overwrite=overwrite)
     beside = Path(os.path.relpath(library, out.parent)).as_posix()
     used = {"library": beside, "elements": [{"use": name} for name in names], "action": action}
+    # An element that is not there is told before the file is; out's folder need not be there yet.
+    Scene.parse({**used, "library": str(library.absolute())}, out)
     text = yaml.safe_dump(used, sort_keys=False, allow_unicode=True, width=100)
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        try:
-            Scene.load(temporary)  # an element that is not there is told before the file is
-        except SceneError as error:
-            told = error.what.replace(str(temporary), str(out))
-            raise SceneError(told, remedy=error.remedy) from None
-
-    typer.echo(write_atomic(out, write))
+    typer.echo(write_output(output, lambda file: file.write_bytes(sign(text)), overwrite=overwrite))
 
 
 @app.command("list")
@@ -181,9 +176,13 @@ def remove(
 ) -> None:
     """Delete an element, or one of its looks, from the library."""
     from castsheet.authoring.library import Library
+    from castsheet.machine.progress import stderr_console
 
-    for folder in Library(library).remove(name, look):
+    say = stderr_console().print
+    for folder in Library(library, say).remove(name, look):
         typer.echo(f"removed {folder}")
+        if folder.exists():
+            say(f"{folder} holds other files as well; they were left alone", markup=False)
 
 
 def tell(pictures: tuple[Kept, ...]) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from castsheet.cli.settings import Overwrite
+
 Clips = Annotated[list[Path], typer.Argument(help="Video files made from the sheet.")]
 
 
@@ -35,11 +37,15 @@ def judge(
         str | None, typer.Option(help="NexusScore with a CLIP or DINO model: its folder, or a cached id.")
     ] = None,
     read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot tell, 2 error."""
     from castsheet.clip import Clip, read_video
+    from castsheet.jobs.inputs import files_of
     from castsheet.judge import models, report
     from castsheet.judge.judge import Judge, Options
+    from castsheet.machine.outputs import Output, try_outputs
+    from castsheet.media.page import wrote_page
     from castsheet.media.provenance import dump
     from castsheet.sheet.manifest import Sheet
 
@@ -51,13 +57,14 @@ def judge(
         features=None if features is None else models.hub_features(features),
     )
     loaded = Sheet.load(sheet)
-    ask = Judge(loaded, options)
-    judged = []
-    for path in clips:
-        clip = Clip(*read_video(path))
-        judged.append((clip, ask(clip, path.name)))
     if html is not None:
-        report.write(html, loaded, judged)
+        inputs = [*clips, *files_of(sheet, loaded)]
+        try_outputs([Output(html, wrote_page)], inputs=inputs, overwrite=overwrite)
+    ask = Judge(loaded, options)
+    read = ((path, Clip(*read_video(path))) for path in clips)
+    judged = [(clip, ask(clip, path.name)) for path, clip in read]
+    if html is not None:
+        report.write(html, loaded, judged, overwrite=overwrite)
     told = [one for _, one in judged]
     if as_json:
         sys.stdout.write(dump({"version": 1, "sheet": sheet, "sha256": loaded.sha256, "clips": told}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from castsheet.cli.settings import Overwrite
 from castsheet.errors import SettingsError
 from castsheet.ltx.family import DEFAULT, FAMILIES
 from castsheet.machine.regular import is_file
@@ -77,25 +78,32 @@ def download(
     ] = None,
     file: Annotated[list[str] | None, typer.Option(help="ROLE=NAME: take another file of it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be downloaded.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Download the 22B model's files. Run again after an interruption: it continues where it stopped."""
     from castsheet.loading import download as hub
     from castsheet.loading.doctor import FOLDER
-    from castsheet.machine.progress import progress
+    from castsheet.machine.outputs import try_outputs
+    from castsheet.machine.progress import progress, stderr_console
 
     folder = to or FOLDER / family
     roles = [_role(name) for name in only or []]
     wanted = hub.sources(roles, _by_role(repo), _by_role(file), family=family, variant=variant)
     with progress("asking the hub"):
         files = hub.look_up(wanted, folder)
+    if not dry_run:
+        try_outputs([hub.bundle_output(folder)], overwrite=overwrite)
+        for one in files:
+            with progress(f"checking {one.name}", one.size, unit="bytes") as advance:
+                hub.check_present(one, advance, overwrite=overwrite)
     needed = hub.check_space(files, folder)
     _announce(files, needed)
     if dry_run:
         return
     for one in files:
         with progress(one.name, one.size, unit="bytes") as advance:
-            hub.fetch(one, advance)
-    bundle = hub.write_bundle(folder, files)
+            hub.fetch(one, advance, stderr_console().print)
+    bundle = hub.write_bundle(folder, files, overwrite=overwrite)
     if bundle:
         sys.stdout.write(f"bundle  {bundle}\n")
         sys.stderr.write(f"try: castsheet generate SCENE.yaml --model {folder} -o clip.mp4\n")
@@ -107,6 +115,9 @@ def _announce(files: list[RemoteFile], needed: int) -> None:
         sys.stdout.write(f"{state:<9}{one.size / (1 << 30):8.2f} GiB  {one.source.repo}  {one.name}\n")
     sys.stdout.write(f"{needed / (1 << 30):.2f} GiB to fetch\n")
     sys.stdout.flush()
+    for one in files:
+        if not one.hashed:
+            sys.stderr.write(f"the server tells no hash of {one.name}: its bytes are not verified\n")
 
 
 def _role(name: str) -> Role:

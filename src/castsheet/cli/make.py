@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from castsheet.cli.settings import Overwrite, with_options
 from castsheet.cli.settings import adapter as read_adapter
 from castsheet.cli.settings import size as read_size
-from castsheet.cli.settings import with_options
 from castsheet.embedded import DEMO_SCENE
 from castsheet.errors import SettingsError
 from castsheet.loading.options import Loading
@@ -25,6 +25,7 @@ def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("out/demo"),
     seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default=False)] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a sheet and a clip with the embedded model: no network, no GPU, no files of your own."""
     from castsheet.cli import show
@@ -32,7 +33,9 @@ def demo(
     from castsheet.jobs.request import Request, run
 
     settings = {} if steps is None else {"steps": steps}
-    request = Request(source=DEMO_SCENE, out=out / "demo.mp4", seed=seed, settings=settings)
+    request = Request(
+        source=DEMO_SCENE, out=out / "demo.mp4", seed=seed, settings=settings, overwrite=overwrite
+    )
     show.paths(**run(request, Terminal()))
 
 
@@ -52,24 +55,29 @@ def sheet(
     preview: Annotated[
         Path | None, typer.Option(help="Also write the sheet with its elements' names beside it.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compose a scene's reference sheet."""
     from castsheet.cli import show
     from castsheet.elements import Scene
-    from castsheet.jobs.inputs import tools_for
+    from castsheet.jobs.inputs import files_of, tools_for
     from castsheet.lint.panels import lint_sheet
+    from castsheet.machine.outputs import try_outputs
     from castsheet.machine.progress import progress, stderr_console
     from castsheet.sheet.compose import compose
-    from castsheet.sheet.preview import save_preview
+    from castsheet.sheet.manifest import sheet_outputs
+    from castsheet.sheet.preview import preview_output, save_preview
 
     loaded, size, console = Scene.load(scene), read_size(output), stderr_console()
+    outputs = sheet_outputs(out) + ([preview_output(preview)] if preview else [])
+    try_outputs(outputs, inputs=files_of(scene, loaded), overwrite=overwrite)
     tools = tools_for(loaded, cut)
     with progress("composing", console=console):
         composed = compose(loaded, output=size, scale=scale, grid=grid, gutter=gutter, tools=tools)
-    png, manifest = composed.save(out)
+    png, manifest = composed.save(out, overwrite=overwrite)
     made = {"sheet": png, "manifest": manifest}
     if preview is not None:
-        made["preview"] = save_preview(composed, preview)
+        made["preview"] = save_preview(composed, preview, overwrite=overwrite)
     show.doubts(composed, console)
     show.findings(lint_sheet(composed), console, brief=True)
     show.paths(**made)
@@ -99,6 +107,7 @@ def generate(
     takes: Annotated[
         int, typer.Option(min=1, help="Make up to so many takes, judge each, stop when one passes.")
     ] = 1,
+    overwrite: Overwrite = False,
     keep: Annotated[
         Literal["best", "all"], typer.Option(help="all: make every take and save each beside the best.")
     ] = "best",

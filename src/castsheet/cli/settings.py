@@ -15,6 +15,9 @@ from castsheet.settings import Settings
 from castsheet.settings.kinds import About, described
 
 MIN_SIDE, MAX_SIDE = 16, 8192
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that Castsheet did not write, and inputs.")
+]
 PANEL = "Settings (they override the scene, the model's bundle and the preset)"
 
 

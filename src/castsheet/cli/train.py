@@ -82,6 +82,6 @@ def encode(
     share, rows, console = read_shard(shard), read_table(table), stderr_console()
     count = len(rows[share[0] :: share[1]])
     with progress("encoding", count, console=console) as advance:
-        made = run(rows, job, shard=share, advance=advance)
+        made = run(rows, job, shard=share, advance=advance, say=console.print)
     console.print(f"{made} samples made, {count - made} were there")
     show.paths(dataset=out)

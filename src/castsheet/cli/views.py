@@ -59,7 +59,7 @@ def fill(
         renderer = _renderer(by, model, endpoint, key_variable, text_encoder, steps, device)
     with progress("rendering", console=console) as advance:
         added = missing.fill(
-            Library(library),
+            Library(library, console.print),
             name,
             renderer,
             look=look,

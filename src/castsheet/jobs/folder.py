@@ -1,107 +1,137 @@
-"""The folder of a shot list's results. It holds a finished shot whole, or not at all.
+"""The folder of a shot list's results: a finished shot is there whole, or not at all.
 
+    FOLDER/.castsheet                  the mark: this folder is ours
     FOLDER/index.html                  one page over all shots
     FOLDER/ID/ID.mp4 ...               a shot's files, among them shot.json: its key and the judge's choice
-    FOLDER/.unfinished/                what is being written; removed when a run starts and ends
 
-A shot's files are written below `.unfinished`, and one rename of their folder moves them into place. If the
-program is killed, finished shots stay as they are, and the next run removes what was unfinished.
+A shot's files are replaced as a set (`castsheet.machine.replace`). Whatever kills the program leaves finished
+shots as they are, and of others nothing that the next run would keep. Nothing is ever removed: files that
+somebody put beside a shot's own stay.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from castsheet.errors import OutputError
+from castsheet.machine.locks import Say
+from castsheet.machine.marks import Kind, owned, refuse_foreign
+from castsheet.machine.outputs import Output, try_outputs
+from castsheet.machine.replace import replacing
 from castsheet.machine.text import TextReader
 
 RECORD = "shot.json"
-_UNFINISHED = ".unfinished"
+PAGE = "index.html"
 _RECORDS = TextReader(OutputError, "the shot is made again")
 
 Files = Mapping[str, bytes]  # name -> content
 
 
-class ShotFolder:
-    """The results of one shot list in `path`, a folder that is made if it is not there.
+def _known(folder: Path) -> bool:
+    """Whether an earlier version made the folder: it holds a finished shot."""
+    return any(_record(path) is not None for path in folder.glob(f"*/{RECORD}"))
 
-    Raises:
-        OutputError: the folder cannot be written.
-    """
+
+SHOTS = Kind("shots", _known)
+
+
+class ShotFolder:
+    """A folder of shots that is marked and locked; `open` gives one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._unfinished = path / _UNFINISHED
-        self.sweep()
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, say: Say) -> Iterator[ShotFolder]:
+        """Mark the folder as ours, and keep other processes waiting for as long as the block lasts.
+
+        Raises:
+            OutputError: it is somebody else's, or cannot be written.
+        """
+        with owned(path, SHOTS, say):
+            yield cls(path)
 
     def record(self, shot: str, key: str) -> dict[str, Any] | None:
-        """The record of a finished shot; None if it is not finished, or was made from other inputs."""
-        try:
-            content = _RECORDS.json(self.path / shot / RECORD)
-        except OutputError:
+        """What is known of a finished shot; None when it is not finished, or was made from something else."""
+        content = _record(self.path / shot / RECORD)
+        if content is None or content["key"] != key:
             return None
-        same = isinstance(content, dict) and content.get("key") == key
-        files = content.get("files", []) if same else []
-        # If somebody deleted a file of a finished shot by hand, the shot is made again.
-        return content if same and all((self.path / shot / name).is_file() for name in files) else None
+        # Somebody may have deleted a file of a finished shot by hand; then it is made again.
+        whole = all((self.path / shot / name).is_file() for name in content["files"])
+        return content if whole else None
 
     def publish(self, shot: str, files: Files) -> None:
-        """Store a shot's files, among them its record; they replace the shot's earlier files.
+        """Store a shot's files, among them its record, in place of those that were there.
 
         Raises:
             OutputError: the disk refused.
         """
-        half, target = self._unfinished / shot, self.path / shot
-        try:
-            shutil.rmtree(half, ignore_errors=True)
-            half.mkdir(parents=True)
-            for name, content in files.items():
-                (half / name).write_bytes(content)
+        target = self.path / shot
+        with replacing(self.path, target) as change:
             if target.exists():
-                os.replace(target, self._unfinished / f"{shot}.old")
-            os.replace(half, target)
-            shutil.rmtree(self._unfinished / f"{shot}.old", ignore_errors=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {target}: {error.strerror or error}",
-                remedy="free disk space or choose another folder, then run again: finished shots are kept",
-            ) from error
+                for name, content in sorted(files.items(), key=lambda one: one[0] == RECORD):
+                    change.new(f"{shot}/{name}").write_bytes(content)
+            else:
+                folder = change.new(shot)
+                folder.mkdir()
+                for name, content in files.items():
+                    (folder / name).write_bytes(content)
 
     def write(self, files: Files) -> None:
-        """Store files beside the shots, each whole or unchanged.
+        """Store files beside the shots, as a set.
 
         Raises:
             OutputError: the disk refused.
         """
-        try:
-            self._unfinished.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as change:
             for name, content in files.items():
-                half = self._unfinished / name
-                half.write_bytes(content)
-                os.replace(half, self.path / name)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write into {self.path}: {error.strerror or error}",
-                remedy="free disk space or choose another folder, then run again",
-            ) from error
-
-    def sweep(self) -> None:
-        """Remove the unfinished files of a run that was killed."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self._unfinished.exists():
-                shutil.rmtree(self._unfinished)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write into {self.path}: {error.strerror or error}", remedy="choose another folder"
-            ) from error
+                change.new(name).write_bytes(content)
 
     def strangers(self, shots: Iterable[str]) -> list[str]:
-        """Finished shots in the folder that this list does not name; nobody touches them."""
+        """Finished shots in the folder that are not of this list; they are left alone."""
         known = set(shots)
         found = (path.parent.name for path in self.path.glob(f"*/{RECORD}"))
         return sorted(name for name in found if name not in known)
+
+
+def refuse_shots(path: Path, shots: Iterable[str], beside: Iterable[Output]) -> None:
+    """Refuse, before the work, a folder in which these shots cannot be put; changes nothing.
+
+    Args:
+        beside: what else goes into the folder.
+
+    Raises:
+        OutputError: the folder, or one that has a shot's name in it, is somebody else's; or it cannot be
+            written.
+    """
+    refuse_foreign(path, SHOTS)
+    for shot in shots:
+        folder = path / shot
+        if folder.exists() and _record(folder / RECORD) is None:
+            filled = not folder.is_dir() or any(not one.name.startswith(".") for one in folder.iterdir())
+            if filled:
+                raise OutputError(
+                    f"{folder} is there, and is not a shot that Castsheet made",
+                    remedy="give the shot another id, or choose another folder with -o",
+                )
+    longest = max(shots, key=len, default="")
+    names = [
+        Output(path / PAGE, lambda _: True),
+        Output(path / longest / f"{longest}.contact.png", lambda _: True),
+    ]
+    try_outputs([*names, *beside])
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """A shot's record; None where the file is none."""
+    try:
+        content = _RECORDS.json(path)
+    except OutputError:
+        return None
+    files = content.get("files") if isinstance(content, dict) else None
+    named = isinstance(files, list) and all(isinstance(name, str) for name in files)
+    return content if named and isinstance(content.get("key"), str) else None

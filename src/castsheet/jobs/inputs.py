@@ -14,6 +14,7 @@ from castsheet.lint.prompt import lint_prompt
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look import ocr
 from castsheet.sheet.look.faces import CenterFace
+from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import CUTS, Tools
 from castsheet.sheet.manifest import Sheet
 
@@ -28,6 +29,14 @@ def load_source(path: Path) -> Scene | Sheet:
         SceneError, SheetError, ImageError: the file cannot be used.
     """
     return Scene.load(path) if path.suffix.lower() in (".yaml", ".yml") else Sheet.load(path)
+
+
+def files_of(path: Path, source: Scene | Sheet) -> list[Path]:
+    """The files that a scene or a sheet is read from, which no output may replace: pictures and masks too."""
+    if isinstance(source, Sheet):
+        return [path.with_suffix(ending) for ending in (path.suffix, ".png", ".json")]
+    pictures = [one for element in source.elements for paths in element.images.values() for one in paths]
+    return [path, *pictures, *(mask for one in pictures if (mask := mask_beside(one)) is not None)]
 
 
 def sheet_of(

@@ -13,15 +13,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from castsheet.clip import Clip, clip_files
+from castsheet.clip import Clip, clip_bytes, clip_files
 from castsheet.elements import Scene
 from castsheet.errors import PromptError, SettingsError, shown
-from castsheet.jobs.inputs import load_source, sheet_of
-from castsheet.jobs.takes import Keep, choose
+from castsheet.jobs.inputs import files_of, load_source, sheet_of
+from castsheet.jobs.takes import Keep, choose, take_outputs
 from castsheet.jobs.watcher import Watcher
 from castsheet.loading.options import Loading
 from castsheet.loading.source import Source
 from castsheet.machine.device import pick_device
+from castsheet.machine.outputs import Output, require_space, try_outputs
 from castsheet.machine.processes import World, world
 from castsheet.machine.wording import first_mistake
 from castsheet.pipeline import Castsheet
@@ -29,7 +30,7 @@ from castsheet.run import Run
 from castsheet.sampling.denoiser import run_alone
 from castsheet.sampling.parallel import SharedPasses
 from castsheet.settings import override
-from castsheet.sheet.manifest import Sheet
+from castsheet.sheet.manifest import Sheet, sheet_outputs
 
 
 class Request(BaseModel):
@@ -45,6 +46,7 @@ class Request(BaseModel):
         preset, seed: with None the scene says them, else the model.
         loading: how the model is opened.
         force: go on although a check found an error.
+        overwrite: replace inputs, and files that Castsheet did not write.
         takes: how many takes to make at most.
         keep: "best" stops at the first take that passes; "all" makes and keeps every take.
         settings: fields of `castsheet.settings.Settings` by name; they win over scene, bundle and preset.
@@ -65,6 +67,7 @@ class Request(BaseModel):
     seed: int | None = None
     loading: Loading = Loading()
     force: bool = False
+    overwrite: bool = False
     takes: int = Field(default=1, ge=1)
     keep: Keep = "best"
     settings: dict[str, Any] = {}
@@ -107,17 +110,23 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     clip_files(request.out)  # refuses a wrong file name now, not after the sampling
     source = load_source(request.source)
     request = filled(request, source)
+    if where.main:
+        inputs = inputs_of(request, source)
+        try_outputs(_outputs(request, source), inputs=inputs, overwrite=request.overwrite)
     with watcher.working("opening the model"):
         castsheet = open_model(request, where)
     asked = prepare(castsheet, request, source)
     watcher.prepared(asked)
     castsheet.refuse(asked, force=request.force)
+    kept = request.takes if request.keep == "all" else 1
+    size = clip_bytes(asked.settings.width, asked.settings.height, asked.settings.frames)
+    require_space(request.out.parent, kept * size)
     placed = castsheet.models.settle(asked.settings)
     if placed is not None:
         watcher.said(f"memory: {placed.describe()}")
     written: dict[str, Path] = {}
     if isinstance(source, Scene) and where.main:
-        written["sheet"], _ = asked.sheet.save(request.out.with_suffix(".sheet.png"))
+        written["sheet"], _ = asked.sheet.save(_sheet_file(request), overwrite=request.overwrite)
         asked = replace(asked, sheet=replace(asked.sheet, path=written["sheet"]))
     if request.takes == 1:
         clip = make(castsheet, asked, watcher)
@@ -126,8 +135,25 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     else:
         clip, more = choose(lambda one: make(castsheet, one, watcher), asked, request, watcher)
         written |= more
-    files = clip.save(request.out)
+    files = clip.save(request.out, overwrite=request.overwrite)
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
+
+
+def inputs_of(request: Request, source: Scene | Sheet) -> list[Path | None]:
+    """The files that a request reads, which no output may replace."""
+    return [*files_of(request.source, source), request.first_frame, *(path for path, _ in request.adapters)]
+
+
+def _outputs(request: Request, source: Scene | Sheet) -> list[Output]:
+    """The files that a request for one clip writes."""
+    outputs = clip_files(request.out).outputs
+    if isinstance(source, Scene):
+        outputs += sheet_outputs(_sheet_file(request))
+    return outputs + (take_outputs(request) if request.takes > 1 else [])
+
+
+def _sheet_file(request: Request) -> Path:
+    return request.out.with_suffix(".sheet.png")
 
 
 def open_model(request: Request, where: World) -> Castsheet:

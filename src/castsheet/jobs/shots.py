@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 
 from castsheet import __version__
+from castsheet.clip import clip_bytes
 from castsheet.elements import Scene
 from castsheet.errors import CastsheetError, SettingsError
-from castsheet.jobs.folder import RECORD, Files, ShotFolder
+from castsheet.jobs.folder import PAGE, RECORD, Files, ShotFolder, refuse_shots
 from castsheet.jobs.inputs import load_source, sheet_of
 from castsheet.jobs.page import page
 from castsheet.jobs.request import Request, filled, open_model, prepare
@@ -27,12 +27,14 @@ from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
 from castsheet.judge.reroll import reroll
 from castsheet.machine.device import pick_device
+from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import World, started
+from castsheet.machine.replace import scratch
 from castsheet.media.provenance import dump, pixels_sha256
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run, run_texts
 from castsheet.settings import override
-from castsheet.sheet.manifest import Sheet
+from castsheet.sheet.manifest import Sheet, sheet_outputs
 
 ENCODED_AT_ONCE = 32  # prompts; their contexts are in memory at the same time
 
@@ -86,10 +88,11 @@ class ShotMaker:
             takes=ready.takes,
         )
         clip, judgement = told(choice), choice.best.judgement
-        with tempfile.TemporaryDirectory() as folder:
-            clip.save(Path(folder) / f"{ready.id}.mp4")
-            report.write(Path(folder) / "judgement.html", self._sheet, [(clip, judgement)])
-            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        with scratch() as folder:
+            saved = clip.save(folder / f"{ready.id}.mp4")
+            page = report.write(folder / "judgement.html", self._sheet, [(clip, judgement)])
+            parts = (saved.video, saved.contact, saved.sidecar, page)
+            files = {path.name: path.read_bytes() for path in parts}
         record = {
             "version": 1,
             "key": ready.key,
@@ -125,45 +128,47 @@ def run_shots(
     """
     _refuse(request)
     shots, source = load_shots(file), load_source(request.source)
+    beside = sheet_outputs(request.out / "sheet.png") if isinstance(source, Scene) else []
+    refuse_shots(request.out, [shot.id for shot in shots], beside)
     with watcher.working("opening the model"):
         castsheet = open_model(request, _alone(request))
     settings = override(castsheet.settings(request.preset), request.settings)
     sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.source.cell)
     ready = [_ready(castsheet, request, source, sheet, shot) for shot in shots]
-    folder = ShotFolder(request.out)
-    written: dict[str, Path] = {}
-    if isinstance(source, Scene):
-        written["sheet"] = _write_sheet(folder, sheet)
-        sheet = replace(sheet, path=written["sheet"])
-        ready = [replace(one, run=replace(one.run, sheet=sheet)) for one in ready]
-
-    found = {one.id: folder.record(one.id, one.key) for one in ready}
-    todo = [one for one in ready if found[one.id] is None]
-    if len(todo) < len(shots):
-        watcher.said(f"{len(shots) - len(todo)} of {len(shots)} shots are there already", "quiet")
-    folder.write({"index.html": page(shots, found, sheet)})
-    failed: list[CastsheetError] = []
-    with watcher.working("shots", len(todo)) as advance:
-        for number, (one, result) in enumerate(_made(castsheet, request, sheet, todo, spread), 1):
-            if isinstance(result, CastsheetError):
-                failed.append(result)
-                watcher.said(f"{one.id}: {result}", "bad")
-            else:
-                folder.publish(one.id, result)
-                found[one.id] = record = folder.record(one.id, one.key)
-                folder.write({"index.html": page(shots, found, sheet)})
-                if record is not None:
-                    watcher.said(f"{one.id}: {record['reason']}", "quiet")
-            advance(number)
-    folder.sweep()
-    for name in folder.strangers(found):
-        watcher.said(f"{request.out / name} is not of this list and was left alone", "quiet")
+    with ShotFolder.open(request.out, watcher.said) as folder:
+        written: dict[str, Path] = {}
+        if isinstance(source, Scene):
+            written["sheet"], _ = sheet.save(request.out / "sheet.png")
+            sheet = replace(sheet, path=written["sheet"])
+            ready = [replace(one, run=replace(one.run, sheet=sheet)) for one in ready]
+        found = {one.id: folder.record(one.id, one.key) for one in ready}
+        todo = [one for one in ready if found[one.id] is None]
+        if len(todo) < len(shots):
+            watcher.said(f"{len(shots) - len(todo)} of {len(shots)} shots are there already", "quiet")
+        sizes = [one.run.settings for one in todo]
+        require_space(request.out, sum(clip_bytes(one.width, one.height, one.frames) for one in sizes))
+        folder.write({PAGE: page(shots, found, sheet)})
+        failed: list[CastsheetError] = []
+        with watcher.working("shots", len(todo)) as advance:
+            for number, (one, result) in enumerate(_made(castsheet, request, sheet, todo, spread), 1):
+                if isinstance(result, CastsheetError):
+                    failed.append(result)
+                    watcher.said(f"{one.id}: {result}", "bad")
+                else:
+                    folder.publish(one.id, result)
+                    found[one.id] = record = folder.record(one.id, one.key)
+                    folder.write({PAGE: page(shots, found, sheet)})
+                    if record is not None:
+                        watcher.said(f"{one.id}: {record['reason']}", "quiet")
+                advance(number)
+        for name in folder.strangers(found):
+            watcher.said(f"{request.out / name} is not of this list and was left alone", "quiet")
     if failed:
         raise ShotsFailed(
             f"{len(failed)} of {len(shots)} shots could not be made; the first: {failed[0].what}",
             remedy=f"{failed[0].remedy}; then run the same command: finished shots are kept",
         )
-    return {**written, "page": request.out / "index.html"}
+    return {**written, "page": request.out / PAGE}
 
 
 def _made(
@@ -246,11 +251,3 @@ def _ready(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet:
         "takes": takes,
     }
     return Ready(shot.id, run, takes, hashlib.sha256(dump(decides).encode()).hexdigest())
-
-
-def _write_sheet(folder: ShotFolder, sheet: Sheet) -> Path:
-    """The composed sheet and its manifest, beside the shots."""
-    with tempfile.TemporaryDirectory() as held:
-        saved = sheet.save(Path(held) / "sheet.png")
-        folder.write({path.name: path.read_bytes() for path in saved})
-    return folder.path / "sheet.png"

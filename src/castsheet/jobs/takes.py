@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from castsheet.clip import Clip
+from castsheet.clip import Clip, clip_files
 from castsheet.jobs.watcher import Watcher
 from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
 from castsheet.judge.judgement import Judgement
 from castsheet.judge.reroll import Choice, reroll
+from castsheet.machine.outputs import Output
+from castsheet.media.page import wrote_page
 from castsheet.run import Run
 
 if TYPE_CHECKING:
@@ -39,13 +41,14 @@ def choose(
         SettingsError: `takes` is not 1 or more.
         OutputError: the disk refused.
     """
-    judge, out, every = Judge(asked.sheet, Options.installed()), request.out, request.keep == "all"
+    judge, every = Judge(asked.sheet, Options.installed()), request.keep == "all"
     written: dict[str, Path] = {}
 
     def take(seed: int) -> Clip:
         clip = make(replace(asked, seed=seed))
         if every:
-            written[f"take {seed}"] = clip.save(out.with_suffix(f".take-{seed}.mp4")).video
+            saved = clip.save(_take_file(request, seed), overwrite=request.overwrite)
+            written[f"take {seed}"] = saved.video
         return clip
 
     def judged(clip: Clip) -> Judgement:
@@ -57,8 +60,24 @@ def choose(
     choice = reroll(take, judged, seed=asked.seed, takes=request.takes, stop_early=not every)
     watcher.said(f"kept {choice.reason}")
     best = choice.best
-    page = report.write(out.with_suffix(".judge.html"), asked.sheet, [(best.clip, best.judgement)])
+    judged_best = [(best.clip, best.judgement)]
+    page = report.write(_page_file(request), asked.sheet, judged_best, overwrite=request.overwrite)
     return told(choice), {**written, "judgement": page}
+
+
+def take_outputs(request: Request) -> list[Output]:
+    """What `choose` writes for a filled request, beside the clip."""
+    seeds = range(request.seed or 0, (request.seed or 0) + request.takes) if request.keep == "all" else ()
+    takes = [output for seed in seeds for output in clip_files(_take_file(request, seed)).outputs]
+    return [*takes, Output(_page_file(request), wrote_page)]
+
+
+def _take_file(request: Request, seed: int) -> Path:
+    return request.out.with_suffix(f".take-{seed}.mp4")
+
+
+def _page_file(request: Request) -> Path:
+    return request.out.with_suffix(".judge.html")
 
 
 def told(choice: Choice) -> Clip:

@@ -16,8 +16,8 @@ from castsheet.judge.judgement import Judgement
 from castsheet.judge.reroll import STATES
 from castsheet.judge.rows import THUMB, TONES, element_row, picture_url, pictures, timeline
 from castsheet.judge.verdict import FIGURE, LIKENESS, PANEL, SCENE, SHEET
-from castsheet.machine.files import write_text
-from castsheet.media.page import html_page
+from castsheet.machine.outputs import Output, write_output
+from castsheet.media.page import html_page, wrote_page
 from castsheet.sheet.manifest import Sheet
 
 WORST = 3
@@ -49,14 +49,16 @@ background:#16171a } table { border-collapse:collapse; width:100% } td, th { tex
 """
 
 
-def write(path: Path, sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) -> Path:
+def write(
+    path: Path, sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]], *, overwrite: bool = False
+) -> Path:
     """Write the page; whole or not at all.
 
     Raises:
-        OutputError: the disk refused.
+        OutputError: a file that Castsheet did not write is there, or the disk refused.
     """
-    text = page(sheet, judged)
-    return write_text(path, text)
+    text = page(sheet, judged).encode()
+    return write_output(Output(path, wrote_page), lambda file: file.write_bytes(text), overwrite=overwrite)
 
 
 def page(sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) -> str:

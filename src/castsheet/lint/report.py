@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from PIL import Image
 
 from castsheet.lint.findings import RULES, Finding, counted, gravest_first
-from castsheet.media.page import data_url, html_page
+from castsheet.machine.outputs import Output, write_output
+from castsheet.media.page import data_url, html_page, wrote_page
 from castsheet.sheet.manifest import Panel, Sheet
 
 _PREVIEW_SIDE = 1600  # px; a larger picture would not fit a screen
@@ -57,6 +59,24 @@ def report(sheet: Sheet, findings: Sequence[Finding], *, title: str, done: Seque
 {items or "<li>None.</li>"}
 </ol>"""
     return html_page(f"{title}: checks", _STYLE, body)
+
+
+def save_report(
+    path: Path,
+    sheet: Sheet,
+    findings: Sequence[Finding],
+    *,
+    title: str,
+    done: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write the report, whole or not at all.
+
+    Raises:
+        OutputError: a file that Castsheet did not write is there, or the disk refused.
+    """
+    text = report(sheet, findings, title=title, done=done).encode()
+    return write_output(Output(path, wrote_page), lambda file: file.write_bytes(text), overwrite=overwrite)
 
 
 def _known(sheet: Sheet) -> str:

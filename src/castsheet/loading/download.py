@@ -12,20 +12,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from castsheet import __version__
 from castsheet.errors import DownloadError
+from castsheet.loading.hub import Report, bar_class, headers, hub_errors
 from castsheet.ltx.family import DEFAULT, FAMILIES
 from castsheet.ltx.releases import PublishedFile, Release, Role, Variant
 from castsheet.machine.files import write_text
-
-Report = Callable[[int], None]  # called with the number of bytes done
+from castsheet.machine.locks import Say, locked
+from castsheet.machine.outputs import Output, write_output
+from castsheet.machine.refusals import cannot_write
+from castsheet.machine.replace import PREFIX
 
 GIB = 1 << 30
 # The hub serves no larger file over plain HTTP, and only plain HTTP downloads can be resumed here.
@@ -60,14 +61,30 @@ class RemoteFile:
     path: Path
 
     @property
+    def hashed(self) -> bool:
+        """Whether the server tells a hash of the content; other etags can be compared with nothing."""
+        return re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{40}", self.etag) is not None
+
+    @property
     def part(self) -> Path:
         """The partial file. A new version on the hub has another hash, so its download starts afresh."""
-        return self.path.with_name(f".{self.path.name}.{self.etag[:16]}.part")
+        version = self.etag if self.hashed else hashlib.sha256(self.etag.encode()).hexdigest()
+        return self.path.with_name(f".{self.path.name}.{version[:16]}.part")
+
+    @property
+    def record(self) -> Path:
+        """What is remembered of the finished file, so that it is hashed once and not in every run."""
+        return self.path.with_name(f".{self.path.name}.castsheet")
 
     @property
     def present(self) -> bool:
-        """Whether the finished file is here (by size; it was hashed when it was downloaded)."""
+        """Whether a file of the right size is here; `check_present` makes sure of its bytes."""
         return self.path.is_file() and self.path.stat().st_size == self.size
+
+    @property
+    def ours(self) -> bool:
+        """Whether the file that is here is as an earlier download left it, of this version or another."""
+        return _remembered(self.record).get("file") == _stamp(self.path)
 
     @property
     def missing_bytes(self) -> int:
@@ -139,8 +156,9 @@ def look_up(wanted: Sequence[PublishedFile], folder: Path) -> list[RemoteFile]:
                     remedy=f"check {source.page}, or name another with --repo {source.role}=OWNER/NAME",
                 )
             for name in names:
+                _refuse_name(source, name)
                 url = hf_hub_url(source.repo, name)
-                meta = get_hf_file_metadata(url, token=None, headers=_headers())
+                meta = get_hf_file_metadata(url, token=None, headers=headers())
                 if meta.etag is None or meta.size is None:
                     raise DownloadError(
                         f"{url} came without a hash or a size",
@@ -148,7 +166,61 @@ def look_up(wanted: Sequence[PublishedFile], folder: Path) -> list[RemoteFile]:
                     )
                 target = folder / (Path(source.folder) / Path(name).name if source.folder else name)
                 found.append(RemoteFile(source, name, url, meta.size, meta.etag, target))
+    paths = [file.path for file in found]
+    for file in found:
+        if paths.count(file.path) > 1:
+            raise DownloadError(
+                f"{file.source.repo}: several files would become {file.path}",
+                remedy=f"name the right one with --file {file.source.role}=NAME",
+            )
     return found
+
+
+def _refuse_name(source: PublishedFile, name: str) -> None:
+    """Refuse a file's name, the user's or the server's, that cannot be a file's here."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        usable = False
+    else:
+        place = PurePosixPath(name)
+        inside = not place.is_absolute() and ".." not in place.parts
+        usable = inside and name.isprintable() and place.name != "" and not name.endswith("/")
+    if not usable:
+        raise DownloadError(
+            f"{source.repo}: {name!r} cannot name a file",
+            remedy=f"name another with --file {source.role}=NAME",
+        )
+
+
+def check_present(file: RemoteFile, report: Report, *, overwrite: bool) -> None:
+    """Make sure that a file that is here already has the hub's bytes: it is hashed, once.
+
+    Args:
+        report: called with the number of bytes hashed so far.
+        overwrite: a file with other bytes is removed, to be fetched anew.
+
+    Raises:
+        DownloadError: the file has other bytes, and no download of ours left it so; or cannot be read.
+    """
+    try:
+        told = _remembered(file.record)
+        if not file.path.exists() or (file.present and told == _note(file)):
+            return
+        if file.present and (not file.hashed or _digest(file, file.path, report) == file.etag):
+            _remember(file)
+            return
+        if not (overwrite or file.ours):
+            raise DownloadError(
+                f"{file.path} is there, and is not the hub's {file.name}",
+                remedy="move it away, or replace it with --overwrite",
+            )
+        if file.present:  # a file of another size stays until the new one is whole
+            file.path.unlink()
+    except OSError as error:
+        raise DownloadError(
+            f"cannot read {file.path}: {error.strerror or error}", remedy="check its permissions"
+        ) from error
 
 
 def check_space(files: Sequence[RemoteFile], folder: Path) -> int:
@@ -175,43 +247,65 @@ def check_space(files: Sequence[RemoteFile], folder: Path) -> int:
     return needed
 
 
-def fetch(file: RemoteFile, report: Report) -> Path:
+def fetch(file: RemoteFile, report: Report, say: Say = lambda _: None) -> Path:
     """Download one file, or the rest of a partial one, and hash it before it gets its name.
 
-    `report` is called with the bytes fetched so far, and then with the bytes hashed so far.
+    Args:
+        report: called with the bytes fetched so far, and then with the bytes hashed so far.
+        say: told when another process fetches the same file, which is waited for.
 
     Raises:
-        DownloadError: the connection failed for good, or the content's hash is wrong.
+        DownloadError: the connection failed for good, the content's hash is wrong, or the disk refused.
     """
-    from huggingface_hub.file_download import http_get
-
     if file.present:
         return file.path
-    try:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        with hub_errors(file.source), file.part.open("ab") as handle:
-            http_get(
-                file.url,
-                handle,
-                resume_size=handle.tell(),
-                headers=_headers(),
-                expected_size=file.size,
-                displayed_filename=file.name,
-                tqdm_class=_bar_class(report),
-            )
-        _verify(file, report)
-        os.replace(file.part, file.path)
-    except OSError as error:
-        if error.errno is None:  # the hub library's own complaint about the number of bytes received
-            raise DownloadError(f"{file.name}: {error}", remedy="run the same command again") from error
-        raise DownloadError(
-            f"cannot write {file.path}: {error.strerror or error}",
-            remedy="free disk space or check the folder's permissions; the same command then continues",
-        ) from error
+    name = file.path.name
+    with locked(file.path.with_name(f"{PREFIX}{name}.lock"), f"the download of {name}", say):
+        if file.present:
+            return file.path
+        try:
+            _fetch(file, report)
+            _verify(file, report)
+            os.replace(file.part, file.path)
+            _remember(file)
+        except OSError as error:
+            if error.errno is None:  # the hub library's own complaint about the number of bytes received
+                raise DownloadError(f"{file.name}: {error}", remedy="run the same command again") from error
+            refused = cannot_write(file.path, error)
+            raise DownloadError(
+                refused.what, remedy=f"{refused.remedy}: the same command then continues"
+            ) from error
     return file.path
 
 
-def write_bundle(folder: Path, files: Sequence[RemoteFile]) -> Path | None:
+def _fetch(file: RemoteFile, report: Report) -> None:
+    from huggingface_hub.file_download import http_get
+
+    with file.part.open("ab") as handle:
+        if handle.tell() > file.size:  # a server sent too much once: nothing of it can be trusted
+            handle.truncate(0)
+        with hub_errors(file.source):
+            http_get(
+                file.url,
+                handle,
+                resume_size=os.fstat(handle.fileno()).st_size,
+                headers=headers(),
+                expected_size=file.size,
+                displayed_filename=file.name,
+                tqdm_class=bar_class(report),
+            )
+
+
+def bundle_output(folder: Path) -> Output:
+    """The bundle's file, for `try_outputs`: one that the user has added settings to is the user's."""
+
+    def ours(path: Path) -> bool:
+        return {"version", "name", "files"} <= set(_remembered(path)) <= {"version", "name", "files", "usual"}
+
+    return Output(folder / "bundle.json", ours)
+
+
+def write_bundle(folder: Path, files: Sequence[RemoteFile], *, overwrite: bool = False) -> Path | None:
     """Write the `bundle.json` by which `castsheet generate --model FOLDER` finds the files.
 
     Returns:
@@ -236,7 +330,9 @@ def write_bundle(folder: Path, files: Sequence[RemoteFile]) -> Path | None:
     if usual is not None:
         bundle["usual"] = usual
     text = json.dumps(bundle, indent=2) + "\n"
-    return write_text(folder / "bundle.json", text)
+    return write_output(
+        bundle_output(folder), lambda path: path.write_text(text, encoding="utf-8"), overwrite=overwrite
+    )
 
 
 def recipe_of(file: Path) -> str | None:
@@ -247,7 +343,7 @@ def recipe_of(file: Path) -> str | None:
 
 
 def _verify(file: RemoteFile, report: Report) -> None:
-    if _digest(file, report) == file.etag:
+    if not file.hashed or _digest(file, file.part, report) == file.etag:
         return
     file.part.unlink(missing_ok=True)
     raise DownloadError(
@@ -256,16 +352,14 @@ def _verify(file: RemoteFile, report: Report) -> None:
     )
 
 
-def _digest(file: RemoteFile, report: Report) -> str:
+def _digest(file: RemoteFile, path: Path, report: Report) -> str:
     """SHA-256, or for small files the git blob id: SHA-1 of `blob <size>\\0` and the content."""
-    if re.fullmatch(r"[0-9a-f]{64}", file.etag):
+    if len(file.etag) == 64:
         digest = hashlib.sha256()
-    elif re.fullmatch(r"[0-9a-f]{40}", file.etag):
-        digest = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     else:
-        return file.etag  # the server's etags are no hashes of contents: nothing to compare with
+        digest = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     done = 0
-    with file.part.open("rb") as handle:
+    with path.open("rb") as handle:
         while block := handle.read(1 << 24):
             digest.update(block)
             done += len(block)
@@ -273,74 +367,24 @@ def _digest(file: RemoteFile, report: Report) -> str:
     return digest.hexdigest()
 
 
-def _headers() -> dict[str, str]:
-    """The token of a user who is logged in, and no compression: byte ranges must count the file's bytes."""
-    from huggingface_hub.utils import build_hf_headers
-
-    headers = build_hf_headers(library_name="castsheet", library_version=__version__)
-    return {**headers, "Accept-Encoding": "identity"}
+def _note(file: RemoteFile) -> dict[str, Any]:
+    return {"etag": file.etag, "file": _stamp(file.path)}
 
 
-def _bar_class(report: Report) -> type:
-    """A class for the hub library to use as its progress bar; it calls `report`."""
-
-    class Bar:
-        def __init__(self, *_args: Any, initial: int = 0, **_options: Any) -> None:
-            self.done = initial
-
-        def __enter__(self) -> Bar:
-            return self
-
-        def __exit__(self, *_error: object) -> None:
-            return None
-
-        def update(self, amount: float | None = 1) -> None:
-            self.done += int(amount or 0)
-            report(self.done)
-
-    return Bar
+def _remember(file: RemoteFile) -> None:
+    write_text(file.record, json.dumps(_note(file)) + "\n")
 
 
-@contextmanager
-def hub_errors(source: PublishedFile) -> Iterator[None]:
-    """Inside the block the hub library's errors become DownloadErrors that say what to do."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
-    # The library uses httpx in 1.x and httpx2 in 2.x; its error derives from their common base.
-    transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
-    accept = (
-        f"open {source.page} in a browser, accept the licence, then run `hf auth login` with a read token "
-        "of the same account, and run this again"
-    )
+def _remembered(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is none."""
     try:
-        yield
-    except GatedRepoError as error:
-        what = f"{source.repo} is gated and this account has no access"
-        raise DownloadError(what, remedy=accept) from error
-    except RepositoryNotFoundError as error:
-        raise DownloadError(
-            f"{source.repo} does not exist, or is gated and you are not logged in",
-            remedy=f"{accept}; another repository is named with --repo {source.role}=OWNER/NAME",
-        ) from error
-    except EntryNotFoundError as error:
-        raise DownloadError(
-            f"{source.repo} has no file {source.file}",
-            remedy=f"look at {source.page}/tree/main and name the file with --file {source.role}=NAME",
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise DownloadError("offline mode is on (HF_HUB_OFFLINE)", remedy="unset HF_HUB_OFFLINE") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        remedy = accept if status in (401, 403) else "try again later"
-        raise DownloadError(f"{source.repo}: the hub answered with status {status}", remedy=remedy) from error
-    except transport_error as error:
-        raise DownloadError(
-            f"{source.repo}: the connection failed ({error})",
-            remedy="check network, proxy and HF_ENDPOINT, then run the same command to continue",
-        ) from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size and time: another file, or one that was written to, has others."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

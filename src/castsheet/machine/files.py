@@ -5,45 +5,27 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from castsheet.errors import DependencyError, OutputError
+from castsheet.errors import DependencyError
+from castsheet.machine.replace import replacing
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then rename it into place.
+    """Let `write` fill a file of this name in a folder aside, then rename it into place.
 
-    A write that stops half-way (full disk, Ctrl-C, a crash of the encoder) leaves the old file, or none.
+    A write that stops half-way (full disk, Ctrl-C, a kill, a crash of the encoder) leaves the old file, or
+    none.
 
     Raises:
-        OutputError: the operating system refused (no space, no permission, no such folder).
+        OutputError: the operating system refused (no space, no permission, no such folder), or a folder, a
+            pipe or a device has this name.
     """
     path = Path(path)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix is kept because encoders choose their container by it.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        # mkstemp makes private files; a result gets the permissions of any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"cannot write {path}: {reason}",
-            remedy="free disk space or choose another folder, then run again",
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with replacing(path.parent, path) as change:
+        write(change.new(path.name))
     return path
 
 
@@ -62,6 +44,24 @@ def cache_folder() -> Path:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".cache") / "castsheet"
+
+
+def sign(text: str) -> bytes:
+    """A text that people may edit, below a comment that tells its hash: unedited, it is known as ours."""
+    return f"{_signature(text.encode())}\n{text}".encode()
+
+
+def signed(path: Path) -> bool:
+    """Whether a file was written with `sign` and has not been edited since."""
+    try:
+        first, _, rest = path.read_bytes().partition(b"\n")
+    except OSError:
+        return False
+    return first == _signature(rest).encode()
+
+
+def _signature(content: bytes) -> str:
+    return f"# castsheet {hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def sha256(path: Path) -> str:

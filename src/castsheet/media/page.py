@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
+from pathlib import Path
 
 from PIL import Image
+
+_WRITER = '<meta name="generator" content="castsheet">'
 
 
 def html_page(title: str, style: str, body: str) -> str:
@@ -22,6 +25,7 @@ def html_page(title: str, style: str, body: str) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{_WRITER}
 <title>{escape(title)}</title>
 <style>
 {style.strip()}
@@ -32,6 +36,15 @@ def html_page(title: str, style: str, body: str) -> str:
 </body>
 </html>
 """
+
+
+def wrote_page(path: Path) -> bool:
+    """Whether `html_page` made the file."""
+    try:
+        with path.open("rb") as file:
+            return _WRITER.encode() in file.read(400)
+    except OSError:
+        return False
 
 
 def data_url(image: Image.Image, *, quality: int = 86) -> str:

@@ -32,6 +32,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "av", "numpy", 
 # header (the config, and every tensor's name, shape and offset) already tell releases apart.
 WHOLE_FILE_LIMIT = 1 << 28
 _HEADER_LIMIT = 1 << 27
+_DEEPEST = 100
 
 
 @cache
@@ -81,30 +82,38 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def plain(value: Any) -> Any:
-    """The nearest value that strict JSON can hold: a sidecar must never fail after an hour of sampling.
+def plain(value: Any, depth: int = 0) -> Any:
+    """The nearest value that strict JSON can hold; a sidecar must never fail after an hour of sampling.
 
     Dataclasses and mappings become objects, sequences and sets lists, NaN and infinity null, the rest text.
+    What is no text in UTF-8 is written out, and what lies deeper than 100 values, or holds itself, is left
+    out.
     """
-    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, enum.Enum)):
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        return value.encode(errors="backslashreplace").decode()
+    if value is None or (isinstance(value, bool | int) and not isinstance(value, enum.Enum)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return plain(value.item(), depth + 1)
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return plain(value.tolist(), depth + 1)
     if isinstance(value, enum.Enum):
-        return plain(value.value)
+        return plain(value.value, depth + 1)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted((plain(item) for item in value), key=str)
+        return sorted((plain(item, depth + 1) for item in value), key=str)
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value)
+        return [plain(item, depth + 1) for item in value]
+    return plain(str(value))
 
 
 def dump(value: Any) -> str:

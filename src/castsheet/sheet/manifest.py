@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from castsheet.errors import SheetError, shown
-from castsheet.machine.files import write_atomic, write_text
+from castsheet.errors import CastsheetError, ImageError, SheetError, shown
+from castsheet.machine.outputs import Output, try_outputs
 from castsheet.machine.regular import is_file
+from castsheet.machine.replace import replacing, settle
 from castsheet.machine.text import TextReader
 from castsheet.machine.wording import first_mistake
 from castsheet.media.pictures import load_image
@@ -107,24 +108,30 @@ class Sheet:
         """The element's panels, in the sheet's order."""
         return tuple(panel for panel in self.panels if panel.element == element)
 
-    def save(self, path: Path | str) -> tuple[Path, Path]:
-        """Write `path` (a .png) and the JSON beside it; each is whole or unchanged.
+    def save(self, path: Path | str, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Write `path` (a .png) and its JSON as a set: after a kill the set is the old or the new one.
 
-        The picture is written first: if the second write fails, `load` notices that the two do not match.
+        Args:
+            overwrite: replace files that Castsheet did not write.
 
         Raises:
-            SheetError: `path` does not end in .png, or the panels contradict themselves.
-            OutputError: the disk refused.
+            SheetError: `path` does not end in .png, or the sheet contradicts itself or is no JSON.
+            OutputError: a file that Castsheet did not write is there, or the disk refused.
         """
-        png = Path(path)
-        if png.suffix.lower() != ".png":
-            raise SheetError(f"{png}: a sheet is saved as .png", remedy="name the file with the ending .png")
+        png, manifest = sheet_files(path)
         _check(self, str(png))
-        text = _to_json(self)
-        rgb = self.image.convert("RGB")
-        write_atomic(png, lambda temporary: rgb.save(temporary, format="PNG"))
-        manifest = png.with_suffix(".json")
-        write_text(manifest, text)
+        try:
+            text = _to_json(self).encode()
+        except (ValueError, RecursionError) as error:
+            raise SheetError(
+                f"{png}: the manifest cannot be stored as JSON: {error}",
+                remedy="give texts in UTF-8 and finite numbers",
+            ) from error
+        try_outputs(sheet_outputs(png), overwrite=overwrite)
+        with replacing(png.parent, png) as change:
+            # Without a manifest a picture passes for a bare sheet, so the manifest goes first.
+            change.new(manifest.name).write_bytes(text)
+            self.image.convert("RGB").save(change.new(png.name), format="PNG")
         return png, manifest
 
     def to_json(self) -> str:
@@ -142,6 +149,15 @@ class Sheet:
         path = Path(path)
         if not path.name:
             raise SheetError(f"{path} is a folder", remedy="give the path of a sheet")
+        try:
+            return cls._read(path)
+        except (SheetError, ImageError):
+            if not settle(path.parent):  # a save that was killed halfway is finished, and read again
+                raise
+            return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: Path) -> Sheet:
         manifest = path if path.suffix.lower() == ".json" else path.with_suffix(".json")
         png = path.with_suffix(".png") if manifest == path else path
         if manifest == path and not is_file(manifest):
@@ -183,6 +199,44 @@ class Sheet:
         They are not rounded, and may lie outside the image, which is cropped.
         """
         return Crop.fill(self.image.size, size).seen(box)
+
+
+def sheet_files(path: Path | str) -> tuple[Path, Path]:
+    """The PNG and the JSON of a sheet saved at `path`.
+
+    Raises:
+        SheetError: `path` does not end in .png.
+    """
+    png = Path(path)
+    if png.suffix.lower() != ".png":
+        raise SheetError(f"{png}: a sheet is saved as .png", remedy="name the file with the ending .png")
+    return png, png.with_suffix(".json")
+
+
+def sheet_outputs(path: Path | str) -> list[Output]:
+    """A sheet's files, each with the question whether Castsheet wrote what is there now.
+
+    Raises:
+        SheetError: `path` does not end in .png.
+    """
+    png, manifest = sheet_files(path)
+
+    def ours_json(path: Path) -> bool:
+        try:
+            return {field.name for field in dataclasses.fields(_Document)} == set(
+                json.loads(path.read_bytes())
+            )
+        except (OSError, ValueError, RecursionError, TypeError):
+            return False
+
+    def ours_png(path: Path) -> bool:
+        try:
+            Sheet.load(path)  # refuses a picture that is not the manifest's
+        except CastsheetError:
+            return False
+        return manifest.is_file()
+
+    return [Output(png, ours_png), Output(manifest, ours_json)]
 
 
 def _bilinear(pixels: np.ndarray, size: int, scaled: int, first: int, count: int, *, axis: int) -> np.ndarray:

@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from castsheet.errors import SheetError
-from castsheet.machine.files import write_atomic
+from castsheet.machine.outputs import Output, write_output
+from castsheet.media.png import save_png, wrote_png
 from castsheet.sheet.manifest import Panel, Sheet
 
 _PAPER, _INK, _LINE = "#f4f2ee", "#202020", "#909090"
@@ -43,14 +44,23 @@ def _write(draw: ImageDraw.ImageDraw, panel: Panel, offset: int, area: int) -> N
     )
 
 
-def save_preview(sheet: Sheet, path: Path) -> Path:
+def preview_output(path: Path) -> Output:
+    """The preview's file, for `try_outputs`.
+
+    Raises:
+        SheetError: the name does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise SheetError(f"{path}: a preview is saved as .png", remedy="name the file with the ending .png")
+    return Output(path, wrote_png)
+
+
+def save_preview(sheet: Sheet, path: Path, *, overwrite: bool = False) -> Path:
     """Write the preview as a PNG.
 
     Raises:
         SheetError: the name does not end in .png.
-        OutputError: the disk refused.
+        OutputError: a file that Castsheet did not write is there, or the disk refused.
     """
-    if path.suffix.lower() != ".png":
-        raise SheetError(f"{path}: a preview is saved as .png", remedy="name the file with the ending .png")
-    page = preview(sheet)
-    return write_atomic(path, lambda temporary: page.save(temporary, "PNG"))
+    output, page = preview_output(path), preview(sheet)
+    return write_output(output, lambda file: save_png(page, file), overwrite=overwrite)

@@ -13,26 +13,34 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from castsheet.errors import CheckpointError, OutputError, shown
+from castsheet.errors import CheckpointError, shown
 from castsheet.ltx.adapters.lora_file import write
-from castsheet.ltx.header import read_header
+from castsheet.ltx.header import read_header, save_tensors
+from castsheet.machine.marks import Kind
 from castsheet.machine.ranges import real, whole
+from castsheet.machine.replace import replacing, settle
 from castsheet.machine.text import TextReader
 from castsheet.train.optimiser import load_optimiser_state, optimiser_state
 
 FOLDER = "checkpoints"
 ADAPTER, TRAINING, STATE = "adapter.safetensors", "training.safetensors", "state.json"
+RUN = Kind(
+    "a training run",
+    lambda folder: (
+        any(folder.glob(f"{FOLDER}/step_*"))
+        or all((folder / n).is_file() for n in ("config.json", "log.jsonl"))
+    ),
+)
 _NAME = re.compile(r"step_(\d{6,})")
 
 
@@ -83,15 +91,21 @@ def save(
     tensors |= {f"adapter.{number}": parameter.detach() for number, parameter in enumerate(trained)}
     tensors = {key: tensor.cpu().contiguous().clone() for key, tensor in tensors.items()}
 
-    def fill(folder: Path) -> None:
+    name, place = f"step_{state.step:06d}", output / FOLDER
+    with replacing(place, place / name) as change:
+        folder = change.new(name)
+        folder.mkdir()
         write(folder / ADAPTER, adapter, metadata)
-        save_file(tensors, folder / TRAINING)
+        save_tensors(tensors, folder / TRAINING)
         (folder / STATE).write_text(json.dumps({**asdict(state), "numbers": numbers}, indent=1) + "\n")
-
-    folder = write_folder(output / FOLDER / f"step_{state.step:06d}", fill)
-    for old in sorted((output / FOLDER).glob("step_*"), key=_step)[:-keep]:
-        shutil.rmtree(old)
-    return folder
+        for path in (*folder.iterdir(), folder):
+            _flush(path)
+        # A folder without a state is not one of ours.
+        there = {path.parent for path in place.glob(f"step_*/{STATE}") if _step(path.parent) >= 0}
+        for old in sorted(there | {place / name}, key=_step)[:-keep]:
+            change.drop(old.name)
+    _flush(place)
+    return place / name
 
 
 def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Optimizer) -> State:
@@ -136,37 +150,9 @@ def load(folder: Path, wanted: State, trained: Sequence[Tensor], optimiser: Opti
     return found
 
 
-def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
-    """Make the folder `path` at once: `fill` writes a temporary folder, which is flushed and then renamed.
-
-    Raises:
-        OutputError: the disk refused; nothing is left behind.
-    """
-    aside: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        fill(aside)
-        for file in aside.iterdir():
-            _flush(file)
-        _flush(aside)
-        aside.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)  # the same step of the same run, written before an interruption
-        os.replace(aside, path)
-        _flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"cannot write {path}: {error}", remedy="free disk space; the last good checkpoint is still there"
-        ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-    return path
-
-
 def sweep(output: Path) -> None:
-    """Remove what a killed process left half-written."""
+    """Finish or remove what a killed process left half-written, earlier versions' too."""
+    settle(output / FOLDER)
     for folder in (output / FOLDER).glob(".step_*"):
         shutil.rmtree(folder, ignore_errors=True)
 

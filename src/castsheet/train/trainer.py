@@ -32,6 +32,8 @@ from castsheet.ltx.formats import FORMATS
 from castsheet.ltx.model.dit import Transformer
 from castsheet.machine.device import pick_device
 from castsheet.machine.files import write_text
+from castsheet.machine.marks import owned
+from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import World, world
 from castsheet.machine.progress import progress, stderr_console
 from castsheet.machine.seeds import generator
@@ -49,6 +51,7 @@ from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
 from castsheet.train.schedule import place, rate_at
 
+_BYTES = 16  # of a checkpoint, for each number that is trained: its value, two moments, and for users
 ADAPTER = "adapter.safetensors"
 
 
@@ -66,8 +69,19 @@ def train(config: Config, console: Console | None = None) -> Path:
         SystemExit: SIGTERM came; a checkpoint was written.
     """
     with world(pick_device(config.device)) as where, terminated() as stop, enough_memory(lighter(config)):
-        trainer = Trainer(config, where, console or stderr_console(), stop)
-        return trainer.run()
+        console = console or stderr_console()
+        with _own(config.output, where, console):
+            return Trainer(config, where, console, stop).run()
+
+
+@contextmanager
+def _own(folder: Path, where: World, console: Console) -> Iterator[None]:
+    """The run's folder, for one run at a time; the first process holds it for all."""
+    if not where.main:
+        yield
+        return
+    with owned(folder, checkpoint.RUN, console.print, wait=False):
+        yield
 
 
 def lighter(config: Config) -> str:
@@ -122,6 +136,8 @@ class Trainer:
                 self._say(f"expected peak {expected}")
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
             write_text(config.output / "config.json", values)
+            size = sum(one.numel() for one in (*self.learner.parameters, *self.learner.averages))
+            require_space(config.output, (config.keep + 1) * size * _BYTES)
         with self._shown() as advance:
             end = config.steps if self._place() < config.steps else self.step
             for batches in feed(self._batches, self.step, end):

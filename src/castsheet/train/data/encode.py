@@ -31,12 +31,16 @@ from castsheet.ltx.parts.gemma import gemma_fingerprint
 from castsheet.ltx.parts.text import ContextCache, GemmaEncoder, TextEncoder
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.device import pick_device, pick_dtype
+from castsheet.machine.locks import Say
+from castsheet.machine.marks import Kind, owned
+from castsheet.machine.outputs import require_space
 from castsheet.machine.regular import MIB, is_file
 from castsheet.machine.text import TextReader
 from castsheet.settings import Number
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.data.augment import Augment, variant
 from castsheet.train.data.dataset import DatasetError, header_of, write_sample
+from castsheet.train.data.packed import PACKED
 
 # Columns and what the official trainer's tables call them.
 COLUMNS = {
@@ -56,6 +60,7 @@ _RANGES = {
 _TABLES = TextReader(
     DatasetError, "give a .csv or .jsonl table with the columns video, sheet and caption", limit=256 * MIB
 )
+DATA = Kind("training data", lambda folder: (folder / "samples").is_dir() or (folder / PACKED).is_file())
 
 Advance = Callable[[int], None]
 
@@ -119,13 +124,19 @@ def read_table(path: Path) -> list[Row]:
 
 
 def encode(
-    rows: Sequence[Row], job: Encoding, *, shard: tuple[int, int] = (0, 1), advance: Advance | None = None
+    rows: Sequence[Row],
+    job: Encoding,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    advance: Advance | None = None,
+    say: Say = lambda _: None,
 ) -> int:
     """Make the missing samples of this worker's share of the rows.
 
     Args:
         shard: (i, n): every n-th row from row i.
         advance: called with the number of samples that exist.
+        say: told when another process makes the same share, which is waited for.
 
     Returns:
         How many samples were made now.
@@ -133,7 +144,13 @@ def encode(
     Raises:
         DatasetError, ImageError, SheetError, SettingsError: an input is not usable; it is named.
         TextEncoderError, CheckpointError: the model's files are not complete.
+        OutputError: the folder is somebody else's, or cannot be written.
     """
+    with owned(job.out, DATA, say, part=f"share {shard[0]} of {shard[1]}"):
+        return _encode(rows, job, shard, advance or (lambda _: None))
+
+
+def _encode(rows: Sequence[Row], job: Encoding, shard: tuple[int, int], advance: Advance) -> int:
     mine = rows[shard[0] :: shard[1]]
     device = pick_device(job.device)
     cache = _encode_captions(mine, job, device)
@@ -141,7 +158,10 @@ def encode(
     todo = [row for row in mine if header_of(_path(job, row)).get("source") != stamps[row]]
     if not todo:
         return 0
-    dtype = pick_dtype(job.dtype, device)
+    bucket, dtype = job.bucket, pick_dtype(job.dtype, device)
+    # At most a sixteenth of a byte for a clip's pixel, and as much for each sheet's.
+    pixels = bucket.width * bucket.height * (bucket.frames + 8 * job.augment.variants)
+    require_space(job.out, len(todo) * pixels // 16)
     vae = job.source.checkpoint.load_video_vae(device=device, dtype=dtype)
     for done, row in enumerate(todo, start=1):
         tensors = {
@@ -158,8 +178,7 @@ def encode(
             caption=row.caption,
             family=job.source.checkpoint.family,
         )
-        if advance is not None:
-            advance(len(mine) - len(todo) + done)
+        advance(len(mine) - len(todo) + done)
     return len(todo)
 
 

@@ -1,0 +1,124 @@
+"""Kill every command that writes before and after its steps on the file system: `python -m tools.kills`.
+
+For each kill: the set of results is looked at as the next run in the same place finds it, the command is run
+    again, and what it makes is compared with a run that nobody killed. `docs/reliability.md` holds the
+    counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+# Children are forked with all this in memory.
+import castsheet.authoring.fix
+import castsheet.authoring.library
+import castsheet.cli
+import castsheet.jobs.shots
+import castsheet.lint.report
+import castsheet.sheet.preview
+import castsheet.train.data.encode
+import castsheet.train.trainer  # noqa: F401
+from tests.doubles.killed import Ended, moments, run
+from tests.doubles.killed_work import (
+    COMMANDS,
+    PAIRS,
+    Command,
+    Pair,
+    Prepared,
+    build,
+    faults,
+    pair_faults,
+    prepare,
+)
+
+KINDS = ("lost", "replaced", "half-written", "left", "missing", "other bytes", "rerun", "hang")
+
+
+def main() -> None:
+    """Read the command line, kill, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--most", type=int, default=10_000, help="moments of a command, evenly spread")
+    parser.add_argument(
+        "--random", type=int, default=0, help="further kills of each command, at random times"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=0, help="and so many pairs of processes at once, each kind"
+    )
+    parser.add_argument("--only", nargs="*", default=[], help="names of commands")
+    parser.add_argument("--json", type=Path, help="write the counts here too")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    table = []
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        good = build(place / "good")
+        chosen = [one for one in (*COMMANDS, *PAIRS) if not given.only or one.name in given.only]
+        for one in chosen:
+            if isinstance(one, Command) and given.most:
+                row = campaign(one, good, place, given.most, given.random)
+            elif isinstance(one, Pair) and given.pairs:
+                row = at_once(one, good, place, given.pairs)
+            else:
+                continue
+            table.append(row)
+            sys.stdout.write(f"{row}\n")
+            sys.stdout.flush()
+            if given.json:
+                given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def at_once(pair: Pair, good: Path, place: Path, count: int) -> dict[str, object]:
+    """Run a pair of commands at once, `count` times; what was found, counted."""
+    found: Counter[str] = Counter()
+    for number in range(1, count + 1):
+        for fault in pair_faults(pair, good, place / "pair"):
+            found[fault.partition(":")[0]] += 1
+            sys.stdout.write(f"  {pair.name}, pair {number}: {fault}\n")
+    return {"pair": pair.name, "pairs": count} | {k: found[k] for k in KINDS}
+
+
+def campaign(command: Command, good: Path, place: Path, most: int, extra: int) -> dict[str, object]:
+    """Kill one command at up to `most` of its moments, and `extra` times at random; the faults, counted."""
+    folder = place / command.name.replace(" ", "_")
+    folder.mkdir()
+    prepared = prepare(command, good, folder)
+    found: Counter[str] = Counter()
+    count, start = 0, time.monotonic()
+    for kill in (*_at_steps(prepared, most), *_at_random(prepared, extra)):
+        count += 1
+        for fault in faults(prepared, folder / "work", kill):
+            found[fault.partition(":")[0]] += 1
+            sys.stdout.write(f"  {command.name}, kill {count}: {fault}\n")
+    seconds = round(time.monotonic() - start)
+    steps = len(prepared.steps)
+    return {"command": command.name, "steps": steps, "kills": count, "s": seconds} | {
+        k: found[k] for k in KINDS
+    }
+
+
+def _at_steps(prepared: Prepared, most: int) -> Iterator[Callable[[Path], Ended]]:
+    chosen = moments(prepared.steps)
+    for at, after in chosen[:: -(-len(chosen) // most)]:
+        yield partial(run, prepared.command.words, at=at, after=after)
+
+
+def _at_random(prepared: Prepared, count: int) -> Iterator[Callable[[Path], Ended]]:
+    draw = random.Random(prepared.command.name)
+    for _ in range(count):
+        delay = draw.uniform(0.01, prepared.seconds)
+        yield partial(run, prepared.command.words, delay=delay)
+
+
+if __name__ == "__main__":
+    main()
