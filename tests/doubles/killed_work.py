@@ -266,9 +266,9 @@ def _torn(prepared: Prepared, folder: Path) -> Iterator[str]:
     removes = prepared.command.name == "elements remove"
     steps = {path.name for path in (out / "run" / "checkpoints").glob("step_*")}
     for path in (prepared.before / "out").rglob("*"):
-        name = path.relative_to(prepared.before / "out")
-        if not removes and not (out / name).exists() and not (steps and "checkpoints" in name.parts):
-            yield f"lost: {name}"
+        inside = path.relative_to(prepared.before / "out")
+        if not removes and not (out / inside).exists() and not (steps and "checkpoints" in inside.parts):
+            yield f"lost: {inside}"
     for step in steps:
         parts = ("adapter.safetensors", "training.safetensors", "state.json")
         if not all((out / "run" / "checkpoints" / step / part).is_file() for part in parts):
