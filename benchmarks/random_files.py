@@ -47,7 +47,8 @@ def make(folder: Path, *, tiny: bool, family: str = DEFAULT.name) -> None:
     pool = np.random.default_rng(0).standard_normal(POOL >> 8 if tiny else POOL, dtype=np.float32)
     newer = family_of(family).encoder == "gemma4"
     config, gemma = official_sizes(tiny=tiny, newer=newer)
-    transformer = Transformer(meta_config(config))
+    with torch.device("meta"):
+        transformer = Transformer(TransformerConfig.from_dict(config["transformer"]))
     tensors = checkpoint(config, transformer, gemma)
     bundle: dict[str, Any] = {"version": 1, "name": "random"}
     if newer:
@@ -149,16 +150,11 @@ def metadata(config: Mapping[str, Any], version: str = "2.3.0") -> dict[str, str
     return {"config": json.dumps(config), "model_version": version}
 
 
-def meta_config(config: Mapping[str, Any]) -> TransformerConfig:
-    torch.set_default_device("meta")
-    return TransformerConfig.from_dict(config["transformer"])
-
-
 def checkpoint(config: Mapping[str, Any], transformer: Transformer, gemma: TextConfig) -> dict[str, Tensor]:
     """Every tensor of the single file: shapes only, but for the small parts that make sound."""
-    connectors = TextConnectors(config["transformer"], states=gemma.num_hidden_layers + 1, audio=True)
-    vae = VideoVAE(config["vae"])
-    torch.set_default_device("cpu")
+    with torch.device("meta"):
+        connectors = TextConnectors(config["transformer"], states=gemma.num_hidden_layers + 1, audio=True)
+        vae = VideoVAE(config["vae"])
     sound = {"audio_vae": AudioVAE(config["audio_vae"]), "vocoder": Vocoder(config["vocoder"])}
     return official_tensors(transformer=transformer, connectors=connectors, vae=vae, **sound)
 

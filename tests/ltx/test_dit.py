@@ -333,7 +333,7 @@ def test_header() -> None:
     assert config.vocoder is not None
     damaged = [
         ({}, "no `config`"),
-        ({"config": "{"}, "not JSON"),
+        ({"config": "{"}, "not valid JSON"),
         ({"config": "[1]"}, "not a JSON object"),
         ({"config": json.dumps({"transformer": OFFICIAL["transformer"]})}, "'vae'"),
         ({"config": json.dumps({**OFFICIAL, "audio_vae": 3})}, "audio_vae"),

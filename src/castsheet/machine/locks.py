@@ -7,8 +7,8 @@ process ends, however it ends. A process that was forked inside keeps the lock u
 - NFS: Linux turns `flock` into a lock of the server, so a lock holds between machines. This needs NFS 4, or
   NFS 3 with its lock service. When a machine is lost, the server frees its locks after the lease, as a rule
   after 90 seconds.
-- Disks that cannot lock (NFS mounted with `nolock`, some FUSE systems), and Windows: nothing is locked. Every
-  single file is still replaced whole.
+- Disks that cannot lock (NFS mounted with the option nolock, some FUSE systems), and Windows: nothing is
+  locked. Every single file is still replaced whole.
 """
 
 from __future__ import annotations
