@@ -59,6 +59,7 @@ def _shots(text: str) -> Callable[[Path], object]:
 _ADD = ("elements", "add", "hero", "front.png", *ADD)
 _ADD_MORE = ("elements", "add", "hero", "quay.png", "face.png", *ADD)
 _REMOVE = ("elements", "remove", "hero", "--library", "out/library")
+_SCENE = ("elements", "scene", "out/e.yaml", "hero", "--library", "out/library")
 _ENCODE = ("encode", "table.csv", "-o", "out/set", "--model", "tiny", "--size", "64x32", "--frames", "9")
 _SHOTS = _generate("out/shots", "scene.yaml", "--shots", "shots.yaml")
 _OLD = _generate("out/clip.mp4", "scene.yaml", "--seed", "1")
@@ -90,9 +91,7 @@ COMMANDS = (
     Command("elements add", _ADD),
     Command("elements add more", _ADD_MORE, (_ADD,)),
     Command("elements remove", _REMOVE, (_ADD,), done="has no element"),
-    Command(
-        "elements scene", ("elements", "scene", "out/e.yaml", "hero", "--library", "out/library"), (_ADD,)
-    ),
+    Command("elements scene", _SCENE, (_ADD,), done="exists already"),
     Command("encode", _ENCODE),
     Command("encode over", _ENCODE, (_ENCODE,), _retable),
     Command("train", ("train", "run.yaml")),

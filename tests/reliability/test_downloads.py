@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from huggingface_hub import constants, hf_api, utils
 
 from castsheet.cli import main
-from tests.doubles.killed import begin, end
+from tests.doubles.killed import begin, end, moments, run, steps, tree
 from tests.loading.test_download import ADAPTER, CHECKPOINT, Handler, Hub, hub
 
 PLACE = "/{repo_id}/resolve/{revision}/{filename}"
@@ -225,3 +226,20 @@ def test_two_downloads_of_one_target(here: Path, hub: Hub) -> None:
     models = here / "models"
     name = CHECKPOINT.file
     assert sorted(path.name for path in models.iterdir()) == sorted([name, f".{name}.castsheet"])
+
+
+def test_a_killed_download_goes_on(here: Path) -> None:
+    """Red: after a kill a file is half there, downloaded twice, or something stays beside it for ever."""
+    words = ("download", "--to", str(here / "models"), *ONLY)
+    names, ended = steps(words, here)
+    assert ended.code == 0, ended.said
+    whole = tree(here / "models")
+    for at, after in moments(names)[::5]:
+        shutil.rmtree(here / "models")
+        run(words, here, at=at, after=after)
+        ended = run(words, here)
+        assert ended.code == 0, ended.said
+        found = tree(here / "models")
+        # The record beside the file holds the time at which it was written.
+        assert set(found) == set(whole)
+        assert target(here).read_bytes() == DATA
