@@ -40,6 +40,19 @@ def test_scenes_go_to_disk_and_come_back(nodes, tmp_path):
         nodes["CastsheetSaveScene"].execute(elements=cast(nodes), name="../x", action="")
 
 
+def test_a_scene_takes_no_other_folder(nodes, tmp_path):
+    """Red: pictures of the same names in the user's own folder are replaced, or a second save is refused."""
+    mine = tmp_path / "output/castsheet/barn/hero-face-1.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(NodeError, match="holds files, and is not Castsheet's folder"):
+        nodes["CastsheetSaveScene"].execute(elements=cast(nodes), name="barn", action="")
+    assert [path.read_bytes() for path in mine.parent.iterdir()] == [b"mine"]
+    for action in ("hero waves", "hero jumps"):
+        nodes["CastsheetSaveScene"].execute(elements=cast(nodes), name="quay", action=action)
+    assert nodes["CastsheetLoadScene"].execute(file="castsheet/quay/scene.yaml").args[1] == "hero jumps"
+
+
 def test_a_ready_made_sheet_comes_apart(nodes):
     """Red: Split finds no pictures on black, or makes no element of them."""
     canvas = Image.new("RGB", (400, 200))
@@ -61,6 +74,8 @@ def test_a_clip_is_saved_with_what_made_it(nodes, tmp_path):
     told = {"images": clip, "filename_prefix": "film/shot", "sheet": sheet_of(nodes)["sheet"]}
     first = node.execute(**told, audio=sound, verdict=json.dumps({"verdict": "passes: hero 0.9"}))
     second = node.execute(**told)
+    with pytest.raises(NodeError, match="verdict is no verdict"):
+        node.execute(**told, verdict='{"verdict": ')
     assert (first.args, second.args) == (("film/shot_00001.mp4",), ("film/shot_00002.mp4",))
     sidecar = json.loads((tmp_path / "output/film/shot_00001.clip.json").read_text())
     made = sidecar["provenance"]

@@ -62,6 +62,8 @@ def test_a_request_is_plain_data(request_: Request) -> None:
         Request.read('{"source": "a.png", "out": "a.mp4", "colour": "red"}')
     with pytest.raises(SettingsError, match="takes"):
         Request.read('{"source": "a.png", "out": "a.mp4", "takes": 0}')
+    with pytest.raises(SettingsError, match="seed"):
+        Request.read('{"source": "a.png", "out": "a.mp4", "seed": true}')
 
 
 def test_a_stored_request_makes_the_same_clip(request_: Request, tmp_path: Path) -> None:

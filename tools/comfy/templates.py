@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -351,7 +351,9 @@ TEMPLATES: dict[str, Callable[[], Draft]] = {
 
 
 def main() -> None:
-    with urllib.request.urlopen(f"{sys.argv[1]}/object_info") as answer:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("address", help="of a running ComfyUI: http://127.0.0.1:8188")
+    with urllib.request.urlopen(f"{parser.parse_args().address}/object_info") as answer:
         info = json.loads(answer.read())
     for folder, write in (("example_workflows", editor), ("api", api)):
         (PACK / folder).mkdir(exist_ok=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
 from castsheet.comfy.node import CATEGORY, Node, SheetType, schema
-from castsheet.comfy.wire import Board
+from castsheet.comfy.wire import Board, verdict_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -225,20 +224,6 @@ def _numbers(wired: dict[str, Any]) -> list[int]:
 
 
 def _read(wired: dict[str, Any], number: int) -> dict[str, Any]:
-    """A take's verdict; empty where it was not judged.
-
-    Raises:
-        SettingsError: it is no verdict.
-    """
-    from castsheet.errors import SettingsError
-
-    text = wired.get(f"verdict_{number}")
-    try:
-        read = json.loads(text) if text else {}
-    except ValueError:
-        read = None
-    if not isinstance(read, dict):
-        raise SettingsError(
-            f"verdict_{number} is no verdict", remedy="wire the verdict output of a Castsheet Judge"
-        )
-    return read
+    """A take's verdict; empty where it was not judged."""
+    name = f"verdict_{number}"
+    return verdict_of(wired.get(name), name)

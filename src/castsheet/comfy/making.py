@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import InputImpl, Types, io
 
 from castsheet.comfy.node import CATEGORY, Node, SheetType, bundle_path, bundles, schema
-from castsheet.comfy.wire import Board
+from castsheet.comfy.wire import Board, verdict_of
 
 if TYPE_CHECKING:
     from castsheet.clip import Clip
@@ -207,7 +206,7 @@ def _record(board: Board, verdict: str | None, workflow: Any) -> dict[str, Any]:
     """What made the clip."""
     from castsheet.prompt import parse
 
-    judged = json.loads(verdict) if verdict else None
+    judged = verdict_of(verdict, "verdict") or None
     action = parse(board.prompt).action if board.prompt else ""
     return {
         "notes": {"action": action} | ({} if judged is None else {"verdict": str(judged.get("verdict"))}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
 from functools import partial
@@ -109,16 +110,20 @@ class CastsheetSaveScene(Node):
 
         from castsheet.elements import Scene
         from castsheet.errors import SettingsError
+        from castsheet.machine.files import signed
+        from castsheet.machine.marks import Kind, owned
 
         if not re.fullmatch(r"[\w-]+", name):
             raise SettingsError(f"{name!r} cannot name a folder", remedy="use letters, digits, - and _")
         root = Path(folder_paths.get_output_directory())
         folder = root / "castsheet" / name
-        placed = tuple(_copied(element, folder) for element in elements.elements)
         settings = {"strength": dict(elements.strengths)} if elements.strengths else {}
-        path = Scene(elements=placed, action=action, settings=settings).save(folder / "scene.yaml")
-        if sheet is not None:
-            sheet.sheet.save(folder / "sheet.png")
+        kind = Kind("a scene", lambda folder: signed(folder / "scene.yaml"))
+        with owned(folder, kind, logging.info):
+            placed = tuple(_copied(element, folder) for element in elements.elements)
+            path = Scene(elements=placed, action=action, settings=settings).save(folder / "scene.yaml")
+            if sheet is not None:
+                sheet.sheet.save(folder / "sheet.png")
         return io.NodeOutput(path.relative_to(root).as_posix(), ui=ui.PreviewText(str(path)))
 
 

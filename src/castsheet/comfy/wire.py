@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from castsheet.elements import Element
-from castsheet.errors import CastsheetError
+from castsheet.errors import CastsheetError, SettingsError
 from castsheet.ltx.adapters.mode import ReferenceMode
+from castsheet.machine.json_text import JsonMistake, parse_json
 from castsheet.sheet.manifest import Sheet
 
 CELL = 32  # pixels that a latent cell of ComfyUI's LTX-2 models spans
@@ -64,11 +66,24 @@ class Guided:
     clip_frames: int
 
 
-def guide_length(frames: int) -> int:
-    """Latent frames of a clip of so many frames."""
-    return (frames - 1) // TEMPORAL + 1
-
-
 def clip_length(latent_frames: int) -> int:
     """Frames of a clip of so many latent frames."""
     return (latent_frames - 1) * TEMPORAL + 1
+
+
+def verdict_of(text: str | None, name: str) -> dict[str, Any]:
+    """A take's verdict; empty where it was not judged.
+
+    Args:
+        name: of the input that it came through.
+
+    Raises:
+        SettingsError: it is no verdict.
+    """
+    try:
+        read = parse_json(text) if text else {}
+    except JsonMistake:
+        read = None
+    if not isinstance(read, dict):
+        raise SettingsError(f"{name} is no verdict", remedy="wire the verdict output of a Castsheet Judge")
+    return read

@@ -64,7 +64,7 @@ class Request(BaseModel):
     adapters: tuple[tuple[Path, float | None], ...] = ()
     first_frame: Path | None = None
     preset: str | None = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, strict=True)
     loading: Loading = Loading()
     force: bool = False
     overwrite: bool = False

@@ -9,7 +9,6 @@ Nothing here needs torch, so that settings, checks and `castsheet doctor` can re
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +30,6 @@ STATING = (
     "modelspec.architecture",
     "ss_base_model_version",
 )
-_ADAPTED = re.compile(r"^(?:base_model\.model\.|model\.)?(?:diffusion_model\.|transformer\.)?|\.lora_.*$")
 
 
 @dataclass(frozen=True)
@@ -248,26 +246,6 @@ def _named(text: str) -> str | None:
 def detect_family(stated: Iterable[str], names: Iterable[str]) -> str:
     """Name of the family of a checkpoint, by its header and its tensors; see `tell_family`."""
     return tell_family(stated, names).family
-
-
-def family_of_file(path: Path) -> Told:
-    """The family of a checkpoint or adapter on disk, by its header alone and without torch.
-
-    Raises:
-        OSError, ValueError: the file cannot be read, or is not safetensors.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= path.stat().st_size:
-            raise ValueError(f"{path} is not a safetensors file")
-        header = json.loads(file.read(length))
-    notes = header.pop("__metadata__", None) or {}
-    adapter = any(".lora_" in name for name in header)
-    stated = [str(notes[key]) for key in STATING if key in notes]
-    names = (
-        [_ADAPTED.sub("", name) for name in header] if adapter else [n for n in header if n.startswith(DIT)]
-    )
-    return tell_family(stated, names, path.name if adapter else "")
 
 
 def check_config(raw: Mapping[str, Any], stated: str = UNKNOWN) -> Family:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from castsheet.errors import CheckpointError
+from castsheet.errors import CheckpointError, shown
 from castsheet.ltx import keys as official
 from castsheet.ltx.family import Told, detect_family, refuse_checkpoint, refuse_contradiction, tell_family
 from castsheet.ltx.files.folder import is_diffusers_folder, no_model, read_folder
@@ -25,6 +25,7 @@ from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official
 from castsheet.ltx.parts.connectors import TextConnectors, connectors_from_official
 from castsheet.ltx.parts.diffusion_vae import diffusion_vae_from_official
 from castsheet.ltx.parts.vae import VideoVAE, is_diffusion, video_vae_from_official
+from castsheet.machine.json_text import JsonMistake, parse_json
 from castsheet.machine.regular import is_folder
 
 
@@ -120,10 +121,10 @@ class Checkpoint:
         if text is None:
             return None
         try:
-            return str(json.loads(text)["gemma_version"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            return str(parse_json(text)["gemma_version"])
+        except (JsonMistake, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{self.path}: gemma_source_checkpoint in the header is damaged: {text[:80]}",
+                f"{self.path}: gemma_source_checkpoint in the header is damaged: {shown(text)}",
                 remedy="download the checkpoint again",
             ) from error
 
