@@ -7,6 +7,7 @@ because `walk.png` and `walk.json` would be the names of a sheet and its manifes
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from castsheet.errors import NumericsError, OutputError, SettingsError
+from castsheet.errors import CastsheetError, NumericsError, OutputError, SettingsError
+from castsheet.machine.causes import memory_error
 from castsheet.machine.files import sha256
 from castsheet.machine.outputs import Output, try_outputs
+from castsheet.machine.refusals import cannot_write
 from castsheet.machine.replace import replacing
 from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
@@ -37,6 +40,8 @@ SIDECAR_VERSION = 1
 # Sampling rates that AAC can carry.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
+# What ffmpeg passes on from the system; EINVAL is its own.
+_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE)
 _LARGEST_SIDECAR = 64 << 20
 _BT709 = 1  # ITU-T H.273 code point of BT.709 for primaries, transfer and matrix alike
 _AAC_FRAME = 1024
@@ -233,10 +238,19 @@ def encode(
                     container.mux(sound.encode(block))
                 container.mux(sound.encode(None))
     except av.FFmpegError as error:
-        raise OutputError(
-            f"cannot encode {path.name} ({width}x{height}): {error}",
-            remedy="free disk space or choose another folder, then run again",
-        ) from error
+        raise _not_encoded(path, width, height, error) from error
+
+
+def _not_encoded(path: Path, width: int, height: int, error: av.FFmpegError) -> CastsheetError:
+    """What the system refused, or else what the encoder did."""
+    if (memory := memory_error(error)) is not None:
+        return memory
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        return cannot_write(path, error)
+    return OutputError(
+        f"cannot encode {path.name} ({width}x{height}): {error}",
+        remedy="use a usual size and frame rate, such as 768x448 and 24",
+    )
 
 
 def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:

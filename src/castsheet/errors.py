@@ -107,6 +107,14 @@ class SettingsError(CastsheetError):
     """A size, frame count, step count or other setting is out of range."""
 
 
+class MemoryLimitError(SettingsError):
+    """The memory of the machine, or of its card, is too small for what was asked."""
+
+
+class NestingError(CastsheetError):
+    """Something in the input is nested more deeply than the program can follow."""
+
+
 class CheckpointError(CastsheetError):
     """A model file is damaged, incomplete or of an unknown layout."""
 
@@ -132,7 +140,7 @@ class OutputError(CastsheetError):
 
 
 class DependencyError(CastsheetError):
-    """An optional package is missing."""
+    """A package is missing, or fails while it is imported."""
 
 
 class DownloadError(CastsheetError):

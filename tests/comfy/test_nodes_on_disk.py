@@ -86,12 +86,19 @@ def test_a_clip_is_saved_with_what_made_it(nodes, tmp_path):
     node.hidden.prompt = None
 
 
+def ended(arguments):
+    """The exit code of `python -m castsheet.comfy`."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return left.value.code
+
+
 def test_the_pack_goes_into_a_comfyui(tmp_path, capsys):
     """Red: `python -m castsheet.comfy` does not install, or overwrites somebody else's folder."""
-    assert main([str(tmp_path)]) == 2
+    assert ended([str(tmp_path)]) == 2
     assert "has no folder custom_nodes" in capsys.readouterr().err
     (tmp_path / "custom_nodes").mkdir()
-    assert main([str(tmp_path)]) == main([str(tmp_path)]) == 0
+    assert ended([str(tmp_path)]) == ended([str(tmp_path)]) == 0
     installed = tmp_path / "custom_nodes" / "castsheet"
     assert {path.name for path in installed.iterdir()} >= {
         "__init__.py",
@@ -100,5 +107,5 @@ def test_the_pack_goes_into_a_comfyui(tmp_path, capsys):
         "web",
     }
     (installed / "__init__.py").write_text("# mine")
-    assert main([str(tmp_path)]) == 2
-    assert main([]) == 2
+    assert ended([str(tmp_path)]) == 2
+    assert ended([]) == 2

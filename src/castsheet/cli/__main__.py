@@ -1,6 +1,6 @@
 """`python -m castsheet.cli`."""
 
-from castsheet.cli import main
+from castsheet.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from castsheet.cli.elements import KINDS, LIBRARY, Folder, Name, one_of, tell
+from castsheet.cli.elements import app as elements
 from castsheet.cli.settings import size as read_size
 from castsheet.errors import SettingsError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 WAYS = ("ltx", "diffusers", "endpoint")
 
 
+@elements.command()
 def fill(
     name: Name,
     library: Folder = LIBRARY,

@@ -6,14 +6,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from castsheet.comfy import PACK
 from castsheet.elements import Scene
 from castsheet.embedded import DEMO_SCENE
-from castsheet.errors import CastsheetError, OutputError
+from castsheet.errors import OutputError
+from castsheet.machine.edge import DEBUG, at_edge
+from castsheet.machine.refusals import cannot_write
 from castsheet.sheet.compose import compose
 
 NAME = "castsheet"
+_USAGE = "usage: python -m castsheet.comfy FOLDER\nFOLDER is ComfyUI's, not the one above it\n"
 
 
 def install(comfyui: Path) -> Path:
@@ -36,7 +40,7 @@ def install(comfyui: Path) -> Path:
         )
         _pictures(comfyui / "input")
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error}", remedy="make the folder writable") from error
+        raise cannot_write(target, error) from error
     return target
 
 
@@ -54,22 +58,21 @@ def _ours(folder: Path) -> bool:
     return shim.is_file() and "castsheet.comfy" in shim.read_text(encoding="utf-8", errors="replace")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the folder of ComfyUI is the only argument."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point; the folder of ComfyUI is the only argument, beside `--debug`."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    at_edge(lambda: _install([one for one in given if one != DEBUG]), given)
+
+
+def _install(given: Sequence[str]) -> int:
     if len(given) != 1 or given[0].startswith("-"):
-        sys.stderr.write(
-            "usage: python -m castsheet.comfy FOLDER\nFOLDER is ComfyUI's, not the one above it\n"
-        )
-        return 2
-    try:
-        target = install(Path(given[0]))
-    except CastsheetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        asked = given in (["-h"], ["--help"])
+        (sys.stdout if asked else sys.stderr).write(_USAGE)
+        return 0 if asked else 2
+    target = install(Path(given[0]))
     sys.stdout.write(f"installed {target}; start ComfyUI again\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,6 +18,7 @@ from castsheet.ltx.parts.gemma import EncoderFiles
 from castsheet.ltx.speed.attention8 import check_device
 from castsheet.ltx.speed.memory import Parts, Plan, parse_budget, plan
 from castsheet.ltx.speed.streaming import move
+from castsheet.machine.causes import memory_error
 from castsheet.machine.device import DTYPES, pick_dtype
 from castsheet.settings import Settings
 
@@ -141,18 +142,22 @@ _SMALLER = "give --memory fewer GiB, so that more is streamed, or make a smaller
 
 @contextmanager
 def enough_memory(remedy: str = _SMALLER) -> Iterator[None]:
-    """Inside the block, running out of GPU memory raises an error that says what to do.
+    """Inside the block, running out of memory raises an error that says what to do.
+
+    Args:
+        remedy: what helps against too little memory of a GPU.
 
     Raises:
-        SettingsError: GPU memory ran out.
+        MemoryLimitError: memory of the GPU, or of the host, ran out.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise SettingsError(
-            f"the GPU's memory ran out: {str(error).splitlines()[0]}",
-            remedy=remedy,
-        ) from error
+        raise memory_error(error, remedy) or error from error
+    except (MemoryError, RuntimeError) as error:
+        if (told := memory_error(error)) is None:
+            raise
+        raise told from error
 
 
 def working_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from castsheet.errors import DependencyError
+from castsheet.machine.causes import broken_package
 from castsheet.machine.replace import replacing
 
 
@@ -74,12 +75,18 @@ def require(module: str, extra: str) -> ModuleType:
     """Import an optional package.
 
     Raises:
-        DependencyError: the package is not installed; the message names the install command.
+        DependencyError: the package is not installed, or fails while it is imported; the message says which,
+            and names the command that helps.
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise broken_package(module.partition(".")[0], error) from error
         raise DependencyError(
             f"this needs the package {module!r}, which is not installed",
             remedy=f'pip install "castsheet[{extra}]"',
         ) from error
+    except Exception as error:
+        # A library that is missing, another ABI, no memory: whatever a package's own code raises.
+        raise broken_package(module.partition(".")[0], error) from error

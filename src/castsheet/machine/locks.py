@@ -23,6 +23,7 @@ from pathlib import Path
 
 from castsheet.errors import OutputError
 from castsheet.machine.refusals import cannot_write
+from castsheet.machine.stopping import deferred
 
 Say = Callable[[str], None]
 
@@ -41,24 +42,27 @@ def locked(path: Path, what: str, say: Say | None) -> Iterator[None]:
     Raises:
         OutputError: the folder cannot be written, or, where nothing waits, the lock is taken.
     """
+    handle: int | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = take(path)
-        if handle is None and say is None:
-            raise OutputError(
-                f"{what} is in use by {_holder(path)}",
-                remedy="wait until it ends, or stop it; nothing was changed",
-            )
-        if handle is None and say is not None:
-            say(f"waiting: {what} is in use by {_holder(path)}; Ctrl-C stops waiting")
-            handle = take(path, wait=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-    assert handle is not None
-    try:
+        try:
+            with deferred():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle = take(path)
+            if handle is None and say is None:
+                raise OutputError(
+                    f"{what} is in use by {_holder(path)}",
+                    remedy="wait until it ends, or stop it; nothing was changed",
+                )
+            if handle is None and say is not None:
+                say(f"waiting: {what} is in use by {_holder(path)}; Ctrl-C stops waiting")
+                handle = take(path, wait=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
         yield
     finally:
-        give_back(path, handle)
+        if handle is not None:
+            with deferred():
+                give_back(path, handle)
 
 
 def take(path: Path, *, wait: bool = False) -> int | None:

@@ -16,6 +16,7 @@ from castsheet.machine.files import write_text
 from castsheet.machine.locks import Say, locked
 from castsheet.machine.refusals import cannot_write
 from castsheet.machine.replace import PREFIX, settle
+from castsheet.machine.stopping import deferred
 
 MARK = ".castsheet"
 
@@ -96,12 +97,13 @@ def owned(folder: Path, kind: Kind, say: Say, *, part: str = "", wait: bool = Tr
     try:
         what = f"{part} in {folder}" if part else str(folder)
         with locked(folder / f"{PREFIX}{part or kind.name}.lock", what, say if wait else None):
-            claim(folder, kind, say)
             try:
+                claim(folder, kind, say)
                 yield
             except BaseException:
-                if new and _bare(folder):
-                    (folder / MARK).unlink()
+                with deferred():
+                    if new and _bare(folder):
+                        (folder / MARK).unlink()
                 raise
     except BaseException:
         if new:

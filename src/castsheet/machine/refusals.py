@@ -29,7 +29,7 @@ _REMEDIES = {
 }
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path | str, error: OSError) -> OutputError:
     """The error for a path that could not be written, with what helps against its cause."""
     # Libraries that write by themselves tell the cause in words alone.
     told = error.errno or next((code for code in _REMEDIES if os.strerror(code) in str(error)), 0)

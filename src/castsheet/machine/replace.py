@@ -29,6 +29,7 @@ from pathlib import Path, PurePosixPath
 from castsheet.errors import OutputError
 from castsheet.machine.locks import give_back, locked, take
 from castsheet.machine.refusals import cannot_write
+from castsheet.machine.stopping import deferred
 
 PREFIX = ".castsheet-"
 _SWAP = f"{PREFIX}swap.lock"
@@ -77,8 +78,9 @@ class Change:
             draft.write_text(json.dumps({"put": self._put, "drop": self._drop}), encoding="utf-8")
             os.replace(draft, self._aside / _JOURNAL)
             try:
-                _swap(self._aside)
-            except (KeyboardInterrupt, SystemExit):
+                with deferred():
+                    _swap(self._aside)
+            except KeyboardInterrupt:  # where no edge defers it
                 if (self._aside / _JOURNAL).exists():
                     _swap(self._aside)
                 raise
@@ -109,17 +111,25 @@ def aside(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: the operating system refused.
     """
-    with _told(folder):
-        settle(folder)
-        path, handle = _begin(folder)
+    begun: tuple[Path, int] | None = None
     try:
-        yield path
+        with _told(folder):
+            settle(folder)
+            with deferred():
+                begun = _begin(folder)
+        yield begun[0]
     finally:
-        if not (path / _JOURNAL).exists():  # else the next process finishes the swap
-            _remove(path)
-        give_back(path / _LOCK, handle)
-        with suppress(OSError):
-            path.rmdir()
+        if begun is not None:
+            with deferred():
+                _end(*begun)
+
+
+def _end(path: Path, handle: int) -> None:
+    if not (path / _JOURNAL).exists():  # else the next process finishes the swap
+        _remove(path)
+    give_back(path / _LOCK, handle)
+    with suppress(OSError):
+        path.rmdir()
 
 
 @contextmanager
