@@ -354,7 +354,7 @@ def test_the_list_of_commands_says_what_each_says_of_itself(command):
     """Red: `castsheet --help` tells of a command what the command's own help does not."""
     from importlib import import_module
 
-    found = getattr(import_module(f"castsheet.cli.{command.module}"), command.name)
+    found = getattr(import_module(f"castsheet.cli.{command.home}"), command.name)
     own = found.info.help if hasattr(found, "info") else " ".join(found.__doc__.split("\n\n")[0].split())
     assert own == command.help
 

@@ -27,7 +27,7 @@ class Command(NamedTuple):
     """
 
     name: str
-    module: str
+    home: str
     panel: str
     help: str
 
@@ -142,8 +142,8 @@ def app(words: Sequence[str]) -> typer.Typer:
 
 
 def _add(made: typer.Typer, command: Command) -> None:
-    module = import_module(f"castsheet.cli.{command.module}")
-    found: Callable[..., None] | typer.Typer = getattr(module, command.name)
+    found_in = import_module(f"castsheet.cli.{command.home}")
+    found: Callable[..., None] | typer.Typer = getattr(found_in, command.name)
     if isinstance(found, typer.Typer):
         made.add_typer(found, name=command.name, rich_help_panel=command.panel)
     else:

@@ -108,7 +108,7 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM inside the block, where they are not ignored (`nohup`, `command &`)."""
+    """Handle SIGINT and SIGTERM inside the block, where they are not ignored (by nohup, say)."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
