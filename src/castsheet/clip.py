@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -203,13 +203,32 @@ def encode(
     *,
     crf: int = CRF,
 ) -> None:
+    """Encode frames (F, H, W, 3) uint8; see `encode_stream`."""
+    height, width = frames_FHWC.shape[1:3]
+    encode_stream(path, frames_FHWC, (width, height), fps, audio_SC, audio_rate, crf=crf)
+
+
+def encode_stream(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    size: tuple[int, int],
+    fps: float,
+    audio_SC: np.ndarray | None = None,
+    audio_rate: int | None = None,
+    *,
+    crf: int = CRF,
+) -> None:
     """Encode to H.264 (yuv420p, BT.709, fast start) and AAC; equal input gives equal bytes.
+
+    Args:
+        frames: RGB pictures (H, W, 3) uint8, one after the other.
+        size: their width and height.
 
     Raises:
         OutputError: the encoder or the disk refused.
         SettingsError: a side is odd. Such clips of others may be judged; only writing them is impossible.
     """
-    height, width = frames_FHWC.shape[1:3]
+    width, height = size
     if height % 2 or width % 2:
         raise SettingsError(
             f"frames are {width}x{height}; H.264 with 4:2:0 colour needs even sides",
@@ -230,7 +249,7 @@ def encode(
             if audio_SC is not None:
                 sound = container.add_stream("aac", rate=audio_rate, layout="stereo")
                 sound.codec_context.flags |= Flags.bitexact
-            for image in frames_FHWC:
+            for image in frames:
                 container.mux(video.encode(to_yuv(image)))
             container.mux(video.encode(None))
             if sound is not None and audio_SC is not None:

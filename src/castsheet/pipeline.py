@@ -30,6 +30,7 @@ from castsheet.ltx.latents import (
     Reference,
     decode,
     decode_audio,
+    decode_frame,
     encode_still,
     make_reference,
     reference_size,
@@ -175,7 +176,7 @@ class Castsheet:
             prompt: a whole two-part prompt instead of `action`.
             noise: (1,C,F,H,W) latents instead of the seed's noise, for comparisons with other programs.
             on_step: called after each step with its number (from 1), their count, and the present prediction
-                of the clean latents (1,C,F,H,W).
+                of the clean latents (1,C,F,H,W), of which `picture` makes a picture.
             check: run the checks first, and refuse a run with an error unless `force` is set.
             force: go on although a check found an error, or the adapter is not known to be trained on the
                 reference mode of the run.
@@ -284,6 +285,15 @@ class Castsheet:
         }
         wave, rate = (None, None) if sound is None else sound
         return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
+
+    @torch.no_grad()
+    def picture(self, latents_BCFHW: Tensor, at: float = 1.0) -> Image.Image:
+        """One frame of a clip that is being made, from 0 (the first) to 1 (the last), for `on_step`.
+
+        It costs the decoding of nine frames. The VAE works where it lies: in host memory, where the denoiser
+        takes the whole card, that takes seconds.
+        """
+        return Image.fromarray(decode_frame(self.models.vae_at_rest(), latents_BCFHW, at))
 
     def contexts(self, run: Run) -> tuple[Contexts, ...]:
         """The encoded prompt, and the encoded negative prompt if guidance uses it.

@@ -12,7 +12,7 @@ from typing import Any
 
 from castsheet.errors import NumericsError
 from castsheet.jobs.shotlist import Shot
-from castsheet.jobs.shots import OpenShotMaker, Ready
+from castsheet.jobs.shotmaker import OpenShotMaker, Ready
 from castsheet.jobs.workers import Made, Pack
 from castsheet.ltx.parts.text import GemmaEncoder
 

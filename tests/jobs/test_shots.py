@@ -218,7 +218,6 @@ def test_the_command_line_wins_over_a_shot(bundle: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--shots", "list.yaml", "--keep", "all"), "keep all"),
         (("--shots", "list.yaml", "-o", "clip.mp4"), "looks like a file"),
         (("--workers", "2"), "--shots"),
     ],

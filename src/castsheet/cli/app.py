@@ -64,6 +64,7 @@ COMMANDS = (
         _SHEETS,
         "Make a clip from a scene or a sheet; or several takes of it; or every shot of a list.",
     ),
+    Command("choose", "make", _SHEETS, "Make another take the clip, and remove the takes beside it."),
     Command(
         "judge",
         "judge",

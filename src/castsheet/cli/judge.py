@@ -12,6 +12,14 @@ from castsheet.cli.settings import Overwrite
 
 Clips = Annotated[list[Path], typer.Argument(help="Video files made from the sheet.")]
 
+Faces = Annotated[
+    bool | None,
+    typer.Option(
+        "--faces/--no-faces",
+        help="Compare faces (castsheet\\[identity]); by default where it is installed.",
+    ),
+]
+
 
 def judge(
     clips: Clips,
@@ -26,17 +34,13 @@ def judge(
         str | None,
         typer.Option(help="Characters from left to right, e.g. mara,tom; a clip that differs fails."),
     ] = None,
-    faces: Annotated[
-        bool | None,
-        typer.Option(
-            "--faces/--no-faces",
-            help="Compare faces (castsheet[identity]); by default where it is installed.",
-        ),
-    ] = None,
+    faces: Faces = None,
     features: Annotated[
         str | None, typer.Option(help="NexusScore with a CLIP or DINO model: its folder, or a cached id.")
     ] = None,
-    read_text: Annotated[bool, typer.Option("--read-text", help="Read stray text (castsheet[ocr]).")] = False,
+    read_text: Annotated[
+        bool, typer.Option("--read-text", help="Read stray text (castsheet\\[ocr]).")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Judge clips against their sheet. Exit code: 0 all carry it, 1 some do not or cannot tell, 2 error."""

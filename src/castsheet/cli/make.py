@@ -18,6 +18,22 @@ from castsheet.settings import PRESETS, Settings
 SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
 Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
 Output = Annotated[str, typer.Option("--output", help="Size of the clip that the sheet is for.")]
+Trained = Annotated[
+    str | None,
+    typer.Option(
+        help="FILE of `castsheet train`, used as it was trained: alone, or on top of the model's own."
+    ),
+]
+SheetPreview = Annotated[
+    Path | None, typer.Option(help="Also write the sheet with its elements' names beside it.")
+]
+Keep = Annotated[
+    Literal["made", "all", "best"],
+    typer.Option(help="Which takes stay: those made until one passes; all, each made; only the best."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Make shots on so many Ray workers (castsheet\\[ray]).")
+]
 FULL_SIZE = "768x448"
 
 
@@ -52,9 +68,7 @@ def sheet(
         str | None,
         typer.Option(help="Cut people and things out: u2netp, u2net, plain, none.", show_default="u2netp"),
     ] = None,
-    preview: Annotated[
-        Path | None, typer.Option(help="Also write the sheet with its elements' names beside it.")
-    ] = None,
+    preview: SheetPreview = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Compose a scene's reference sheet."""
@@ -100,24 +114,24 @@ def generate(
     adapter: Annotated[
         list[str] | None, typer.Option(help="FILE or FILE:STRENGTH, in addition to the model's; repeatable.")
     ] = None,
+    trained: Trained = None,
     first_frame: Annotated[Path | None, typer.Option(help="A picture that the clip starts from.")] = None,
     preset: Annotated[str | None, typer.Option(help=f"A published recipe: {', '.join(PRESETS)}.")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Cheap settings: half size and length, a third of the steps.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Another number gives another take.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if a check finds an error.")] = False,
     takes: Annotated[
         int, typer.Option(min=1, help="Make up to so many takes, judge each, stop when one passes.")
     ] = 1,
     overwrite: Overwrite = False,
-    keep: Annotated[
-        Literal["best", "all"], typer.Option(help="all: make every take and save each beside the best.")
-    ] = "best",
+    keep: Keep = "made",
     shots: Annotated[
         Path | None,
         typer.Option(help="A list of shots (YAML), made into a folder; goes on where it stopped."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Make shots on so many Ray workers (castsheet[ray]).")
-    ] = None,
+    workers: Workers = None,
     ray_address: Annotated[
         str | None, typer.Option(help="A running Ray cluster; by default one is started here.")
     ] = None,
@@ -130,6 +144,7 @@ def generate(
     from castsheet.jobs.workers import spread_over
 
     asked = {name: value for name, value in locals().items() if name in Request.model_fields}
+    asked["trained"] = None if trained is None else read_adapter(trained)
     asked |= {"out": out or Path("clip.mp4" if shots is None else "shots"), "loading": Loading(**loading)}
     request = Request(**asked, adapters=tuple(read_adapter(one) for one in adapter or ()))
     spread = spread_over(ray_address, workers, request.loading.device)
@@ -139,3 +154,15 @@ def generate(
         raise SettingsError("Ray workers make lists of shots", remedy="give --shots FILE as well")
     else:
         show.paths(**run(request, Terminal()))
+
+
+def choose(
+    clip: Annotated[Path, typer.Argument(help="A clip that was made with --takes, or a shot's clip.")],
+    seed: Annotated[int, typer.Option(help="The seed of the take that becomes the clip.")],
+) -> None:
+    """Make another take the clip, and remove the takes beside it."""
+    from castsheet.cli import show
+    from castsheet.jobs.chosen import choose_take
+    from castsheet.machine.progress import stderr_console
+
+    show.paths(**choose_take(clip, seed, stderr_console().print))

@@ -29,9 +29,9 @@ def fill(
     ] = None,
     by: Annotated[str, typer.Option(help="ltx, diffusers or endpoint.")] = "ltx",
     model: Annotated[
-        str,
+        str | None,
         typer.Option(help="ltx: as for generate; diffusers: a pipeline's id or folder; endpoint: a name."),
-    ] = "mini",
+    ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="OpenAI-compatible address, such as http://127.0.0.1:8080/v1.")
     ] = None,
@@ -79,7 +79,7 @@ def fill(
 
 def _renderer(
     by: str,
-    model: str,
+    model: str | None,
     endpoint: str | None,
     key_variable: str,
     text_encoder: Path | None,
@@ -90,7 +90,7 @@ def _renderer(
         from castsheet.authoring.http_renderer import EndpointRenderer
         from castsheet.machine.endpoint import Endpoint
 
-        if endpoint is None or model == "mini":
+        if endpoint is None or model is None:
             raise SettingsError(
                 "the endpoint needs --endpoint and --model", remedy="give its address and a model"
             )
@@ -99,11 +99,17 @@ def _renderer(
         from castsheet.authoring.diffusion import DiffusionRenderer
         from castsheet.machine.device import pick_device, pick_dtype
 
-        if model == "mini":
+        if model is None:
             raise SettingsError("diffusers needs --model", remedy="name a pipeline's folder or id")
         place = pick_device(device)
         chosen = {} if steps is None else {"num_inference_steps": steps}
         return DiffusionRenderer.load(model, device=place, dtype=pick_dtype("auto", place), **chosen)
+    if model is None:
+        raise SettingsError(
+            "nothing says which model makes the views",
+            remedy="--model models/ltx-2.3, the 22B model, draws what your photos show; mini is a toy that"
+            " draws only the puppets of its own world: --model mini",
+        )
     from castsheet.authoring.still import StillRenderer
     from castsheet.pipeline import Castsheet
 

@@ -2,6 +2,7 @@
 
     FOLDER/.castsheet                  the mark: this folder is ours
     FOLDER/index.html                  one page over all shots
+    FOLDER/film.mp4                    all shots in a row, if the list asks for it
     FOLDER/ID/ID.mp4 ...               a shot's files, among them shot.json: its key and the judge's choice
 
 A shot's files are replaced as a set (`castsheet.machine.replace`). Whatever kills the program leaves finished
@@ -11,7 +12,7 @@ somebody put beside a shot's own stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from castsheet.machine.text import TextReader
 
 RECORD = "shot.json"
 PAGE = "index.html"
+FILM = "film.mp4"
+LAST = ".last.png"  # after a shot's id: its last frame, for the shot that goes on from there
 _RECORDS = TextReader(OutputError, "the shot is made again")
 
 Files = Mapping[str, bytes]  # name -> content
@@ -90,6 +93,16 @@ class ShotFolder:
         with replacing(self.path) as change:
             for name, content in files.items():
                 change.new(name).write_bytes(content)
+
+    def film(self, write: Callable[[Path], None]) -> Path:
+        """Store the film; `write` fills the file that it is given.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        with replacing(self.path) as change:
+            write(change.new(FILM))
+        return self.path / FILM
 
     def strangers(self, shots: Iterable[str]) -> list[str]:
         """Finished shots in the folder that are not of this list; they are left alone."""

@@ -6,13 +6,16 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from castsheet.jobs.lockstep import SCRIPT, TONES, Shown, lockstep
+from castsheet.jobs.lockstep import STYLE as TAKES
 from castsheet.jobs.shotlist import Shot
 from castsheet.judge.report import STYLE, sheet_url
 from castsheet.media.page import html_page
 from castsheet.sheet.manifest import Sheet
 
 _MORE = """
-.shots { display:grid; grid-template-columns:repeat(auto-fill,minmax(320px,1fr)); gap:16px }
+.shots { display:grid; grid-template-columns:repeat(auto-fill,minmax(320px,1fr)); gap:16px;
+  align-items:start } .shots section:has(details[open]) { grid-column:1 / -1 } summary { cursor:pointer }
 .shots section { margin:0 } video { width:100%; display:block; margin:8px 0; background:#000 }
 """
 
@@ -32,12 +35,12 @@ def page(shots: Sequence[Shot], records: Mapping[str, dict[str, Any] | None], sh
         f'<p class="dim">Sheet {name}.</p>{_table(shots, records)}</div></div>'
     )
     cards = "".join(_card(shot, records[shot.id]) for shot in shots)
-    body = f'<main>{head}<div class="shots">{cards}</div></main>'
-    return html_page("castsheet shots", STYLE + _MORE, body).encode()
+    body = f'<main>{head}<div class="shots">{cards}</div></main>{SCRIPT}'
+    return html_page("castsheet shots", STYLE + TAKES + _MORE, body).encode()
 
 
 def _table(shots: Sequence[Shot], records: Mapping[str, dict[str, Any] | None]) -> str:
-    """The finished shots that need a look first: failures, then low scores."""
+    """The finished shots by what needs a look first: failures, then low scores."""
     told = [(shot.id, one) for shot in shots if (one := records[shot.id]) is not None]
     told.sort(key=lambda pair: (bool(pair[1]["passed"]), pair[1]["score"]))
     rows = "".join(
@@ -45,7 +48,7 @@ def _table(shots: Sequence[Shot], records: Mapping[str, dict[str, Any] | None]) 
         f"<td>{one['takes']}</td></tr>"
         for name, one in told
     )
-    return f"<table><tr><th>shot</th><th></th><th>score</th><th>takes</th></tr>{rows}</table>"
+    return f"<table><tr><th>shot, worst first</th><th></th><th>score</th><th>takes</th></tr>{rows}</table>"
 
 
 def _card(shot: Shot, one: dict[str, Any] | None) -> str:
@@ -58,12 +61,36 @@ def _card(shot: Shot, one: dict[str, Any] | None) -> str:
     return (
         f'<section id="{shot.id}"><h2>{shot.id}</h2><p>{html.escape(one["action"])}</p>'
         f'<video src="{base}.mp4" controls loop muted preload="metadata"></video>'
-        f"<p>{_mark(one)} {html.escape(one['verdict'])}</p>"
-        f'<p class="dim">kept {html.escape(one["reason"])}</p>'
+        f'<p class="{TONES.get(one.get("state", ""), "")}">{html.escape(one["verdict"])}</p>'
+        f"{_takes(base, one)}"
         f'<p><a href="{shot.id}/judgement.html">judgement</a> <a href="{base}.contact.png">contact sheet</a> '
         f'<a href="{base}.clip.json">sidecar</a></p></section>'
     )
 
 
+def _takes(base: str, one: Mapping[str, Any]) -> str:
+    """All takes of a shot, folded away; the seed alone where no other take is kept."""
+    made = one.get("made") or []
+    if len(made) < 2:
+        return f'<p class="dim">seed {one["seed"]}, score {one["score"]:.3f}</p>'
+    shown = [
+        Shown(
+            take["seed"],
+            f"{base}.take-{take['seed']}.mp4",
+            f"{base}.take-{take['seed']}.judge.html",
+            take["state"],
+            take["score"],
+            take["verdict"],
+            take["seed"] == one["seed"],
+        )
+        for take in made
+    ]
+    return (
+        f"<details><summary>{len(made)} takes, seed {one['seed']} is kept</summary>{lockstep(shown)}"
+        f"<p><code>castsheet choose {base}.mp4 --seed SEED</code></p></details>"
+    )
+
+
 def _mark(one: Mapping[str, Any]) -> str:
-    return '<span class="good">passes</span>' if one["passed"] else '<span class="bad">fails</span>'
+    state = one.get("state") or ("carried" if one["passed"] else "not carried")
+    return f'<span class="{TONES.get(state, "")}">{state}</span>'

@@ -18,6 +18,7 @@ from castsheet.elements import Scene
 from castsheet.errors import PromptError, SettingsError, shown
 from castsheet.jobs.inputs import files_of, load_source, sheet_of
 from castsheet.jobs.takes import Keep, choose, take_outputs
+from castsheet.jobs.toy import toy_note
 from castsheet.jobs.watcher import Watcher
 from castsheet.loading.options import Loading
 from castsheet.loading.source import Source
@@ -29,7 +30,8 @@ from castsheet.pipeline import Castsheet
 from castsheet.run import Run
 from castsheet.sampling.denoiser import run_alone
 from castsheet.sampling.parallel import SharedPasses
-from castsheet.settings import override
+from castsheet.settings import Settings, override
+from castsheet.settings.preview import preview_of
 from castsheet.sheet.manifest import Sheet, sheet_outputs
 
 
@@ -47,8 +49,11 @@ class Request(BaseModel):
         loading: how the model is opened.
         force: go on although a check found an error.
         overwrite: replace inputs, and files that Castsheet did not write.
+        trained: an adapter of the user's own, used as it was trained; see `Source.open`.
+        preview: make the run at cheap settings; see `castsheet.settings.preview`.
         takes: how many takes to make at most.
-        keep: "best" stops at the first take that passes; "all" makes and keeps every take.
+        keep: "made" stops at the first take that passes, and keeps every take that was made; "all" makes and
+            keeps every take; "best" keeps the best only.
         settings: fields of `castsheet.settings.Settings` by name; they win over scene, bundle and preset.
     """
 
@@ -62,14 +67,16 @@ class Request(BaseModel):
     text_encoder: Path | None = None
     vae: Path | None = None
     adapters: tuple[tuple[Path, float | None], ...] = ()
+    trained: tuple[Path, float | None] | None = None
     first_frame: Path | None = None
     preset: str | None = None
+    preview: bool = False
     seed: int | None = Field(default=None, strict=True)
     loading: Loading = Loading()
     force: bool = False
     overwrite: bool = False
     takes: int = Field(default=1, ge=1)
-    keep: Keep = "best"
+    keep: Keep = "made"
     settings: dict[str, Any] = {}
 
     @classmethod
@@ -116,9 +123,9 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     with watcher.working("opening the model"):
         castsheet = open_model(request, where)
     asked = prepare(castsheet, request, source)
-    watcher.prepared(asked)
+    tell(castsheet, request, asked, watcher)
     castsheet.refuse(asked, force=request.force)
-    kept = request.takes if request.keep == "all" else 1
+    kept = 1 if request.keep == "best" or request.takes == 1 else 1 + request.takes
     size = clip_bytes(asked.settings.width, asked.settings.height, asked.settings.frames)
     require_space(request.out.parent, kept * size)
     placed = castsheet.models.settle(asked.settings)
@@ -133,7 +140,9 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
         if not where.main:
             return {}
     else:
-        clip, more = choose(lambda one: make(castsheet, one, watcher), asked, request, watcher)
+        clip, more = choose(
+            lambda one, name: make(castsheet, one, watcher, f"sampling {name}"), asked, request, watcher
+        )
         written |= more
     files = clip.save(request.out, overwrite=request.overwrite)
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
@@ -141,7 +150,22 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
 
 def inputs_of(request: Request, source: Scene | Sheet) -> list[Path | None]:
     """The files that a request reads, which no output may replace."""
-    return [*files_of(request.source, source), request.first_frame, *(path for path, _ in request.adapters)]
+    own = [] if request.trained is None else [request.trained]
+    adapters = [path for path, _ in (*request.adapters, *own)]
+    return [*files_of(request.source, source), request.first_frame, *adapters]
+
+
+def tell(castsheet: Castsheet, request: Request, asked: Run, watcher: Watcher) -> None:
+    """Tell a watcher what is going to be made, and what may disappoint whoever asked for it."""
+    watcher.prepared(asked)
+    source = castsheet.models.source
+    note = toy_note(source.name, asked.sheet)
+    if note is not None:
+        watcher.said(note, "look")
+    if source.trained is not None:
+        watcher.said(f"adapter: {source.trained_note}")
+    if request.preview:
+        watcher.said(preview_of(_full(castsheet, request), source.cell).describe())
 
 
 def _outputs(request: Request, source: Scene | Sheet) -> list[Output]:
@@ -162,7 +186,8 @@ def open_model(request: Request, where: World) -> Castsheet:
     Raises:
         CheckpointError, AdapterError, TextEncoderError, FamilyError, SettingsError: see `Castsheet.load`.
     """
-    source = Source.open(request.model, request.text_encoder, request.adapters, request.vae)
+    files = (request.model, request.text_encoder, request.adapters, request.vae)
+    source = Source.open(*files, trained=request.trained)
     passes = SharedPasses(where, request.loading.split) if where.size > 1 else run_alone
     return Castsheet.open(source, request.loading, where.device, passes)
 
@@ -208,10 +233,15 @@ def prepare(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet
     Raises:
         CastsheetError: an input is not usable.
     """
-    usual = castsheet.settings(request.preset)
-    settings = override(usual, request.settings)
+    usual, settings, cell = (
+        castsheet.settings(request.preset),
+        _full(castsheet, request),
+        castsheet.models.source.cell,
+    )
     if sheet is None:
-        sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.source.cell)
+        sheet = sheet_of(source, (settings.width, settings.height), cell)
+    if request.preview:
+        usual = settings = preview_of(settings, cell).settings
     return castsheet.prepare(
         sheet,
         request.action or "",
@@ -223,12 +253,22 @@ def prepare(castsheet: Castsheet, request: Request, source: Scene | Sheet, sheet
     )
 
 
-def make(castsheet: Castsheet, asked: Run, watcher: Watcher) -> Clip:
-    """Make a settled run, and tell the watcher of each step."""
-    with watcher.working("sampling", asked.settings.all_steps) as advance:
+def _full(castsheet: Castsheet, request: Request) -> Settings:
+    """The settings of the clip itself, of which a preview is made."""
+    return override(castsheet.settings(request.preset), request.settings)
+
+
+def make(castsheet: Castsheet, asked: Run, watcher: Watcher, what: str = "sampling") -> Clip:
+    """Make a settled run, and tell the watcher of each step.
+
+    Args:
+        what: what the work is called.
+    """
+    with watcher.working(what, asked.settings.all_steps) as advance:
 
         def stepped(step: int, steps: int, latents: Any) -> None:
             advance(step)
             watcher.stepped(step, steps, latents)
+            watcher.drawn(step, steps, lambda: castsheet.picture(latents))
 
         return castsheet.make(asked, on_step=stepped)

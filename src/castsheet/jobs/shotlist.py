@@ -3,6 +3,8 @@
 ```yaml
 takes: 4                      # for every shot that does not set its own
 settings: {steps: 20}         # likewise
+continues: true               # likewise: shots start from the last frame of the shot before
+film: true                    # join all shots into film.mp4
 shots:
   - hero waves                # an action is enough
   - id: barn
@@ -11,7 +13,7 @@ shots:
   - prompt: "Reference sheet: ... Generated video: ..."
     seed: 7
     takes: 2
-    first_frame: opening.png  # relative to the file
+    first_frame: opening.png  # relative to the file; or continues: true
     settings: {guidance: 3}
 ```
 """
@@ -19,6 +21,7 @@ shots:
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +34,7 @@ from castsheet.machine.wording import first_mistake
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _EXAMPLE = "shots: [hero waves, {action: hero jumps, seed: 3}]"
 MAX_SHOTS = 10_000
+_FIELDS = {"shots", "takes", "settings", "continues", "film"}
 _LISTS = TextReader(SettingsError, "correct the line")
 
 
@@ -42,6 +46,8 @@ class Shot(BaseModel):
         action: what happens; or `prompt`, a whole two-part prompt.
         seed: of the first take; further takes count up from it. With None the scene sets it.
         takes: how many takes are made at most. With None the command sets it.
+        first_frame: a picture that the shot starts from; or `continues`.
+        continues: start from the last frame of the shot that is listed before.
         settings: overrides of the preset for this shot.
     """
 
@@ -53,16 +59,32 @@ class Shot(BaseModel):
     seed: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
     takes: int | None = Field(default=None, ge=1, le=1000, strict=True)
     first_frame: Path | None = None
+    continues: bool = Field(default=False, strict=True)
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Shot:
         if (self.action is None) == (self.prompt is None):
             raise ValueError("give an action, or a whole prompt, not both")
+        if self.continues and self.first_frame is not None:
+            raise ValueError("give a first_frame, or continues: true, not both")
         return self
 
 
+@dataclass(frozen=True)
+class ShotList:
+    """A whole list; `film`: whether its shots are joined into one film."""
+
+    shots: tuple[Shot, ...]
+    film: bool = False
+
+
 def load_shots(path: Path | str) -> tuple[Shot, ...]:
+    """The shots of a list; see `load_list`."""
+    return load_list(path).shots
+
+
+def load_list(path: Path | str) -> ShotList:
     """Read a shot list.
 
     Raises:
@@ -70,10 +92,13 @@ def load_shots(path: Path | str) -> tuple[Shot, ...]:
     """
     path = Path(path)
     content = _mapping(path)
-    unknown = sorted(set(content) - {"shots", "takes", "settings"})
+    unknown = sorted(set(content) - _FIELDS)
     listed = content.get("shots")
     if unknown:
-        _refuse(path, f"unknown field {unknown[0]!r}", "fields are shots, takes and settings")
+        _refuse(path, f"unknown field {unknown[0]!r}", f"fields are {', '.join(sorted(_FIELDS))}")
+    for name in ("continues", "film"):
+        if type(content.get(name, False)) is not bool:
+            _refuse(path, f"{name} is {shown(content[name])}", f"write {name}: true, or leave it out")
     if not isinstance(listed, list) or not listed:
         _refuse(path, "no list of shots", f"write {_EXAMPLE}")
     common = content.get("settings") or {}
@@ -85,12 +110,16 @@ def load_shots(path: Path | str) -> tuple[Shot, ...]:
     shots: list[Shot] = []
     for number, item in enumerate(listed, 1):
         for raw in _seeded(path, number, item):
-            shots.append(_shot(path, number, raw, content.get("takes"), common))
+            goes_on = bool(shots) and "first_frame" not in raw and content.get("continues", False)
+            given = {"takes": content.get("takes"), "continues": goes_on}
+            shots.append(_shot(path, number, raw, given, common))
+    if shots[0].continues:
+        _refuse(path, "the first shot continues, and none is before it", "leave continues out there")
     # Two ids that differ by case alone are one folder in a case-blind file system.
     name, times = Counter(shot.id.lower() for shot in shots).most_common(1)[0]
     if times > 1:
         _refuse(path, f"the id {name!r} is used {times} times", "give every shot its own id")
-    return tuple(shots)
+    return ShotList(tuple(shots), content.get("film", False))
 
 
 def _seeds(item: Any) -> list[Any]:
@@ -114,10 +143,12 @@ def _seeded(path: Path, number: int, item: Any) -> list[dict[str, Any]]:
     return [{**raw, "id": f"{raw['id']}-{seed}", "seed": seed} for seed in seeds]
 
 
-def _shot(path: Path, number: int, raw: dict[str, Any], takes: Any, common: dict[str, Any]) -> Shot:
+def _shot(
+    path: Path, number: int, raw: dict[str, Any], usual: dict[str, Any], common: dict[str, Any]
+) -> Shot:
     own = raw.get("settings") or {}
     merged = {**common, **own} if isinstance(own, dict) else own
-    given = {"takes": takes, **raw, "settings": merged}
+    given = {**usual, **raw, "settings": merged}
     try:
         shot = Shot(**given)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from castsheet.run import Run
@@ -30,6 +31,12 @@ class Watcher:
 
     def stepped(self, step: int, steps: int, latents_BCFHW: Tensor) -> None:
         """Sampling step `step` (from 1) is done; the latents are the clean clip as it predicts them."""
+
+    def drawn(self, step: int, steps: int, picture: Callable[[], Image.Image]) -> None:
+        """The same step again, for faces that show pictures: `picture()` draws how the clip looks by now.
+
+        The picture is the clip's last frame as the VAE decodes it; it costs a few frames' decoding.
+        """
 
     def said(self, line: str, tone: Tone = "plain") -> None:
         """A line for people."""

@@ -80,6 +80,10 @@ class Models:
             self._vae.tile(self.placement.plan.tiling)
         return self._vae
 
+    def vae_at_rest(self) -> VideoVAE:
+        """The video VAE where it lies now, on the GPU or in host memory: nothing makes room for it."""
+        return self.vae() if self._vae is None else self._vae
+
     def audio(self) -> tuple[AudioVAE, Vocoder]:
         """The audio VAE and the vocoder. They are small and stay on the GPU.
 

@@ -50,12 +50,16 @@ class Source:
     Attributes:
         text_encoder: the Gemma folder or packed file; None where the user named none and none was found.
         bundle: what came with the files; None for a bare checkpoint.
+        trained: the adapter that is used as it was trained. left_out: adapters of the bundle that are not
+            used because of it.
     """
 
     checkpoint: Checkpoint
     text_encoder: Path | None
     adapters: tuple[Adapter, ...]
     bundle: Bundle | None = None
+    trained: Adapter | None = None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -64,6 +68,7 @@ class Source:
         text_encoder: str | Path | None = None,
         adapters: Sequence[str | Path | tuple[str | Path, float | None]] = (),
         vae: str | Path | None = None,
+        trained: tuple[str | Path, float | None] | None = None,
     ) -> Source:
         """Open the files that a user names, without loading tensors.
 
@@ -73,6 +78,8 @@ class Source:
                 model.
             adapters: LoRA files, with or without a strength; added to the bundle's.
             vae: a file with another video VAE than the model's own.
+            trained: an adapter that `castsheet train` made, used as it was trained: in place of the bundle's
+                or on top of them, with its own reference mode, and at strength 1 unless another is given.
 
         Raises:
             CheckpointError, AdapterError, TextEncoderError: a file is missing, damaged or not supported.
@@ -94,10 +101,15 @@ class Source:
             text_encoder=encoder,
         )
         own = {} if bundle is None else bundle.adapters
+        mine = None if trained is None else _as_trained(*trained)
+        left_out: tuple[str, ...] = ()
+        if mine is not None and mine.lora.ground == "base":
+            own, left_out = {}, tuple(file.name for file in own)
         named = [(one, None) if isinstance(one, str | Path) else one for one in adapters]
         opened = (
             *(Adapter(LoRA.open(file), one.strength, one.reference) for file, one in own.items()),
             *(Adapter(LoRA.open(file), strength) for file, strength in named),
+            *([] if mine is None else [mine]),
         )
         for adapter in opened:
             if adapter.strength is not None:
@@ -107,15 +119,22 @@ class Source:
         encoder = encoder or checkpoint.text_encoder
         if encoder is not None:
             _check_encoder(checkpoint, EncoderFiles.open(encoder))
-        return cls(checkpoint, encoder, opened, bundle)
+        return cls(checkpoint, encoder, opened, bundle, mine, left_out)
 
     def settings(self, name: str | None = None) -> Settings:
-        """The preset `name` at the model's bucket; None means the model's own.
+        """The preset `name` at the model's bucket, in the reference mode of an adapter used as trained.
+
+        None means the model's own preset.
 
         Raises:
             SettingsError: an unknown preset; or none is named, and the model is one of several that nothing
                 but the user can tell apart.
         """
+        found = self._settings(name)
+        mode = None if self.trained is None else self.trained.lora.mode
+        return found if mode is None else replace(found, reference=mode)
+
+    def _settings(self, name: str | None) -> Settings:
         if self.bundle is not None and (name is not None or self.bundle.usual or self.bundle.preset):
             return self.bundle.settings(name)
         release = family_of(self.checkpoint.family).release
@@ -127,6 +146,18 @@ class Source:
                 + ", ".join(f"--preset {one} ({kind})" for kind, one in recipes.items()),
             )
         return preset("card" if name is None else name) if self.bundle is None else self.bundle.settings(name)
+
+    @property
+    def trained_note(self) -> str:
+        """How the adapter of `trained` is used, for people; empty without one."""
+        if self.trained is None:
+            return ""
+        lora = self.trained.lora
+        strength = f"{lora.path.name} at strength {self.trained.strength:g}, as it was trained"
+        if lora.ground == "model":
+            return f"{strength}: on top of the model's own"
+        without = f", without {', '.join(self.left_out)}" if self.left_out else ""
+        return f"{strength}: alone{without}"
 
     @property
     def name(self) -> str:
@@ -228,6 +259,7 @@ class Source:
                 "downscale": adapter.lora.downscale,
                 "reference": adapter.lora.mode,
                 "family": adapter.lora.family,
+                "trained_on": adapter.lora.ground,
             }
             for adapter in self.adapters_in(settings)
         ]
@@ -240,10 +272,28 @@ class Source:
             if encoder is None
             else {"name": encoder.name, "hash": gemma_fingerprint(encoder)},
             "adapters": adapters,
+            "used_as_trained": None if self.trained is None else self.trained.lora.path.name,
+            "adapters_not_used": list(self.left_out),
         }
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted({entry.file for entry in self.checkpoint.entries.values()})
+
+
+def _as_trained(path: str | Path, strength: float | None) -> Adapter:
+    """An adapter of the user's own.
+
+    Raises:
+        AdapterError: nothing in the file tells how it was trained.
+    """
+    lora = LoRA.open(path)
+    if lora.ground is None:
+        raise AdapterError(
+            f"{lora.path} does not say whether it was trained alone or on top of others",
+            remedy="add it to the model's own adapters: --adapter FILE:STRENGTH; or give a bare checkpoint"
+            " with --model and --text-encoder, and --adapter",
+        )
+    return Adapter(lora, 1.0 if strength is None else strength)
 
 
 def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:

@@ -177,6 +177,14 @@ def decode(vae: VideoVAE, latents_BCFHW: Tensor, seed: int = 0) -> np.ndarray:
     return to_frames(finite(vae.decode(latents_BCFHW, seed), "the picture"))
 
 
+def decode_frame(vae: VideoVAE, latents_BCFHW: Tensor, at: float) -> np.ndarray:
+    """One frame (H,W,3) uint8, from 0 (the first) to 1 (the last); raises as `decode`."""
+    end = round(at * (latents_BCFHW.shape[2] - 1)) + 1
+    # A latent frame is decoded after the one before it: alone it would be read as the clip's first.
+    some = latents_BCFHW[:, :, max(end - 2, 0) : end].to(next(vae.parameters()).device)
+    return decode(vae, some)[-1]
+
+
 def decode_audio(
     parts: tuple[AudioVAE, Vocoder], tokens_BTC: Tensor, seconds: float
 ) -> tuple[np.ndarray, int]:

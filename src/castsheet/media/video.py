@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from castsheet.errors import ImageError
 from castsheet.machine.regular import require_regular
@@ -55,6 +56,43 @@ def read_video(path: Path | str, *, most: Callable[[float], int] | None = None) 
     if not frames or not rate:
         raise ImageError(f"cannot read the video {path}: it has no frames", remedy=_REMEDY)
     return _stacked(frames), float(rate)
+
+
+def last_frame(path: Path | str) -> Image.Image:
+    """The last frame of a video.
+
+    Raises:
+        ImageError: see `read_video`.
+    """
+    return Image.fromarray(read_video(path)[0][-1])
+
+
+def read_sound(path: Path | str) -> tuple[np.ndarray, int] | None:
+    """The first sound track of a video file, in stereo.
+
+    Returns:
+        (float32 (S, 2) in [-1, 1], samples a second); None if the file has no sound.
+
+    Raises:
+        ImageError: no such file, or it is damaged.
+    """
+    path = Path(path)
+    require_regular(path, ImageError)
+    blocks: list[np.ndarray] = []
+    try:
+        with av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace") as container:
+            if not container.streams.audio:
+                return None
+            stream = container.streams.audio[0]
+            rate = stream.codec_context.sample_rate
+            resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
+            for frame in container.decode(stream):
+                blocks += [one.to_ndarray() for one in resampler.resample(frame)]
+            blocks += [one.to_ndarray() for one in resampler.resample(None)]
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ImageError(f"cannot read the sound of {path}: {_told(error)}", remedy=_REMEDY) from error
+    sound_CS = np.concatenate(blocks, axis=1) if blocks else np.zeros((2, 0), np.float32)
+    return np.ascontiguousarray(sound_CS.T.astype(np.float32)).clip(-1, 1), rate
 
 
 def _frames(

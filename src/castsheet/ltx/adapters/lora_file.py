@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -27,8 +28,13 @@ from castsheet.machine.files import write_atomic
 DOWNSCALE = "reference_downscale_factor"
 TEMPORAL = "reference_temporal_scale_factor"
 MODE = "reference_mode"
+GROUND = "castsheet_trained_on"
 MARKER = "keyframe_marker"  # of LTX-2.5: whether it was on in training
 
+Ground = Literal["base", "model"]
+"""What an adapter was trained on: the bare base, or the base with the model's own adapters."""
+
+RECIPE = "castsheet_recipe"  # without GROUND: of a run before GROUND was written, when all knew the base only
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _DAMAGED = "download the adapter again"
 MAX_ALPHA = 65_536
@@ -117,6 +123,23 @@ class LoRA:
                 remedy="correct the file's metadata, or use a newer castsheet",
             )
         return text
+
+    @property
+    def ground(self) -> Ground | None:
+        """What it was trained on; None if the file does not say.
+
+        Raises:
+            AdapterError: the metadata's value is neither "base" nor "model".
+        """
+        text = self.metadata.get(GROUND)
+        if text is None:
+            return "base" if RECIPE in self.metadata else None
+        if text not in get_args(Ground):
+            raise AdapterError(
+                f"{self.path}: {GROUND} is {text!r}, not {' or '.join(get_args(Ground))}",
+                remedy="correct the file's metadata, or use a newer castsheet",
+            )
+        return "model" if text == "model" else "base"
 
     def _factor(self, key: str) -> int:
         text = self.metadata.get(key, "1")
