@@ -28,7 +28,7 @@ from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.gemma import load_tokenizer
 from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
-from castsheet.train.objective import flow_losses, sigmas_of
+from castsheet.train.objective import Given, flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
 from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
@@ -215,15 +215,14 @@ def train_base(
         tokens, chosen = tokens_of(frames).to(device), latents.draw(4 * batch)
         target = latents.clips[chosen[:, None], tokens]
         with mixed(device):
+            context = models.contexts(*latents.words(chosen))[0]
+            marked = SHEET_TOKENS if frames[0] == 0 else 0
             return flow_losses(
                 models.transformer,
-                target,
-                models.contexts(*latents.words(chosen))[0],
-                with_rows(tables, frames),
+                Given(target, context, with_rows(tables, frames), marked=marked),
                 sample_sigmas(len(chosen), TOKENS).to(device),
                 torch.randn(target.shape, device=device),
                 mask_BN=latents.weights[chosen[:, None], tokens],
-                marked=SHEET_TOKENS if frames[0] == 0 else 0,
             ).mean()
 
     parts = [models.transformer, models.gemma.model, models.connectors]

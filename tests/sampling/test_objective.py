@@ -10,7 +10,7 @@ import torch
 from castsheet.ltx.model.dit import Stream
 from castsheet.ltx.model.rope import Rope
 from castsheet.sampling.schedule import shift
-from castsheet.train.objective import flow_losses, sigmas_of
+from castsheet.train.objective import Given, flow_losses, sigmas_of
 
 
 class Oracle:
@@ -54,14 +54,14 @@ def test_sigmas_have_the_published_distribution() -> None:
 def test_a_perfect_velocity_costs_nothing() -> None:
     """Red: the target is no longer noise minus data."""
     clean, noise, context, sigma, rope = problem()
-    assert flow_losses(Oracle(noise - clean), clean, context, rope, sigma, noise).tolist() == [0, 0]
+    assert flow_losses(Oracle(noise - clean), Given(clean, context, rope), sigma, noise).tolist() == [0, 0]
 
 
 def test_the_model_sees_the_interpolation_and_its_noise_level() -> None:
     """Red: x_s is no longer (1 - s) x0 + s n, or the timestep is not s."""
     clean, noise, context, sigma, rope = problem()
     oracle = Oracle(torch.zeros_like(clean))
-    losses = flow_losses(oracle, clean, context, rope, sigma, noise)
+    losses = flow_losses(oracle, Given(clean, context, rope), sigma, noise)
     assert oracle.seen is not None
     expected = torch.stack([(1 - s) * clean[i] + s * noise[i] for i, s in enumerate(sigma)])
     torch.testing.assert_close(oracle.seen.tokens_BTC, expected)
@@ -75,7 +75,7 @@ def test_the_reference_is_clean_at_timestep_zero_and_outside_the_loss() -> None:
     reference = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(2))
     wrong_beyond = torch.cat([noise - clean, torch.full((2, 5, 4), 9.0)], dim=1)
     oracle = Oracle(wrong_beyond)
-    losses = flow_losses(oracle, clean, context, rope, sigma, noise, reference_BRC=reference)
+    losses = flow_losses(oracle, Given(clean, context, rope, reference_BRC=reference), sigma, noise)
     assert losses.tolist() == [0, 0]
     assert oracle.seen is not None
     assert oracle.seen.sequence.segments == (6, 5)
@@ -89,7 +89,7 @@ def test_a_given_first_frame_is_clean_and_outside_the_loss() -> None:
     velocity = noise - clean
     velocity[:, :2] = 7.0
     oracle = Oracle(velocity)
-    losses = flow_losses(oracle, clean, context, rope, sigma, noise, first_frame_tokens=2)
+    losses = flow_losses(oracle, Given(clean, context, rope, first_frame_tokens=2), sigma, noise)
     assert losses.tolist() == [0, 0]
     assert oracle.seen is not None
     assert oracle.seen.sequence.segments == (2, 4)

@@ -16,7 +16,7 @@ from castsheet.train.config import ObjectiveConfig, make_config
 from castsheet.train.data.dataset import Dataset, DatasetError, header_of
 from castsheet.train.learner import marked_tokens
 from castsheet.train.log import read_log
-from castsheet.train.objective import flow_losses
+from castsheet.train.objective import Given, flow_losses
 from castsheet.train.trainer import train
 from tests.doubles import ltx_tiny as tiny
 from tests.doubles.tiny_25 import build_whole, tiny_tensors
@@ -49,16 +49,14 @@ def test_the_loss_marks_what_inference_marks() -> None:
     bounds = torch.cat([video_bounds(f, tiny.ROWS, tiny.COLUMNS, tiny.FPS) for f in (tiny.FRAMES, 1)], dim=1)
 
     def losses(**options: Any) -> torch.Tensor:
-        return flow_losses(
-            model,
+        given = Given(
             tiny.randn(2, tiny.TARGET, 8, seed=1),
             tiny.randn(2, tiny.CONTEXT, 32, seed=2),
             video_tables(model.config, bounds),
-            torch.tensor([0.7, 0.3]),
-            tiny.randn(2, tiny.TARGET, 8, seed=3),
             reference_BRC=tiny.randn(2, FRAME, 8, seed=4),
             **options,
         )
+        return flow_losses(model, given, torch.tensor([0.7, 0.3]), tiny.randn(2, tiny.TARGET, 8, seed=3))
 
     marked, plain = losses(marked=FRAME), losses(marked=0)
     difference = seen[0] - seen[1]

@@ -5,26 +5,25 @@ from __future__ import annotations
 import torch
 
 from castsheet.ltx.model.rope import video_bounds, video_tables
-from castsheet.train.objective import flow_losses
+from castsheet.train.objective import Given, flow_losses
 from tests.doubles import ltx_tiny as tiny
 
 FRAME = tiny.ROWS * tiny.COLUMNS
 
 
-def losses(**changes) -> torch.Tensor:
+def losses(mask_BN: torch.Tensor | None = None, **changes) -> torch.Tensor:
     """Losses of a batch of two on a tiny random model with a one-frame reference."""
     model = tiny.tiny_transformer()
     bounds = [video_bounds(frames, tiny.ROWS, tiny.COLUMNS, tiny.FPS) for frames in (tiny.FRAMES, 1)]
-    return flow_losses(
-        model,
+    given = Given(
         tiny.randn(2, tiny.TARGET, 8, seed=1),
         tiny.randn(2, tiny.CONTEXT, 32, seed=2),
         video_tables(model.config, torch.cat(bounds, dim=1)),
-        torch.tensor([0.7, 0.3]),
-        tiny.randn(2, tiny.TARGET, 8, seed=3),
         reference_BRC=tiny.randn(2, FRAME, 8, seed=4),
         **changes,
     )
+    noise = tiny.randn(2, tiny.TARGET, 8, seed=3)
+    return flow_losses(model, given, torch.tensor([0.7, 0.3]), noise, mask_BN=mask_BN)
 
 
 def test_first_frames_are_given_sample_by_sample():

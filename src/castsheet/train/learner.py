@@ -32,7 +32,7 @@ from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.distributed import GradientSum, same_start, shard
 from castsheet.train.memory.host import Leaving
 from castsheet.train.memory.keeping import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
-from castsheet.train.objective import flow_losses
+from castsheet.train.objective import Given, flow_losses
 from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
 
 
@@ -199,18 +199,17 @@ class Learner:
             reference_BRC = torch.where(batch.blank_B[:, None, None], blank_RC, reference_BRC)
         frame_tokens = math.prod(batch.geometry.clip[1:])
         with attention_kernels(device):
-            return flow_losses(
-                self.transformer,
+            given = Given(
                 batch.target_BTC,
                 batch.context_BLD,
                 self.rope(batch),
-                batch.sigma_B,
-                batch.noise_BTC,
                 reference_BRC=reference_BRC.to(batch.target_BTC.dtype),
                 first_frame_tokens=frame_tokens if objective.first_frame_probability else 0,
                 given_B=batch.given_B,
-                mask_BN=batch.mask_BT,
                 marked=marked_tokens(batch, objective),
+            )
+            return flow_losses(
+                self.transformer, given, batch.sigma_B, batch.noise_BTC, mask_BN=batch.mask_BT
             )
 
     def _choose_keeps(self, batch: Batch) -> tuple[tuple[Keep, ...], int]:

@@ -1,7 +1,8 @@
 """The training objective: rectified flow on the target's tokens, beside a clean reference.
 
 x_s = (1 - s) x0 + s n and the model predicts v = n - x0, for one noise level s a sample. Reference tokens are
-appended clean at timestep 0; the loss reads the target's tokens only.
+appended clean at timestep 0; the loss reads the target's tokens only. What a distilled adapter learns instead
+of v is in distillation.py.
 
 Legend: B batch, N target tokens, R reference tokens, C channels.
 """
@@ -9,6 +10,8 @@ Legend: B batch, N target tokens, R reference tokens, C channels.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,71 +40,106 @@ def sigmas_of(normal_B: Tensor, uniform_B: Tensor, chance_B: Tensor, tokens: int
     return torch.where(chance_B < _UNIFORM_SHARE, _REFLECT + (1 - _REFLECT) * uniform_B, z_B)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the transformer is given beside the noisy clips of a batch.
+
+    Attributes:
+        target_BNC: clean latents as tokens, order (frame, row, column).
+        context_BLD: text contexts.
+        rope: tables for the N target tokens followed by the R reference tokens.
+        reference_BRC: clean reference tokens, appended at timestep 0.
+        first_frame_tokens: how many leading target tokens are given clean, at timestep 0, outside the loss.
+        given_B: the samples that are given these tokens; None means all. All samples keep one shape.
+        marked: how many leading target tokens are the clip's first latent frame; a model with a marker asks.
+    """
+
+    target_BNC: Tensor
+    context_BLD: Tensor
+    rope: Rope
+    reference_BRC: Tensor | None = None
+    first_frame_tokens: int = 0
+    given_B: Tensor | None = None
+    marked: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """N, the target's tokens."""
+        return self.target_BNC.shape[1]
+
+    @cached_property
+    def given_BN1(self) -> Tensor:
+        """Which target tokens are given clean."""
+        target = self.target_BNC
+        given_B = self.given_B
+        if given_B is None:
+            given_B = torch.ones(len(target), dtype=torch.bool, device=target.device)
+        given_BN1 = (torch.arange(self.tokens, device=target.device) < self.first_frame_tokens)[None, :, None]
+        return given_BN1 & given_B[:, None, None]
+
+    def kept(self, x_BNC: Tensor) -> Tensor:
+        """`x` with the given tokens clean, fp32."""
+        return torch.where(self.given_BN1, self.target_BNC.float(), x_BNC) if self.first_frame_tokens else x_BNC
+
+    def noisy(self, sigma_B: Tensor, noise_BNC: Tensor) -> Tensor:
+        """The clips at these noise levels, fp32."""
+        sigma_B11 = sigma_B.float()[:, None, None]
+        return self.kept((1 - sigma_B11) * self.target_BNC.float() + sigma_B11 * noise_BNC.float())
+
+    def stream(self, x_BNC: Tensor, sigma_B: Tensor, context_BLD: Tensor | None = None) -> Stream:
+        """The transformer's input: clips `x` at their noise levels, then the reference.
+
+        Args:
+            context_BLD: another text context than the batch's.
+        """
+        zero_B = torch.zeros_like(sigma_B)
+        first_B = zero_B if self.given_B is None else torch.where(self.given_B, zero_B, sigma_B)
+        segments = [(self.first_frame_tokens, first_B), (self.tokens - self.first_frame_tokens, sigma_B)]
+        sequence = x_BNC.to(self.target_BNC.dtype)
+        if self.reference_BRC is not None:
+            segments.append((self.reference_BRC.shape[1], zero_B))
+            sequence = torch.cat([sequence, self.reference_BRC], dim=1)
+        segments = [(count, timestep) for count, timestep in segments if count]
+        return Stream(
+            tokens_BTC=sequence,
+            context_BLD=self.context_BLD if context_BLD is None else context_BLD,
+            sequence=Sequence(tuple(count for count, _ in segments), self.rope, marked=self.marked),
+            timesteps_BS=torch.stack([timestep for _, timestep in segments], dim=1),
+            sigma_B=sigma_B,
+        )
+
+    def mean(self, error_BNC: Tensor, mask_BN: Tensor | None) -> Tensor:
+        """Mean (B,) of an error over channels and learned tokens.
+
+        Args:
+            mask_BN: weight of each target token, 0 or more; None weighs all alike. If a sample's mask is zero
+                everywhere its mean is NaN. It is not checked here because the check would make the host wait
+                for the GPU.
+        """
+        error_BN = error_BNC.mean(dim=2)
+        if mask_BN is None and not self.first_frame_tokens:
+            return error_BN.mean(dim=1)
+        weight_BN = (~self.given_BN1[..., 0]).float()
+        if mask_BN is not None:
+            weight_BN = weight_BN * mask_BN.float()
+        return (error_BN * weight_BN).sum(dim=1) / weight_BN.sum(dim=1)
+
+
 def flow_losses(
     transformer: Transformer,
-    target_BNC: Tensor,
-    context_BLD: Tensor,
-    rope: Rope,
+    given: Given,
     sigma_B: Tensor,
     noise_BNC: Tensor,
     *,
-    reference_BRC: Tensor | None = None,
-    first_frame_tokens: int = 0,
-    given_B: Tensor | None = None,
     mask_BN: Tensor | None = None,
-    marked: int | None = None,
 ) -> Tensor:
     """Mean squared velocity error of every sample, (B,) fp32.
 
     Args:
-        target_BNC: clean latents as tokens, order (frame, row, column).
-        rope: tables for the N target tokens followed by the R reference tokens.
         sigma_B: noise level of every sample.
         noise_BNC: standard normal, one draw a sample.
-        reference_BRC: clean reference tokens, appended at timestep 0.
-        first_frame_tokens: how many leading target tokens are given clean, at timestep 0, outside the loss.
-        given_B: the samples that are given these tokens; None means all. All samples keep one shape.
-        mask_BN: weight of each target token in the loss, 0 or more; None weighs all alike.
-        marked: how many leading target tokens are the clip's first latent frame; a model with a marker asks.
-
-    If a sample's mask is zero everywhere its loss is NaN. It is not checked here because the check would make
-    the host wait for the GPU.
+        mask_BN: see `Given.mean`.
     """
-    tokens = target_BNC.shape[1]
-    sigma_B11 = sigma_B.float()[:, None, None]
-    clean, noise = target_BNC.float(), noise_BNC.float()
-    noisy = (1 - sigma_B11) * clean + sigma_B11 * noise
-    zero_B = torch.zeros_like(sigma_B)
-    if given_B is None:
-        given_B = torch.ones_like(sigma_B, dtype=torch.bool)
-    given_BN1 = (torch.arange(tokens, device=noisy.device) < first_frame_tokens)[None, :, None]
-    given_BN1 = given_BN1 & given_B[:, None, None]
-    if first_frame_tokens:
-        noisy = torch.where(given_BN1, clean, noisy)
-    first_B = torch.where(given_B, zero_B, sigma_B)
-    segments = [(first_frame_tokens, first_B), (tokens - first_frame_tokens, sigma_B)]
-    sequence = noisy.to(target_BNC.dtype)
-    if reference_BRC is not None:
-        segments.append((reference_BRC.shape[1], zero_B))
-        sequence = torch.cat([sequence, reference_BRC], dim=1)
-    segments = [(count, timestep) for count, timestep in segments if count]
-    stream = Stream(
-        tokens_BTC=sequence,
-        context_BLD=context_BLD,
-        sequence=Sequence(tuple(count for count, _ in segments), rope, marked=marked),
-        timesteps_BS=torch.stack([timestep for _, timestep in segments], dim=1),
-        sigma_B=sigma_B,
-    )
-    velocity = transformer(stream, targets=tokens).video_BTC.float()
-    error_BN = (velocity - (noise - clean)).square().mean(dim=2)
-    if mask_BN is None and not first_frame_tokens:
-        return error_BN.mean(dim=1)
-    return _weighted_mean(error_BN, ~given_BN1[..., 0], mask_BN)
-
-
-def _weighted_mean(error_BN: Tensor, learned_BN: Tensor, mask_BN: Tensor | None) -> Tensor:
-    """Mean error (B,) over the learned tokens, weighted by the mask; NaN if no token has weight."""
-    weight_BN = learned_BN.float()
-    if mask_BN is not None:
-        weight_BN = weight_BN * mask_BN.float()
-    return (error_BN * weight_BN).sum(dim=1) / weight_BN.sum(dim=1)
+    x_BNC = given.noisy(sigma_B, noise_BNC)
+    velocity = transformer(given.stream(x_BNC, sigma_B), targets=given.tokens).video_BTC.float()
+    return given.mean((velocity - (noise_BNC.float() - given.target_BNC.float())).square(), mask_BN)
