@@ -12,7 +12,7 @@ from castsheet.errors import LintRefused
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import lint_video
+from castsheet.lint.video import lint_distilled, lint_video
 from castsheet.loading.source import Source
 from castsheet.ltx.latents import Grid, Reference
 from castsheet.prompt import Prompt, build, parse
@@ -48,11 +48,14 @@ class Run:
 def findings_of(run: Run, source: Source) -> list[Finding]:
     """What the checks say about a run before it is made."""
     settings, cell = run.settings, source.cell
-    families = tuple(adapter.lora.family for adapter in source.adapters_in(settings))
+    adapters = [adapter.lora for adapter in source.adapters_in(settings)]
+    families = tuple(lora.family for lora in adapters)
+    distilled = {lora.path.name: lora.distilled for lora in adapters}
     return [
         *lint_sheet(run.sheet, output=(settings.width, settings.height), grid=cell),
         *lint_prompt(run.words, run.sheet),
         *lint_video(settings, run.usual, grid=cell, family=source.checkpoint.family, adapters=families),
+        *lint_distilled(settings, distilled),
     ]
 
 

@@ -116,7 +116,10 @@ def generate(
     ] = None,
     trained: Trained = None,
     first_frame: Annotated[Path | None, typer.Option(help="A picture that the clip starts from.")] = None,
-    preset: Annotated[str | None, typer.Option(help=f"A published recipe: {', '.join(PRESETS)}.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"A published recipe: {', '.join(PRESETS)}; or fast, with a distilled adapter."),
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Cheap settings: half size and length, a third of the steps.")
     ] = False,

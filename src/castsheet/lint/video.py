@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from castsheet.lint.findings import Fault, Finding, rule
+from castsheet.ltx.adapters.distilled import Distilled
 from castsheet.ltx.family import UNKNOWN, adapter_note
 from castsheet.settings import Settings
 
@@ -111,3 +112,35 @@ def adapter_fits(run: _Run) -> Iterator[Fault]:
             "raise the guidance, or drop the negative prompt",
             severity="warning",
         )
+
+
+def lint_distilled(settings: Settings, adapters: Mapping[str, Distilled | None]) -> list[Finding]:
+    """Check a run that has distilled adapters.
+
+    Args:
+        adapters: all of the run, by file name, with what they say of their distillation.
+    """
+    return distilled_as_trained((settings, adapters))
+
+
+@rule("V03", "a distilled adapter runs as it was trained", "warning")
+def distilled_as_trained(run: tuple[Settings, Mapping[str, Distilled | None]]) -> Iterator[Fault]:
+    """No guidance beside the one that it has learned, its own noise levels, its teacher's adapters."""
+    settings, adapters = run
+    as_trained = "use --preset fast, or leave the adapter out"
+    for name, one in adapters.items():
+        if one is None:
+            continue
+        levels = one.settings.get("sigmas")
+        if settings.guidance != 1 or settings.stg_scale != 0:
+            yield Fault(
+                f"{name} has learned its teacher's guidance, and the run guides once more", as_trained
+            )
+        elif levels is not None and list(settings.sigmas or ()) != list(levels):
+            told = f"{name} was trained for {len(levels) - 1} steps at noise levels of its own"
+            yield Fault(f"{told}; the run makes {settings.steps} at others", as_trained)
+        if missing := sorted(set(one.beside) - set(adapters)):
+            yield Fault(
+                f"{name} was trained beside {', '.join(missing)}, which the run does not have",
+                "add it with --adapter",
+            )

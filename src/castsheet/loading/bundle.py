@@ -11,7 +11,8 @@
 Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset.
 `preset` changes the default preset only: a preset that the user names stays as published. An adapter with
 `reference` is used in runs whose setting `reference` is the same; an adapter without it is used in every run.
-The file's own metadata must agree (`MODE` in ltx/adapters/lora_file.py).
+The file's own metadata must agree (`MODE` in ltx/adapters/lora_file.py). An adapter with `preset` is used in
+runs with that preset: "fast" for a distilled one.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class _Part(BaseModel):
 class AdapterFile(_Part):
     """An adapter of a bundle. Without a strength of its own it takes the preset's `lora_strength`.
 
-    With `reference` it is used only in runs whose setting `reference` is the same, without it in every run.
+    With `reference` it is used only in runs whose setting `reference` is the same, with `preset` only in runs
+    of that preset, without them in every run.
     """
 
     path: str
     strength: float | None = None
     reference: ReferenceMode | None = None
+    preset: str | None = None
 
 
 class Files(_Part):

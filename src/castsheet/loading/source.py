@@ -19,7 +19,7 @@ from castsheet.ltx.parts.gemma import EncoderFiles, gemma_fingerprint
 from castsheet.ltx.parts.vae import scale_of
 from castsheet.machine.regular import file_mode, is_file
 from castsheet.media import provenance
-from castsheet.settings import Settings, preset
+from castsheet.settings import FAST, Settings, override, preset
 from castsheet.settings.kinds import STRENGTH
 
 
@@ -27,12 +27,18 @@ from castsheet.settings.kinds import STRENGTH
 class Adapter:
     """An adapter file. Without a strength of its own it takes the preset's.
 
-    If `reference` is set, the adapter is used only in runs with that reference mode; None means in every run.
+    If `reference` is set, the adapter is used only in runs with that reference mode; if `preset` is set, only
+    in runs of that preset. A distilled adapter without a strength of its own has that of its training, 1.
     """
 
     lora: LoRA
     strength: float | None = None
     reference: ReferenceMode | None = None
+    preset: str | None = None
+
+    def used_in(self, settings: Settings) -> bool:
+        """Whether a run with these settings has the adapter."""
+        return self.reference in (None, settings.reference) and self.preset in (None, settings.name)
 
     def at(self, strength: float | None) -> Adapter:
         """The adapter at `strength`; unchanged if it has a strength of its own."""
@@ -40,7 +46,8 @@ class Adapter:
 
     def strength_in(self, settings: Settings) -> float:
         """The strength in a run with these settings."""
-        return settings.lora_strength if self.strength is None else self.strength
+        usual = settings.lora_strength if self.lora.distilled is None else 1.0
+        return usual if self.strength is None else self.strength
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Source:
             own, left_out = {}, tuple(file.name for file in own)
         named = [(one, None) if isinstance(one, str | Path) else one for one in adapters]
         opened = (
-            *(Adapter(LoRA.open(file), one.strength, one.reference) for file, one in own.items()),
+            *(Adapter(LoRA.open(file), one.strength, one.reference, one.preset) for file, one in own.items()),
             *(Adapter(LoRA.open(file), strength) for file, strength in named),
             *([] if mine is None else [mine]),
         )
@@ -124,17 +131,21 @@ class Source:
     def settings(self, name: str | None = None) -> Settings:
         """The preset `name` at the model's bucket, in the reference mode of an adapter used as trained.
 
-        None means the model's own preset.
+        None means the model's own preset, or "fast" if the adapter used as trained was distilled.
 
         Raises:
             SettingsError: an unknown preset; or none is named, and the model is one of several that nothing
-                but the user can tell apart.
+                but the user can tell apart; or "fast" is, and not one adapter says how it was distilled.
         """
+        if name is None and self.trained is not None and self.trained.lora.distilled is not None:
+            name = FAST
         found = self._settings(name)
         mode = None if self.trained is None else self.trained.lora.mode
         return found if mode is None else replace(found, reference=mode)
 
     def _settings(self, name: str | None) -> Settings:
+        if name == FAST:
+            return self._fast()
         if self.bundle is not None and (name is not None or self.bundle.usual or self.bundle.preset):
             return self.bundle.settings(name)
         release = family_of(self.checkpoint.family).release
@@ -146,6 +157,19 @@ class Source:
                 + ", ".join(f"--preset {one} ({kind})" for kind, one in recipes.items()),
             )
         return preset("card" if name is None else name) if self.bundle is None else self.bundle.settings(name)
+
+    def _fast(self) -> Settings:
+        """The model's own settings, with what its distilled adapter says."""
+        found = [one.lora for one in self.adapters if one.lora.distilled is not None]
+        named = [one.lora for one in self.adapters if one.lora.distilled is not None and one.preset is None]
+        chosen = named or found
+        if len(chosen) != 1 or (distilled := chosen[0].distilled) is None:
+            told = ", ".join(lora.path.name for lora in chosen) or "no adapter here"
+            raise SettingsError(
+                f"preset {FAST} takes its steps from one distilled adapter: {told}",
+                remedy="give one with --adapter; `castsheet train` makes it: objective few-step or guidance",
+            )
+        return replace(override(self._settings(distilled.preset), distilled.settings), name=FAST)
 
     @property
     def trained_note(self) -> str:
@@ -173,7 +197,7 @@ class Source:
             AdapterError: the file of an added adapter is missing.
             FamilyError: an added adapter is for another model family.
         """
-        own = [one for one in self.adapters if one.reference in (None, settings.reference)]
+        own = [one for one in self.adapters if one.used_in(settings)]
         here = {one.lora.path.name for one in own}
         wanted = {Path(file).name: strength for file, strength in settings.further_adapters.items()}
         added = [

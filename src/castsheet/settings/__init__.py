@@ -179,6 +179,9 @@ def preset(name: str = "card", **overrides: Any) -> Settings:
     return override(PRESETS[name], overrides)
 
 
+FAST = "fast"
+"""The preset that a distilled adapter states itself; `castsheet.loading.source` reads it from the file."""
+
 S = TypeVar("S", bound=Settings)
 
 

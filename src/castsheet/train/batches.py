@@ -35,6 +35,7 @@ class Batch:
         noise_BTC, sigma_B: fp32 draws.
         given_B: samples whose first frame is given clean.
         blank_B: samples whose sheet is left out.
+        place: few-step distillation: the student's step that learns.
         frames, reference_frames: the latent frames of clips and references in this batch; None is all.
     """
 
@@ -51,6 +52,7 @@ class Batch:
     mask_BT: Tensor | None
     frames: tuple[int, ...] | None = None
     reference_frames: tuple[int, ...] | None = None
+    place: int = 0
 
     @property
     def begins(self) -> bool:

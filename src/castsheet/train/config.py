@@ -88,10 +88,27 @@ class OptimiserConfig(_Part):
     )
 
 
+class TeacherConfig(_Part):
+    """What a distilled adapter learns from: the same model, with these adapters, run with these settings.
+
+    Attributes:
+        adapters: files with their strengths, beside those of the model's bundle; null is the preset's.
+        preset: by default the model's own. settings: over the preset's.
+    """
+
+    adapters: dict[Path, Annotated[float, _Number, Field(ge=-10, le=10)] | None] = {}
+    preset: str | None = None
+    settings: dict[str, Any] = {}
+
+
 class ObjectiveConfig(_Part):
     """What the adapter learns from a sample.
 
     Attributes:
+        kind: "flow" learns the clips. The others distil a teacher; see `castsheet.train.distillation`:
+            "guidance" needs one pass a step instead of the teacher's two or three, "few-step" few steps.
+            `objective: guidance` is short for `objective: {kind: guidance}`.
+        steps: few-step: the student's steps. substeps: the teacher's steps in each of them.
         reference: "looped" shows the sheet as a still video of the clip's length, as published; "still" as
             ONE latent frame at the first frame's positions, a sixteenth of the tokens.
         reference_frames: how many of a looped reference's latent frames are shown, drawn at random each step;
@@ -104,6 +121,9 @@ class ObjectiveConfig(_Part):
             trainer does not.
     """
 
+    kind: Literal["flow", "guidance", "few-step"] = "flow"
+    steps: Annotated[int, _Number, Field(ge=1, le=100)] = 4
+    substeps: Annotated[int, _Number, Field(ge=1, le=10)] = 4
     first_frame_probability: Share = 0.0
     reference: ReferenceMode = "looped"
     reference_downscale_factor: Annotated[int, _Number, Field(ge=1, le=64)] = 1
@@ -113,8 +133,15 @@ class ObjectiveConfig(_Part):
     sigma_tokens: Count | None = None
     marker: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return {"kind": given} if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _fits(self) -> ObjectiveConfig:
+        if self.kind != "flow" and (self.excerpt or self.reference_frames):
+            raise ValueError("a distilled adapter learns whole clips: leave excerpt and reference_frames out")
         if self.excerpt and self.first_frame_probability:
             raise ValueError("an excerpt has no first frame to give: use one of the two")
         if self.reference_frames and self.reference == "still":
@@ -192,6 +219,7 @@ class Config(_Part):
     keep: Count = 3
     adapter: AdapterConfig = AdapterConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    teacher: TeacherConfig = TeacherConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     base: BaseConfig = BaseConfig()
     watch: WatchConfig = WatchConfig()
@@ -203,6 +231,12 @@ class Config(_Part):
             raise ValueError("optimiser.rate: each `until` must lie after the one before")
         return self
 
+    @model_validator(mode="after")
+    def _teacher_is_asked(self) -> Config:
+        if self.objective.kind == "flow" and self.teacher != TeacherConfig():
+            raise ValueError("teacher: objective flow has none; set objective to guidance or few-step")
+        return self
+
     def global_batch(self, processes: int) -> int:
         """Samples a step."""
         return self.batch * self.accumulation * processes
@@ -210,10 +244,19 @@ class Config(_Part):
     @property
     def fingerprint(self) -> str:
         """Hash of what the loss curve depends on: not of watching, saving and the number of steps."""
-        values = self.model_dump(mode="json", include={"seed", "objective", "optimiser", "adapter"})
+        parts = {"seed", "objective", "optimiser", "adapter", "teacher"}
+        values = self.model_dump(mode="json", include=parts)
         values["adapter"].pop("start")
+        # Runs that began before an option go on.
         if self.objective.marker:
-            values["objective"].pop("marker")  # runs that began before the option go on
+            values["objective"].pop("marker")
+        if self.objective.kind == "flow":
+            for name in ("kind", "steps", "substeps"):
+                values["objective"].pop(name)
+            values.pop("teacher")
+        else:  # a file's folder may move
+            teacher = values["teacher"]["adapters"]
+            values["teacher"]["adapters"] = {Path(file).name: one for file, one in teacher.items()}
         values |= {"model": Path(self.model).name, "weights": self.base.weights}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -308,12 +351,14 @@ def _absolute(config: Config, folder: Path) -> Config:
     named = ("data", "output", "held_out", "text_encoder")
     paths = {name: folder / getattr(config, name) for name in named if getattr(config, name) is not None}
     start = config.adapter.start
+    taught = {folder / file: strength for file, strength in config.teacher.adapters.items()}
     model = config.model if config.model == "mini" else str(folder / config.model)
     return config.model_copy(
         update={
             **paths,
             "model": model,
             "adapter": config.adapter.model_copy(update={"start": start and folder / start}),
+            "teacher": config.teacher.model_copy(update={"adapters": taught}),
             "watch": config.watch.model_copy(update={"samples": samples}),
         }
     )

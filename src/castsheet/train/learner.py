@@ -28,12 +28,14 @@ from castsheet.machine.seeds import generator
 from castsheet.train.batches import Batch
 from castsheet.train.config import Config, ObjectiveConfig
 from castsheet.train.data.dataset import Geometry
+from castsheet.train.distillation import few_step_losses, guidance_losses
 from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.distributed import GradientSum, same_start, shard
 from castsheet.train.memory.host import Leaving
 from castsheet.train.memory.keeping import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
 from castsheet.train.objective import Given, flow_losses
 from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
+from castsheet.train.teaching import Teaching
 
 
 class NotFiniteError(Exception):
@@ -77,6 +79,7 @@ class Learner:
         rope: Callable[[Batch], Rope],
         blank: Mapping[Geometry, Tensor],
         first: Callable[[], Batch],
+        teaching: Teaching | None = None,
     ) -> None:
         """Attach the adapter and make the model ready, in place.
 
@@ -85,6 +88,7 @@ class Learner:
             rope: rotary tables of a batch's tokens.
             blank: the tokens of a black sheet, if sheets are left out.
             first: a batch like all others, to measure what a block keeps.
+            teaching: the teacher, if the adapter is distilled.
 
         Raises:
             AdapterError: the model lacks a target, or the start file does not fit.
@@ -94,6 +98,8 @@ class Learner:
         self.rope, self.blank = rope, blank
         self.global_batch = config.global_batch(where.size)
         _attach(transformer, config)
+        self.teaching = teaching
+        self.teacher = None if teaching is None else teaching.teacher(transformer)
         self.buckets = _buckets(transformer, where)
         self.parameters = [bucket.whole for bucket in self.buckets]
         same_start(self.parameters, where.size)
@@ -128,11 +134,11 @@ class Learner:
         seen[-2], seen[-1] = float(stop), elapsed if where.main else 0.0
         for turn, batch in enumerate(batches, start=1):
             first, end = batch.slots[0], batch.slots[-1] + 1  # a process's slots of a turn are neighbours
-            losses_B = self.losses(batch)
+            sigma_B, losses_B = self.sigmas(batch), self.losses(batch)
             self.gradients.on = turn == len(batches)
             (losses_B.sum() / count).backward()
             seen[first:end] = losses_B.detach()
-            seen[count + first : count + end] = batch.sigma_B.to(where.device, non_blocking=True)
+            seen[count + first : count + end] = sigma_B.to(where.device, non_blocking=True)
         self.gradients.finish()
         norm = self._norm()
         # The host waits for the device only here, before the optimiser changes anything.
@@ -208,9 +214,30 @@ class Learner:
                 given_B=batch.given_B,
                 marked=marked_tokens(batch, objective),
             )
-            return flow_losses(
-                self.transformer, given, batch.sigma_B, batch.noise_BTC, mask_BN=batch.mask_BT
-            )
+            return self._objective(batch, given)
+
+    def sigmas(self, batch: Batch) -> Tensor:
+        """The noise level (B,) at which each sample learns."""
+        if self.teaching is None or self.teaching.levels is None:
+            return batch.sigma_B
+        return self.teaching.levels[batch.place * self.config.objective.substeps].expand(len(batch.slots))
+
+    def _objective(self, batch: Batch, given: Given) -> Tensor:
+        model, teacher, mask_BN = self.transformer, self.teacher, batch.mask_BT
+        if teacher is None or self.teaching is None:
+            return flow_losses(model, given, batch.sigma_B, batch.noise_BTC, mask_BN=mask_BN)
+        if self.teaching.levels is None:
+            return guidance_losses(model, teacher, given, batch.sigma_B, batch.noise_BTC, mask_BN=mask_BN)
+        return few_step_losses(
+            model,
+            teacher,
+            given,
+            batch.noise_BTC,
+            self.teaching.levels,
+            batch.place,
+            substeps=self.config.objective.substeps,
+            mask_BN=mask_BN,
+        )
 
     def _choose_keeps(self, batch: Batch) -> tuple[tuple[Keep, ...], int]:
         """Decide what blocks keep, replace their forward passes, and estimate the peak memory."""

@@ -68,8 +68,8 @@ class Given:
         return self.target_BNC.shape[1]
 
     @cached_property
-    def given_BN1(self) -> Tensor:
-        """Which target tokens are given clean."""
+    def given_mask(self) -> Tensor:
+        """Which target tokens are given clean, (B,N,1)."""
         target = self.target_BNC
         given_B = self.given_B
         if given_B is None:
@@ -79,7 +79,9 @@ class Given:
 
     def kept(self, x_BNC: Tensor) -> Tensor:
         """`x` with the given tokens clean, fp32."""
-        return torch.where(self.given_BN1, self.target_BNC.float(), x_BNC) if self.first_frame_tokens else x_BNC
+        return (
+            torch.where(self.given_mask, self.target_BNC.float(), x_BNC) if self.first_frame_tokens else x_BNC
+        )
 
     def noisy(self, sigma_B: Tensor, noise_BNC: Tensor) -> Tensor:
         """The clips at these noise levels, fp32."""
@@ -119,7 +121,7 @@ class Given:
         error_BN = error_BNC.mean(dim=2)
         if mask_BN is None and not self.first_frame_tokens:
             return error_BN.mean(dim=1)
-        weight_BN = (~self.given_BN1[..., 0]).float()
+        weight_BN = (~self.given_mask[..., 0]).float()
         if mask_BN is not None:
             weight_BN = weight_BN * mask_BN.float()
         return (error_BN * weight_BN).sum(dim=1) / weight_BN.sum(dim=1)

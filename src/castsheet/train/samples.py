@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,13 +36,19 @@ class Gallery:
         source: Source,
         device: torch.device,
         dtype: torch.dtype,
+        usual: Mapping[str, Any],
     ) -> None:
-        self.wanted = wanted
+        """Read the sheets and encode the texts.
+
+        Args:
+            usual: settings of all samples, below each one's own.
+        """
+        self.wanted = tuple(one.model_copy(update={"settings": {**usual, **one.settings}}) for one in wanted)
         self.models = Models(replace(source, adapters=()), device, dtype, None)
         self.castsheet = Castsheet(self.models)
         self.sheets = [Sheet.load(one.sheet) for one in wanted]
         texts = []
-        for one, sheet in zip(wanted, self.sheets, strict=True):
+        for one, sheet in zip(self.wanted, self.sheets, strict=True):
             settings = self.castsheet.settings(None, **one.settings)
             words = read_prompt(sheet, one.action, one.prompt, settings)
             texts += [words.text, settings.negative_prompt]

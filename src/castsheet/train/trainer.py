@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -21,12 +22,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from castsheet import __version__
 from castsheet.errors import NumericsError
 from castsheet.loading.placement import enough_memory, working_dtype
 from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import attached_state
-from castsheet.ltx.adapters.lora_file import DOWNSCALE, MARKER, MODE, write
+from castsheet.ltx.adapters.lora_file import write
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.formats import FORMATS
 from castsheet.ltx.model.dit import Transformer
@@ -47,9 +47,11 @@ from castsheet.train.data.packed import PackedData
 from castsheet.train.learner import Learner, NotFiniteError
 from castsheet.train.log import Log
 from castsheet.train.memory.distributed import terminated
+from castsheet.train.metadata import describe
 from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
 from castsheet.train.schedule import place, rate_at
+from castsheet.train.teaching import Teaching
 
 _BYTES = 16  # of a checkpoint, for each number that is trained: its value, two moments, and for users
 ADAPTER = "adapter.safetensors"
@@ -106,20 +108,31 @@ class Trainer:
 
     def __init__(self, config: Config, where: World, console: Console, stop: Callable[[], bool]) -> None:
         self.config, self.where, self.console, self.stop = config, where, console, stop
-        self.source = Source.open(config.model, config.text_encoder)
+        named = list(config.teacher.adapters.items())
+        self.source = Source.open(config.model, config.text_encoder, named)
         self.data, self.held_out = self._open_data(config.data), None
         if config.held_out is not None:
             self.held_out = self._open_data(config.held_out)
         self.dtype = working_dtype(config.base.weights, where.device)
         model, objective = self.source.checkpoint, config.objective
-        self.gallery = self._gallery()  # needs the text encoder, so before the large weights come
+        # Both need the text encoder, so they come before the large weights.
+        self.teaching: Teaching | None = None
+        if objective.kind != "flow":
+            self.teaching = Teaching.of(config, self.source, where.device, self.dtype)
+        self.gallery = self._gallery()
         self.rope = Tables(model, objective, where.device, self.dtype)
         self.blank: dict[Geometry, Tensor] = {}
         if objective.reference_dropout:
             self.blank = blank_sheets(self.data, model, objective, where.device, self.dtype)
         self.sampler = Sampler(config.seed, len(self.data), config.global_batch(where.size))
         self.learner = Learner(
-            self._load(), config, where, self.rope, self.blank, lambda: self._batches(0)[0]
+            self._load(),
+            config,
+            where,
+            self.rope,
+            self.blank,
+            lambda: self._batches(0)[0],
+            self.teaching,
         )
         self.step, self.elapsed = self._resume()
         self._clock = Clock(self.elapsed)
@@ -138,6 +151,8 @@ class Trainer:
             write_text(config.output / "config.json", values)
             size = sum(one.numel() for one in (*self.learner.parameters, *self.learner.averages))
             require_space(config.output, (config.keep + 1) * size * _BYTES)
+            if self.teaching is not None:
+                self._say(self.teaching.cost(config.steps))
         with self._shown() as advance:
             end = config.steps if self._place() < config.steps else self.step
             for batches in feed(self._batches, self.step, end):
@@ -198,14 +213,20 @@ class Trainer:
         """This process's share of a step's global batch, one batch an accumulation."""
         config, where = self.config, self.where
         rounds = []
+        place = self._student_step(step)
         for turn in range(config.accumulation):
             first = (turn * where.size + where.rank) * config.batch
             slots = range(first, first + config.batch)
             chosen = [(slot, self.sampler.index(step, slot)) for slot in slots]
             source = partial(generator, config.seed, step)
-            batch = make_batch(self.data, chosen, source, config.objective)
+            batch = replace(make_batch(self.data, chosen, source, config.objective), place=place)
             rounds.append(batch.pinned() if where.device.type == "cuda" else batch)
         return rounds
+
+    def _student_step(self, step: int) -> int:
+        """Few-step distillation: the student's step that learns; the same on all processes."""
+        source = generator(self.config.seed, step, "student")
+        return int(torch.randint(self.config.objective.steps, (), generator=source))
 
     def _stop_numerics(self, error: NotFiniteError) -> NoReturn:
         names = [self.data.entries[self.sampler.index(self.step, slot)].name for slot in error.slots]
@@ -240,6 +261,7 @@ class Trainer:
             index = min(turn * self.where.size + self.where.rank, len(data) - 1)
             source = partial(generator, self.config.seed, "held out")
             batch = make_batch(data, [(index, index)], source, self.config.objective)
+            batch = replace(batch, place=turn % self.config.objective.steps)
             loss = float(self.learner.losses(batch)[0])
             losses_N[index] = loss if turn * self.where.size + self.where.rank < len(data) else 0.0
         return float(self.where.sum(losses_N.to(self.where.device)).mean())
@@ -265,32 +287,8 @@ class Trainer:
 
     def _metadata(self) -> dict[str, str]:
         """What the adapter file says about itself."""
-        config, objective = self.config, self.config.objective
-        recipe = {
-            "preset": config.preset,
-            "steps": self.step,
-            "samples_a_step": self.sampler.global_batch,
-            "rank": config.adapter.rank,
-            "alpha": config.adapter.alpha,
-            "seed": config.seed,
-            "rate": [ramp.model_dump() for ramp in config.optimiser.rate],
-            "objective": objective.model_dump(exclude_defaults=True),
-            "first_frame_probability": objective.first_frame_probability,
-        }
-        augment = self.data.augment | (
-            {"reference_dropout": objective.reference_dropout} if objective.reference_dropout else {}
-        )
         base = self.source.checkpoint.config.transformer
-        marked = {MARKER: "on" if objective.marker else "off"} if base.marker else {}
-        return {
-            "base_model": base.family,
-            **marked,
-            DOWNSCALE: str(objective.reference_downscale_factor),
-            "castsheet_version": __version__,
-            MODE: objective.reference,
-            "castsheet_augment": json.dumps(augment, sort_keys=True),
-            "castsheet_recipe": json.dumps(recipe, sort_keys=True),
-        }
+        return describe(self.config, base, self.data, self.step, self.sampler.global_batch, self.teaching)
 
     # --- set-up
 
@@ -321,14 +319,16 @@ class Trainer:
         Gallery.refuse_others(self.config.objective)
         if not (self.where.main or self.config.base.shard):
             return None
-        return Gallery(watch.samples, self.source, self.where.device, self.dtype)
+        usual = {} if self.teaching is None else self.teaching.learned
+        return Gallery(watch.samples, self.source, self.where.device, self.dtype, usual)
 
     def _load(self) -> Transformer:
         """The base; in host memory if it will be divided over cards."""
         base, model = self.config.base, self.source.checkpoint
         device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
         precision = base.weights if base.weights in FORMATS else "wide"
-        return load_transformer(model, precision, device=device, dtype=self.dtype)[0]
+        adapters = () if self.teaching is None else self.teaching.adapters
+        return load_transformer(model, precision, device=device, dtype=self.dtype, adapters=adapters)[0]
 
     def _resume(self) -> tuple[int, float]:
         """Load the newest checkpoint into the learner; returns (steps done, seconds of training)."""

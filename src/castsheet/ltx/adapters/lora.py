@@ -6,7 +6,8 @@ Legend: R rank, I inputs, O outputs of the adapted layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class LoRALinear(nn.Linear):
 
     If that layer is in fp8, `weight_scale` is its own too. `joined` adds the term to the weight before the
     product, as `merge` does for inference: this saves passes over the activations and costs one more product
-    in the backward pass. It pays in narrow layers with many tokens.
+    in the backward pass. It pays in narrow layers with many tokens. `on` is False inside `without`.
     """
 
     weight_scale: nn.Parameter | None
@@ -53,13 +54,15 @@ class LoRALinear(nn.Linear):
         self.weight = base.weight
         self.register_parameter("bias", base.bias)
         self.register_parameter("weight_scale", getattr(base, "weight_scale", None))
-        self.scale, self.joined = scale, joined
+        self.scale, self.joined, self.on = scale, joined, True
         down_RI = torch.empty(rank, base.in_features)
         nn.init.kaiming_uniform_(down_RI, a=math.sqrt(5), generator=generator)
         self.lora_A = nn.Parameter(down_RI.to(base.weight.device))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=base.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.on:
+            return self._frozen(x)
         if self.joined:
             with torch.autocast(x.device.type, enabled=False):  # an fp32 sum, rounded once
                 weight = self._wide() + self.scale * (self.lora_B @ self.lora_A)
@@ -184,6 +187,19 @@ def attached_state(transformer: Transformer, dtype: torch.dtype | None = None) -
         state[f"diffusion_model.{name}.lora_A.weight"] = layer.lora_A.detach().to("cpu", dtype, copy=True)
         state[f"diffusion_model.{name}.lora_B.weight"] = up_OR.to("cpu", dtype, copy=True)
     return state
+
+
+@contextmanager
+def without(transformer: Transformer) -> Iterator[None]:
+    """Inside, the model is the one that the terms were attached to: its teacher, in distillation."""
+    layers = _attached(transformer).values()
+    for layer in layers:
+        layer.on = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.on = True
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from castsheet.errors import AdapterError
+from castsheet.ltx.adapters.distilled import DISTILLED, Distilled
 from castsheet.ltx.adapters.kinds import KINDS, Stored, Term, sort_keys
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.ltx.family import DEFAULT, STATING, Told, tell_family
@@ -140,6 +142,16 @@ class LoRA:
                 remedy="correct the file's metadata, or use a newer castsheet",
             )
         return "model" if text == "model" else "base"
+
+    @cached_property
+    def distilled(self) -> Distilled | None:
+        """How the adapter wants to be run, if it was distilled here; None for all others.
+
+        Raises:
+            AdapterError: the metadata is not what `castsheet train` writes.
+        """
+        text = self.metadata.get(DISTILLED)
+        return None if text is None else Distilled.read(text, self.path)
 
     def _factor(self, key: str) -> int:
         text = self.metadata.get(key, "1")
