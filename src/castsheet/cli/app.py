@@ -78,6 +78,12 @@ COMMANDS = (
         "Keep a library of characters, props and locations, their pictures sorted into views.",
     ),
     Command(
+        "pairs",
+        "pairs",
+        _TRAINING,
+        "From raw films to clips with the reference sheets of their casts.",
+    ),
+    Command(
         "encode",
         "train",
         _TRAINING,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -37,6 +38,22 @@ def read_video(path: Path | str, *, most: Callable[[float], int] | None = None) 
         ImageError: no such file, not a video, damaged, frames of several sizes, or more than 3 GiB of them.
     """
     path = Path(path)
+    with opened_video(path) as (container, stream):
+        rate = stream.average_rate
+        limit = most(float(rate)) if most is not None and rate else None
+        frames = _frames(path, container, stream, limit)
+    if not frames or not rate:
+        raise ImageError(f"cannot read the video {path}: it has no frames", remedy=_REMEDY)
+    return _stacked(frames), float(rate)
+
+
+@contextmanager
+def opened_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """A video file and its first picture track, for as long as the block lasts.
+
+    Raises:
+        ImageError: no such file, not a video, damaged (also while the block decodes), or out of memory.
+    """
     require_regular(path, ImageError)
     try:
         # The prefix keeps a file called `concat:a` or `http:b` from being taken for an address.
@@ -46,16 +63,11 @@ def read_video(path: Path | str, *, most: Callable[[float], int] | None = None) 
             stream = container.streams.video[0]
             if getattr(stream, "codec_context", None) is None:
                 raise ImageError(f"{path} is in a codec that is not known here", remedy="save it as H.264")
-            rate = stream.average_rate
-            limit = most(float(rate)) if most is not None and rate else None
-            frames = _frames(path, container, stream, limit)
+            yield container, stream
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ImageError(f"cannot read the video {path}: {_told(error)}", remedy=_REMEDY) from error
     except MemoryError as error:
         raise _too_much(path) from error
-    if not frames or not rate:
-        raise ImageError(f"cannot read the video {path}: it has no frames", remedy=_REMEDY)
-    return _stacked(frames), float(rate)
 
 
 def last_frame(path: Path | str) -> Image.Image:

@@ -1,0 +1,157 @@
+"""How far the camera moved, and what the place behind the people looks like.
+
+Pictures of one place that the camera sees from one distance differ by a shift, which phase correlation finds
+(Kuglin and Hines, 1975). Laid over each other, the place is what several shots agree on.
+
+Legend: N pictures, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.pairs.protocols import Floats, Pixels
+
+ALIKE = 14  # levels, the largest of the channels: noise of compression stays below
+AGREE = 0.55  # share of the overlap that two pictures of one place have alike
+OVERLAP = 0.5  # share of the picture that both must show
+
+Shift = tuple[int, int]
+
+
+def shift_between(one_HW3: Pixels, other_HW3: Pixels) -> tuple[Shift, float]:
+    """By how many px (x, y) the second picture's content lies to the left and above, and how well they agree.
+
+    Returns:
+        The shift, and the share of their overlap in which the pictures are alike.
+    """
+    best: tuple[Shift, float] = (0, 0), agreement(one_HW3, other_HW3, (0, 0))
+    if best[1] > 0.9:
+        return best
+    a, b = _gradients(one_HW3), _gradients(other_HW3)
+    spectrum = np.fft.rfft2(a) * np.conj(np.fft.rfft2(b))
+    peaks = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), 1e-6), a.shape)
+    height, width = a.shape
+    for flat in np.argsort(peaks, axis=None)[-3:][::-1]:
+        y, x = divmod(int(flat), width)
+        shift = (x - width if x > width // 2 else x, y - height if y > height // 2 else y)
+        share = agreement(one_HW3, other_HW3, shift)
+        if share > best[1]:
+            best = shift, share
+    return best
+
+
+def agreement(one_HW3: Pixels, other_HW3: Pixels, shift: Shift) -> float:
+    """The share of the overlap in which two pictures are alike; 0 if the overlap is small."""
+    height, width = one_HW3.shape[:2]
+    x, y = shift
+    if (width - abs(x)) * (height - abs(y)) < OVERLAP * width * height:
+        return 0.0
+    a = one_HW3[max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)]
+    b = other_HW3[max(0, -y) : height + min(0, -y), max(0, -x) : width + min(0, -x)]
+    apart = np.abs(a.astype(np.int16) - b).max(axis=2)
+    return float((apart <= ALIKE).mean())
+
+
+def _gradients(picture_HW3: Pixels) -> Floats:
+    grey = picture_HW3.astype(np.float32).mean(axis=2)
+    across, down = np.zeros_like(grey), np.zeros_like(grey)
+    across[:, 1:] = np.diff(grey, axis=1)
+    down[1:] = np.diff(grey, axis=0)
+    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1])).astype(np.float32)
+    return np.asarray(np.hypot(across, down) * window, np.float32)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture of a place: which shot it is of, and where its upper left corner lies on the place's
+    canvas."""
+
+    picture_HW3: Pixels
+    shot: int
+    corner: Shift
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A place without people.
+
+    Attributes:
+        picture: (H,W,3) on the canvas. sure: (H,W), where several shots agree.
+        origin: the corner of the canvas, in the shifts' coordinates.
+    """
+
+    picture: Pixels
+    sure: NDArray[np.bool_]
+    origin: Shift
+
+    def at(self, corner: Shift, size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
+        """What a frame with its corner there would show of the place, and where that is sure.
+
+        Args:
+            size: width and height of the frame in px.
+        """
+        x, y = corner[0] - self.origin[0], corner[1] - self.origin[1]
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        sure = np.zeros((size[1], size[0]), np.bool_)
+        top, left = max(0, y), max(0, x)
+        part = self.picture[top : max(top, y + size[1]), left : max(left, x + size[0])]
+        rows, columns = slice(top - y, top - y + len(part)), slice(left - x, left - x + part.shape[1])
+        picture[rows, columns] = part
+        sure[rows, columns] = self.sure[top : top + len(part), left : left + part.shape[1]]
+        return picture, sure
+
+
+def plate_of(pictures: Sequence[Placed]) -> Plate:
+    """The place that pictures agree on: at each pixel the colour that most shots show.
+
+    A person in front of the place is somewhere else in other shots, or is somebody else.
+    """
+    left, top = (min(one.corner[axis] for one in pictures) for axis in (0, 1))
+    right = max(one.corner[0] + one.picture_HW3.shape[1] for one in pictures)
+    bottom = max(one.corner[1] + one.picture_HW3.shape[0] for one in pictures)
+    laid = [_laid(one, (left, top), (right - left, bottom - top)) for one in pictures]
+    shots = sorted({one.shot for one in pictures})
+    best = np.full((bottom - top, right - left), -1.0, np.float32)
+    chosen = np.zeros((bottom - top, right - left, 3), np.uint8)
+    votes = np.zeros(best.shape, np.int32)
+    for candidate, known in laid:
+        agreed = np.zeros(best.shape, np.int32)
+        closeness = np.zeros(best.shape, np.float32)
+        for shot in shots:
+            alike = np.zeros(best.shape, np.bool_)
+            for (other, seen), one in zip(laid, pictures, strict=True):
+                if one.shot == shot:
+                    apart = np.abs(candidate.astype(np.int16) - other).max(axis=2)
+                    near = (apart <= ALIKE) & seen
+                    alike |= near
+                    closeness += near
+            agreed += alike
+        score = np.where(known, agreed + closeness / (len(laid) + 1), -1.0).astype(np.float32)
+        better = score > best
+        best[better], votes[better] = score[better], agreed[better]
+        chosen[better] = candidate[better]
+    # Two shots of three may show one person in one place; three that agree, or all, do not.
+    covering = np.sum(
+        [
+            np.any([seen for (_, seen), one in zip(laid, pictures, strict=True) if one.shot == shot], 0)
+            for shot in shots
+        ],
+        0,
+    )
+    sure = (votes >= 3) | ((votes == covering) & (votes >= 2))
+    return Plate(chosen, sure, (left, top))
+
+
+def _laid(one: Placed, origin: Shift, size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
+    x, y = one.corner[0] - origin[0], one.corner[1] - origin[1]
+    height, width = one.picture_HW3.shape[:2]
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    known = np.zeros((size[1], size[0]), np.bool_)
+    picture[y : y + height, x : x + width] = one.picture_HW3
+    known[y : y + height, x : x + width] = True
+    return picture, known

@@ -1,0 +1,301 @@
+"""`castsheet pairs find`: from a table of films to windows, tracks and a cast that a person can correct.
+
+WORK/results/...       the ledger: one file a unit, see `ledger`
+WORK/found.json        all that `make` reads: films, windows, tracks, places, and everything that was left out
+WORK/cast.yaml         who is who; corrections win
+WORK/cast.html         the same with pictures
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from castsheet.machine.files import write_text
+from castsheet.machine.locks import Say
+from castsheet.machine.marks import Kind, owned
+from castsheet.machine.regular import MIB, is_file
+from castsheet.machine.text import TextReader
+from castsheet.pairs.camera import Plate
+from castsheet.pairs.cast import Cast, corrected, proposed, write_cast
+from castsheet.pairs.castpage import cast_page
+from castsheet.pairs.films import opened, read_films
+from castsheet.pairs.identities import identify
+from castsheet.pairs.ledger import Ledger, Outcome, Task
+from castsheet.pairs.quality import fault_of
+from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Window
+from castsheet.pairs.scan import cut_film, place_film, watch_shot
+
+WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
+VERSION = 1
+"""Raised when results of a stage change, so that they are made again."""
+_FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How to look: the clips that are wanted, and the back ends by name (see `tools`)."""
+
+    clips: Clips
+    shots: str
+    segmenter: str
+    faces: str
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `find` leaves for `make`.
+
+    Attributes:
+        windows: those that may become clips. tracks: all that were seen. places: of each shot that has one,
+        the
+            place's name. results: of each shot, the stem of its file in the ledger.
+        stages: of each film, the stems of its files in the ledger.
+        counts: films and windows that were found, accepted, rejected and quarantined.
+    """
+
+    clips: Clips
+    films: tuple[Film, ...]
+    windows: tuple[Window, ...]
+    tracks: tuple[Track, ...]
+    sizes: dict[str, tuple[int, int]]
+    places: dict[str, str]
+    results: dict[str, str]
+    stages: dict[str, dict[str, str]]
+    rejects: tuple[Reject, ...]
+    counts: dict[str, dict[str, int]]
+
+
+_DOCUMENT = TypeAdapter(Found)
+
+
+def find(
+    table: Path,
+    work: Path,
+    how: Finding,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+    say: Say = lambda _: None,
+) -> tuple[Found, Cast]:
+    """Look at all films of a table.
+
+    Args:
+        advance: called with the number of units that are done. say: told what is waited for.
+
+    Raises:
+        PairsError: the table or the cast file is not usable.
+        OutputError: the folder is somebody else's, or the disk refused.
+        DependencyError: a back end is not installed.
+    """
+    sources = read_films(table)
+    with owned(work, WORK, say):
+        ledger = Ledger(work / "results")
+        rejects: list[Reject] = []
+        films: list[Film] = []
+        for source in sources:
+            one = opened(source, how.clips.size)
+            (films if isinstance(one, Film) else rejects).append(one)  # type: ignore[arg-type]
+        found = _look(films, ledger, how, rejects, len(sources), advance)
+        by_title = {film.id: film.title for film in found.films}
+        cast = proposed(
+            {
+                film.title: identify(
+                    [track for track in found.tracks if by_title[_film_of(track.shot)] == film.title]
+                )
+                for film in found.films
+            }
+        )
+        cast = corrected(cast, work / "cast.yaml")
+        save(found, work)
+        write_cast(work / "cast.yaml", cast)
+        write_text(work / "cast.html", cast_page(found, cast, work))
+    return found, cast
+
+
+def _film_of(shot: str) -> str:
+    return shot.rsplit("-", 1)[0]
+
+
+def save(found: Found, work: Path) -> Path:
+    """Write found.json. `OutputError` if the disk refused."""
+    return write_text(work / "found.json", json.dumps(asdict(found), sort_keys=True) + "\n")
+
+
+def load(work: Path) -> Found:
+    """Read found.json.
+
+    Raises:
+        PairsError: it is not there, or damaged.
+    """
+    path = work / "found.json"
+    if not is_file(path):
+        raise PairsError(f"{path} is not there", remedy=f"run castsheet pairs find FILMS.csv -o {work}")
+    try:
+        return _DOCUMENT.validate_python(_FOUND.json_object(path))
+    except ValidationError as error:
+        raise PairsError(f"{path} is damaged: {error.errors()[0]['msg']}", remedy=_FOUND.remedy) from error
+
+
+def _look(
+    films: Sequence[Film],
+    ledger: Ledger,
+    how: Finding,
+    rejects: list[Reject],
+    listed: int,
+    advance: Callable[[int], None],
+) -> Found:
+    """Run the stages over all films; `rejects` grows."""
+    done = 0
+
+    def run(tasks: list[Task]) -> dict[str, Outcome]:
+        nonlocal done
+        found = ledger.run(tasks, workers=how.workers, advance=lambda count: advance(done + count))
+        done += len(tasks)
+        return found
+
+    cuts = run([_cut(film, how) for film in films])
+    readable, quarantined = [], 0
+    for film in films:
+        outcome = cuts[film.title]
+        if outcome is None:
+            quarantined += 1
+            rejects.append(Reject(film.title, "quarantined", "it ended three processes"))
+        elif "error" in outcome.values:
+            rejects.append(Reject(film.title, "R01", str(outcome.values["error"])))
+        else:
+            readable.append(film)
+    placed = run([_place(film, cuts[film.title]) for film in readable])
+    watched = run(
+        [task for film in readable for task in _watch(film, cuts[film.title], placed[film.title], how)]
+    )
+    counts = {"films": _count(listed, len(readable), quarantined)}
+    return _gathered(readable, cuts, placed, watched, how, rejects, counts)
+
+
+def _cut(film: Film, how: Finding) -> Task:
+    return Task("shots", film.title, [VERSION, film.sha256, how.shots], cut_film, (film, how.shots))
+
+
+def _place(film: Film, cut: Outcome) -> Task:
+    assert cut is not None
+    shots = cut.values["shots"]
+    return Task("places", film.title, [VERSION, film.sha256, shots], place_film, (film, shots))
+
+
+def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding) -> Iterator[Task]:
+    assert cut is not None
+    times = cut.arrays()["times"]
+    places = [None] * len(cut.values["shots"]) if placed is None else placed.values["places"]
+    plates = {} if placed is None else _plates(placed)
+    for number, span in enumerate(cut.values["shots"]):
+        shot, place = f"{film.id}-{number:04d}", places[number]
+        plate = None if place is None else plates.get(place["place"])
+        depends = [VERSION, film.sha256, span, asdict(how.clips), how.segmenter, how.faces, place]
+        depends.append(None if placed is None or plate is None else placed.path.stem)
+        arguments = (film, shot, span, times, how.clips, place, plate, how.segmenter, how.faces)
+        yield Task("watched", shot, depends, watch_shot, arguments)
+
+
+def _plates(placed: Any) -> dict[int, Plate]:
+    arrays = placed.arrays()
+    return {
+        place: Plate(
+            arrays[f"plate{place}"],
+            arrays[f"sure{place}"],
+            (int(arrays[f"origin{place}"][0]), int(arrays[f"origin{place}"][1])),
+        )
+        for place in placed.values["plates"]
+    }
+
+
+def _gathered(
+    films: Sequence[Film],
+    cuts: dict[str, Outcome],
+    placed: dict[str, Outcome],
+    watched: dict[str, Outcome],
+    how: Finding,
+    rejects: list[Reject],
+    counts: dict[str, dict[str, int]],
+) -> Found:
+    windows: list[Window] = []
+    tracks: list[Track] = []
+    places, results, sizes = {}, {}, {}
+    stages: dict[str, dict[str, str]] = {}
+    found = quarantined = 0
+    for film in films:
+        cut, place = cuts[film.title], placed[film.title]
+        assert cut is not None
+        stages[film.id] = {"shots": cut.path.stem} | ({} if place is None else {"places": place.path.stem})
+        mine: list[Window] = []
+        for number, span in enumerate(cut.values["shots"]):
+            shot = f"{film.id}-{number:04d}"
+            outcome = watched[shot]
+            if outcome is None:
+                found, quarantined = found + 1, quarantined + 1
+                rejects.append(Reject(shot, "quarantined", "it ended three processes"))
+                continue
+            values = outcome.values
+            if "error" in values:
+                found += 1
+                rejects.append(Reject(shot, "R01", str(values["error"])))
+                continue
+            results[shot], sizes[shot] = outcome.path.stem, tuple(values["size"])
+            if place is not None and place.values["places"][number] is not None:
+                places[shot] = f"{film.id}/{place.values['places'][number]['place']}"
+            tracks += [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
+            if not values["windows"]:
+                found += 1
+                seconds = (span[1] - span[0]) / film.fps
+                rejects.append(
+                    Reject(shot, "R10", f"{seconds:.2f} s", f"{how.clips.seconds:.2f} s and guards")
+                )
+            mine += [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
+        found += len(mine)
+        kept, left_out = _judged(mine)
+        windows += kept
+        rejects += left_out
+    counts["windows"] = _count(found, len(windows), quarantined)
+    return Found(
+        how.clips,
+        tuple(films),
+        tuple(windows),
+        tuple(tracks),
+        sizes,
+        places,
+        results,
+        stages,
+        tuple(rejects),
+        counts,
+    )
+
+
+def _judged(windows: Sequence[Window]) -> tuple[list[Window], list[Reject]]:
+    """A film's windows by the rules of quality."""
+    usual = float(np.median([one.sharp for one in windows])) if windows else 0.0
+    kept: list[Window] = []
+    left_out: list[Reject] = []
+    for one in windows:
+        fault = fault_of(one, usual, [other for other in kept if other.shot != one.shot])
+        if fault is None:
+            kept.append(one)
+        else:
+            left_out.append(fault)
+    return kept, left_out
+
+
+def _count(found: int, accepted: int, quarantined: int) -> dict[str, int]:
+    rejected = found - accepted - quarantined
+    return {"found": found, "accepted": accepted, "rejected": rejected, "quarantined": quarantined}
+
+
+def by_rule(rejects: Sequence[Reject]) -> dict[str, int]:
+    """How many units each rule left out."""
+    return dict(sorted(Counter(one.rule for one in rejects).items()))

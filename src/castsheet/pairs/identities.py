@@ -1,0 +1,105 @@
+"""Who is who within a title: tracks of all its shots, joined to identities.
+
+Average linkage over the distance of looks. Two who are seen at once are two. A distance between the two
+thresholds is "unsure": an unsure identity is shown to the person who corrects the cast, and never paired.
+
+Legend: T tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.pairs.looks import Look, apart
+from castsheet.pairs.records import Track
+
+SAME = 0.34
+OTHER = 0.42
+"""Distances of looks: below the first two tracks are one person, above the second they are two."""
+FEWER = 0.06
+"""What each part that the two do not share takes off both thresholds: head and chest alone say less."""
+PARTS = 3
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Tracks of one person. `unsure`: ids of tracks of others that may be the same person."""
+
+    tracks: tuple[str, ...]
+    unsure: tuple[str, ...]
+
+
+def identify(tracks: Sequence[Track]) -> list[Identity]:
+    """The identities of a title, those with most tracks first."""
+    if not tracks:
+        return []
+    far, limit = _distances(tracks)
+    apart_TT = _at_once(tracks)
+    groups = [[k] for k in range(len(tracks))]
+    while len(groups) > 1:
+        best: tuple[float, int, int] | None = None
+        for a in range(len(groups)):
+            for b in range(a + 1, len(groups)):
+                grid = np.ix_(groups[a], groups[b])
+                if apart_TT[grid].any():
+                    continue
+                value = float((far[grid] - limit[grid]).mean())
+                if value < 0 and (best is None or value < best[0]):
+                    best = value, a, b
+        if best is None:
+            break
+        _, a, b = best
+        groups[a] += groups.pop(b)
+    found = [
+        Identity(
+            tuple(tracks[k].id for k in sorted(group)), _near(group, groups, far, limit, apart_TT, tracks)
+        )
+        for group in groups
+    ]
+    return sorted(found, key=lambda one: (-len(one.tracks), one.tracks))
+
+
+def _near(
+    group: list[int],
+    groups: list[list[int]],
+    far: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    apart_TT: NDArray[np.bool_],
+    tracks: Sequence[Track],
+) -> tuple[str, ...]:
+    """Tracks of other groups that may be this person: on average nearer than the upper threshold."""
+    found = []
+    for other in groups:
+        if other is group:
+            continue
+        grid = np.ix_(group, other)
+        if not apart_TT[grid].any() and float((far[grid] - limit[grid]).mean()) < OTHER - SAME:
+            found += [tracks[k].id for k in other]
+    return tuple(sorted(found))
+
+
+def _distances(tracks: Sequence[Track]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances (T, T) of looks, and below what they mean one person."""
+    looks = [Look.of_flat(track.colours) for track in tracks]
+    far = np.zeros((len(looks), len(looks)))
+    limit = np.full_like(far, SAME)
+    for a in range(len(looks)):
+        for b in range(a + 1, len(looks)):
+            value, common = apart(looks[a], looks[b])
+            far[a, b] = far[b, a] = value if common >= PARTS - 1 else 1.0
+            limit[a, b] = limit[b, a] = SAME - FEWER * (PARTS - common)
+    return far, limit
+
+
+def _at_once(tracks: Sequence[Track]) -> NDArray[np.bool_]:
+    """Which pairs of tracks (T, T) are seen in one frame of one shot."""
+    frames = [{one.frame for one in track.sights} for track in tracks]
+    found = np.zeros((len(tracks), len(tracks)), np.bool_)
+    for a, one in enumerate(tracks):
+        for b, other in enumerate(tracks):
+            found[a, b] = a != b and one.shot == other.shot and bool(frames[a] & frames[b])
+    return found

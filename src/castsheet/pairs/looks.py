@@ -1,0 +1,93 @@
+"""How a subject looks: colours of head, chest and legs, and how far two looks are apart.
+
+A part is a band of the figure's mask. A figure that the frame cuts off below is near: its bands are a bust's.
+
+Legend: H height, W width, B bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.pairs.protocols import Floats, Pixels
+from castsheet.sheet.box import Box
+
+Mask = NDArray[np.bool_]
+
+BINS = 5  # along each channel; a colour counts for its eight nearest bins
+PARTS = ("head", "chest", "legs")
+WHOLE = {"head": (0.0, 0.2), "chest": (0.26, 0.44), "legs": (0.54, 0.84)}
+BUST = {"head": (0.0, 0.55), "chest": (0.74, 1.0)}
+"""Shares of the height, from above. A cartoon's head is larger than a person's: bands leave the borders
+out."""
+SIZE = BINS**3
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour histograms (B) of parts, each with the sum 1; a part that is not seen is not there."""
+
+    parts: dict[str, Floats]
+
+    def flat(self) -> list[float]:
+        """All parts in one row, zeros for those that are not seen."""
+        empty = np.zeros(SIZE, np.float32)
+        row = np.concatenate([self.parts.get(part, empty) for part in PARTS])
+        return [round(float(value), 4) for value in row]
+
+    @classmethod
+    def of_flat(cls, row: Sequence[float]) -> Look:
+        """What `flat` gave."""
+        values = np.array(row, np.float32).reshape(len(PARTS), SIZE)
+        return cls({part: one for part, one in zip(PARTS, values, strict=True) if one.any()})
+
+
+def look_at(frame_HW3: Pixels, mask_HW: Mask, box: Box, *, bust: bool) -> Look:
+    """A subject's look in one frame."""
+    inside = mask_HW[box.y : box.bottom, box.x : box.right]
+    pixels = frame_HW3[box.y : box.bottom, box.x : box.right]
+    parts = {}
+    for part, (top, bottom) in (BUST if bust else WHOLE).items():
+        rows = slice(round(top * box.h), max(round(top * box.h) + 1, round(bottom * box.h)))
+        chosen = pixels[rows][inside[rows]]
+        if len(chosen) >= 12:
+            parts[part] = _histogram(chosen)
+    return Look(parts)
+
+
+def _histogram(pixels_N3: Pixels) -> Floats:
+    """Trilinear colour histogram: a colour near a bin's border moves smoothly from one bin to the other."""
+    at = pixels_N3.astype(np.float32) / 255 * (BINS - 1)
+    low = np.minimum(at.astype(np.int64), BINS - 2)
+    share = at - low
+    total = np.zeros(SIZE, np.float64)
+    for corner in range(8):
+        bits = np.array([corner >> 2 & 1, corner >> 1 & 1, corner & 1])
+        weight = np.where(bits, share, 1 - share).prod(axis=1)
+        index = (low + bits) @ np.array([BINS * BINS, BINS, 1])
+        total += np.bincount(index, weight, minlength=SIZE)
+    return np.asarray(total / total.sum(), np.float32)
+
+
+def typical(looks: Sequence[Look]) -> Look:
+    """The mean look of a track: each part over the frames that show it."""
+    parts = {}
+    for part in PARTS:
+        seen = [one.parts[part] for one in looks if part in one.parts]
+        if seen:
+            mean = np.mean(seen, axis=0)
+            parts[part] = np.asarray(mean / mean.sum(), np.float32)
+    return Look(parts)
+
+
+def apart(one: Look, other: Look) -> tuple[float, int]:
+    """Hellinger distance in 0..1 of the parts that differ most, and how many parts both looks show."""
+    common = [part for part in PARTS if part in one.parts and part in other.parts]
+    far = [
+        float(np.sqrt(max(0.0, 1 - np.sqrt(one.parts[part] * other.parts[part]).sum()))) for part in common
+    ]
+    return (max(far) if far else 1.0), len(common)

@@ -1,0 +1,349 @@
+"""`castsheet pairs make`: from what was found and who is who to a training set that `castsheet encode` reads.
+
+DATA/clips/ID.mp4        the clip
+DATA/sheets/ID.png .json its sheet; ID.1.png and so on are other versions of it
+DATA/pairs.csv           video, sheet, caption and split, title, licence, credit; train.csv and so on by split
+DATA/pairs.jsonl         the same with the source of every panel
+DATA/rejects.csv         everything that was left out: unit, rule, value, limit, meaning
+DATA/credits.txt         whose films these are
+DATA/summary.json        counts that add up
+DATA/report.html         pairs with sheet and clip side by side, rejects by rule
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.machine.files import write_atomic, write_text
+from castsheet.machine.locks import Say
+from castsheet.machine.marks import Kind, owned
+from castsheet.machine.regular import is_file
+from castsheet.pairs.cast import NOBODY, Cast, Member, read_cast
+from castsheet.pairs.find import Found, by_rule, load
+from castsheet.pairs.ledger import Ledger, Stored, Task
+from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair, rejected, sheet_of
+from castsheet.pairs.records import RULES, Film, PairsError, Reject, Sight, Track, Window
+from castsheet.pairs.resultpage import Card, result_page
+from castsheet.pairs.scan import PICTURES
+from castsheet.pairs.split import split
+
+DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Making:
+    """How to make pairs: versions of each sheet, whether the judge looks at them, and processes."""
+
+    variants: int = 2
+    judged: bool = True
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made: ids of pairs by split, what was left out, and the counts."""
+
+    pairs: dict[str, str]
+    rejects: tuple[Reject, ...]
+    counts: dict[str, int]
+
+
+def make(
+    work: Path,
+    out: Path,
+    how: Making,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+    say: Say = lambda _: None,
+) -> Result:
+    """Make the pairs of a work folder.
+
+    Raises:
+        PairsError: nothing was found there yet, or the cast file is not usable.
+        OutputError: a folder is somebody else's, or the disk refused.
+    """
+    found = load(work)
+    cast = read_cast(work / "cast.yaml")
+    with owned(out, DATA, say):
+        return _make(found, cast, work, out, how, advance)
+
+
+def _make(
+    found: Found, cast: Cast, work: Path, out: Path, how: Making, advance: Callable[[int], None]
+) -> Result:
+    films = {film.id: film for film in found.films}
+    world = _World(found, cast, work)
+    rejects: list[Reject] = []
+    tasks: list[Task] = []
+    for window in found.windows:
+        film = films[window.shot.rsplit("-", 1)[0]]
+        job = world.job(film, window, how)
+        if isinstance(job, Reject):
+            rejects.append(job)
+        else:
+            tasks.append(Task("pairs", window.id, _depends(job), make_pair, (job,)))
+    outcomes = Ledger(work / "results").run(tasks, workers=how.workers, advance=advance)
+    made: dict[str, Stored] = {}
+    quarantined = 0
+    for unit, outcome in outcomes.items():
+        refusal = None if outcome is None else rejected(unit, outcome.values)
+        if outcome is None:
+            quarantined += 1
+            rejects.append(Reject(unit, "quarantined", "it ended three processes"))
+        elif refusal is not None:
+            rejects.append(refusal)
+        else:
+            made[unit] = outcome
+    counts = {"found": len(found.windows), "accepted": len(made), "quarantined": quarantined}
+    counts["rejected"] = counts["found"] - counts["accepted"] - quarantined
+    return _written(found, world, made, rejects, counts, out)
+
+
+def _depends(job: Job) -> list[Any]:
+    """All that a pair depends on: results of the ledger are named by what they depend on in turn."""
+    people = [
+        [one.name, [sight.frame for sight in one.sights], [track.id for track in one.others]]
+        for one in job.people
+    ]
+    results = sorted(Path(path).stem for path in job.results.values())
+    return [
+        VERSION,
+        job.film.sha256,
+        asdict(job.window),
+        asdict(job.clips),
+        people,
+        [asdict(one) for one in job.backdrops],
+        results,
+        job.moved,
+        job.variants,
+        job.judged,
+    ]
+
+
+class _World:
+    """What is known of all films, arranged by what a window asks."""
+
+    def __init__(self, found: Found, cast: Cast, work: Path) -> None:
+        self.found = found
+        self._stored = {
+            shot: work / "results" / "watched" / f"{stem}.json" for shot, stem in found.results.items()
+        }
+        self._tracks = {track.id: track for track in found.tracks}
+        self._by_shot: dict[str, list[Track]] = {}
+        for track in found.tracks:
+            self._by_shot.setdefault(track.shot, []).append(track)
+        self._owner: dict[str, tuple[str, Member]] = {
+            track: (title, member)
+            for title, members in cast.items()
+            for member in members.values()
+            for track in member.tracks
+        }
+        self._doubtful = {t for members in cast.values() for one in members.values() for t in one.unsure}
+        self._spans, self._corners, self._times = _placed(found, work)
+        self.shared: dict[str, list[str]] = {}
+
+    def job(self, film: Film, window: Window, how: Making) -> Job | Reject:
+        """The work of a window, or why it cannot become a pair."""
+        first, last = window.frames[0], window.frames[-1]
+        people: list[Shown] = []
+        for track in self._by_shot.get(window.shot, []):
+            sights = tuple(one for one in track.sights if first <= one.frame <= last)
+            if not sights:
+                continue
+            known = self._owner.get(track.id)
+            if known is None or known[1].unsure or track.id in self._doubtful:
+                return Reject(window.id, "R51", track.id)
+            title, member = known
+            if member.key == NOBODY:
+                continue
+            name = member.name or member.key
+            people = _joined(people, name, sights, self._elsewhere(member, window.shot))
+            self.shared.setdefault(window.id, []).append(f"person {title}: {member.key}")
+        self.shared.setdefault(window.id, []).append(f"title {film.title}")
+        place = self.found.places.get(window.shot)
+        if place is not None:
+            self.shared[window.id].append(f"place {place}")
+        shots = {track.shot for one in people for track in one.others}
+        return Job(
+            film=film,
+            window=window,
+            clips=self.found.clips,
+            times=self._times[film.id],
+            size=self.found.sizes[window.shot],
+            sizes={shot: self.found.sizes[shot] for shot in shots},
+            people=tuple(people),
+            backdrops=self._backdrops(window.shot),
+            results={shot: str(self._stored[shot]) for shot in shots},
+            moved=self._moved(window),
+            variants=how.variants,
+            judged=how.judged,
+        )
+
+    def _elsewhere(self, member: Member, shot: str) -> tuple[Track, ...]:
+        """Somebody's tracks in other shots of the film."""
+        found = (self._tracks[track] for track in member.tracks if track in self._tracks)
+        return tuple(track for track in found if track.shot != shot and track.shot in self._stored)
+
+    def _backdrops(self, shot: str) -> tuple[Backdrop, ...]:
+        place = self.found.places.get(shot)
+        if place is None:
+            return ()
+        return tuple(
+            Backdrop(other, self._spans[other], self._corners[other], not self._by_shot.get(other))
+            for other, known in self.found.places.items()
+            if known == place and other != shot and other in self._stored
+        )
+
+    def _moved(self, window: Window) -> int:
+        """px that the camera goes to the right from the window's first frame to its last."""
+        corners = self._corners.get(window.shot)
+        if corners is None:
+            return 0
+        first, end = self._spans[window.shot]
+        moments = [first + share * (end - 1 - first) for share in PICTURES]
+        across = [corner[0] for corner in corners]
+        low, high = np.interp([window.frames[0], window.frames[-1]], moments, across)
+        return round(float(high - low))
+
+
+def _joined(
+    people: list[Shown], name: str, sights: tuple[Sight, ...], others: tuple[Track, ...]
+) -> list[Shown]:
+    """The people with one more track: two tracks of one person in a shot are one person."""
+    for at, one in enumerate(people):
+        if one.name == name:
+            both = tuple(sorted((*one.sights, *sights), key=lambda sight: sight.frame))
+            return [*people[:at], Shown(name, both, one.others), *people[at + 1 :]]
+    return [*people, Shown(name, sights, others)]
+
+
+def _placed(
+    found: Found, work: Path
+) -> tuple[
+    dict[str, tuple[int, int]], dict[str, tuple[tuple[int, int], ...]], dict[str, NDArray[np.float64]]
+]:
+    """Spans and corners of shots, and times of films, from the ledger."""
+    spans: dict[str, tuple[int, int]] = {}
+    corners: dict[str, tuple[tuple[int, int], ...]] = {}
+    times: dict[str, NDArray[np.float64]] = {}
+    for film in found.films:
+        stage = found.stages.get(film.id, {})
+        cut = Stored(work / "results" / "shots" / f"{stage['shots']}.json")
+        times[film.id] = cut.arrays()["times"]
+        places = None
+        if "places" in stage:
+            places = Stored(work / "results" / "places" / f"{stage['places']}.json").values["places"]
+        for number, (first, last) in enumerate(cut.values["shots"]):
+            shot = f"{film.id}-{number:04d}"
+            spans[shot] = first, last
+            if places is not None and places[number] is not None:
+                corners[shot] = tuple((int(x), int(y)) for x, y in places[number]["corners"])
+    return spans, corners, times
+
+
+def _written(
+    found: Found,
+    world: _World,
+    made: dict[str, Stored],
+    rejects: list[Reject],
+    counts: dict[str, int],
+    out: Path,
+) -> Result:
+    parts = split({unit: world.shared[unit] for unit in made})
+    films = {film.id: film for film in found.films}
+    for name in ("clips", "sheets"):
+        (out / name).mkdir(exist_ok=True)
+        _clear(out / name, made)
+    rows: list[dict[str, Any]] = []
+    cards: list[Card] = []
+    for unit, stored in made.items():
+        values, arrays = stored.values, stored.arrays()
+        _put(out / "clips" / f"{unit}.mp4", arrays["clip"].tobytes())
+        for k, manifest in enumerate(values["sheets"]):
+            stem = unit if k == 0 else f"{unit}.{k}"
+            _put(out / "sheets" / f"{stem}.json", manifest.encode())
+            _put(out / "sheets" / f"{stem}.png", sheet_of(arrays[f"sheet{k}"]))
+        film = films[unit.rsplit("-", 1)[0]]
+        row = {"video": f"clips/{unit}.mp4", "sheet": f"sheets/{unit}.png", "caption": values["caption"]}
+        row |= {"split": parts[unit], "title": film.title, "licence": film.licence, "credit": film.credit}
+        rows.append(row | {"people": film.people, "source": film.sha256, "panels": values["panels"][0]})
+        cards.append(
+            Card(unit, out / "clips" / f"{unit}.mp4", arrays["sheet0"], values["caption"], parts[unit])
+        )
+    _tables(rows, out)
+    every = [*found.rejects, *rejects]
+    write_text(out / "rejects.csv", _csv(("unit", "rule", "value", "limit", "meaning"), _told(every)))
+    write_text(out / "credits.txt", _credits(found.films))
+    summary = {**found.counts, "pairs": counts, "rules": by_rule(every)}
+    summary["split"] = {
+        part: sum(one == part for one in parts.values()) for part in ("train", "validation", "test")
+    }
+    write_text(out / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_text(out / "report.html", result_page(cards, every, summary))
+    return Result(dict(parts), tuple(every), counts)
+
+
+def _clear(folder: Path, made: dict[str, Stored]) -> None:
+    """Remove files of pairs that are no more: the folder is ours."""
+    for path in folder.iterdir():
+        if path.name.split(".")[0] not in made:
+            path.unlink()
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file, unless it is there with this content."""
+    if not is_file(path) or path.read_bytes() != content:
+        write_atomic(path, lambda part: part.write_bytes(content))
+
+
+_COLUMNS = ("video", "sheet", "caption", "split", "title", "licence", "credit", "people", "source")
+
+
+def _tables(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    write_text(out / "pairs.csv", _csv(_COLUMNS, rows))
+    lines = "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
+    write_text(out / "pairs.jsonl", lines)
+    for part in ("train", "validation", "test"):
+        mine = [row for row in rows if row["split"] == part]
+        write_text(out / f"{part}.csv", _csv(_COLUMNS, mine))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    held = io.StringIO()
+    writer = csv.DictWriter(held, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return held.getvalue()
+
+
+def _told(rejects: Sequence[Reject]) -> list[dict[str, Any]]:
+    return [asdict(one) | {"meaning": RULES.get(one.rule, "")} for one in rejects]
+
+
+def _credits(films: Sequence[Film]) -> str:
+    lines = ["Clips and sheets in this folder are made from:", ""]
+    for film in films:
+        lines.append(
+            f"{film.title}: {film.credit or 'no credit given'}, {film.licence or 'allowed by its owner'}"
+        )
+        lines += [f"  {film.url}"] if film.url else []
+    return "\n".join(lines) + "\n"
+
+
+def refuse_empty(result: Result) -> None:
+    """Raise PairsError if no pair was made."""
+    if not result.pairs:
+        rules = ", ".join(f"{rule} {count}" for rule, count in by_rule(result.rejects).items())
+        raise PairsError(
+            f"no pair was made: {rules or 'nothing was found'}", remedy="read rejects.csv and docs/pairs.md"
+        )

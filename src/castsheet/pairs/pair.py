@@ -1,0 +1,401 @@
+"""One window of a film becomes a pair: its clip, a sheet of its people and its place from other times, a
+caption.
+
+A pure function of what `find` left; it runs in processes of their own. The result is the pair, or the first
+rule that the window breaks.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.clip import Clip, encode
+from castsheet.elements import Character, Element, Location, Scene, View
+from castsheet.errors import CastsheetError
+from castsheet.judge.judge import Judge, Options
+from castsheet.lint.panels import lint_sheet
+from castsheet.lint.prompt import lint_prompt
+from castsheet.media.film import film_frames
+from castsheet.pairs.camera import Placed, plate_of
+from castsheet.pairs.captions import Part, action_words
+from castsheet.pairs.gates import COPY, from_clip, mask_of, nearest, refused
+from castsheet.pairs.ledger import Made, Stored
+from castsheet.pairs.protocols import Pixels
+from castsheet.pairs.records import Clips, Film, Reject, Sight, Track, Window
+from castsheet.pairs.references import Candidate, best_of, candidates, cut
+from castsheet.pairs.scan import AT_LEAST, PICTURES, working_size
+from castsheet.prompt import build
+from castsheet.sheet.compose import compose
+from castsheet.sheet.manifest import Sheet
+
+VIEWS: tuple[View, ...] = ("face", "front", "three-quarter", "side", "back")
+BODY: tuple[View, ...] = VIEWS[1:]
+MOST = 4  # people of one sheet
+LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make the clip unusable
+MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
+CUT_OFF = 0.5  # share of sights on the frame's edge
+UNSEEN = 0.03  # share of the plate that no other shot shows
+PERSON, PLACE = "a person", "the place"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Somebody in the window: their name on the sheet, their sights there, and their tracks in other
+    shots."""
+
+    name: str
+    sights: tuple[Sight, ...]
+    others: tuple[Track, ...]
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """Another shot of the window's place: its span, and where its three pictures lie. `empty`: nobody is in
+    it."""
+
+    shot: str
+    span: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+    empty: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a pair is made of.
+
+    Args:
+        results: of each shot of the people's tracks, the path of its file in the ledger.
+        moved: px that the camera goes to the right in the window. variants: versions of the sheet.
+    """
+
+    film: Film
+    window: Window
+    clips: Clips
+    times: NDArray[np.float64]
+    size: tuple[int, int]
+    sizes: Mapping[str, tuple[int, int]]
+    people: tuple[Shown, ...]
+    backdrops: tuple[Backdrop, ...]
+    results: Mapping[str, str]
+    moved: int
+    variants: int
+    judged: bool
+
+
+class _Refused(Exception):
+    """A rule is broken; caught in this file."""
+
+    def __init__(self, rule: str, value: str, limit: str = "") -> None:
+        super().__init__(rule)
+        self.reject = (rule, value, limit)
+
+
+def make_pair(job: Job) -> Made:
+    """The pair of a window, or why there is none.
+
+    Returns:
+        values: `reject` (rule, value, limit), or `caption`, `panels`, `sheets` and `people`; arrays:
+        `clip`, the bytes of an MP4, and `sheetK`, the pixels of each version of the sheet.
+    """
+    try:
+        return _made(job)
+    except _Refused as refusal:
+        return Made({"reject": list(refusal.reject)}, {})
+    except CastsheetError as error:
+        return Made({"reject": ["R01", error.what, ""]}, {})
+
+
+def _made(job: Job) -> Made:
+    _check_people(job)
+    clip_FHW3 = _clip(job)
+    chosen = {one.name: _pictures(one, job, clip_FHW3) for one in job.people}
+    place, place_sources = _place(job)
+    sheets: list[tuple[Sheet, list[dict[str, Any]]]] = []
+    for number in range(job.variants):
+        made = _sheet(job, chosen, place, place_sources, number)
+        if all(made[0].sha256 != other.sha256 for other, _ in sheets):
+            sheets.append(made)
+    words = action_words([Part(one.name, one.sights) for one in job.people], job.size[0], job.moved)
+    caption = build(sheets[0][0], words)
+    faults = [one for one in lint_prompt(caption, sheets[0][0]) if one.severity == "error"]
+    if faults:
+        raise _Refused("R90", faults[0].message)
+    for sheet, panels in sheets:
+        _check_sources(panels, job)
+        if job.judged:
+            _check_judged(sheet, clip_FHW3, job)
+    arrays: dict[str, NDArray[Any]] = {"clip": _mp4(clip_FHW3, job.clips.fps)}
+    arrays |= {f"sheet{k}": np.asarray(sheet.image) for k, (sheet, _) in enumerate(sheets)}
+    values = {
+        "caption": caption.text,
+        "people": [one.name for one in job.people],
+        "sheets": [sheet.to_json() for sheet, _ in sheets],
+        "panels": [panels for _, panels in sheets],
+    }
+    return Made(values, arrays)
+
+
+def _check_people(job: Job) -> None:
+    if not job.people:
+        raise _Refused("R40", "nobody")
+    if len(job.people) > MOST:
+        raise _Refused("R41", str(len(job.people)), str(MOST))
+    every = max(2, len({sight.frame for one in job.people for sight in one.sights}))
+    for one in job.people:
+        tall = max(sight.box.h for sight in one.sights) / job.size[1]
+        if tall < LEAST:
+            raise _Refused("R42", f"{one.name} {tall:.0%}", f"{LEAST:.0%}")
+        cut_off = float(np.mean([_beside(sight, job.size) for sight in one.sights]))
+        if cut_off > CUT_OFF:
+            raise _Refused("R43", f"{one.name} {cut_off:.0%}", f"{CUT_OFF:.0%}")
+        if 1 - len(one.sights) / every > MISSED:
+            raise _Refused("R44", f"{one.name} {1 - len(one.sights) / every:.0%}", f"{MISSED:.0%}")
+        if not one.others:
+            raise _Refused("R50", one.name)
+
+
+def _beside(sight: Sight, size: tuple[int, int]) -> bool:
+    """Whether a sight is cut off at a side; a bust is cut off below and is a fine subject."""
+    return sight.box.x <= 1 or sight.box.right >= size[0] - 1 or sight.box.y <= 0
+
+
+def _clip(job: Job) -> Pixels:
+    """The window's frames at the clips' size: scaled to fill it, the middle of it."""
+    first = job.window.frames[0]
+    wanted = [at - first for at in job.window.frames]
+    frames: list[Pixels] = []
+    for _, frame in film_frames(Path(job.film.path), start=float(job.times[first])):
+        frames.append(_filled(frame, job.clips.size))
+        if len(frames) > wanted[-1]:
+            break
+    if len(frames) <= wanted[-1]:
+        raise _Refused("R01", "the film ends inside the clip")
+    return np.stack([frames[at] for at in wanted])
+
+
+def _filled(frame: Pixels, size: tuple[int, int]) -> Pixels:
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    factor = max(size[0] / width, size[1] / height)
+    w, h = size[0] / factor, size[1] / factor
+    x, y = (width - w) / 2, (height - h) / 2
+    image = Image.fromarray(frame)
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=(x, y, x + w, y + h), reducing_gap=3))
+
+
+def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, float]]:
+    """The sights of somebody that may become panels, with how far each is from the clip.
+
+    Raises:
+        _Refused: no face, no whole figure, or nothing that is unlike the clip.
+    """
+    found = candidates(one.others, job.sizes)
+    if not any(candidate.view == "face" for candidate in found):
+        raise _Refused("R60", one.name)
+    if not any(candidate.view in BODY for candidate in found):
+        raise _Refused("R61", one.name)
+    found = [
+        c
+        for c in found
+        if not from_clip(c.track.shot.rsplit("-", 1)[0], c.sight.frame, job.window, job.film.id)
+    ]
+    kept: list[tuple[Candidate, float]] = []
+    tried: set[tuple[str, View]] = set()
+    for candidate in sorted(found, key=lambda c: (-c.worth, c.track.id, c.index)):
+        if (candidate.track.shot, candidate.view) in tried:
+            continue
+        tried.add((candidate.track.shot, candidate.view))
+        far = _distance(candidate, job, clip_FHW3)
+        if far >= COPY:
+            kept.append((candidate, far))
+    views = {candidate.view for candidate, _ in kept}
+    if "face" not in views or not views & set(BODY):
+        raise _Refused("R63", one.name, f"{COPY} levels")
+    return kept
+
+
+def _distance(candidate: Candidate, job: Job, clip_FHW3: Pixels) -> float:
+    """Levels between a candidate and the clip, at the size at which shots are looked at."""
+    size = job.sizes[candidate.track.shot]
+    frame = next(film_frames(Path(job.film.path), start=float(job.times[candidate.sight.frame]), size=size))[
+        1
+    ]
+    box = candidate.sight.box
+    figure = frame[box.y : box.bottom, box.x : box.right]
+    small = clip_FHW3
+    if clip_FHW3.shape[2] != size[0]:
+        small = np.stack([_filled(one, size) for one in clip_FHW3])
+    return nearest(figure, _mask(candidate, job), box, small)
+
+
+def _mask(candidate: Candidate, job: Job) -> NDArray[np.bool_]:
+    track = candidate.track
+    arrays = Stored(Path(job.results[track.shot])).arrays()
+    return mask_of(arrays[f"mask{track.number}.{candidate.index}"], candidate.sight)
+
+
+def _place(job: Job) -> tuple[Image.Image, list[tuple[str, int]]]:
+    """The clip's place without people, from other shots, and the frames that it comes from.
+
+    Raises:
+        _Refused: no other shot shows it, or people stand before a part of it in all of them.
+    """
+    if not job.backdrops:
+        raise _Refused("R70", "no other shot of the place")
+    empty = [one for one in job.backdrops if one.empty]
+    if empty:
+        frame = _moment(empty[0], 1)
+        picture = next(film_frames(Path(job.film.path), start=float(job.times[frame])))[1]
+        return Image.fromarray(_filled(picture, job.clips.size)), [(job.film.id, frame)]
+    if len({one.shot for one in job.backdrops}) < AT_LEAST:
+        raise _Refused("R70", f"{len(job.backdrops)} other shots", f"{AT_LEAST}")
+    placed, sources = [], []
+    for number, one in enumerate(job.backdrops):
+        for k in range(len(PICTURES)):
+            frame = _moment(one, k)
+            start = float(job.times[frame])
+            picture = next(film_frames(Path(job.film.path), start=start, size=working_size(job.film)))[1]
+            placed.append(Placed(picture, number, one.corners[k]))
+            sources.append((job.film.id, frame))
+    plate = plate_of(placed)
+    best = max(
+        (plate.at(one.corners[1], working_size(job.film)) for one in job.backdrops),
+        key=lambda found: float(found[1].mean()),
+    )
+    unseen = 1 - float(best[1].mean())
+    if unseen > UNSEEN:
+        raise _Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
+    return Image.fromarray(_filled(best[0], job.clips.size)), sources
+
+
+def _moment(one: Backdrop, k: int) -> int:
+    return one.span[0] + round(PICTURES[k] * (one.span[1] - 1 - one.span[0]))
+
+
+def _sheet(
+    job: Job,
+    chosen: Mapping[str, Sequence[tuple[Candidate, float]]],
+    place: Image.Image,
+    place_sources: list[tuple[str, int]],
+    number: int,
+) -> tuple[Sheet, list[dict[str, Any]]]:
+    """A version of the sheet, and where the pixels of each panel's pictures come from."""
+    panels: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        elements: list[Element] = []
+        for one in job.people:
+            images: dict[View, tuple[Path, ...]] = {}
+            options = [candidate for candidate, _ in chosen[one.name]]
+            own = frozenset({job.window.shot})
+            for candidate in best_of(options, VIEWS, avoid=own, skip=number):
+                path = folder / f"{one.name}-{candidate.view}.png"
+                _portrait(candidate, job).save(path, compress_level=1)
+                images[candidate.view] = (path,)
+                far = next(far for other, far in chosen[one.name] if other is candidate)
+                panels.append(_source(one.name, candidate, far))
+            elements.append(Character(id=one.name, description=PERSON, images=images))
+        path = folder / "place.png"
+        place.save(path, compress_level=1)
+        elements.append(Location(id="place", description=PLACE, images={"front": (path,)}))
+        panels.append({"element": "place", "view": "place", "frames": [list(one) for one in place_sources]})
+        sheet = compose(Scene(elements=tuple(elements)), output=job.clips.size)
+    sheet = _named(sheet, panels)
+    faults = [one for one in lint_sheet(sheet) if one.severity == "error"]
+    if faults:
+        raise _Refused("R80", f"{faults[0].rule} {faults[0].message}")
+    return sheet, panels
+
+
+def _portrait(candidate: Candidate, job: Job) -> Image.Image:
+    """A candidate's figure, cut out at the film's own resolution."""
+    start = float(job.times[candidate.sight.frame])
+    frame = next(film_frames(Path(job.film.path), start=start))[1]
+    return cut(frame, _mask(candidate, job), candidate.sight.box, job.sizes[candidate.track.shot])
+
+
+def _source(name: str, candidate: Candidate, far: float) -> dict[str, Any]:
+    film = candidate.track.shot.rsplit("-", 1)[0]
+    return {
+        "element": name,
+        "view": candidate.view,
+        "track": candidate.track.id,
+        "frames": [[film, candidate.sight.frame]],
+        "box": asdict(candidate.sight.box),
+        "yaw": candidate.sight.yaw,
+        "unlike": round(far, 2),
+    }
+
+
+def _named(sheet: Sheet, panels: Sequence[Mapping[str, Any]]) -> Sheet:
+    """The sheet with sources that name film and frame in place of files that are no more."""
+    names = {
+        f"{one['element']}-{one['view']}.png" if one["element"] != "place" else "place.png": one
+        for one in panels
+    }
+
+    def told(path: str) -> str:
+        one = names[Path(path).name]
+        film, frame = one["frames"][0]
+        return f"{film}/{frame}/{Path(path).name}"
+
+    renamed = tuple(
+        replace(panel, sources=tuple(replace(one, path=told(one.path)) for one in panel.sources))
+        for panel in sheet.panels
+    )
+    layout = {key: value for key, value in sheet.layout.items() if key not in ("unused", "cut")}
+    return replace(sheet, panels=renamed, layout=layout, path=None)
+
+
+def _check_sources(panels: Sequence[Mapping[str, Any]], job: Job) -> None:
+    """Gate (a) once more, from what the sheet says of itself."""
+    sources = [(str(film), int(frame)) for one in panels for film, frame in one["frames"]]
+    found = refused(sources, job.window, job.film.id)
+    if found:
+        raise _Refused("R95", f"frame {found[0][1]}")
+
+
+def _check_judged(sheet: Sheet, clip_FHW3: Pixels, job: Job) -> None:
+    """The judge on the real clip with its own sheet: copies are refused, and elements that are not there."""
+    judgement = Judge(sheet, Options())(Clip(clip_FHW3, job.clips.fps))
+    for problem in _copies(judgement.problems):
+        raise _Refused("R96", problem)
+    for one in judgement.elements:
+        if one.kind == "character" and one.state == "not carried":
+            raise _Refused("R97", f"{one.id}: {one.why}")
+
+
+def _copies(problems: Sequence[Any]) -> Iterator[str]:
+    for problem in problems:
+        if problem.measure in ("leak", "copy") and problem.grave and problem.element != "place":
+            yield problem.message
+
+
+def _mp4(frames_FHW3: Pixels, fps: float) -> NDArray[np.uint8]:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "clip.mp4"
+        encode(path, frames_FHW3, fps)
+        return np.frombuffer(path.read_bytes(), np.uint8)
+
+
+def sheet_of(pixels: NDArray[np.uint8]) -> bytes:
+    """A sheet's picture as the bytes of a PNG."""
+    held = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(held, format="PNG")
+    return held.getvalue()
+
+
+def rejected(unit: str, values: Mapping[str, Any]) -> Reject | None:
+    """The reason for which a result is no pair, or None."""
+    found = values.get("reject")
+    return None if found is None else Reject(unit, *map(str, found))

@@ -1,0 +1,105 @@
+"""What is wrong with a window's picture: measures first, rules after.
+
+Legend: F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image
+
+from castsheet.judge.typography import strokes
+from castsheet.pairs.protocols import Floats, Pixels
+from castsheet.pairs.records import Reject, Window
+
+STILL = 0.6  # levels: the 99.5th percentile of change between neighbours, in most of the steps
+REPEATS = 0.3  # share of frames that are the frame before
+BLURRED = 0.45  # of the film's median sharpness
+DARK, BRIGHT, FLAT = 18.0, 238.0, 10.0  # levels: mean luma, and its spread
+STROKES = 0.16  # thin still strokes in one place: letters
+REPEAT = 3.0  # levels between small pictures of two windows
+SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
+SIGNATURE = (16, 9)
+MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def grey_of(frames_FHW3: Pixels) -> Floats:
+    """Luma (F, H, W) by BT.709."""
+    return np.asarray(frames_FHW3.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32))
+
+
+def measured(shot: str, number: int, frames: tuple[int, ...], pictures_FHW3: Pixels) -> Window:
+    """A window with the measures of its frames."""
+    grey = grey_of(pictures_FHW3)
+    soft = grey.reshape(len(grey), grey.shape[1] // 2, 2, -1, 2)[:, :, :, : grey.shape[2] // 2].mean((2, 4))
+    change = np.array([np.percentile(np.abs(b - a), 99.5) for a, b in pairwise(soft)])
+    same = np.array([a == b for a, b in pairwise(frames)])
+    real = change[~same]
+    return Window(
+        shot=shot,
+        number=number,
+        frames=frames,
+        still=round(float(np.median(real)) if len(real) else 0.0, 3),
+        sharp=round(float(np.median([_sharpness(one) for one in grey[::12]])), 3),
+        repeats=round(float((real < SAME).mean()) if len(real) else 1.0, 3),
+        strokes=round(strokes(grey), 3),
+        luma=(round(float(grey.mean()), 1), round(float(grey.std()), 1)),
+        signature=signature(grey),
+    )
+
+
+def _sharpness(grey_HW: Floats) -> float:
+    """Spread of the Laplacian."""
+    inner = grey_HW[1:-1, 1:-1]
+    around = grey_HW[:-2, 1:-1] + grey_HW[2:, 1:-1] + grey_HW[1:-1, :-2] + grey_HW[1:-1, 2:]
+    return float((around - 4 * inner).std())
+
+
+def signature(grey_FHW: Floats) -> tuple[int, ...]:
+    """Small pictures of five moments, in one row."""
+    found: list[int] = []
+    for moment in MOMENTS:
+        picture = Image.fromarray(grey_FHW[round(moment * (len(grey_FHW) - 1))])
+        found += [round(float(value)) for value in np.asarray(picture.resize(SIGNATURE, 5)).ravel()]
+    return tuple(found)
+
+
+def alike(one: Sequence[int], other: Sequence[int]) -> float:
+    """Levels between the small pictures of two windows, or of one and the other one's mirror image."""
+    a, b = (
+        np.array(row, np.float32).reshape(len(MOMENTS), SIGNATURE[1], SIGNATURE[0]) for row in (one, other)
+    )
+    return float(min(np.abs(a - b).mean(), np.abs(a - b[:, :, ::-1]).mean()))
+
+
+def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject | None:
+    """The first rule that a window breaks, or None.
+
+    Args:
+        usual: the median sharpness of the film's windows.
+        earlier: windows of the film before this one, without those of its own shot.
+    """
+    mean, spread = window.luma
+    checks = (
+        (
+            "R32",
+            not DARK <= mean <= BRIGHT or spread < FLAT,
+            f"{mean} +- {spread}",
+            f"{DARK}-{BRIGHT}, {FLAT}",
+        ),
+        ("R30", window.still < STILL, f"{window.still}", f"{STILL}"),
+        ("R33", window.repeats > REPEATS, f"{window.repeats}", f"{REPEATS}"),
+        ("R31", window.sharp < BLURRED * usual, f"{window.sharp}", f"{BLURRED * usual:.2f}"),
+        ("R34", window.strokes > STROKES, f"{window.strokes}", f"{STROKES}"),
+    )
+    for rule, broken, value, limit in checks:
+        if broken:
+            return Reject(window.id, rule, value, limit)
+    for other in earlier:
+        distance = alike(window.signature, other.signature)
+        if distance < REPEAT:
+            return Reject(window.id, "R36", f"{distance:.1f} from {other.id}", f"{REPEAT}")
+    return None

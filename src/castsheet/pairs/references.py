@@ -1,0 +1,137 @@
+"""Pictures of somebody from other times than the clip: which sights, of which view, cut out how.
+
+Legend: H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.elements import View
+from castsheet.pairs.protocols import Pixels
+from castsheet.pairs.records import Sight, Track
+from castsheet.pairs.subjects import is_bust
+from castsheet.sheet.box import Box
+from castsheet.sheet.look.edges import own_colours, refine
+
+FRONT, SIDE = 24.0, 58.0  # degrees: a face below the first looks at us, above the second it is in profile
+FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
+WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
+ROOM = 0.04  # around a cut-out, of its height
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sight that may become a panel. `worth`: larger is better among candidates of one view."""
+
+    track: Track
+    index: int
+    view: View
+    worth: float
+
+    @property
+    def sight(self) -> Sight:
+        """The sight itself."""
+        return self.track.sights[self.index]
+
+
+def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) -> list[Candidate]:
+    """All usable sights of somebody, by view.
+
+    Args:
+        tracks: of shots other than the clip's. sizes: width and height at which each shot was looked at.
+    """
+    found = []
+    for track in tracks:
+        tall = sizes[track.shot][1]
+        backs = _backs(track)
+        for index, one in enumerate(track.sights):
+            bust = is_bust(one.box, tall)
+            if one.yaw is not None and abs(one.yaw) <= FRONT and one.face >= FACE * tall:
+                found.append(Candidate(track, index, "face", one.face - abs(one.yaw) / 10))
+            if bust or one.edge or one.box.h < WHOLE * tall:
+                continue
+            view = _view(one, index in backs)
+            if view is not None:
+                turned = 0.0 if one.yaw is None else _off(view, abs(one.yaw)) / 30
+                found.append(Candidate(track, index, view, one.box.h / tall - turned))
+    return found
+
+
+def _view(one: Sight, back: bool) -> View | None:
+    if one.yaw is None:
+        return "back" if back else None
+    turned = abs(one.yaw)
+    return "front" if turned <= FRONT else "three-quarter" if turned <= SIDE else "side"
+
+
+def _off(view: View, turned: float) -> float:
+    """Degrees from what a view shows at its best."""
+    return abs(turned - {"front": 0.0, "three-quarter": 42.0, "side": 85.0}.get(view, turned))
+
+
+def _backs(track: Track) -> set[int]:
+    """Sights from behind: in the middle of a stretch without a face, between two with a turned one.
+
+    A missing face alone says nothing: the detector misses faces that look at us.
+    """
+    seen = [index for index, one in enumerate(track.sights) if one.yaw is not None]
+    found: set[int] = set()
+    for before, after in pairwise(seen):
+        turned = [abs(track.sights[index].yaw or 0.0) for index in (before, after)]
+        if after - before >= 4 and max(turned) > FRONT:
+            third = (after - before) / 3
+            found |= set(range(round(before + third), round(after - third) + 1))
+    return found
+
+
+def best_of(
+    found: Sequence[Candidate], views: Sequence[View], *, avoid: frozenset[str], skip: int = 0
+) -> list[Candidate]:
+    """One candidate for each view, in the order of `views`; views without one are left out.
+
+    Args:
+        avoid: shots of the clip's own place: another place is better, because then only the person is alike.
+        skip: how many better ones to pass over, for other versions of a sheet.
+    """
+    chosen = []
+    for view in views:
+        mine = sorted(
+            (one for one in found if one.view == view),
+            key=lambda one: (one.track.shot in avoid, -one.worth, one.track.id, one.index),
+        )
+        if mine:
+            shots: dict[str, Candidate] = {}
+            for one in mine:
+                shots.setdefault(one.track.shot, one)
+            options = list(shots.values())
+            chosen.append(options[skip % len(options)])
+    return chosen
+
+
+def cut(frame_HW3: Pixels, mask: NDArray[np.bool_], box: Box, looked: tuple[int, int]) -> Image.Image:
+    """The figure of a sight on transparency, at the frame's own resolution.
+
+    Args:
+        mask: of the box, at the size at which the shot was looked at (`looked`: width and height).
+    """
+    height, width = frame_HW3.shape[:2]
+    across, down = width / looked[0], height / looked[1]
+    room = round(ROOM * box.h)
+    x0, y0 = max(0, box.x - room), max(0, box.y - room)
+    x1, y1 = min(looked[0], box.right + room), min(looked[1], box.bottom + room)
+    wide = np.zeros((y1 - y0, x1 - x0), np.float32)
+    wide[box.y - y0 : box.bottom - y0, box.x - x0 : box.right - x0] = mask
+    left, top, right, bottom = round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
+    rgb = Image.fromarray(np.ascontiguousarray(frame_HW3[top:bottom, left:right]))
+    alpha = np.asarray(Image.fromarray(wide).resize(rgb.size, Image.Resampling.BILINEAR), np.float32)
+    alpha = np.clip(refine(rgb, alpha), 0, 1).astype(np.float32)
+    picture = own_colours(rgb, alpha)
+    picture.putalpha(Image.fromarray(np.rint(alpha * 255).astype(np.uint8)))
+    return picture

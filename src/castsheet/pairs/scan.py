@@ -1,0 +1,304 @@
+"""The heavy stages of `find`, each a pure function of a film or of a shot; they run in processes of their
+own.
+
+1. `cut_film`: a film's frames in a stream, small: when each is shown, and where shots begin and end.
+2. `place_film`: three pictures of each shot: which shots show one place, and what it looks like without
+people. 3. `watch_shot`: all frames of a shot: its windows with their measures, and who is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.errors import CastsheetError
+from castsheet.media.film import film_frames
+from castsheet.pairs.camera import AGREE, Placed, Plate, Shift, agreement, plate_of, shift_between
+from castsheet.pairs.ledger import Made
+from castsheet.pairs.protocols import SMALL, Change, Pixels, Segmenter
+from castsheet.pairs.quality import measured
+from castsheet.pairs.records import Clips, Film
+from castsheet.pairs.segment import Mask, against
+from castsheet.pairs.subjects import EVERY, Seen, follow, sights_of, track_of
+from castsheet.pairs.tools import faces_of, segmenter_of, shots_of
+
+GUARD = 6
+"""Frames at both ends of a shot that no window shows."""
+WORKING = 384
+"""px of width at which subjects and places are looked for."""
+THUMB = 96
+PICTURES = (0.15, 0.5, 0.85)
+"""Moments of a shot at which its place is looked at."""
+APART = 60
+"""Frames of a clip from one window to the next, at least."""
+AT_LEAST = 3
+"""Shots that a plate needs: two may show one person in one place."""
+MOST_SHOTS = 16
+"""Shots that make a plate: more add time and no certainty."""
+SURE = 0.97
+"""Share of a frame whose place must be known before subjects are told from it."""
+REPEATED = 0.985
+"""Share of alike pixels, in all three pictures, over which one shot is another one again."""
+CROWDED = 0.65
+"""Share of the frame: if more differs from the plate, the plate is not of this picture."""
+
+
+def cut_film(film: Film, detector: str) -> Made:
+    """When a film's frames are shown, and its shots between transitions; or why it cannot be read."""
+    times, small = [], []
+    try:
+        for time, frame in film_frames(Path(film.path), size=SMALL):
+            times.append(time)
+            small.append(frame)
+    except CastsheetError as error:
+        if len(small) < 2:
+            return Made({"error": error.what}, {})
+        # What was decoded before the damage is good.
+    if len(small) < 2:
+        return Made({"error": "it has no frames"}, {})
+    changes = shots_of(detector).changes(np.stack(small))
+    shots = between(changes, len(small))
+    values = {"shots": shots, "changes": [[one.first, one.last] for one in changes], "frames": len(small)}
+    return Made(values, {"times": np.array(times)})
+
+
+def between(changes: list[Change], count: int) -> list[list[int]]:
+    """First and end frames of the shots between transitions."""
+    edges = [0, *(edge for one in changes for edge in (one.first, one.last)), count]
+    return [[a, b] for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 2]
+
+
+def working_size(film: Film) -> tuple[int, int]:
+    """Width and height at which a film is looked at: even numbers, never larger than the film."""
+    width = min(WORKING, film.size[0]) // 2 * 2
+    return width, max(2, round(film.size[1] * width / film.size[0] / 2) * 2)
+
+
+def place_film(film: Film, shots: list[list[int]]) -> Made:
+    """Which shots show one place, where their frames lie on it, and the place without people.
+
+    Returns:
+        values: `places`: for each shot its place's number and the corners of its three pictures, or None
+        where
+            the camera moves in other ways than sideways; `plates`: numbers of places that several shots show.
+        arrays: plateN, sureN and originN of each of these.
+    """
+    try:
+        pictures = _moments(film, shots)
+    except CastsheetError:
+        return Made({"places": [None] * len(shots), "plates": []}, {})
+    corners = [_corners(three) for three in pictures]
+    members: list[list[tuple[int, Shift]]] = []
+    placed: list[dict[str, Any] | None] = []
+    for number, (three, own) in enumerate(zip(pictures, corners, strict=True)):
+        if own is None:
+            placed.append(None)
+            continue
+        best: tuple[float, int, Shift] | None = None
+        for place, known in enumerate(members):
+            for other, corner in (known[0], known[-1])[: len(known)]:
+                shift, share = shift_between(pictures[other][1], three[1])
+                if share >= AGREE and (best is None or share > best[0]):
+                    best = share, place, (corner[0] + shift[0], corner[1] + shift[1])
+        if best is None:
+            members.append([])
+            best = 1.0, len(members) - 1, (0, 0)
+        _, place, at = best
+        members[place].append((number, at))
+        placed.append({"place": place, "corners": [[at[0] + x, at[1] + y] for x, y in own]})
+    plates: list[int] = []
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, every in enumerate(members):
+        known = _different(every, pictures)
+        if len(known) < AT_LEAST:
+            continue
+        made = plate_of(
+            [
+                Placed(pictures[number][k], number, _added(corner, corners[number], k))
+                for number, corner in _spread(known, MOST_SHOTS)
+                for k in range(len(PICTURES))
+            ]
+        )
+        plates.append(place)
+        arrays[f"plate{place}"], arrays[f"sure{place}"] = made.picture, made.sure
+        arrays[f"origin{place}"] = np.array(made.origin)
+    return Made({"places": placed, "plates": plates}, arrays)
+
+
+def _added(corner: Shift, own: list[Shift] | None, k: int) -> Shift:
+    """Where the k-th picture of a shot lies whose middle one lies at `corner`."""
+    x, y = (0, 0) if own is None else own[k]
+    return corner[0] + x, corner[1] + y
+
+
+def _different(known: list[tuple[int, Shift]], pictures: list[list[Pixels]]) -> list[tuple[int, Shift]]:
+    """The shots of a place without those that repeat an earlier one: a repeat agrees with itself on
+    people."""
+    kept: list[tuple[int, Shift]] = []
+    for number, corner in known:
+        same = (
+            all(
+                agreement(a, b, (0, 0)) > REPEATED
+                for a, b in zip(pictures[number], pictures[other], strict=True)
+            )
+            for other, _ in kept
+        )
+        if not any(same):
+            kept.append((number, corner))
+    return kept
+
+
+def _spread(known: list[tuple[int, Shift]], most: int) -> list[tuple[int, Shift]]:
+    step = max(1, -(-len(known) // most))
+    return known[::step]
+
+
+def _moments(film: Film, shots: list[list[int]]) -> list[list[Pixels]]:
+    """Three pictures of each shot, read in one pass."""
+    wanted: dict[int, list[tuple[int, int]]] = {}
+    for number, (first, last) in enumerate(shots):
+        for k, moment in enumerate(PICTURES):
+            wanted.setdefault(first + round(moment * (last - 1 - first)), []).append((number, k))
+    found: list[list[Pixels]] = [[np.zeros(0, np.uint8)] * len(PICTURES) for _ in shots]
+    last_wanted = max(wanted, default=-1)
+    for at, (_, frame) in enumerate(film_frames(Path(film.path), size=working_size(film))):
+        for number, k in wanted.get(at, ()):
+            found[number][k] = frame
+        if at == last_wanted:
+            break
+    return found
+
+
+def _corners(three: list[Pixels]) -> list[Shift] | None:
+    """Where a shot's pictures lie, relative to the middle one; None if they do not fit on each other."""
+    before, share = shift_between(three[1], three[0])
+    after, other = shift_between(three[1], three[2])
+    return None if min(share, other) < AGREE else [before, (0, 0), after]
+
+
+def watch_shot(
+    film: Film,
+    shot: str,
+    span: list[int],
+    times: NDArray[np.float64],
+    clips: Clips,
+    place: dict[str, Any] | None,
+    plate: Plate | None,
+    segmenter: str,
+    faces: str,
+) -> Made:
+    """The windows of a shot, and who is seen in it.
+
+    Args:
+        span: first and end frame. times: of all frames of the film, seconds.
+        place: where the shot's pictures lie; plate: what the place looks like, on one canvas with them.
+    """
+    try:
+        frames = _span(film, span, times)
+    except CastsheetError as error:
+        return Made({"error": error.what}, {})
+    last = span[0] + len(frames)
+    windows = [
+        measured(shot, number, chosen, frames[np.array(chosen) - span[0]])
+        for number, chosen in enumerate(windows_of(span[0], last, times, clips))
+    ]
+    seen, told = _subjects(frames, span[0], film, place, plate, segmenter_of(segmenter), faces_of(faces))
+    lines = follow(seen, frames.shape[2]) if windows or len(frames) > 2 * EVERY else []
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, line in enumerate(lines):
+        for k, one in enumerate(line):
+            arrays[f"mask{number}.{k}"] = np.packbits(one.mask)
+        arrays[f"thumb{number}"] = _thumb(frames, span[0], line)
+    tracks = [asdict(track_of(shot, number, line)) for number, line in enumerate(lines)]
+    size = [int(frames.shape[2]), int(frames.shape[1])]
+    values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}
+    return Made(values, arrays)
+
+
+def windows_of(first: int, last: int, times: NDArray[np.float64], clips: Clips) -> list[tuple[int, ...]]:
+    """The film's frames that each window of a shot shows: by their times, so that any rate becomes the
+    clips'."""
+    low, high = first + GUARD, last - 1 - GUARD
+    if high <= low:
+        return []
+    room = times[high] - times[low] - clips.seconds
+    if room < -1e-6:
+        return []
+    count = 1 + int(max(0.0, room) * clips.fps / APART)
+    starts = [
+        times[low] + room * (k + 0.5) / count if count > 1 else times[low] + room / 2 for k in range(count)
+    ]
+    offsets = np.arange(clips.frames) / clips.fps
+    return [
+        tuple(int(at) for at in np.searchsorted(times, start + offsets + 1e-4, side="right") - 1)
+        for start in starts
+    ]
+
+
+def _span(film: Film, span: list[int], times: NDArray[np.float64]) -> Pixels:
+    """The frames of a span at the working size; fewer if the film ends early."""
+    wanted = span[1] - span[0]
+    found = []
+    for _, frame in film_frames(Path(film.path), start=float(times[span[0]]), size=working_size(film)):
+        found.append(frame)
+        if len(found) == wanted:
+            break
+    return np.stack(found)
+
+
+def _subjects(
+    frames: Pixels,
+    first: int,
+    film: Film,
+    place: dict[str, Any] | None,
+    plate: Plate | None,
+    salient: Segmenter | None,
+    faces: Any,
+) -> tuple[list[list[Seen]], str]:
+    """The subjects of every few frames, and what told them from their place."""
+    every = max(1, round(EVERY * film.fps / 24))
+    at = list(range(0, len(frames), every))
+    masks: list[Mask] = []
+    told = "plate"
+    if place is not None and plate is not None:
+        corners = np.array(place["corners"], float)
+        moments = np.array(PICTURES) * (len(frames) - 1)
+        for k in at:
+            corner = tuple(round(float(np.interp(k, moments, corners[:, axis]))) for axis in (0, 1))
+            mask = _by_plate(
+                frames[k], plate, (corner[0], corner[1]), still=bool(np.ptp(corners, 0).max() <= 1)
+            )
+            if mask is None:
+                break
+            masks.append(mask)
+    if len(masks) < len(at):
+        if salient is None:
+            return [], "nothing"
+        told, at = salient.name, at[::2]
+        masks = [one > 0.5 for one in salient.cover(frames[at])]
+    return [sights_of(first + k, frames[k], mask, faces) for k, mask in zip(at, masks, strict=True)], told
+
+
+def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> Mask | None:
+    size = frame.shape[1], frame.shape[0]
+    picture, sure = plate.at(corner, size)
+    if sure.mean() < SURE:
+        return None
+    if not still:
+        (x, y), _ = shift_between(picture, frame)
+        picture, sure = plate.at((corner[0] + x, corner[1] + y), size)
+    mask = against(frame, picture, sure) > 0.5
+    return None if mask.mean() > CROWDED else mask
+
+
+def _thumb(frames: Pixels, first: int, line: list[Seen]) -> Pixels:
+    """The track's largest whole sight, THUMB px high."""
+    best = max(line, key=lambda one: (not one.edge, one.face > 0, one.area))
+    box = best.box
+    part = Image.fromarray(frames[best.frame - first][box.y : box.bottom, box.x : box.right])
+    return np.asarray(part.resize((max(1, round(part.width * THUMB / part.height)), THUMB)))

@@ -1,0 +1,140 @@
+"""Cuts, dissolves and fades by rule: no network, some 2,000 frames a second.
+
+A cut is a step that is large and stands out among the steps around it. A dissolve is a stretch whose middle
+is the mean of its ends while the ends differ; movement is no such mean. A fade is a dissolve to black.
+
+Legend: F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from castsheet.pairs.protocols import Change, Floats, Pixels
+
+STEP = 0.035  # of the range, mean over the blocks: a cut between alike places reaches it
+ABOVE = 3.2  # times the median of the steps around: what stands out
+LEAST, FAR_ABOVE, ALONE = 0.006, 8.0, 4.0
+"""A cut within one place changes the people only: a smaller step counts if nothing around is nearly as
+large."""
+AROUND = 7  # frames on either side
+REACHES = (8, 16, 28)  # frames: halves of the stretches in which dissolves are looked for
+APART = 0.055  # of the range, mean over pixels: ends of a dissolve differ by more
+MIDDLE = 0.30  # of the ends' difference: how far the middle may be from their mean
+SPREAD = 0.35  # of the pixels: a dissolve changes the whole picture, a figure that moves only a part
+TOUCH = 0.02
+
+
+class PlainShots:
+    """The rule."""
+
+    name = "plain-1"
+
+    def changes(self, small_FHW3: Pixels) -> list[Change]:
+        """The transitions, in order; see the module."""
+        if len(small_FHW3) < 3:
+            return []
+        values = small_FHW3.astype(np.float32) / 255
+        cuts = _cuts(values)
+        slow = _dissolves(values, cuts)
+        hard = [Change(at, at) for at in cuts if not any(one.first <= at <= one.last for one in slow)]
+        return sorted([*hard, *slow], key=lambda one: one.first)
+
+
+def steps(values_FHW3: Floats) -> Floats:
+    """How much each frame differs from the one before (F), 0 for the first: the mean over blocks of colours.
+
+    Blocks are blurred means, so that a camera's small movement counts little.
+    """
+    blocks = _blocks(values_FHW3)
+    found = np.zeros(len(blocks), np.float32)
+    found[1:] = np.abs(np.diff(blocks, axis=0)).mean(axis=(1, 2, 3))
+    return found
+
+
+def _blocks(values_FHW3: Floats) -> Floats:
+    """Mean colours of 6 x 3 pixel blocks: (F, 9, 8, 3) at 48 x 27."""
+    count, height, width, _ = values_FHW3.shape
+    rows, columns = height // 3, width // 6
+    cropped = values_FHW3[:, : rows * 3, : columns * 6]
+    return cropped.reshape(count, rows, 3, columns, 6, 3).mean(axis=(2, 4))
+
+
+def _cuts(values: Floats) -> list[int]:
+    """First frames of shots that follow a hard cut."""
+    step = steps(values)
+    found: list[int] = []
+    for at in np.flatnonzero(step > LEAST):
+        low, high = max(1, at - AROUND), min(len(step), at + AROUND + 1)
+        others = np.concatenate([step[low:at], step[at + 1 : high]])
+        usual = float(np.median(others)) if len(others) else 0.0
+        if step[at] < step[low:high].max() - 1e-9:
+            continue
+        if step[at] < (ABOVE if step[at] > STEP else FAR_ABOVE) * usual:
+            continue
+        if step[at] <= STEP and step[at] < ALONE * others.max(initial=0.0):
+            continue
+        if _flash(values, int(at)):
+            continue
+        found.append(int(at))
+    return found
+
+
+def _flash(values: Floats, at: int) -> bool:
+    """Whether the picture is the same again within four frames: a flash of light, not a cut."""
+    before = values[at - 1]
+    after = values[min(at + 4, len(values) - 1)]
+    return bool(np.abs(before - after).mean() < 0.25 * np.abs(values[at] - before).mean())
+
+
+def _dissolves(values: Floats, cuts: list[int]) -> list[Change]:
+    """Stretches whose middle is the mean of their ends."""
+    grey = values.mean(axis=3)
+    marks = np.zeros(len(grey) + 1, np.int32)
+    marks[cuts] = 1
+    passed = np.cumsum(marks)
+    score = np.zeros(len(grey), np.float32)
+    for reach in REACHES:
+        if len(grey) <= 2 * reach:
+            continue
+        left, middle, right = grey[: -2 * reach], grey[reach:-reach], grey[2 * reach :]
+        apart = np.abs(right - left)
+        off = np.abs(middle - (left + right) / 2).mean(axis=(1, 2))
+        far = apart.mean(axis=(1, 2))
+        wide = (apart > TOUCH).mean(axis=(1, 2))
+        # A cut inside explains the difference of the ends.
+        clean = passed[2 * reach : len(grey)] == passed[: len(grey) - 2 * reach]
+        good = (far > APART) & (off < MIDDLE * far) & (wide > SPREAD) & clean
+        at = np.flatnonzero(good)
+        score[at + reach] = np.maximum(score[at + reach], far[at])
+    return _stretches(score, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))
+
+
+def _stretches(score: Floats, moved: Floats, cuts: set[int]) -> list[Change]:
+    """Neighbouring middles as one transition, as long as the picture changes as fast as in its middle.
+
+    A transition does not reach over a cut.
+    """
+    found: list[Change] = []
+    at = 0
+    while at < len(score):
+        if score[at] <= 0:
+            at += 1
+            continue
+        end = at
+        while end + 1 < len(score) and end + 1 not in cuts and score[end + 1 : end + 5].max(initial=0) > 0:
+            end += 1
+        best = at + int(np.argmax(score[at : end + 1]))
+        pace = float(np.median(moved[max(0, best - 2) : best + 3]))
+        first, last = best, best
+        while (
+            first > 0 and first not in cuts and moved[max(0, first - 3) : first].max(initial=0) > 0.35 * pace
+        ):
+            first -= 1
+        while (
+            last < len(moved) and last + 1 not in cuts and moved[last : last + 3].max(initial=0) > 0.35 * pace
+        ):
+            last += 1
+        found.append(Change(min(first, at), min(max(last, end) + 1, len(score))))
+        at = found[-1].last + 1
+    return found

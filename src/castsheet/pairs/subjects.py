@@ -1,0 +1,135 @@
+"""Subjects of a shot: found in every sixth frame, followed through the shot, and described.
+
+Legend: F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.pairs.looks import Look, look_at, typical
+from castsheet.pairs.protocols import Pixels
+from castsheet.pairs.records import Sight, Track
+from castsheet.sheet.box import Box
+from castsheet.sheet.look.components import boxes_of
+from castsheet.sheet.look.faces import FaceDetector
+
+Mask = NDArray[np.bool_]
+
+EVERY = 6
+"""Frames of the film from one look to the next."""
+LEAST = 0.006  # share of the frame: smaller things are specks or props
+JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
+GROWS = 1.9  # times its area: more than that are two subjects in one
+NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A subject in one frame, as found: the frame's number, box, pixels, look and mask."""
+
+    frame: int
+    box: Box
+    area: int
+    edge: bool
+    look: Look
+    mask: Mask
+    yaw: float | None
+    face: int
+
+
+def sights_of(frame: int, picture_HW3: Pixels, mask_HW: Mask, faces: FaceDetector | None) -> list[Seen]:
+    """The subjects of one frame, from left to right.
+
+    Args:
+        mask_HW: where subjects are, of all of them together.
+        faces: tells which way heads look; None leaves that open.
+    """
+    height, width = mask_HW.shape
+    found = []
+    for box, area in boxes_of(mask_HW, reach=2):
+        if area < LEAST * height * width or box.h < 24:
+            continue
+        edge = box.x <= 1 or box.y <= 1 or box.right >= width - 1 or box.bottom >= height - 1
+        look = look_at(picture_HW3, mask_HW, box, bust=is_bust(box, height))
+        crop = np.zeros((box.h, box.w), np.bool_)
+        crop[:] = mask_HW[box.y : box.bottom, box.x : box.right]
+        yaw, size = (None, 0) if faces is None else _face(picture_HW3, box, faces)
+        found.append(Seen(frame, box, area, edge, look, crop, yaw, size))
+    return sorted(found, key=lambda one: one.box.x)
+
+
+def is_bust(box: Box, height: int) -> bool:
+    """Whether a frame of this height cuts a figure off below, near enough that only head and chest are
+    seen."""
+    return box.bottom >= height - 2 and box.h < 2.0 * box.w
+
+
+def _face(picture_HW3: Pixels, box: Box, faces: FaceDetector) -> tuple[float | None, int]:
+    """Yaw of the face in a box, degrees, and its height in px; None and 0 without one."""
+    grow = round(0.08 * box.h)
+    height, width = picture_HW3.shape[:2]
+    x, y = max(0, box.x - grow), max(0, box.y - grow)
+    right = min(width, box.right + grow)
+    bottom = min(height, box.y + round((1.0 if is_bust(box, height) else 0.45) * box.h))
+    part = Image.fromarray(picture_HW3[y:bottom, x:right])
+    scale = NEAR_SIDE / max(part.size)
+    size = max(1, round(part.width * scale)), max(1, round(part.height * scale))
+    found = faces.find(part.resize(size, Image.Resampling.BICUBIC))
+    if not found:
+        return None, 0
+    return round(found[0].yaw, 1), round(found[0].box.h / scale)
+
+
+@dataclass
+class _Line:
+    """A track as it grows."""
+
+    seen: list[Seen]
+
+    def cost(self, one: Seen, width: int) -> float:
+        """How unlikely it is that `one` goes on with this line; 1 and above is impossible."""
+        last = self.seen[-1]
+        looks = one.frame - last.frame
+        if looks > 3 * EVERY:
+            return 2.0
+        far = abs(_middle(one) - _middle(last)) / width
+        ratio = max(one.area, last.area) / max(1, min(one.area, last.area))
+        if far > JUMP * max(1, looks / EVERY) or ratio > GROWS:
+            return 2.0
+        return far / JUMP * 0.6 + (ratio - 1) / GROWS * 0.4
+
+
+def _middle(one: Seen) -> float:
+    return one.box.x + one.box.w / 2
+
+
+def follow(frames: Sequence[Sequence[Seen]], width: int) -> list[list[Seen]]:
+    """Subjects of frames in order, joined to tracks: the best pairs first, as long as they are likely."""
+    lines: list[_Line] = []
+    for seen in frames:
+        pairs = sorted(
+            (line.cost(one, width), number, at)
+            for number, line in enumerate(lines)
+            for at, one in enumerate(seen)
+        )
+        taken_lines: set[int] = set()
+        taken: set[int] = set()
+        for cost, number, at in pairs:
+            if cost < 1 and number not in taken_lines and at not in taken:
+                lines[number].seen.append(seen[at])
+                taken_lines.add(number)
+                taken.add(at)
+        lines += [_Line([one]) for at, one in enumerate(seen) if at not in taken]
+    return [line.seen for line in lines if len(line.seen) >= 3]
+
+
+def track_of(shot: str, number: int, seen: Sequence[Seen]) -> Track:
+    """The record of a track."""
+    sights = tuple(Sight(one.frame, one.box, one.area, one.edge, one.yaw, one.face) for one in seen)
+    return Track(shot, number, sights, tuple(typical([one.look for one in seen]).flat()))
