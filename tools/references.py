@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 CODE = ("src/castsheet", "mini", "tools", "benchmarks")
-FILES = ("py", "md", "json", "yaml", "png", "jpg", "mp4", "html", "npz", "safetensors")
+FILES = ("py", "md", "json", "jsonl", "csv", "txt", "yaml", "png", "jpg", "mp4", "html", "npz", "safetensors")
 """Endings that make a dotted word a file."""
 
 _NAME = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\([^`]*\))?`")

@@ -13,7 +13,7 @@ Join = Literal["cut", "dissolve", "fade"]
 Fault = Literal["", "caption", "still", "blur", "repeat", "mirror"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)[1:]
 
-LONG, SHORT = (5.7, 6.3), (1.0, 2.0)
+LONG, SHORT = (6.3, 7.0), (1.0, 2.0)
 """Seconds of a shot that holds a 121-frame window between its guards, and of one that does not."""
 PLACES = 3
 RATES = (24.0, 25.0, 30.0)

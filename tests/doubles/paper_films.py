@@ -1,4 +1,4 @@
-"""Paper films: figures of a few colours before painted places, made in a moment, and a detector of their faces."""
+"""Paper films: figures of a few colours before painted places, and a detector of their faces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Doll:
 
 
 ANN = Doll((40, 20, 10), (220, 30, 40), (20, 40, 160))
-BOB = Doll((240, 230, 90), (30, 150, 60), (90, 90, 100))
+BOB = Doll((240, 230, 90), (30, 150, 60), (250, 120, 10))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def frame_of(shot: Shot, at: int) -> np.ndarray:
     x = round(shot.way[0] + share * (shot.way[1] - shot.way[0]))
     bob = round(2 * np.sin(at / 3))
     scale = 3 if shot.near else 1
-    top = 16 if shot.near else 22
+    top = 16 if shot.near else 18 + 4 * shot.place  # no two places show a figure in one spot
     face = {"front": FACE, "side": PROFILE, "back": shot.doll.hair}[shot.view]
     _box(picture, x - 10 * scale, top + bob, x + 10 * scale, top + 10 * scale + bob, shot.doll.hair)
     _box(picture, x - 8 * scale, top + 8 * scale + bob, x + 8 * scale, top + 22 * scale + bob, face)
@@ -93,9 +93,7 @@ class PaperFaces:
             rows, columns = np.nonzero(np.abs(pixels - colour).max(axis=2) < 8)
             if len(rows) < 60:
                 continue
-            box = Box(
-                int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
-            )
+            box = Box(int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
             found.append(Face(box, _points(box, turned), 0.9))
         return tuple(found)
 

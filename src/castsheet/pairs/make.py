@@ -15,13 +15,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.locks import Say
@@ -30,7 +31,7 @@ from castsheet.machine.regular import is_file
 from castsheet.pairs.cast import NOBODY, Cast, Member, read_cast
 from castsheet.pairs.find import Found, by_rule, load
 from castsheet.pairs.ledger import Ledger, Stored, Task
-from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair, rejected, sheet_of
+from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair
 from castsheet.pairs.records import RULES, Film, PairsError, Reject, Sight, Track, Window
 from castsheet.pairs.resultpage import Card, result_page
 from castsheet.pairs.scan import PICTURES
@@ -96,7 +97,7 @@ def _make(
     made: dict[str, Stored] = {}
     quarantined = 0
     for unit, outcome in outcomes.items():
-        refusal = None if outcome is None else rejected(unit, outcome.values)
+        refusal = None if outcome is None else _rejected(unit, outcome.values)
         if outcome is None:
             quarantined += 1
             rejects.append(Reject(unit, "quarantined", "it ended three processes"))
@@ -272,7 +273,7 @@ def _written(
         for k, manifest in enumerate(values["sheets"]):
             stem = unit if k == 0 else f"{unit}.{k}"
             _put(out / "sheets" / f"{stem}.json", manifest.encode())
-            _put(out / "sheets" / f"{stem}.png", sheet_of(arrays[f"sheet{k}"]))
+            _put(out / "sheets" / f"{stem}.png", _png(arrays[f"sheet{k}"]))
         film = films[unit.rsplit("-", 1)[0]]
         row = {"video": f"clips/{unit}.mp4", "sheet": f"sheets/{unit}.png", "caption": values["caption"]}
         row |= {"split": parts[unit], "title": film.title, "licence": film.licence, "credit": film.credit}
@@ -338,6 +339,19 @@ def _credits(films: Sequence[Film]) -> str:
         )
         lines += [f"  {film.url}"] if film.url else []
     return "\n".join(lines) + "\n"
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """A sheet's picture as the bytes of a PNG."""
+    held = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(held, format="PNG")
+    return held.getvalue()
+
+
+def _rejected(unit: str, values: Mapping[str, Any]) -> Reject | None:
+    """The reason for which a result is no pair, or None."""
+    found = values.get("reject")
+    return None if found is None else Reject(unit, *map(str, found))
 
 
 def refuse_empty(result: Result) -> None:

@@ -7,7 +7,6 @@ rule that the window breaks.
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +29,7 @@ from castsheet.pairs.captions import Part, action_words
 from castsheet.pairs.gates import COPY, from_clip, mask_of, nearest, refused
 from castsheet.pairs.ledger import Made, Stored
 from castsheet.pairs.protocols import Pixels
-from castsheet.pairs.records import Clips, Film, Reject, Sight, Track, Window
+from castsheet.pairs.records import Clips, Film, Sight, Track, Window
 from castsheet.pairs.references import Candidate, best_of, candidates, cut
 from castsheet.pairs.scan import AT_LEAST, PICTURES, working_size
 from castsheet.prompt import build
@@ -104,7 +103,7 @@ def make_pair(job: Job) -> Made:
 
     Returns:
         values: `reject` (rule, value, limit), or `caption`, `panels`, `sheets` and `people`; arrays:
-        `clip`, the bytes of an MP4, and `sheetK`, the pixels of each version of the sheet.
+        `clip`, the bytes of an MP4, and `sheet0` and so on, the pixels of each version of the sheet.
     """
     try:
         return _made(job)
@@ -386,16 +385,3 @@ def _mp4(frames_FHW3: Pixels, fps: float) -> NDArray[np.uint8]:
         path = Path(name) / "clip.mp4"
         encode(path, frames_FHW3, fps)
         return np.frombuffer(path.read_bytes(), np.uint8)
-
-
-def sheet_of(pixels: NDArray[np.uint8]) -> bytes:
-    """A sheet's picture as the bytes of a PNG."""
-    held = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(held, format="PNG")
-    return held.getvalue()
-
-
-def rejected(unit: str, values: Mapping[str, Any]) -> Reject | None:
-    """The reason for which a result is no pair, or None."""
-    found = values.get("reject")
-    return None if found is None else Reject(unit, *map(str, found))

@@ -20,7 +20,8 @@ REPEATS = 0.3  # share of frames that are the frame before
 BLURRED = 0.45  # of the film's median sharpness
 DARK, BRIGHT, FLAT = 18.0, 238.0, 10.0  # levels: mean luma, and its spread
 STROKES = 0.16  # thin still strokes in one place: letters
-REPEAT = 3.0  # levels between small pictures of two windows
+REPEAT = 7.0  # levels between small pictures of two windows, where they differ most
+MOST = 98  # percent of the cells: in one place, people are all that two windows differ by
 SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
 SIGNATURE = (16, 9)
 MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -72,7 +73,7 @@ def alike(one: Sequence[int], other: Sequence[int]) -> float:
     a, b = (
         np.array(row, np.float32).reshape(len(MOMENTS), SIGNATURE[1], SIGNATURE[0]) for row in (one, other)
     )
-    return float(min(np.abs(a - b).mean(), np.abs(a - b[:, :, ::-1]).mean()))
+    return float(min(np.percentile(np.abs(a - one), MOST) for one in (b, b[:, :, ::-1])))
 
 
 def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject | None:

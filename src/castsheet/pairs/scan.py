@@ -23,8 +23,8 @@ from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import SMALL, Change, Pixels, Segmenter
 from castsheet.pairs.quality import measured
 from castsheet.pairs.records import Clips, Film
-from castsheet.pairs.segment import Mask, against
-from castsheet.pairs.subjects import EVERY, Seen, follow, sights_of, track_of
+from castsheet.pairs.segment import against
+from castsheet.pairs.subjects import EVERY, Mask, Seen, follow, sights_of, track_of
 from castsheet.pairs.tools import faces_of, segmenter_of, shots_of
 
 GUARD = 6
@@ -40,7 +40,7 @@ AT_LEAST = 3
 """Shots that a plate needs: two may show one person in one place."""
 MOST_SHOTS = 16
 """Shots that make a plate: more add time and no certainty."""
-SURE = 0.97
+SURE = 0.8
 """Share of a frame whose place must be known before subjects are told from it."""
 REPEATED = 0.985
 """Share of alike pixels, in all three pictures, over which one shot is another one again."""
@@ -263,7 +263,7 @@ def _subjects(
     """The subjects of every few frames, and what told them from their place."""
     every = max(1, round(EVERY * film.fps / 24))
     at = list(range(0, len(frames), every))
-    masks: list[Mask] = []
+    masks: list[tuple[Mask, Mask | None]] = []
     told = "plate"
     if place is not None and plate is not None:
         corners = np.array(place["corners"], float)
@@ -280,11 +280,15 @@ def _subjects(
         if salient is None:
             return [], "nothing"
         told, at = salient.name, at[::2]
-        masks = [one > 0.5 for one in salient.cover(frames[at])]
-    return [sights_of(first + k, frames[k], mask, faces) for k, mask in zip(at, masks, strict=True)], told
+        masks = [(one > 0.5, None) for one in salient.cover(frames[at])]
+    found = [
+        sights_of(first + k, frames[k], mask, faces if number % 2 == 0 else None, unsure)
+        for number, (k, (mask, unsure)) in enumerate(zip(at, masks, strict=True))
+    ]
+    return found, told
 
 
-def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> Mask | None:
+def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> tuple[Mask, Mask] | None:
     size = frame.shape[1], frame.shape[0]
     picture, sure = plate.at(corner, size)
     if sure.mean() < SURE:
@@ -292,8 +296,8 @@ def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> Mas
     if not still:
         (x, y), _ = shift_between(picture, frame)
         picture, sure = plate.at((corner[0] + x, corner[1] + y), size)
-    mask = against(frame, picture, sure) > 0.5
-    return None if mask.mean() > CROWDED else mask
+    mask = against(frame, picture) > 0.5
+    return None if mask.mean() > CROWDED else (mask, ~sure)
 
 
 def _thumb(frames: Pixels, first: int, line: list[Seen]) -> Pixels:

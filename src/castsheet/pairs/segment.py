@@ -6,31 +6,24 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.sheet.look.matting import Matter
-
-Mask = NDArray[np.bool_]
 
 APART = 20  # levels: what differs more from the plate is no noise of compression
 DARKER = (0.55, 0.97)  # a shadow lets this much of the ground's light through
 TINT = 12  # levels: a shadow has the ground's own colour, but darker
 
 
-def against(frame_HW3: Pixels, plate_HW3: Pixels, sure_HW: Mask) -> Floats:
-    """Where a frame differs from the empty place (H, W), 0 or 1. Shadows belong to the place.
-
-    Args:
-        sure_HW: where the plate is known; elsewhere nothing is told from it.
-    """
+def against(frame_HW3: Pixels, plate_HW3: Pixels) -> Floats:
+    """Where a frame differs from the empty place (H, W), 0 or 1. Shadows belong to the place."""
     frame, plate = _soft(frame_HW3), _soft(plate_HW3)
     apart = np.abs(frame - plate).max(axis=2)
     through = (frame * plate).sum(axis=2) / np.maximum((plate * plate).sum(axis=2), 1)
     tint = np.abs(frame - through[..., None] * plate).max(axis=2)
     shadow = (tint < TINT) & (through > DARKER[0]) & (through < DARKER[1])
-    there = (apart > APART) & ~shadow & sure_HW
+    there = (apart > APART) & ~shadow
     mask = Image.fromarray(there.astype(np.uint8) * 255).filter(ImageFilter.MedianFilter(3))
     mask = mask.filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.MinFilter(5))
     return np.asarray(mask, np.float32) / 255

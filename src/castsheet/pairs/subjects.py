@@ -24,6 +24,7 @@ Mask = NDArray[np.bool_]
 EVERY = 6
 """Frames of the film from one look to the next."""
 LEAST = 0.006  # share of the frame: smaller things are specks or props
+GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
 NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
@@ -43,22 +44,28 @@ class Seen:
     face: int
 
 
-def sights_of(frame: int, picture_HW3: Pixels, mask_HW: Mask, faces: FaceDetector | None) -> list[Seen]:
+def sights_of(
+    frame: int, picture_HW3: Pixels, mask_HW: Mask, faces: FaceDetector | None, unsure_HW: Mask | None = None
+) -> list[Seen]:
     """The subjects of one frame, from left to right.
 
     Args:
         mask_HW: where subjects are, of all of them together.
         faces: tells which way heads look; None leaves that open.
+        unsure_HW: where the place behind them is not known: what lies there mostly may be a ghost of others.
     """
     height, width = mask_HW.shape
     found = []
     for box, area in boxes_of(mask_HW, reach=2):
         if area < LEAST * height * width or box.h < 24:
             continue
+        crop = np.array(mask_HW[box.y : box.bottom, box.x : box.right])
+        if unsure_HW is not None:
+            doubtful = unsure_HW[box.y : box.bottom, box.x : box.right][crop].mean()
+            if doubtful > GHOST:
+                continue
         edge = box.x <= 1 or box.y <= 1 or box.right >= width - 1 or box.bottom >= height - 1
         look = look_at(picture_HW3, mask_HW, box, bust=is_bust(box, height))
-        crop = np.zeros((box.h, box.w), np.bool_)
-        crop[:] = mask_HW[box.y : box.bottom, box.x : box.right]
         yaw, size = (None, 0) if faces is None else _face(picture_HW3, box, faces)
         found.append(Seen(frame, box, area, edge, look, crop, yaw, size))
     return sorted(found, key=lambda one: one.box.x)

@@ -1,0 +1,116 @@
+"""Films in, windows and a cast out."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import yaml
+
+from castsheet.pairs.cast import read_cast
+from castsheet.pairs.find import find, load
+from castsheet.pairs.ledger import Ledger
+from castsheet.pairs.records import PairsError
+from tests.pairs.conftest import REPEAT
+
+
+def _by_shot(found):
+    """The numbers of shots that have a window."""
+    return {int(one.shot.rsplit("-", 1)[1]) for one in found.windows}
+
+
+def test_shots_and_windows(films, found):
+    """Red: cuts are missed or invented, or a window reaches into a transition."""
+    result, _, _ = found
+    spans = {int(t.shot.rsplit("-", 1)[1]) for t in result.tracks}
+    assert max(spans) == len(films[1]) - 1
+    for one in result.windows:
+        start = films[1][int(one.shot.rsplit("-", 1)[1])]
+        assert start + 6 <= one.frames[0]
+        assert one.frames[-1] < start + 52 - 6
+
+
+def test_rules_say_what_was_left_out(found):
+    """Red: something is left out without a reason, or the counts do not add up."""
+    result, _, _ = found
+    reasons = {(one.unit.rsplit("-", 1)[-1], one.rule) for one in result.rejects}
+    assert {("empty", "R01"), ("bare", "R00"), ("0002w0", "R30")} <= reasons
+    assert (f"{REPEAT:04d}w0", "R36") in reasons  # the first shot, shown again
+    for counts in result.counts.values():
+        assert counts["found"] == counts["accepted"] + counts["rejected"] + counts["quarantined"]
+
+
+def test_people_are_told_apart_and_found_again(found):
+    """Red: two people become one, or one person in other shots, from the side or near, becomes two."""
+    _, cast, _ = found
+    people = [
+        sorted(int(track.rsplit("-", 1)[1].split(".")[0]) for track in one.tracks)
+        for one in cast["one"].values()
+    ]
+    assert sorted(people) == [[0, 3, 4, 8, 12], [1, 5, 6, 10, 11]]
+
+
+def test_places_are_found_again(found):
+    """Red: shots of one place are not joined, or shots of two places are."""
+    result, _, _ = found
+    of = {int(shot.rsplit("-", 1)[1]): place for shot, place in result.places.items()}
+    assert of[0] == of[1] == of[2] == of[10] != of[4] == of[5] == of[7] != of[8] == of[9]
+
+
+def test_nothing_is_made_twice(films, found, how):
+    """Red: a second run makes results again that are there, or finds something else."""
+    result, cast, work = found
+    before = {path: path.stat().st_mtime_ns for path in (work / "results").rglob("*.json")}
+    again, same = find(films[0], work, how)
+    assert {path: path.stat().st_mtime_ns for path in (work / "results").rglob("*.json")} == before
+    assert (again, same) == (result, cast)
+    assert load(work) == result
+
+
+def test_corrections_win(films, found, how, tmp_path):
+    """Red: what a person wrote into cast.yaml is lost or overruled by the next run."""
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    path = work / "cast.yaml"
+    raw = yaml.safe_load(path.read_text())
+    people = raw["titles"]["one"]
+    people["p1"]["name"] = "ann"
+    moved = people["p1"]["tracks"].pop()
+    people["nobody"] = {"tracks": [moved]}
+    del people["p2"]["tracks"][0]  # forgotten: it comes back as somebody new, in doubt
+    path.write_text(yaml.safe_dump(raw))
+    _, cast = find(films[0], work, how)
+    assert cast["one"]["p1"].name == "ann"
+    assert moved not in cast["one"]["p1"].tracks
+    assert cast["one"]["nobody"].tracks == (moved,)
+    assert cast["one"]["new1"].unsure
+    assert read_cast(path) == cast
+
+
+def test_a_track_of_two_people_is_refused(found, tmp_path):
+    """Red: a slip in cast.yaml gives one person's pictures to another one in silence."""
+    raw = yaml.safe_load((found[2] / "cast.yaml").read_text())
+    people = raw["titles"]["one"]
+    people["p2"]["tracks"].append(people["p1"]["tracks"][0])
+    (tmp_path / "cast.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(PairsError, match="is given to one: p1 and to one: p2"):
+        read_cast(tmp_path / "cast.yaml")
+
+
+def test_a_table_without_a_column(how, tmp_path):
+    """Red: a table that forgets the licence is read as if all were well."""
+    (tmp_path / "films.csv").write_text("path,title\none.mp4,one\n")
+    with pytest.raises(PairsError, match="no column licence"):
+        find(tmp_path / "films.csv", tmp_path / "work", how)
+    assert not (tmp_path / "work").exists()
+
+
+def test_ledger_names_depend_on_settings(found):
+    """Red: a changed setting finds the result of another one."""
+    from castsheet.pairs.ledger import Made, Task
+
+    ledger = Ledger(found[2] / "results")
+    one, other = (Task("t", "unit", [1, value], Made, ({}, {})) for value in ("a", "b"))
+    ledger.put(one, Made({"x": 1}, {}))
+    assert ledger.find(one) is not None
+    assert ledger.find(other) is None

@@ -1,0 +1,149 @@
+"""What was found becomes pairs, and no panel comes from its clip."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from castsheet.media.video import read_video
+from castsheet.pairs.gates import MARGIN, nearest
+from castsheet.pairs.make import Making, make
+from castsheet.pairs.split import components, split
+from castsheet.prompt import parse
+from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Sheet
+from castsheet.train.data.encode import read_table
+from tests.doubles.paper_films import SIZE
+
+
+@pytest.fixture(scope="module")
+def made(found, tmp_path_factory):
+    """Pairs of the paper film, two versions of each sheet."""
+    out = tmp_path_factory.mktemp("data") / "data"
+    return make(found[2], out, Making(2, False, 0)), out
+
+
+def _rows(out):
+    return [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+
+
+def test_counts_add_up(found, made):
+    """Red: a window is neither a pair nor rejected nor quarantined."""
+    result, out = made
+    counts = result.counts
+    assert counts["found"] == len(found[0].windows)
+    assert counts["found"] == counts["accepted"] + counts["rejected"] + counts["quarantined"]
+    assert counts["accepted"] == len(_rows(out)) == len(list((out / "clips").iterdir())) >= 6
+
+
+def test_no_panel_comes_from_the_clip(found, made):
+    """Red: the one rule above all others is broken: a panel's source frame lies in its own clip."""
+    windows = {one.id: one for one in found[0].windows}
+    for row in _rows(made[1]):
+        window = windows[row["video"].split("/")[1].removesuffix(".mp4")]
+        frames = [frame for panel in row["panels"] for _, frame in panel["frames"]]
+        assert frames
+        for frame in frames:
+            assert not window.frames[0] - MARGIN <= frame <= window.frames[-1] + MARGIN
+
+
+def test_no_panel_comes_from_a_repeat_of_the_clip(found, made):
+    """Red: footage that is shown twice lends a clip its own pictures."""
+    first = next(one for one in found[0].windows if one.shot.endswith("-0000"))
+    row = next(row for row in _rows(made[1]) if first.id in row["video"])
+    tracks = [panel["track"] for panel in row["panels"] if "track" in panel]
+    assert tracks
+    assert not any("-0012." in track for track in tracks)
+
+
+def test_pairs_are_what_encode_reads(made):
+    """Red: the next command refuses the table, or a sheet, or finds half a caption."""
+    _, out = made
+    rows = read_table(out / "train.csv")
+    assert len(rows) == len(_rows(out))
+    for row in rows:
+        frames, fps = read_video(row.video)
+        assert frames.shape == (25, SIZE[1], SIZE[0], 3)
+        assert fps == 24
+        sheet = Sheet.load(row.sheet)
+        prompt = parse(row.caption)
+        assert {panel.element for panel in sheet.panels} == {note.id for note in sheet.elements}
+        assert any(note.id in prompt.action for note in sheet.elements if note.kind == "character")
+
+
+def test_sheets_have_other_versions(made):
+    """Red: every step of training sees one sheet of a clip only, though there are other pictures."""
+    _, out = made
+    versions = list((out / "sheets").glob("*.1.png"))
+    assert versions
+    for path in versions:
+        plain = path.with_name(path.name.replace(".1.png", ".png"))
+        assert Sheet.load(path).sha256 != Sheet.load(plain).sha256
+
+
+def test_made_again_is_the_same(found, made, tmp_path):
+    """Red: two runs, or other processes, make other bytes."""
+    _, out = made
+    make(found[2], tmp_path / "data", Making(2, False, 0))
+    for path in sorted(out.rglob("*")):
+        if path.is_file() and path.name != ".castsheet":
+            assert path.read_bytes() == (tmp_path / "data" / path.relative_to(out)).read_bytes(), path
+
+
+def test_rejects_have_reasons(made):
+    """Red: a row of the reject table lacks its rule or what the rule means."""
+    _, out = made
+    with (out / "rejects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(row["rule"] and row["meaning"] for row in rows)
+
+
+def test_unsure_people_are_never_paired(found, tmp_path):
+    """Red: somebody of whom nobody is sure lends pictures to somebody else's clip."""
+    import shutil
+
+    import yaml
+
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    raw = yaml.safe_load((work / "cast.yaml").read_text())
+    people = raw["titles"]["one"]
+    people["p1"]["unsure"] = list(people["p2"]["tracks"])
+    (work / "cast.yaml").write_text(yaml.safe_dump(raw))
+    result = make(work, tmp_path / "data", Making(1, False, 0))
+    assert not result.pairs
+    assert {one.rule for one in result.rejects if "w0" in one.unit} >= {"R51"}
+
+
+def test_a_copy_is_near_and_another_pose_is_not():
+    """Red: the pixel gate misses a picture of the clip, mirrored or a little moved, or refuses everything."""
+    random = np.random.default_rng(0)
+    clip = random.integers(0, 255, (9, 60, 80, 3), np.uint8)
+    box, mask = Box(20, 10, 16, 30), np.ones((30, 16), np.bool_)
+    own = clip[4, 10:40, 20:36]
+    assert nearest(own, mask, box, clip) == 0
+    assert nearest(own, mask, replace(box, x=21), clip) == 0
+    assert nearest(own[:, ::-1], mask, replace(box, x=80 - 36), clip) == 0
+    assert nearest(random.integers(0, 255, (30, 16, 3), np.uint8), mask, box, clip) > 60
+
+
+def test_parts_share_nobody():
+    """Red: a person, a place or a title of the training set is also in the held-out sets."""
+    shared = {
+        "a": ["ann", "title 1"],
+        "b": ["ann", "title 2"],
+        "c": ["bob", "title 3"],
+        "d": ["kim", "title 4"],
+        "e": ["lea", "title 5"],
+    }
+    assert components(shared) == [["a", "b"], ["c"], ["d"], ["e"]]
+    parts = split(shared)
+    assert set(parts) == set(shared)
+    assert parts["a"] == parts["b"]
+    assert set(parts.values()) == {"train", "validation", "test"}
+    assert set(split({"a": ["x"], "b": ["y"]}).values()) == {"train"}
