@@ -193,7 +193,7 @@ class Library:
                 for kept in faces:  # so that each look stands alone
                     put_picture(change, self.root, folder / kept.file, base.folder / kept.file)
                 pictures.extend(faces)
-            text = _list_text(_document(name, kind, pictures, base, description, importance))
+            text = list_text(document(name, kind, pictures, base, description, importance))
             change.new((folder / LIST).relative_to(self.root).as_posix()).write_bytes(text)
         return Added(self.load(name, look), tuple(new), tuple(known))
 
@@ -322,7 +322,7 @@ def _kind_of(name: str, kind: Kind | None, base: LibraryEntry | None) -> Kind:
     return base.element.kind
 
 
-def _document(
+def document(
     name: str,
     kind: Kind,
     pictures: Sequence[Kept],
@@ -350,7 +350,7 @@ def _document(
     }
 
 
-def _list_text(data: dict[str, Any]) -> bytes:
+def list_text(data: dict[str, Any]) -> bytes:
     """The look's file, once it is known to be an element.
 
     Raises:
