@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from castsheet import prompt as prompts
 from castsheet.elements import Scene
@@ -29,6 +30,23 @@ def load_source(path: Path) -> Scene | Sheet:
         SceneError, SheetError, ImageError: the file cannot be used.
     """
     return Scene.load(path) if path.suffix.lower() in (".yaml", ".yml") else Sheet.load(path)
+
+
+def stated(path: Path, scene: Scene) -> tuple[str | None, int, dict[str, Any]]:
+    """What a scene says of its clips: the preset's name, the seed, and other settings.
+
+    Raises:
+        SettingsError: the scene's seed is no number, or its preset no name.
+    """
+    told = dict(scene.settings)
+    told.pop("layout", None)  # the sheet's own settings; `compose` has read them
+    name, seed = told.pop("preset", None), told.pop("seed", 0)
+    if not (name is None or isinstance(name, str)) or type(seed) is not int:
+        raise SettingsError(
+            f"{path}: settings: preset = {shown(name)}, seed = {shown(seed)}",
+            remedy="give the preset's name and a whole number",
+        )
+    return name, seed, told
 
 
 def files_of(path: Path, source: Scene | Sheet) -> list[Path]:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from castsheet.clip import Clip, clip_bytes, clip_files
 from castsheet.elements import Scene
-from castsheet.errors import PromptError, SettingsError, shown
-from castsheet.jobs.inputs import files_of, load_source, sheet_of
+from castsheet.errors import PromptError, SettingsError
+from castsheet.jobs.inputs import files_of, load_source, sheet_of, stated
 from castsheet.jobs.takes import Keep, choose, take_outputs
 from castsheet.jobs.toy import toy_note
 from castsheet.jobs.watcher import Watcher
@@ -200,14 +200,7 @@ def filled(request: Request, source: Scene | Sheet) -> Request:
         SettingsError: the scene's seed is no number, or its preset no name.
     """
     scene = source if isinstance(source, Scene) else None
-    stated = dict(scene.settings) if scene else {}
-    stated.pop("layout", None)  # the sheet's own settings; `compose` has read them
-    name, seed = stated.pop("preset", None), stated.pop("seed", 0)
-    if not (name is None or isinstance(name, str)) or type(seed) is not int:
-        raise SettingsError(
-            f"{request.source}: settings: preset = {shown(name)}, seed = {shown(seed)}",
-            remedy="give the preset's name and a whole number",
-        )
+    name, seed, settings = stated(request.source, scene) if scene else (None, 0, {})
     action = request.action if request.action is not None else (scene.action if scene else "")
     if not action.strip() and request.prompt is None:
         raise PromptError(
@@ -219,7 +212,7 @@ def filled(request: Request, source: Scene | Sheet) -> Request:
             "preset": name if request.preset is None else request.preset,
             "seed": seed if request.seed is None else request.seed,
             "action": action,
-            "settings": {**stated, **request.settings},
+            "settings": {**settings, **request.settings},
         }
     )
 
