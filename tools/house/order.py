@@ -25,10 +25,12 @@ HOUSE: Floors = (
     ("pipeline",),
     ("authoring", "train"),
     ("jobs", "pairs"),
-    ("cli", "studio", "comfy"),
+    ("studio", "comfy"),
+    ("cli",),
     (FRONT_DOOR,),
 )
-"""The rooms of `castsheet`. `pairs`, `studio` and `comfy` have their floors before they are built."""
+"""The rooms of `castsheet`. `pairs` has its floor before it is built. `cli` stands above the other faces: its
+command `castsheet studio` starts the page."""
 
 INSIDE: dict[str, Floors] = {
     "ltx": (

@@ -78,6 +78,12 @@ COMMANDS = (
         "Keep a library of characters, props and locations, their pictures sorted into views.",
     ),
     Command(
+        "studio",
+        "studio",
+        _SHEETS,
+        "Serve the film-maker's page: cast, scenes, sheets, takes, a queue that loses nothing.",
+    ),
+    Command(
         "pairs",
         "pairs",
         _TRAINING,

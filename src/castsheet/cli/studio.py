@@ -1,0 +1,53 @@
+"""The `studio` command: the film-maker's page and its HTTP API."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from castsheet.cli.settings import with_options
+from castsheet.loading.options import Loading
+
+
+@with_options(loading=Loading)
+def studio(
+    loading: dict[str, Any],
+    folder: Annotated[
+        Path, typer.Argument(help="The studio's folder: library, scenes, sheets, takes, shots.")
+    ] = Path("studio"),
+    model: Annotated[str, typer.Option(help="mini, a folder with bundle.json, or a checkpoint.")] = "mini",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8187,
+    listen: Annotated[
+        str, typer.Option(help="Address to listen at; others than loopback need a certificate.")
+    ] = "127.0.0.1",
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="A further name that browsers may ask for; repeatable.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="For HTTPS: a PEM file.")] = None,
+    key: Annotated[Path | None, typer.Option(help="For HTTPS: its key.")] = None,
+    api_only: Annotated[
+        bool, typer.Option("--api-only", help="Serve the HTTP API without the page.")
+    ] = False,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """Serve the film-maker's page: cast, scenes, sheets, takes, a queue that loses nothing."""
+    from castsheet.machine.files import require
+    from castsheet.machine.progress import stderr_console
+
+    require("fastapi", "studio")
+    require("uvicorn", "studio")
+    from castsheet.studio.serve import Place, serve
+
+    console = stderr_console()
+    serve(
+        folder,
+        place=Place(listen, port, tuple(host_name or ()), certificate, key),
+        model=model,
+        loading=asdict(Loading(**loading)),
+        say=lambda line: console.print(line, markup=False),
+        page=not api_only,
+        browser=browser and not api_only,
+    )

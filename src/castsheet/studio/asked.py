@@ -1,0 +1,124 @@
+"""What the API takes: names, words, numbers and ids. No field is a path or an address."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from castsheet.elements import View
+from castsheet.studio.folder import JOB_ID, NAME, SHEET_ID
+
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+SheetId = Annotated[str, StringConstraints(pattern=f"^{SHEET_ID}$")]
+JobId = Annotated[str, StringConstraints(pattern=f"^{JOB_ID}$")]
+LookName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Words = Annotated[str, StringConstraints(max_length=4_000)]
+Line = Annotated[str, StringConstraints(max_length=300)]
+Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+Importance = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+MOST_SHOTS = 500
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LookChange(_Asked):
+    """Corrections to a look; what is left out stays."""
+
+    description: Words | None = None
+    importance: Importance | None = None
+
+
+class PictureChange(_Asked):
+    """The right view of a picture."""
+
+    view: View
+
+
+class SceneElement(_Asked):
+    """An element of a scene: one of the library, or one that the scene's file describes itself.
+
+    Attributes:
+        use: hero, or hero@act-2.
+        own: the id of an element that stands in the file with pictures of its own; it is kept as it is.
+    """
+
+    use: (
+        Annotated[str, StringConstraints(pattern=rf"^{NAME}(@[a-z0-9][a-z0-9-]*)?$", max_length=130)] | None
+    ) = None
+    own: Name | None = None
+    importance: Importance | None = None
+
+
+class SceneChange(_Asked):
+    """A scene as a whole."""
+
+    title: Line = ""
+    elements: Annotated[list[SceneElement], Field(min_length=1, max_length=12)]
+    action: Words = ""
+    pins: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*/[a-z-]+$", max_length=100)],
+        tuple[Share, Share, Share, Share],
+    ] = {}
+
+
+class TakesAsked(_Asked):
+    """One or more takes of a shot. Each becomes a job of its own, with seeds that count up.
+
+    Attributes:
+        scene: whose settings hold where nothing else is said.
+        prompt: a whole two-part prompt in place of `action`.
+        settings: fields of docs/settings.md by name.
+        force: go on although a check found an error.
+    """
+
+    sheet: SheetId
+    scene: Name | None = None
+    action: Words = ""
+    prompt: Words | None = None
+    seed: Seed | None = None
+    takes: Annotated[int, Field(ge=1, le=16, strict=True)] = 1
+    preset: Annotated[str, StringConstraints(max_length=60)] | None = None
+    settings: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=60)], Any], Field(max_length=60)
+    ] = {}
+    force: bool = False
+
+
+class JobChange(_Asked):
+    """A waiting job's place among those that wait, from 0."""
+
+    place: Annotated[int, Field(ge=0, le=100_000, strict=True)]
+
+
+class StarChange(_Asked):
+    """Whether a take has a star."""
+
+    star: bool
+
+
+class ShotRow(_Asked):
+    """A row of the table of shots."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
+    action: Words
+    seed: Seed | None = None
+    takes: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+
+
+class ShotListChange(_Asked):
+    """A list of shots as a whole."""
+
+    shots: Annotated[list[ShotRow], Field(min_length=1, max_length=MOST_SHOTS)]
+    takes: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+
+
+class ShotsAsked(_Asked):
+    """Make the shots of a list that are not finished."""
+
+    sheet: SheetId
+    force: bool = False

@@ -1,0 +1,191 @@
+"""The studio's folder. All that the page makes lies here as the command line's own files.
+
+    FOLDER/.castsheet                 the mark: this folder is ours
+    FOLDER/library/                   castsheet elements
+    FOLDER/scenes/NAME.yaml           castsheet sheet, castsheet generate
+    FOLDER/sheets/ID.png, ID.json     castsheet lint, castsheet generate; ID begins the hash of the pixels
+    FOLDER/takes/ID/take.mp4 ...      with contact sheet, sidecar, judgement.json and judgement.html
+    FOLDER/shots/NAME.yaml            castsheet generate --shots; results in FOLDER/shots/NAME/
+    FOLDER/.studio/                   the queue, previews, the token: what may be deleted
+
+An id that comes from outside is matched as a whole against its pattern, and then looked for among what is
+there. It is never joined to a path before that.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from castsheet.errors import OutputError
+from castsheet.machine.locks import Say
+from castsheet.machine.marks import Kind, owned
+from castsheet.studio.problems import Missing
+
+PARTS = frozenset(("library", "scenes", "sheets", "takes", "shots"))
+
+
+def _adopted(folder: Path) -> bool:
+    """Whether a folder without a mark holds our parts only, such as a library that the command line made."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return bool(names) and names <= PARTS
+
+
+STUDIO = Kind("studio", _adopted)
+NAME = r"[a-z][a-z0-9_-]{0,63}"
+SHEET_ID = r"[0-9a-f]{16}"
+JOB_ID = r"[0-9a-hjkmnp-tv-z]{26}"
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+NETWORKED = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs")
+)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where everything is."""
+
+    root: Path
+
+    @property
+    def library(self) -> Path:
+        """The elements' library."""
+        return self.root / "library"
+
+    @property
+    def scenes(self) -> Path:
+        """Scene files."""
+        return self.root / "scenes"
+
+    @property
+    def sheets(self) -> Path:
+        """Composed sheets."""
+        return self.root / "sheets"
+
+    @property
+    def takes(self) -> Path:
+        """A folder for every take."""
+        return self.root / "takes"
+
+    @property
+    def shots(self) -> Path:
+        """Shot lists, and a folder of results for each."""
+        return self.root / "shots"
+
+    @property
+    def private(self) -> Path:
+        """The studio's own: queue, previews, token."""
+        return self.root / ".studio"
+
+    @property
+    def queue(self) -> Path:
+        """The queue's file."""
+        return self.private / "queue.sqlite"
+
+    def preview(self, job: str) -> Path:
+        """The picture of a job in progress."""
+        return self.private / "previews" / f"{job}.webp"
+
+    @contextmanager
+    def held(self, say: Say) -> Iterator[Folder]:
+        """Mark the folder as ours and keep other studios out of it for as long as the block lasts.
+
+        Raises:
+            OutputError: it is somebody else's, on a network disk, in use by another studio, or not writable.
+        """
+        _refuse_network(self.root)
+        with owned(self.root, STUDIO, say, wait=False):
+            for path in (self.scenes, self.sheets, self.takes, self.shots, self.private / "previews"):
+                path.mkdir(parents=True, exist_ok=True)
+            self.private.chmod(0o700)
+            yield self
+
+    def scene(self, name: str) -> Path:
+        """The file of a scene that is there.
+
+        Raises:
+            Missing: there is none of this name.
+        """
+        return self.scenes / f"{_among(name, NAME, self.scene_names(), 'scene')}.yaml"
+
+    def scene_names(self) -> list[str]:
+        """The scenes' names, by the alphabet."""
+        return sorted(path.stem for path in self.scenes.glob("*.yaml") if re.fullmatch(NAME, path.stem))
+
+    def sheet(self, name: str) -> Path:
+        """The PNG of a sheet that is there.
+
+        Raises:
+            Missing: there is none of this id.
+        """
+        return (
+            self.sheets
+            / f"{_among(name, SHEET_ID, (p.stem for p in self.sheets.glob('*.png')), 'sheet')}.png"
+        )
+
+    def take(self, name: str) -> Path:
+        """The folder of a take that is there.
+
+        Raises:
+            Missing: there is none of this id.
+        """
+        return self.takes / _among(name, JOB_ID, self.take_ids(), "take")
+
+    def take_ids(self) -> list[str]:
+        """The takes' ids, the oldest first."""
+        return sorted(path.name for path in self.takes.iterdir() if re.fullmatch(JOB_ID, path.name))
+
+    def shot_list(self, name: str) -> Path:
+        """The file of a shot list that is there.
+
+        Raises:
+            Missing: there is none of this name.
+        """
+        return self.shots / f"{_among(name, NAME, self.shot_lists(), 'shot list')}.yaml"
+
+    def shot_lists(self) -> list[str]:
+        """The shot lists' names, by the alphabet."""
+        return sorted(path.stem for path in self.shots.glob("*.yaml") if re.fullmatch(NAME, path.stem))
+
+    def told(self, text: str) -> str:
+        """A text without this folder's path: the API names no place on the disk."""
+        for root in (str(self.root.absolute()), str(self.root.resolve()), str(self.root)):
+            if root not in (".", "/"):
+                text = text.replace(f"{root}/", "").replace(root, "the studio's folder")
+        return text
+
+
+def new_id(milliseconds: int) -> str:
+    """An id of 26 letters: ids that are made later sort later."""
+    value = (milliseconds << 80) | secrets.randbits(80)
+    return "".join(_LETTERS[value >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _among(name: str, pattern: str, there: Iterator[str] | list[str], what: str) -> str:
+    if re.fullmatch(pattern, name):
+        for one in there:
+            if one == name:
+                return one
+    raise Missing(f"there is no {what} of this name", remedy=f"list the {what}s again")
+
+
+def _refuse_network(root: Path) -> None:
+    """SQLite's log needs one host: refuse a disk of the network, where the system tells."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.is_file():
+        return
+    place, kind = "", ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, at, type_, *_ = line.split(" ")
+        at = at.replace("\\040", " ")
+        if root.resolve().is_relative_to(at) and len(at) >= len(place):
+            place, kind = at, type_
+    if kind in NETWORKED:
+        raise OutputError(
+            f"{root} is on a disk of the network ({kind}), where the queue's file is not safe",
+            remedy="choose a folder on this machine's own disk",
+        )

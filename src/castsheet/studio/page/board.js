@@ -1,0 +1,62 @@
+// The sheet as a drawing: panels that can be moved, findings boxed and numbered, or what the model sees.
+import { html, useState, useRef, address } from "./lib.js";
+
+const STEP = 0.02;
+const clamp = (value, most) => Math.min(Math.max(value, 0), most);
+
+export function Board({ sheet, seen, pins, pin }) {
+  const [moved, move] = useState(null);
+  const drawing = useRef(null);
+  const { width, height } = sheet;
+  const size = Math.max(8, Math.round(0.035 * height));
+  if (seen) return html`<${Seen} sheet=${sheet} />`;
+
+  const cell = (number) => (sheet.cells.length === sheet.panels.length && sheet.cells[number].length === 4 ? sheet.cells[number] : sheet.panels[number].box);
+  const share = ([x, y, w, h]) => [x / width, y / height, w / width, h / height];
+  const at = (event) => {
+    const box = drawing.current.getBoundingClientRect();
+    return [((event.clientX - box.left) * width) / box.width, ((event.clientY - box.top) * height) / box.height];
+  };
+  const begin = (event, number) => {
+    event.currentTarget.setPointerCapture(event.pointerId);
+    move({ number, from: at(event), by: [0, 0] });
+  };
+  const drag = (event) => { if (moved) { const [x, y] = at(event); move({ ...moved, by: [x - moved.from[0], y - moved.from[1]] }); } };
+  const end = () => {
+    if (!moved) return;
+    const [x, y, w, h] = cell(moved.number);
+    const [dx, dy] = moved.by;
+    move(null);
+    if (Math.hypot(dx, dy) > 3) pin(sheet.panels[moved.number].name, share([clamp(x + dx, width - w), clamp(y + dy, height - h), w, h]));
+  };
+  const key = (event, number) => {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Enter: [0, 0] }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    const [x, y, w, h] = cell(number);
+    pin(sheet.panels[number].name, share([clamp(x + way[0] * STEP * width, width - w), clamp(y + way[1] * STEP * height, height - h), w, h]));
+  };
+  return html`<svg class="board" ref=${drawing} viewBox=${`0 0 ${width} ${height}`} font-size=${size} aria-label="The sheet" role="group">
+    <image width=${width} height=${height} href=${address(`/sheets/${sheet.id}/image`)} />
+    ${sheet.panels.map((panel, number) => {
+      const [x, y, w, h] = panel.box;
+      const by = moved?.number === number ? moved.by : [0, 0];
+      return html`<g key=${panel.name} class=${`panel ${pins[panel.name] ? "pinned" : ""}`} tabindex="0" role="button" transform=${`translate(${by[0]} ${by[1]})`}
+        aria-label=${`${panel.element}, ${panel.view}${pins[panel.name] ? ", pinned" : ""}. Arrow keys move and pin it; Enter pins it here.`}
+        onPointerDown=${(e) => begin(e, number)} onPointerMove=${drag} onPointerUp=${end} onPointerCancel=${() => move(null)} onKeyDown=${(e) => key(e, number)}>
+        <rect x=${x} y=${y} width=${w} height=${h} /><text x=${x + 3} y=${y + h - 4}>${panel.element} · ${panel.view}</text></g>`;
+    })}
+    ${sheet.findings.map((one, number) => one.where && html`<g key=${`f${number}`} aria-hidden="true">
+      <rect class=${`mark ${one.severity}`} x=${one.where[0]} y=${one.where[1]} width=${one.where[2]} height=${one.where[3]} />
+      <text class="away-text" x=${one.where[0] + one.where[2] - size} y=${one.where[1] + size} fill="#fff" stroke="#000" stroke-width="3" paint-order="stroke">${number + 1}</text></g>`)}
+  </svg>`;
+}
+
+function Seen({ sheet }) {
+  const { width, height, cell } = sheet.seen;
+  const lines = [];
+  for (let x = cell; x < width; x += cell) lines.push(html`<line class="cell" x1=${x} x2=${x} y1="0" y2=${height} />`);
+  for (let y = cell; y < height; y += cell) lines.push(html`<line class="cell" x1="0" x2=${width} y1=${y} y2=${y} />`);
+  return html`<svg class="board" viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${`The sheet as the model sees it: ${width} x ${height} pixels in cells of ${cell}`}>
+    <image width=${width} height=${height} href=${address(`/sheets/${sheet.id}/seen`)} />${lines}</svg>`;
+}

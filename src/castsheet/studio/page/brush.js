@@ -1,0 +1,113 @@
+// A cut-out's mask, brushed: paint what belongs to the subject, erase what does not. Mouse, pen or keys.
+import { html, useState, useRef, useEffect, ask, attempt, address } from "./lib.js";
+
+const SIDE = 720;
+
+function picture(path) {
+  return new Promise((done, failed) => {
+    const image = new Image();
+    image.onload = () => done(image);
+    image.onerror = failed;
+    image.src = address(path);
+  });
+}
+
+export function Brush({ base, name, close, saved }) {
+  const dialog = useRef(null);
+  const shown = useRef(null);
+  const held = useRef({ mask: null, image: null, at: [0, 0], down: false });
+  const [tool, setTool] = useState("add");
+  const [size, setSize] = useState(24);
+  const [ready, setReady] = useState(false);
+
+  const draw = () => {
+    const { mask, image, at } = held.current;
+    const canvas = shown.current;
+    if (!canvas || !mask) return;
+    const pen = canvas.getContext("2d");
+    pen.globalCompositeOperation = "source-over";
+    pen.globalAlpha = 1;
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    const veil = document.createElement("canvas");
+    [veil.width, veil.height] = [canvas.width, canvas.height];
+    const over = veil.getContext("2d");
+    over.fillStyle = "#e0218a";
+    over.fillRect(0, 0, veil.width, veil.height);
+    over.globalCompositeOperation = "destination-out";
+    over.drawImage(mask, 0, 0);
+    pen.globalAlpha = 0.6;
+    pen.drawImage(veil, 0, 0);
+    pen.globalAlpha = 1;
+    pen.strokeStyle = "#ffffff";
+    pen.beginPath();
+    pen.arc(at[0], at[1], size / 2, 0, 7);
+    pen.stroke();
+  };
+
+  useEffect(() => {
+    dialog.current.showModal();
+    (async () => {
+      const [image, given] = await Promise.all([picture(`${base}/image?side=${SIDE}`), picture(`${base}/mask`)]);
+      const mask = document.createElement("canvas");
+      [mask.width, mask.height] = [image.width, image.height];
+      const pen = mask.getContext("2d", { willReadFrequently: true });
+      pen.drawImage(given, 0, 0, mask.width, mask.height);
+      const pixels = pen.getImageData(0, 0, mask.width, mask.height);
+      for (let i = 0; i < pixels.data.length; i += 4) { pixels.data[i + 3] = pixels.data[i]; pixels.data[i] = pixels.data[i + 1] = pixels.data[i + 2] = 255; }
+      pen.putImageData(pixels, 0, 0);
+      held.current = { mask, image, at: [image.width / 2, image.height / 2], down: false };
+      [shown.current.width, shown.current.height] = [image.width, image.height];
+      setReady(true);
+      draw();
+    })().catch(() => attempt(() => ask("GET", `${base}/mask`)).then(close));
+  }, []);
+  useEffect(draw, [size, ready]);
+
+  const dab = () => {
+    const { mask, at } = held.current;
+    const pen = mask.getContext("2d");
+    pen.globalCompositeOperation = tool === "add" ? "source-over" : "destination-out";
+    pen.fillStyle = "#fff";
+    pen.beginPath();
+    pen.arc(at[0], at[1], size / 2, 0, 7);
+    pen.fill();
+  };
+  const move = (event) => {
+    const box = shown.current.getBoundingClientRect();
+    held.current.at = [((event.clientX - box.left) * shown.current.width) / box.width, ((event.clientY - box.top) * shown.current.height) / box.height];
+    if (held.current.down) dab();
+    draw();
+  };
+  const key = (event) => {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (step) held.current.at = held.current.at.map((value, axis) => value + (step[axis] * size) / 3);
+    else if (event.key === " ") dab();
+    else return;
+    event.preventDefault();
+    draw();
+  };
+  const save = () => attempt(async () => {
+    const { mask } = held.current;
+    const flat = document.createElement("canvas");
+    [flat.width, flat.height] = [mask.width, mask.height];
+    const pen = flat.getContext("2d");
+    pen.fillStyle = "#000";
+    pen.fillRect(0, 0, flat.width, flat.height);
+    pen.drawImage(mask, 0, 0);
+    await ask("PUT", `${base}/mask`, await new Promise((done) => flat.toBlob(done, "image/png")));
+    close();
+    await saved();
+  }, "The mask is kept");
+
+  return html`<dialog ref=${dialog} onClose=${close} aria-label=${`Brush the cut-out of ${name}`}>
+    <h2>Brush the cut-out of ${name}</h2>
+    <p class="dim">Pink is cut away. With keys: arrows move the brush, space paints.</p>
+    <canvas ref=${shown} class="brush" tabindex="0" role="img" aria-label="The picture with its mask" onKeyDown=${key}
+      onPointerDown=${(e) => { held.current.down = true; e.target.setPointerCapture(e.pointerId); move(e); }} onPointerMove=${move} onPointerUp=${() => { held.current.down = false; }}></canvas>
+    <div class="row">
+      <label>Brush <select value=${tool} onChange=${(e) => setTool(e.target.value)}><option value="add">keep what I paint</option><option value="take">cut away what I paint</option></select></label>
+      <label>Size <input type="range" min="4" max="120" value=${size} onInput=${(e) => setSize(Number(e.target.value))} /></label>
+      <button class="main" disabled=${!ready} onClick=${save}>Keep this mask</button>
+      <button onClick=${close}>Close</button>
+    </div></dialog>`;
+}

@@ -1,0 +1,106 @@
+// Takes side by side: players in lockstep, the judge's timeline under each, a click shows frame and panel.
+import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer } from "./lib.js";
+import { STATE } from "./gallery.js";
+
+export function Compare({ rest }) {
+  const [takes, setTakes] = useState(null);
+  const [frame, setFrame] = useState(0);
+  const [playing, play] = useState(false);
+  const [blind, setBlind] = useState(false);
+  const [order, setOrder] = useState(rest);
+  const videos = useRef({});
+  const read = async () => {
+    const found = await attempt(() => Promise.all(rest.map(async (id) => {
+      const [take, judged] = await Promise.all([ask("GET", `/takes/${id}`), ask("GET", `/takes/${id}/judgement`)]);
+      return { ...take, judged: judged.clips[0] };
+    })));
+    if (found) setTakes(Object.fromEntries(found.map((one) => [one.id, one])));
+  };
+  useEffect(() => { read(); }, []);
+  const first = takes && takes[rest[0]];
+  const fps = first?.video.fps || 24;
+  const count = takes ? Math.max(...Object.values(takes).map((one) => one.video.frames)) : 1;
+
+  useEffect(() => {
+    if (!playing) return undefined;
+    let alive = true;
+    let begun = null;
+    const from = frame >= count - 1 ? 0 : frame;
+    const on = (time) => {
+      if (!alive) return;
+      begun = begun ?? time;
+      setFrame(Math.floor(from + ((time - begun) / 1000) * fps) % count);
+      requestAnimationFrame(on);
+    };
+    requestAnimationFrame(on);
+    return () => { alive = false; };
+  }, [playing]);
+  useEffect(() => {
+    for (const video of Object.values(videos.current)) if (video) video.currentTime = Math.min((frame + 0.5) / fps, video.duration || 1e9);
+  }, [frame, takes]);
+
+  const hide = () => {
+    const shuffled = [...rest];
+    for (let i = shuffled.length - 1; i > 0; i -= 1) { const j = Math.floor(Math.random() * (i + 1)); [shuffled[i], shuffled[j]] = [shuffled[j], shuffled[i]]; }
+    setOrder(blind ? rest : shuffled);
+    setBlind(!blind);
+  };
+  const seek = (to) => { play(false); setFrame(Math.min(Math.max(to, 0), count - 1)); };
+  const star = (id) => attempt(async () => { await ask("PUT", `/takes/${id}/star`, { star: !takes[id].star }); setBlind(false); await read(); }, "Starred");
+  return html`<h1>${rest.length > 1 ? "Takes side by side" : "Take"}</h1>
+    <div class="card row">
+      <button class="main" onClick=${() => play(!playing)}>${playing ? "Stop" : "Play"}</button>
+      <button onClick=${() => seek(frame - 1)}>Frame back</button><button onClick=${() => seek(frame + 1)}>Frame on</button>
+      <label>Frame ${frame} of ${count - 1} <input type="range" min="0" max=${count - 1} value=${frame} onInput=${(e) => seek(Number(e.target.value))} /></label>
+      ${rest.length > 1 && html`<label class="line"><input type="checkbox" checked=${blind} onChange=${hide} /> Blind: hide names and verdicts until one gets a star</label>`}</div>
+    <div class="players">${takes && order.map((id, place) => html`<${Player} key=${id} take=${takes[id]} name=${blind ? `Take ${"ABCD"[place]}` : takes[id].label} blind=${blind} frame=${frame} seek=${seek}
+      hold=${(video) => { videos.current[id] = video; }} star=${() => star(id)} />`)}</div>`;
+}
+
+function Player({ take, name, blind, frame, seek, hold, star }) {
+  const [shown, show] = useState(null);
+  const [tone, words] = STATE[take.state];
+  const { judged } = take;
+  return html`<section class="card" aria-label=${name}><h2>${name}</h2>
+    <video ref=${hold} src=${address(`/takes/${take.id}/video`)} muted playsinline preload="auto" aria-label=${name}></video>
+    ${!blind && html`<p><span class=${`chip ${tone}`}>${words}</span> score ${take.score.toFixed(3)}</p><p>${take.verdict}</p>
+      ${judged.problems.map((one) => html`<p class=${one.grave ? "bad" : "look"}>${one.element ? `${one.element}: ` : ""}${one.message} ${one.frames.map((at) => html`<button onClick=${() => seek(at)}>frame ${at}</button> `)}</p>`)}`}
+    <button aria-pressed=${take.star} onClick=${star} aria-label=${`Star ${name}`}>${take.star ? "★ Starred" : "☆ Star"}</button>
+    ${!blind && judged.elements.map((one) => html`<h3>${one.id}: <span class=${STATE[one.state][0]}>${one.state}</span> <small class="dim">${one.why}; seen in ${percent(one.coverage)} of the frames</small></h3>
+      <${Timeline} one=${one} judged=${judged} frame=${frame} seek=${(at) => { seek(at); show(one.id); }} />`)}
+    ${!blind && shown && html`<${Panel} take=${take} element=${shown} />`}</section>`;
+}
+
+function Timeline({ one, judged, frame, seek }) {
+  const last = Math.max(judged.frames - 1, 1);
+  const points = judged.sampled.map((at, n) => `${(100 * at) / last},${40 - 38 * Math.max(0, Math.min(1, one.similarity[n]))}`).join(" ");
+  const leaks = judged.leak.leaked.map((leaked, at) => leaked && html`<rect class="leak" key=${at} x=${(100 * at) / last} y="0" width=${100 / last} height="40" />`);
+  const at = (event) => { const box = event.currentTarget.getBoundingClientRect(); return Math.round(((event.clientX - box.left) / box.width) * last); };
+  const key = (event) => { const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key]; if (step) { event.preventDefault(); seek(frame + step); } };
+  return html`<svg class="time" viewBox="0 0 100 40" preserveAspectRatio="none" tabindex="0" role="slider" aria-label=${`Likeness of ${one.id} over time`}
+      aria-valuemin="0" aria-valuemax=${last} aria-valuenow=${frame} onClick=${(e) => seek(at(e))} onKeyDown=${key}>
+    ${leaks}<line class="half" x1="0" x2="100" y1="21" y2="21" /><polyline points=${points} /><line class="now" x1=${(100 * frame) / last} x2=${(100 * frame) / last} y1="0" y2="40" /></svg>`;
+}
+
+function Panel({ take, element }) {
+  const canvas = useRef(null);
+  const [sheet] = useAnswer(`/sheets/${take.sheet}`);
+  useEffect(() => {
+    if (!sheet) return;
+    const boxes = sheet.panels.filter((panel) => panel.element === element).map((panel) => panel.box);
+    if (!boxes.length) return;
+    const image = new Image();
+    image.onload = () => {
+      if (!canvas.current) return;
+      const tall = 160;
+      const widths = boxes.map(([, , w, h]) => (w * tall) / h);
+      canvas.current.width = widths.reduce((sum, w) => sum + w + 6, 0);
+      canvas.current.height = tall;
+      const pen = canvas.current.getContext("2d");
+      let x = 0;
+      boxes.forEach(([bx, by, w, h], n) => { pen.drawImage(image, bx, by, w, h, x, 0, widths[n], tall); x += widths[n] + 6; });
+    };
+    image.src = address(`/sheets/${take.sheet}/image`);
+  }, [sheet, element]);
+  return html`<h3>${element} on the sheet</h3><canvas ref=${canvas} role="img" aria-label=${`Panels of ${element} on the sheet`}></canvas>`;
+}

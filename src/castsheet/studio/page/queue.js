@@ -1,0 +1,50 @@
+// The queue: what runs with its picture, what waits and in which order, what ended and why.
+import { html, useEffect, useState, useValue, ask, attempt, address, jobs, system } from "./lib.js";
+
+const WORD = { queued: "waits", running: "runs", cancelling: "is being stopped", done: "done", failed: "failed", cancelled: "cancelled", quarantined: "set aside" };
+const TONE = { done: "good", failed: "bad", quarantined: "bad", cancelled: "dim" };
+const act = (path, told) => () => attempt(() => ask("POST", path), told);
+
+export function QueuePage() {
+  const all = [...useValue(jobs).values()];
+  const paused = useValue(system)?.paused;
+  const running = all.filter((job) => job.state === "running" || job.state === "cancelling");
+  const waiting = all.filter((job) => job.state === "queued");
+  const ended = all.filter((job) => job.ended !== null && !["queued", "running", "cancelling"].includes(job.state)).sort((a, b) => b.ended - a.ended);
+  return html`<h1>Queue</h1>
+    <div class="row card">
+      <button onClick=${act(paused ? "/queue/resume" : "/queue/pause", paused ? "The queue goes on" : "The queue is held")}>${paused ? "Let it go on" : "Hold the queue"}</button>
+      <button disabled=${!waiting.length} onClick=${act("/queue/cancel-pending", "All that waited is cancelled")}>Cancel all that waits</button>
+      <p>${running.length} running, ${waiting.length} waiting${paused ? "; the queue is held" : ""}.</p></div>
+    ${all.length === 0 && html`<p>The queue is empty. <a href="#/shot">Ask for takes.</a></p>`}
+    ${running.length > 0 && html`<h2>Running</h2><ol class="queue">${running.map((job) => html`<${Running} key=${job.id} job=${job} />`)}</ol>`}
+    ${waiting.length > 0 && html`<h2>Waiting</h2><ol class="queue">${waiting.map((job, place) => html`<${Waiting} key=${job.id} job=${job} place=${place} count=${waiting.length} paused=${paused} />`)}</ol>`}
+    ${ended.length > 0 && html`<h2>Ended</h2><ol class="queue">${ended.slice(0, 200).map((job) => html`<${Ended} key=${job.id} job=${job} />`)}</ol>`}`;
+}
+
+function Running({ job }) {
+  const [now, tick] = useState(Date.now() / 1000);
+  useEffect(() => { const timer = setInterval(() => tick(Date.now() / 1000), 1000); return () => clearInterval(timer); }, []);
+  const left = job.step > 0 && job.steps ? ((now - job.started) / job.step) * (job.steps - job.step) : null;
+  return html`<li>${job.previews > 0 && html`<img src=${address(`/jobs/${job.id}/preview?n=${job.previews}`)} alt="The clip so far" />`}
+    <div class="words"><strong>${job.label}</strong><p>${job.message || WORD[job.state]}${job.steps ? `, step ${job.step} of ${job.steps}` : ""}${left !== null ? `, about ${Math.max(1, Math.round(left))} s left` : ""}</p>
+      <progress max=${job.steps || 1} value=${job.steps ? job.step : undefined} aria-label=${`Progress of ${job.label}`}></progress></div>
+    <button disabled=${job.state === "cancelling"} onClick=${act(`/jobs/${job.id}/cancel`, "It stops at the next step")} aria-label=${`Cancel ${job.label}`}>Cancel</button></li>`;
+}
+
+function Waiting({ job, place, count, paused }) {
+  const move = (to) => () => attempt(() => ask("PATCH", `/jobs/${job.id}`, { place: to }), `${job.label} is number ${to + 1}`);
+  return html`<li><div class="words"><strong>${job.label}</strong>
+      <p class="dim">${job.message || (paused ? "Waits because the queue is held" : place === 0 ? "Is next" : `Waits for ${place} ${place === 1 ? "job" : "jobs"} before it`)}</p></div>
+    <button disabled=${place === 0} onClick=${move(place - 1)} aria-label=${`Earlier: ${job.label}`}>Earlier</button>
+    <button disabled=${place === count - 1} onClick=${move(place + 1)} aria-label=${`Later: ${job.label}`}>Later</button>
+    <button onClick=${act(`/jobs/${job.id}/cancel`, "Cancelled")} aria-label=${`Cancel ${job.label}`}>Cancel</button></li>`;
+}
+
+function Ended({ job }) {
+  return html`<li><div class="words"><strong>${job.label}</strong> <span class=${`chip ${TONE[job.state]}`}>${WORD[job.state]}</span>
+      ${job.error && html`<p class="bad">${job.error.what}</p><p class="dim">${job.error.remedy}</p>`}</div>
+    ${job.result?.take && html`<a href=${`#/compare/${job.result.take}`}>Look at it</a>`}
+    ${job.result?.shots && html`<a href=${`#/shots/${job.result.shots}`}>Look at the shots</a>`}
+    ${job.state !== "done" && html`<button onClick=${act(`/jobs/${job.id}/retry`, "It is in the queue again")} aria-label=${`Retry ${job.label}`}>Retry</button>`}</li>`;
+}

@@ -1,0 +1,118 @@
+// Scenes: who is in it and what happens; its sheet, composed while one edits, with findings and pins drawn on it.
+import { html, useState, useEffect, useRef, useAnswer, useValue, ask, attempt, address, percent, go, system, trouble, Sure, Trouble } from "./lib.js";
+import { Board } from "./board.js";
+
+export function Scenes() {
+  const [found, again] = useAnswer("/scenes");
+  const [cast] = useAnswer("/elements");
+  const [name, setName] = useState("");
+  const usable = /^[a-z][a-z0-9_-]*$/.test(name);
+  const all = (cast?.elements || []).filter((one) => !one.trouble && one.look === "default").slice(0, 12);
+  const make = () => attempt(async () => {
+    await ask("PUT", `/scenes/${name}`, { elements: all.map((one) => ({ use: one.id })), action: "" }, { "if-none-match": "*" });
+    go(`#/scene/${name}`);
+  });
+  return html`<h1>Scenes</h1>
+    <section class="card"><h2>New scene</h2><div class="row">
+      <label>Name <input value=${name} maxlength="64" placeholder="barn" onInput=${(e) => setName(e.target.value.toLowerCase())} /></label>
+      <button class="main" disabled=${!usable || !all.length} onClick=${make}>Make the scene</button>
+      ${cast && !all.length && html`<p class="look">The cast is empty. <a href="#/cast">Add pictures first.</a></p>`}</div></section>
+    <div class="cards">${found?.scenes.map((one) => html`<section class="card" key=${one.id}><h2><a href=${`#/scene/${one.id}`}>${one.title || one.id}</a></h2>
+      ${one.trouble ? html`<${Trouble} of=${one.trouble} />` : html`<p>${one.action || html`<span class="dim">No action yet.</span>`}</p><p class="dim">${one.elements.map((e) => e.id).join(", ")}</p>`}
+      <${Sure} label="Remove" sure="Really remove" name=${`scene ${one.id}`} act=${() => attempt(async () => {
+        const { etag } = await ask("GET", `/scenes/${one.id}`);
+        await ask("DELETE", `/scenes/${one.id}`, undefined, { "if-match": etag });
+        await again();
+      }, "Removed")} /></section>`)}</div>`;
+}
+
+const WAIT = 350;
+
+export function SceneEditor({ rest: [name] }) {
+  const [scene, , setScene] = useAnswer(`/scenes/${name}`);
+  const [cast] = useAnswer("/elements");
+  const [sheet, setSheet] = useState(null);
+  const [seen, setSeen] = useState(false);
+  const [done, setDone] = useState([]);
+  const etag = useRef(null);
+  const timer = useRef(0);
+  const chain = useRef(Promise.resolve());
+
+  const compose = async () => {
+    if (!system.peek()?.model) return;  // composed when the model's size is known
+    setSheet(await ask("POST", `/scenes/${name}/sheet`));
+    setDone([]);
+  };
+  const model = useValue(system)?.model;
+  useEffect(() => { if (scene && etag.current === null) etag.current = scene.etag; }, [scene]);
+  useEffect(() => { if (scene && model) attempt(compose); }, [Boolean(scene), Boolean(model)]);
+
+  const save = (next) => {
+    setScene(next);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      chain.current = chain.current.then(() => attempt(async () => {
+        const body = {
+          title: next.title, action: next.action, pins: next.pins,
+          elements: next.elements.map((one) => ({ use: one.use, own: one.own, importance: one.importance })),
+        };
+        const kept = await ask("PUT", `/scenes/${name}`, body, { "if-match": etag.current });
+        etag.current = kept.etag;
+        await compose();
+      }, "The scene is saved and its sheet is composed"));
+    }, WAIT);
+  };
+  if (!scene) return html`<h1>${name}</h1>`;
+
+  const uses = new Set(scene.elements.map((one) => one.use || one.id));
+  const offered = (cast?.elements || []).filter((one) => !one.trouble).map((one) => ({ ...one, use: one.look === "default" ? one.id : `${one.id}@${one.look}` }));
+  const toggle = (one) => {
+    const left = scene.elements.filter((each) => each.id !== one.id);
+    const kept = uses.has(one.use) ? left : [...left, { use: one.use, own: null, id: one.id, kind: one.kind, importance: one.importance }];
+    const pins = Object.fromEntries(Object.entries(scene.pins).filter(([panel]) => kept.some((each) => panel.startsWith(`${each.id}/`))));
+    if (kept.length) save({ ...scene, elements: kept, pins });
+    else trouble.value = { detail: "A scene needs an element.", remedy: "Choose another one first." };
+  };
+  const weigh = (id, importance) => save({ ...scene, elements: scene.elements.map((one) => (one.id === id ? { ...one, importance } : one)) });
+  const pin = (panel, share) => save({ ...scene, pins: { ...scene.pins, [panel]: share } });
+  const unpin = (panel) => save({ ...scene, pins: Object.fromEntries(Object.entries(scene.pins).filter(([one]) => one !== panel)) });
+  const mend = () => attempt(async () => { const told = await ask("POST", `/sheets/${sheet.id}/mend`); setSheet(told); setDone(told.done); }, "Mended");
+
+  return html`<h1>${scene.title || name}</h1>
+    <div class="two">
+      <section class="card" aria-label="Sheet"><h2>Sheet</h2>
+        ${sheet ? html`
+          <${Board} sheet=${sheet} seen=${seen} pins=${scene.pins} pin=${pin} />
+          <div class="row">
+            <label class="line"><input type="checkbox" checked=${seen} onChange=${() => setSeen(!seen)} /> What the model sees, with its cells</label>
+            <a href=${address(`/sheets/${sheet.id}/image`)} download=${`${name}.png`}>Download the sheet</a>
+            <a href=${`#/shot?scene=${name}&sheet=${sheet.id}`}>Shoot with this sheet</a></div>
+          ${sheet.score && html`<p class="dim">Covered ${percent(sheet.score.covered)}, worst panel ${percent(sheet.score.smallest)} of the sheet; no layout can score more than ${sheet.score.gap.toFixed(3)} better.</p>`}
+          ${sheet.doubts.map((one) => html`<p class="look">${one}</p>`)}
+          <h3>Pins</h3>
+          ${Object.keys(scene.pins).length === 0 ? html`<p class="dim">Drag a panel to pin it, or choose it with Tab and move it with the arrow keys.</p>`
+            : html`<ul>${Object.entries(scene.pins).map(([panel, share]) => html`<li>${panel} at ${share.slice(0, 2).map(percent).join(", ")} <button onClick=${() => unpin(panel)} aria-label=${`Unpin ${panel}`}>Unpin</button></li>`)}</ul>`}
+          <h3>Findings</h3><${Findings} sheet=${sheet} done=${done} mend=${mend} />` : html`<p class="dim">${model ? "The sheet is being composed." : "The model is being opened; then the sheet is composed for its size."}</p>`}
+      </section>
+      <div>
+        <section class="card"><h2>Scene</h2>
+          <label class="wide">Title <input value=${scene.title} maxlength="300" onInput=${(e) => save({ ...scene, title: e.target.value })} /></label>
+          <label class="wide">What happens <textarea value=${scene.action} maxlength="4000" onInput=${(e) => save({ ...scene, action: e.target.value })}></textarea></label></section>
+        <section class="card"><h2>Who and what is on it</h2>
+          ${offered.map((one) => html`<div class="row" key=${one.use}><label class="line"><input type="checkbox" checked=${uses.has(one.use)} onChange=${() => toggle(one)} /> ${one.use} <small class="dim">${one.kind}</small></label></div>`)}
+          ${scene.elements.filter((one) => one.own).map((one) => html`<p>${one.id} <small class="dim">written in the scene's file itself</small></p>`)}
+          <h3>Importance</h3>
+          ${scene.elements.map((one) => html`<label class="wide" key=${one.id}>${one.id}: ${one.importance.toFixed(1)}
+            <input type="range" min="0.2" max="4" step="0.1" value=${one.importance} onChange=${(e) => weigh(one.id, Number(e.target.value))} /></label>`)}
+        </section></div></div>`;
+}
+
+const WORD = { error: "Error", warning: "Warning", info: "Remark" };
+
+export function Findings({ sheet, done, mend }) {
+  return html`${done.map((one) => html`<p class="good">Mended: ${one}</p>`)}
+    ${sheet.findings.length === 0 ? html`<p class="good">All checks passed.</p>` : html`<ul class="findings">${sheet.findings.map((one, number) => html`
+      <li class=${one.severity} key=${number}><strong>${number + 1}. ${WORD[one.severity]} ${one.rule}</strong> <small class="dim">${one.meaning}</small>
+        <p>${one.message}</p><p class="dim">${one.remedy}</p></li>`)}</ul>`}
+    ${mend && sheet.findings.some((one) => one.mends) && html`<button onClick=${mend}>Mend what can be mended</button>`}`;
+}

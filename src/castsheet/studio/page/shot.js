@@ -1,0 +1,92 @@
+// A shot: the two-part prompt, one preset with its differences spelt out, seeds and takes.
+import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, said, system } from "./lib.js";
+import { Findings } from "./scene.js";
+
+const told = (value) => (value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
+
+function start(query, take) {
+  const from = take?.request || {};
+  return {
+    scene: from.scene || query.get("scene") || "", sheet: from.sheet || query.get("sheet") || "",
+    action: from.action || from.prompt || "", preset: from.preset || "", seed: from.seed ?? "", takes: 1, force: Boolean(from.force),
+    steps: from.settings?.steps ?? "", frames: from.settings?.frames ?? "", strength: from.settings?.strength || {}, others: from.settings || {},
+  };
+}
+
+export function Shot({ query }) {
+  const from = query.get("take");
+  const [take] = useAnswer(from ? `/takes/${from}` : null);
+  if (from && !take) return html`<h1>Shot</h1>`;
+  return html`<${Form} key=${take?.id || ""} begin=${start(query, take)} changed=${Boolean(take)} />`;
+}
+
+function Form({ begin, changed }) {
+  const [form, set] = useState(begin);
+  const [scenes] = useAnswer("/scenes");
+  const [presets] = useAnswer("/presets");
+  const [made] = useAnswer("/takes");
+  const [sheet, setSheet] = useState(null);
+  const [key, setKey] = useState(crypto.randomUUID());
+  const model = useValue(system)?.model;
+  const change = (more) => { set({ ...form, ...more }); setKey(crypto.randomUUID()); };
+
+  const choose = (scene) => {
+    setSheet(null);
+    const found = scenes.scenes.find((one) => one.id === scene);
+    set({ ...form, scene, sheet: "", action: found?.action || form.action });
+  };
+  useEffect(() => {
+    if (!model) return;
+    if (form.sheet) attempt(() => ask("GET", `/sheets/${form.sheet}?${new URLSearchParams({ action: form.action })}`)).then((one) => one && setSheet(one));
+    else if (form.scene) attempt(() => ask("POST", `/scenes/${form.scene}/sheet`)).then((one) => { if (one) { setSheet(one); set((now) => ({ ...now, sheet: one.id })); } });
+  }, [form.scene, form.sheet, Boolean(model)]);
+  useEffect(() => {
+    const found = scenes?.scenes.find((one) => one.id === form.scene);
+    if (found && !form.action) set({ ...form, action: found.action || "" });
+  }, [scenes]);
+  const check = () => { if (form.sheet) attempt(() => ask("GET", `/sheets/${form.sheet}?${new URLSearchParams({ action: form.action })}`)).then((one) => one && setSheet(one)); };
+
+  const settings = () => {
+    const { steps, frames, strength, ...others } = form.others;
+    const given = { ...others };
+    if (form.steps !== "") given.steps = Number(form.steps);
+    if (form.frames !== "") given.frames = Number(form.frames);
+    if (Object.keys(form.strength).length) given.strength = form.strength;
+    return given;
+  };
+  const shoot = () => attempt(async () => {
+    const body = { sheet: form.sheet, scene: form.scene || null, action: form.action, takes: Number(form.takes), preset: form.preset || null, settings: settings(), force: form.force };
+    if (form.seed !== "") body.seed = Number(form.seed);
+    await ask("POST", "/jobs", body, { "idempotency-key": key });
+    said.value = `${form.takes} takes are in the queue`;
+    go("#/queue");
+  });
+  const differ = presets?.presets[form.preset] || {};
+  const like = (made?.takes || []).filter((one) => one.preset === (form.preset || presets?.usual.name));
+  const seconds = like.length ? like.reduce((sum, one) => sum + one.seconds, 0) / like.length : null;
+  return html`<h1>${changed ? "Shot, with changes" : "Shot"}</h1>
+    <div class="two"><section class="card"><h2>What the clip shows</h2>
+      <label>Scene <select value=${form.scene} onChange=${(e) => choose(e.target.value)}><option value="">choose a scene</option>
+        ${scenes?.scenes.filter((one) => !one.trouble).map((one) => html`<option value=${one.id}>${one.title || one.id}</option>`)}</select></label>
+      ${sheet && html`<p><strong>The sheet shows</strong> ${sheet.reference}</p>`}
+      <label class="wide">What happens <textarea value=${form.action} maxlength="4000" onInput=${(e) => change({ action: e.target.value })} onBlur=${check}></textarea></label>
+      ${sheet && html`<div class="row" role="group" aria-label="Put a name into the action">${sheet.elements.map((id) => html`<button onClick=${() => change({ action: `${form.action.trimEnd()} ${id}`.trimStart() })}>@${id}</button>`)}</div>`}
+      <p class="dim">${form.action.trim().split(/\s+/).filter(Boolean).length} words</p>
+      <div class="row">
+        <label>Preset <select value=${form.preset} onChange=${(e) => change({ preset: e.target.value })}><option value="">the model's usual</option>${presets && Object.keys(presets.presets).map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+        <label>Seed <input class="short" type="number" min="0" value=${form.seed} placeholder="the scene's" onInput=${(e) => change({ seed: e.target.value })} /></label>
+        <label>Takes <input class="short" type="number" min="1" max="16" value=${form.takes} onInput=${(e) => change({ takes: e.target.value })} /></label>
+        <label>Steps <input class="short" type="number" min="1" max="1000" value=${form.steps} placeholder=${presets?.usual.steps} onInput=${(e) => change({ steps: e.target.value })} /></label>
+        <label>Frames <input class="short" type="number" min="1" step="8" value=${form.frames} placeholder=${presets?.usual.frames} onInput=${(e) => change({ frames: e.target.value })} /></label>
+      </div>
+      ${form.preset && html`<p class="dim">${form.preset} differs from the usual settings: ${Object.entries(differ).map(([name, value]) => `${name} ${told(value)}`).join("; ") || "in nothing"}.</p>`}
+      ${sheet && html`<details><summary>Strength of single elements</summary><div class="row">${sheet.elements.map((id) => html`<label>${id} <input class="short" type="number" min="0.1" max="10" step="0.1" value=${form.strength[id] ?? ""} placeholder="1"
+        onInput=${(e) => { const { [id]: _, ...rest } = form.strength; change({ strength: e.target.value === "" ? rest : { ...rest, [id]: Number(e.target.value) } }); }} /></label>`)}</div></details>`}
+      <label class="line"><input type="checkbox" checked=${form.force} onChange=${() => change({ force: !form.force })} /> Go on although a check finds an error</label>
+      <p class="dim">${seconds === null ? "How long a take lasts is not known yet." : `About ${Math.round(seconds)} s a take, by ${like.length} earlier ones.`}</p>
+      <button class="main" disabled=${!form.sheet || !form.action.trim()} onClick=${shoot}>Make ${form.takes} ${Number(form.takes) === 1 ? "take" : "takes"}</button>
+    </section>
+    <section class="card" aria-label="Checks"><h2>Sheet and prompt</h2>
+      ${sheet ? html`<img class="sheet" src=${address(`/sheets/${sheet.id}/seen`)} alt="The sheet as the model sees it" width="100%" /><${Findings} sheet=${sheet} done=${[]} />` : html`<p class="dim">${model ? "Choose a scene." : "The model is being opened."}</p>`}
+    </section></div>`;
+}

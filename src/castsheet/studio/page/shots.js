@@ -1,0 +1,64 @@
+// Lists of shots: a table that is the command line's file, and the clips that were made of it.
+import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, jobs, Sure, Trouble } from "./lib.js";
+
+export function Shots({ rest: [open] }) {
+  const [found, again] = useAnswer("/shots");
+  const [name, setName] = useState("");
+  const usable = /^[a-z][a-z0-9_-]*$/.test(name);
+  const make = () => attempt(async () => {
+    await ask("PUT", `/shots/${name}`, { shots: [{ id: "shot-001", action: "hero waves" }] }, { "if-none-match": "*" });
+    go(`#/shots/${name}`);
+  });
+  if (open) return html`<${Table} name=${open} />`;
+  return html`<h1>Shot lists</h1>
+    <section class="card"><h2>New list</h2><div class="row"><label>Name <input value=${name} maxlength="64" onInput=${(e) => setName(e.target.value.toLowerCase())} /></label>
+      <button class="main" disabled=${!usable} onClick=${make}>Make the list</button></div></section>
+    <div class="cards">${found?.lists.map((one) => html`<section class="card" key=${one.id}><h2><a href=${`#/shots/${one.id}`}>${one.id}</a></h2>
+      ${one.trouble ? html`<${Trouble} of=${one.trouble} />` : html`<p>${one.shots.length} shots, ${one.shots.filter((shot) => shot.result).length} made</p>`}
+      <${Sure} label="Remove" sure="Really remove" name=${`list ${one.id}`} act=${() => attempt(async () => {
+        const { etag } = await ask("GET", `/shots/${one.id}`);
+        await ask("DELETE", `/shots/${one.id}`, undefined, { "if-match": etag });
+        await again();
+      }, "Removed")} /></section>`)}</div>`;
+}
+
+const whole = (value) => (value === "" || value === null || value === undefined ? null : Number(value));
+
+function Table({ name }) {
+  const [list, again] = useAnswer(`/shots/${name}`);
+  const [scenes] = useAnswer("/scenes");
+  const [rows, setRows] = useState(null);
+  const [scene, setScene] = useState("");
+  const ended = [...useValue(jobs).values()].filter((job) => job.result?.shots === name).length;
+  useEffect(() => { if (list) setRows(list.shots.map(({ id, action, seed, takes }) => ({ id, action, seed: seed ?? "", takes: takes ?? "" }))); }, [list]);
+  useEffect(() => { if (ended) again(); }, [ended]);
+  if (!list || !rows) return html`<h1>${name}</h1>`;
+  const put = (number, more) => setRows(rows.map((row, at) => (at === number ? { ...row, ...more } : row)));
+  const save = () => attempt(async () => {
+    const shots = rows.map((row) => ({ id: row.id, action: row.action, seed: whole(row.seed), takes: whole(row.takes) }));
+    await ask("PUT", `/shots/${name}`, { shots, takes: list.takes }, { "if-match": list.etag });
+    await again();
+  }, "The list is saved");
+  const shoot = () => attempt(async () => {
+    const sheet = await ask("POST", `/scenes/${scene}/sheet`);
+    await ask("POST", `/shots/${name}/make`, { sheet: sheet.id });
+    go("#/queue");
+  });
+  const next = () => { let n = rows.length + 1; while (rows.some((row) => row.id === `shot-${String(n).padStart(3, "0")}`)) n += 1; return `shot-${String(n).padStart(3, "0")}`; };
+  return html`<h1>Shot list ${name}</h1>
+    <section class="card"><div class="scroll" tabindex="0" role="region" aria-label="Table of shots"><table>
+      <thead><tr><th scope="col">Name</th><th scope="col">What happens</th><th scope="col">Seed</th><th scope="col">Takes</th><th scope="col"><span class="away">Remove</span></th></tr></thead>
+      <tbody>${rows.map((row, number) => html`<tr key=${number}>
+        <td><input aria-label=${`Name of shot ${number + 1}`} class="short" value=${row.id} onInput=${(e) => put(number, { id: e.target.value })} /></td>
+        <td><textarea aria-label=${`Action of ${row.id}`} value=${row.action} onInput=${(e) => put(number, { action: e.target.value })}></textarea></td>
+        <td><input aria-label=${`Seed of ${row.id}`} class="short" type="number" min="0" value=${row.seed} onInput=${(e) => put(number, { seed: e.target.value })} /></td>
+        <td><input aria-label=${`Takes of ${row.id}`} class="short" type="number" min="1" max="16" value=${row.takes} onInput=${(e) => put(number, { takes: e.target.value })} /></td>
+        <td><button disabled=${rows.length === 1} onClick=${() => setRows(rows.filter((_, at) => at !== number))} aria-label=${`Remove ${row.id}`}>Remove</button></td></tr>`)}</tbody></table></div>
+      <div class="row"><button onClick=${() => setRows([...rows, { id: next(), action: "", seed: "", takes: "" }])}>One more shot</button>
+        <button class="main" onClick=${save}>Save the list</button><a href=${address(`/shots/${name}/file`)}>Download for the command line</a></div></section>
+    <section class="card row"><label>Sheet of scene <select value=${scene} onChange=${(e) => setScene(e.target.value)}><option value="">choose</option>${scenes?.scenes.filter((one) => !one.trouble).map((one) => html`<option value=${one.id}>${one.title || one.id}</option>`)}</select></label>
+      <button class="main" disabled=${!scene} onClick=${shoot}>Make what is not made yet</button></section>
+    <div class="cards">${list.shots.filter((one) => one.result).map((one) => html`<section class="card" key=${one.id}><h2>${one.id}</h2>
+      <video src=${address(`/shots/${name}/results/${one.id}/video`)} controls loop muted playsinline preload="metadata" aria-label=${one.id}></video>
+      <p class=${one.result.passed ? "good" : "bad"}>${one.result.verdict}</p><p class="dim">Kept ${one.result.reason}</p></section>`)}</div>`;
+}

@@ -1,0 +1,241 @@
+"""The cast: elements, their looks and pictures."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from castsheet.authoring.library import Kept, LibraryEntry, Sorter
+from castsheet.authoring.revise import put_mask, revise
+from castsheet.elements import VIEWS, View
+from castsheet.errors import CastsheetError, ImageError
+from castsheet.machine.files import cache_folder
+from castsheet.media.pictures import load_image
+from castsheet.sheet.box import Kind
+from castsheet.studio import cutouts
+from castsheet.studio.answers import png
+from castsheet.studio.asked import LookChange, LookName, Name, PictureChange, PictureId
+from castsheet.studio.problems import Missing
+from castsheet.studio.reencode import reencode
+from castsheet.studio.state import Here, Studio
+from castsheet.studio.versions import check_version, version
+
+router = APIRouter(tags=["cast"])
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100)]
+_CUTOUTS = "cutouts"
+LIST = "element.yaml"
+LABEL_MOST = 60
+
+
+@router.get("/elements")
+def list_elements(studio: Here) -> dict[str, Any]:
+    """Every look of every element; of a damaged one, what is wrong with it."""
+    found: list[dict[str, Any]] = []
+    for name, looks in studio.library.names().items():
+        for look in looks:
+            try:
+                found.append(told(studio.library.load(name, look)))
+            except CastsheetError as error:
+                trouble = {"what": studio.folder.told(error.what), "remedy": studio.folder.told(error.remedy)}
+                found.append({"id": name, "look": look, "trouble": trouble})
+    return {"elements": found, "views": VIEWS}
+
+
+@router.get("/elements/{name}/looks/{look}")
+def one(name: Name, look: LookName, studio: Here, response: Response) -> dict[str, Any]:
+    """One look of an element, with its pictures and the views that are missing."""
+    entry = found_look(studio, name, look)
+    response.headers["etag"] = version(entry.folder / LIST)
+    return told(entry)
+
+
+@router.patch("/elements/{name}/looks/{look}")
+def change(
+    name: Name, look: LookName, asked: LookChange, studio: Here, response: Response, if_match: IfMatch = None
+) -> dict[str, Any]:
+    """Change description or importance of a look, in the version that If-Match names."""
+    entry = found_look(studio, name, look)
+    check_version(entry.folder / LIST, if_match)
+    entry = revise(studio.library, name, look, description=asked.description, importance=asked.importance)
+    response.headers["etag"] = version(entry.folder / LIST)
+    return told(entry)
+
+
+@router.delete("/elements/{name}/looks/{look}", status_code=204)
+def remove(name: Name, look: LookName, studio: Here) -> Response:
+    """Remove a look; files that somebody put beside it stay."""
+    found_look(studio, name, look)
+    studio.library.remove(name, look)
+    return Response(status_code=204)
+
+
+@router.post("/elements/{name}/looks/{look}/pictures", status_code=201)
+async def add(
+    name: Name,
+    look: LookName,
+    request: Request,
+    studio: Here,
+    label: Annotated[str, Query(max_length=200)] = "",
+    kind: Literal["character", "prop", "location"] | None = None,
+    view: View | None = None,
+) -> dict[str, Any]:
+    """Add a picture, sent as the body, to a look; the element is made where it is not there.
+
+    `label` is the picture's name, which may tell its view; nothing is stored under it. Without `view` the
+    picture is sorted by what it shows.
+    """
+    with tempfile.TemporaryDirectory(prefix="castsheet-upload-") as place:
+        sent = Path(place) / "sent"
+        await _save(request, sent)
+        return await run_in_threadpool(_added, studio, name, look, sent, label, kind, view)
+
+
+@router.patch("/elements/{name}/looks/{look}/pictures/{picture}")
+def change_picture(
+    name: Name, look: LookName, picture: PictureId, asked: PictureChange, studio: Here
+) -> dict[str, Any]:
+    """Correct the view of a picture."""
+    kept = _picture(studio, name, look, picture)[1]
+    return told(revise(studio.library, name, look, views={kept.file: asked.view}))
+
+
+@router.delete("/elements/{name}/looks/{look}/pictures/{picture}")
+def remove_picture(name: Name, look: LookName, picture: PictureId, studio: Here) -> dict[str, Any]:
+    """Take a picture out of a look."""
+    kept = _picture(studio, name, look, picture)[1]
+    return told(revise(studio.library, name, look, without={kept.file}))
+
+
+@router.get("/elements/{name}/looks/{look}/pictures/{picture}/image", response_class=Response)
+def image(
+    name: Name,
+    look: LookName,
+    picture: PictureId,
+    studio: Here,
+    request: Request,
+    side: Annotated[int, Query(ge=32, le=4096)] = 512,
+) -> Response:
+    """The picture, upright, at most `side` px long."""
+    path, _ = _picture(studio, name, look, picture)
+    with studio.heavy:
+        return png(request, load_image(path), side=side)
+
+
+@router.get("/elements/{name}/looks/{look}/pictures/{picture}/cutout", response_class=Response)
+def cutout(name: Name, look: LookName, picture: PictureId, studio: Here, request: Request) -> Response:
+    """The picture as sheets will show it: its subject on transparency."""
+    path, _ = _picture(studio, name, look, picture)
+    with studio.heavy:
+        return png(request, cutouts.shown(path).image, side=cutouts.SIDE)
+
+
+@router.get("/elements/{name}/looks/{look}/pictures/{picture}/mask", response_class=Response)
+def mask(name: Name, look: LookName, picture: PictureId, studio: Here, request: Request) -> Response:
+    """The cut-out's mask at the size of the picture: white where the subject is."""
+    path, _ = _picture(studio, name, look, picture)
+    with studio.heavy:
+        return png(request, cutouts.mask_of(path))
+
+
+@router.put("/elements/{name}/looks/{look}/pictures/{picture}/mask")
+async def draw(
+    name: Name, look: LookName, picture: PictureId, studio: Here, request: Request
+) -> dict[str, Any]:
+    """Keep a mask that was drawn or brushed, sent as the body: white where the subject is."""
+    with tempfile.TemporaryDirectory(prefix="castsheet-upload-") as place:
+        sent, clean = Path(place) / "sent", Path(place) / "clean.png"
+        await _save(request, sent)
+
+        def kept() -> dict[str, Any]:
+            _, known = _picture(studio, name, look, picture)
+            reencode(sent, clean)
+            put_mask(studio.library, name, look, known.file, load_image(clean).convert("L"))
+            return told(found_look(studio, name, look))
+
+        return await run_in_threadpool(kept)
+
+
+@router.post("/elements/{name}/looks/{look}/pictures/{picture}/approve")
+def approve(name: Name, look: LookName, picture: PictureId, studio: Here) -> dict[str, Any]:
+    """Approve a cut-out: it is kept as the mask beside the picture, and no later version cuts anew."""
+    path, kept = _picture(studio, name, look, picture)
+    with studio.heavy:
+        put_mask(studio.library, name, look, kept.file, cutouts.mask_of(path))
+    return told(found_look(studio, name, look))
+
+
+def found_look(studio: Studio, name: str, look: str) -> LibraryEntry:
+    """A look that is there.
+
+    Raises:
+        Missing: it is not.
+    """
+    if look not in studio.library.names().get(name, ()):
+        raise Missing(f"there is no {name}@{look}", remedy="list the cast again")
+    return studio.library.load(name, look)
+
+
+def told(entry: LibraryEntry) -> dict[str, Any]:
+    """A look as the API tells it. Of a picture's origin only the name is told."""
+    element = entry.element
+    views = set(element.images)
+    wanted = ("face", "front", "three-quarter", "side", "back") if element.kind == "character" else ()
+    return {
+        "id": entry.name,
+        "look": entry.look,
+        "kind": element.kind,
+        "description": element.description,
+        "importance": element.importance,
+        "missing": [view for view in wanted if view not in views],
+        "pictures": [
+            {
+                "id": kept.sha256[:16],
+                "view": kept.view,
+                "confidence": kept.confidence,
+                "unsure": kept.unsure,
+                "reason": kept.reason,
+                "label": Path(kept.origin).name,
+                "approved": cutouts.approved(entry.folder / kept.file),
+                "shown": element.images.get(kept.view, (Path(),))[0].name == kept.file,
+            }
+            for kept in entry.pictures
+        ],
+    }
+
+
+def _picture(studio: Studio, name: str, look: str, picture: str) -> tuple[Path, Kept]:
+    entry = found_look(studio, name, look)
+    for kept in entry.pictures:
+        if kept.sha256.startswith(picture):
+            return entry.folder / kept.file, kept
+    raise Missing("there is no picture of this id", remedy="list the cast again")
+
+
+async def _save(request: Request, target: Path) -> None:
+    """Write a request's body to a file; the guard has limited its size."""
+    with target.open("wb") as file:
+        async for part in request.stream():
+            await run_in_threadpool(file.write, part)
+
+
+def _added(
+    studio: Studio, name: str, look: str, sent: Path, label: str, kind: Kind | None, view: View | None
+) -> dict[str, Any]:
+    # The stem may tell the view; it is made of letters that are no path's.
+    stem = re.sub(r"[^\w -]+", "-", Path(label).stem)[:LABEL_MOST].strip(" -") or "picture"
+    clean = sent.with_name(f"{stem}.png")
+    if sent.stat().st_size == 0:
+        raise ImageError("the picture is empty", remedy="send a PNG or JPEG picture")
+    with studio.heavy:
+        reencode(sent, clean)
+        sorter = Sorter.installed(cache=cache_folder() / _CUTOUTS)
+        added = studio.library.add(
+            name, [clean], sorter, kind=kind, look=look, view=view, origin=f"{stem}.png"
+        )
+    known = [kept.sha256[:16] for kept in added.new]
+    return {**told(added.entry), "added": known, "known": bool(added.known)}

@@ -1,0 +1,164 @@
+"""Lists of shots: a table that is the command line's `--shots` file, and what was made of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import FileResponse
+
+from castsheet.errors import CastsheetError, OutputError
+from castsheet.jobs.folder import RECORD
+from castsheet.jobs.shotlist import load_shots
+from castsheet.machine.files import write_atomic, write_text
+from castsheet.machine.regular import is_file
+from castsheet.machine.replace import scratch
+from castsheet.machine.text import TextReader
+from castsheet.studio.asked import Name, ShotListChange, ShotsAsked
+from castsheet.studio.folder import NAME
+from castsheet.studio.job import public
+from castsheet.studio.problems import Missing
+from castsheet.studio.state import Here, Studio
+from castsheet.studio.versions import check_version, version
+
+router = APIRouter(tags=["shots"])
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100)]
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=100)]
+_RECORDS = TextReader(OutputError, "the shot is made again")
+
+
+@router.get("/shots")
+def list_shots(studio: Here) -> dict[str, Any]:
+    """Every list of shots; of a damaged one, what is wrong with it."""
+    found: list[dict[str, Any]] = []
+    for name in studio.folder.shot_lists():
+        try:
+            found.append(told(studio, name))
+        except CastsheetError as error:
+            trouble = {"what": studio.folder.told(error.what), "remedy": studio.folder.told(error.remedy)}
+            found.append({"id": name, "trouble": trouble})
+    return {"lists": found}
+
+
+@router.get("/shots/{name}")
+def one(name: Name, studio: Here, response: Response) -> dict[str, Any]:
+    """One list with what was made of it; the ETag names the list's version."""
+    response.headers["etag"] = version(studio.folder.shot_list(name))
+    return told(studio, name)
+
+
+@router.get("/shots/{name}/file", response_class=FileResponse)
+def file(name: Name, studio: Here) -> FileResponse:
+    """The list as the command line reads it."""
+    path = studio.folder.shot_list(name)
+    return FileResponse(path, media_type="application/yaml", filename=path.name)
+
+
+@router.put("/shots/{name}")
+def write(
+    name: Name,
+    asked: ShotListChange,
+    studio: Here,
+    response: Response,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> dict[str, Any]:
+    """Write a list. Fields of a shot that the table does not show stay as the file has them."""
+    if not re.fullmatch(NAME, name):
+        raise Missing("this cannot name a list", remedy="use lower-case letters, digits, - and _")
+    path = studio.folder.shots / f"{name}.yaml"
+    check_version(path, if_match, if_none_match)
+    before = _before(path)
+    rows = []
+    for row in asked.shots:
+        fields = {key: value for key, value in row.model_dump().items() if value is not None}
+        rows.append({**before.get(row.id, {}), **fields})
+    content: dict[str, Any] = {"shots": rows}
+    if asked.takes is not None:
+        content = {"takes": asked.takes, **content}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    with scratch() as place:
+        write_text(place / path.name, text)
+        load_shots(place / path.name)  # refuses what the command line would refuse
+    write_atomic(path, lambda target: target.write_bytes(text.encode()))
+    response.headers["etag"] = version(path)
+    return told(studio, name)
+
+
+@router.delete("/shots/{name}", status_code=204)
+def remove(name: Name, studio: Here, if_match: IfMatch = None) -> Response:
+    """Delete a list's file. What was made of it stays."""
+    path = studio.folder.shot_list(name)
+    check_version(path, if_match)
+    path.unlink()
+    return Response(status_code=204)
+
+
+@router.post("/shots/{name}/make", status_code=201)
+def make(name: Name, asked: ShotsAsked, studio: Here) -> dict[str, Any]:
+    """Make the shots of the list that are not finished, all from one sheet."""
+    studio.folder.sheet(asked.sheet)
+    count = len(load_shots(studio.folder.shot_list(name)))
+    request = {"shots": name, "sheet": asked.sheet, "force": asked.force}
+    jobs = studio.queue.add("shots", [(f"shots {name} ({count})", request)])
+    return {"jobs": [public(job) for job in jobs]}
+
+
+@router.get("/shots/{name}/results/{shot}/video", response_class=FileResponse)
+def video(name: Name, shot: str, studio: Here) -> FileResponse:
+    """The clip of a finished shot."""
+    studio.folder.shot_list(name)
+    folder = studio.folder.shots / name
+    for path in folder.iterdir() if folder.is_dir() else ():
+        clip = path / f"{path.name}.mp4"
+        if path.name == shot and is_file(clip):
+            return FileResponse(clip, media_type="video/mp4", headers={"cache-control": "private, no-cache"})
+    raise Missing("there is no such shot", remedy="list the shots again")
+
+
+def told(studio: Studio, name: str) -> dict[str, Any]:
+    """A list as the API tells it.
+
+    Raises:
+        SettingsError: the file is no list of shots.
+    """
+    path = studio.folder.shot_list(name)
+    shots = load_shots(path)
+    raw = _RECORDS.yaml(path)
+    return {
+        "id": name,
+        "takes": raw.get("takes") if isinstance(raw, dict) else None,
+        "shots": [
+            {
+                "id": shot.id,
+                "action": shot.action or shot.prompt,
+                "seed": shot.seed,
+                "takes": shot.takes,
+                "result": _result(studio.folder.shots / name / shot.id),
+            }
+            for shot in shots
+        ],
+    }
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = _RECORDS.json_object(folder / RECORD)
+    except CastsheetError:
+        return None
+    shown = ("action", "seed", "takes", "passed", "score", "verdict", "reason")
+    return {key: record.get(key) for key in shown}
+
+
+def _before(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the file that is there, by id, as far as they state one."""
+    raw = _RECORDS.yaml(path) if path.exists() else None
+    rows = raw.get("shots") if isinstance(raw, dict) else None
+    return {
+        str(row["id"]): row
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, dict) and "id" in row and "seeds" not in row
+    }

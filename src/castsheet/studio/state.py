@@ -1,0 +1,73 @@
+"""What the web process holds: the folder, the queue, the tokens, and what is known of the model."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from castsheet.authoring.library import Library
+from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
+from castsheet.machine.regular import is_file
+from castsheet.settings import Settings, preset
+from castsheet.studio.folder import Folder
+from castsheet.studio.problems import NotYet
+from castsheet.studio.queue import Queue
+from castsheet.studio.tokens import Tokens
+
+HEAVY = 2  # pictures that are cut out, or sheets that are composed, at the same time
+
+
+@dataclass(frozen=True)
+class Studio:
+    """One studio.
+
+    Attributes:
+        model: as the user named it: mini, a bundle's folder, or a checkpoint.
+        heavy: taken by work on pictures, which would otherwise fill the memory.
+    """
+
+    folder: Folder
+    queue: Queue
+    tokens: Tokens
+    model: str = "mini"
+    heavy: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HEAVY))
+
+    @property
+    def library(self) -> Library:
+        """The elements."""
+        return Library(self.folder.library)
+
+    def known(self) -> dict[str, Any]:
+        """What the worker told of the model: name, width, height, cell, frames, fps, steps.
+
+        Raises:
+            NotYet: the worker has not opened this model yet.
+        """
+        told = self.queue.store.note("model")
+        if not isinstance(told, dict) or told.get("asked") != self.model:
+            raise NotYet("the model is being opened", remedy="wait some seconds and ask again")
+        return told
+
+    def usual(self, name: str | None) -> Settings:
+        """A preset at the model's own size; None means the model's usual one.
+
+        Raises:
+            SettingsError: there is no such preset.
+            CheckpointError: the bundle is damaged.
+        """
+        path = MINI if self.model == "mini" else Path(self.model)
+        if self.model == "mini" or is_file(path / BUNDLE_FILE):
+            return Bundle.load(path).settings(name)
+        return preset("card" if name is None else name)
+
+
+def _studio(request: Request) -> Studio:
+    found: Studio = request.app.state.studio
+    return found
+
+
+Here = Annotated[Studio, Depends(_studio)]

@@ -1,0 +1,98 @@
+"""A worker: one process with one model, which takes jobs from the queue until it is asked to end.
+
+    python -m castsheet.studio.worker FOLDER OWNER MODEL LOADING
+
+The process that started it holds the other end of its standard input. When that end closes, the worker
+gives its job back at the next step and ends: a studio that was killed leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+from castsheet.errors import CastsheetError
+from castsheet.loading.options import Loading
+from castsheet.studio.bench import Bench, Stopped
+from castsheet.studio.folder import Folder
+from castsheet.studio.job import Job, Lost
+from castsheet.studio.queue import LEASE_S, Queue
+from castsheet.studio.store import Store
+
+POLL_S = 0.2
+
+
+class Worker:
+    """Takes jobs, one after another."""
+
+    def __init__(self, bench: Bench, queue: Queue, owner: str) -> None:
+        self._bench, self._queue, self._owner = bench, queue, owner
+        self.ending = threading.Event()
+        self._held: Job | None = None
+
+    def run(self) -> None:
+        """Work until the event `ending` is set."""
+        threading.Thread(target=self._renew, daemon=True).start()
+        while not self.ending.is_set():
+            job = self._queue.claim(self._owner)
+            if job is None:
+                self.ending.wait(POLL_S)
+                continue
+            self._held = job
+            try:
+                self._bench.work(job, self.ending.is_set)
+            except Stopped:
+                self._give_back(job)
+            except Lost:
+                continue
+            finally:
+                self._held = None
+
+    def _give_back(self, job: Job) -> None:
+        try:
+            self._queue.stopped(job)
+        except Lost:
+            return
+
+    def _renew(self) -> None:
+        """Keep the claim while the work is silent, as while a model is loaded."""
+        while not self.ending.wait(LEASE_S / 5):
+            job = self._held
+            try:
+                if job is not None:
+                    self._queue.renew(job)
+            except Lost:
+                continue
+
+
+def main() -> int:
+    root, owner, model, loading = sys.argv[1:5]
+    folder = Folder(Path(root))
+    queue = Queue(Store(folder.queue))
+    bench = Bench(folder, queue, model, Loading(**json.loads(loading)))
+    worker = Worker(bench, queue, owner)
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            continue
+        worker.ending.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        bench.open()
+        queue.keep("trouble", None)
+    except CastsheetError as error:
+        # The page says it; each job says it again when it fails for it.
+        queue.keep("trouble", {"what": folder.told(error.what), "remedy": folder.told(error.remedy)})
+    worker.run()
+    queue.store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that waits for standard input would end the interpreter with an abort

@@ -1,0 +1,96 @@
+"""A studio without a server: folder, queue and tokens are real, requests go through the guard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from castsheet.authoring.library import Library, Sorter
+from castsheet.embedded import DEMO_SCENE
+from castsheet.loading.options import Loading
+from castsheet.studio.app import guarded
+from castsheet.studio.asked import SceneChange
+from castsheet.studio.bench import Bench
+from castsheet.studio.composing import composed, written
+from castsheet.studio.folder import Folder
+from castsheet.studio.queue import Queue
+from castsheet.studio.serve import Place, hosts
+from castsheet.studio.state import Studio
+from castsheet.studio.store import Store
+from castsheet.studio.tokens import Tokens
+
+HOST = "127.0.0.1:8187"
+DEMO = DEMO_SCENE.parent
+SMALL = {"frames": 9, "steps": 1}
+MINI = {"name": "mini", "width": 192, "height": 112, "cell": 16, "asked": "mini"}
+
+
+@pytest.fixture
+def studio(tmp_path):
+    yield from opened(tmp_path)
+
+
+def opened(root: Path):
+    folder = Folder(root / "studio")
+    with folder.held(lambda _: None):
+        store = Store(folder.queue)
+        queue = Queue(store)
+        queue.keep("model", MINI)
+        yield Studio(folder, queue, Tokens(store, folder.private / "token", 8187))
+        store.close()
+
+
+@pytest.fixture
+def client(studio):
+    return asker(studio)
+
+
+@pytest.fixture
+def anybody(studio):
+    """A client that has neither token nor session."""
+    return TestClient(
+        guarded(studio, hosts(Place(), 8187)), base_url=f"http://{HOST}", follow_redirects=False
+    )
+
+
+def asker(studio: Studio) -> TestClient:
+    token = (studio.folder.private / "token").read_text().strip()
+    return TestClient(
+        guarded(studio, hosts(Place(), 8187)),
+        base_url=f"http://{HOST}",
+        headers={"authorization": f"Bearer {token}"},
+        follow_redirects=False,
+    )
+
+
+def stock(studio: Studio) -> str:
+    """Put the demo's cast into the library and a scene beside it; the id of its sheet."""
+    library = Library(studio.folder.library)
+    for name, kind, files in (
+        ("hero", "character", {"face": "hero-face", "front": "hero-front", "side": "hero-side"}),
+        ("lamp", "prop", {"front": "prop"}),
+        ("barn", "location", {"front": "place"}),
+    ):
+        for view, file in files.items():
+            library.add(name, [DEMO / f"{file}.png"], Sorter(None), kind=kind, view=view)
+    asked = SceneChange(elements=[{"use": "hero"}, {"use": "lamp"}, {"use": "barn"}], action="hero waves")
+    written(studio.folder.scenes / "first.yaml", asked)
+    return composed(studio, "first")
+
+
+@pytest.fixture
+def sheet(studio):
+    return stock(studio)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A studio with one take, made by a worker's bench with mini."""
+    for studio in opened(tmp_path_factory.mktemp("made")):
+        request = {"sheet": stock(studio), "action": "hero waves", "seed": 7, "settings": SMALL}
+        studio.queue.add("take", [("hero waves (seed 7)", request)])
+        job = studio.queue.claim("bench")
+        Bench(studio.folder, studio.queue, "mini", Loading(device="cpu")).work(job, lambda: False)
+        yield studio
