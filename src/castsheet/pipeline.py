@@ -54,6 +54,7 @@ from castsheet.sampling.denoiser import (
     video_track,
 )
 from castsheet.sampling.first_frame import read_picture
+from castsheet.sampling.guidance import Pace
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.sampling.schedule import listed
 from castsheet.sampling.strength import token_bias
@@ -361,6 +362,7 @@ class Castsheet:
             negative[0] if negative else None,
             inputs.weights,
             reference_every=settings.reference_every,
+            pace=Pace(settings.guidance_every, settings.guidance_interval),
             run=self.models.run,
         )
         with stages("sampling"), attention_kernels(device):

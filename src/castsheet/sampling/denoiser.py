@@ -31,7 +31,7 @@ from castsheet.ltx.model.reuse import RowCache
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_tables
 from castsheet.ltx.model.sequence import Sequence
 from castsheet.machine.seeds import generator
-from castsheet.sampling.guidance import Weights, combine
+from castsheet.sampling.guidance import EXACT, Pace, Weights, guide, rescaled
 from castsheet.sampling.samplers import Renoise
 
 RunPasses = Callable[..., tuple[Output, ...]]
@@ -154,6 +154,9 @@ class PassWeights:
         return any(name in weights.scales for weights in (self.video, self.audio) if weights is not None)
 
 
+_UNGUIDED = PassWeights(Weights())
+
+
 class Denoiser:
     """The guided model as samplers call it: (x, sigma, step) -> x0, with both streams in one tensor.
 
@@ -168,6 +171,7 @@ class Denoiser:
         av_timesteps: which timestep modulates the attention between the streams; see ltx/model/dit.py.
         reference_every: compute a clean reference's rows only in every such step; 1 is exact. See
             ltx/model/reuse.py.
+        pace: in which steps guidance is computed; by default in all.
         run: runs the passes; several processes can share them (sampling/parallel.py).
 
     Raises:
@@ -185,6 +189,7 @@ class Denoiser:
         av_timesteps: AVTimesteps = "own",
         *,
         reference_every: int = 1,
+        pace: Pace = EXACT,
         run: RunPasses = run_alone,
     ) -> None:
         if (audio is None) != (weights.audio is None):
@@ -198,6 +203,8 @@ class Denoiser:
         self.fixed_BTC = video.fixed
         self.targets = None if self.fixed_BTC is None else video.sampled
         self.cache = RowCache(reference_every)
+        self.pace = pace
+        self._added: dict[str, Tensor] = {}  # what guidance added to each stream, where it is reused
         self.run = run
 
     def pack(self, video_BTC: Tensor, audio_BTC: Tensor | None) -> Tensor:
@@ -228,9 +235,13 @@ class Denoiser:
             step: number of the sampler's step, from 0; it decides whether cached rows are read. All calls in
                 a step pass its number. Step 0 begins a new run.
         """
-        self.cache.begin(step)
         x, a = self.unpack(x_BN)
-        outputs = self._passes(x, a, sigma)
+        guiding = self.pace.at(step, sigma)
+        if guiding == "reused" and not self._added:
+            guiding = "computed"
+        outputs = self._passes(x, a, sigma, step, guiding == "computed")
+        if guiding == "off":
+            self._added = {}
         video = self._combine(
             {name: out.video_BTC for name, out in outputs.items()},
             x,
@@ -244,9 +255,11 @@ class Denoiser:
         velocities = {name: out.audio_BTC for name, out in outputs.items() if out.audio_BTC is not None}
         return self.pack(video, self._combine(velocities, a, sigma, self.audio, self.weights.audio, None))
 
-    def _passes(self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor) -> dict[str, Output]:
-        """The velocities of every pass that has a weight."""
-        weights = self.weights
+    def _passes(
+        self, x_BTC: Tensor, a_BTC: Tensor | None, sigma: Tensor, step: int, guiding: bool
+    ) -> dict[str, Output]:
+        """The velocities of every pass that has a weight; of the conditional one alone if none guides."""
+        weights = self.weights if guiding else _UNGUIDED
         stg_audio = weights.audio is not None and "stg" in weights.audio.scales
         streams = self._streams(x_BTC, a_BTC, sigma, self.positive)
         passes = {"cond": Pass(*streams)}
@@ -256,6 +269,7 @@ class Denoiser:
             passes["stg"] = Pass(*streams, stg_blocks=weights.stg_blocks, stg_audio=stg_audio)
         if weights.wants("isolated"):
             passes["isolated"] = Pass(*streams, isolate=True)
+        self.cache.begin(step, len(passes))
         outputs = self.run(
             self.transformer,
             tuple(passes.values()),
@@ -296,7 +310,14 @@ class Denoiser:
     ) -> Tensor:
         mask_T1 = track.mask
         x0 = {name: x_BTC - mask_T1 * sigma * v_BTC.float() for name, v_BTC in velocities.items()}
-        guided = combine(x0, weights, fixed_BTC)
+        c, stream = x0["cond"].float(), "video" if track is self.video else "audio"
+        if len(x0) > 1:
+            guided = guide(x0, weights)
+            if self.pace.every > 1:
+                self._added[stream] = guided - c
+        else:
+            guided = c + self._added[stream] if stream in self._added else c
+        guided = rescaled(c, guided, weights, fixed_BTC)
         return guided * mask_T1 + track.clean_BTC[:, : track.sampled] * (1 - mask_T1)
 
 

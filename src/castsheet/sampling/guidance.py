@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +46,30 @@ class Weights:
         return {name: scale for name, scale in scales.items() if scale != 0.0}
 
 
+@dataclass(frozen=True)
+class Pace:
+    """In which steps guidance is computed. The default, every step, is exact; all else is approximate.
+
+    Attributes:
+        every: the guiding passes run in every such step; between, what they added is added again.
+        interval: lowest and highest noise level at which guidance is on ("Applying Guidance in a Limited
+            Interval", arXiv:2404.07724).
+    """
+
+    every: int = 1
+    interval: tuple[float, float] = (0.0, 1.0)
+
+    def at(self, step: int, sigma: Tensor) -> Literal["computed", "reused", "off"]:
+        """What happens to guidance in a step, counted from 0."""
+        low, high = self.interval
+        if (low, high) != (0.0, 1.0) and not low <= float(sigma) <= high:
+            return "off"
+        return "computed" if step % self.every == 0 else "reused"
+
+
+EXACT = Pace()
+
+
 def combine(predictions: Mapping[str, Tensor], weights: Weights, reference: Tensor | None = None) -> Tensor:
     """One guided prediction of the clean latent.
 
@@ -60,6 +85,15 @@ def combine(predictions: Mapping[str, Tensor], weights: Weights, reference: Tens
     Raises:
         SettingsError: a weight is set and its prediction is missing.
     """
+    return rescaled(predictions["cond"].float(), guide(predictions, weights), weights, reference)
+
+
+def guide(predictions: Mapping[str, Tensor], weights: Weights) -> Tensor:
+    """The formula's g, fp32; the conditional prediction itself if no other has a weight.
+
+    Raises:
+        SettingsError: a weight is set and its prediction is missing.
+    """
     c = predictions["cond"].float()
     guided = c
     for name, scale in weights.scales.items():
@@ -68,6 +102,11 @@ def combine(predictions: Mapping[str, Tensor], weights: Weights, reference: Tens
                 f"guidance needs the {name} prediction", remedy=f"run the {name} pass or switch its scale off"
             )
         guided = guided + scale * (c - predictions[name].float())
+    return guided
+
+
+def rescaled(c: Tensor, guided: Tensor, weights: Weights, reference: Tensor | None = None) -> Tensor:
+    """The formula's second line; `reference` as in `combine`."""
     rescale = weights.rescale
     if rescale == 0.0 or guided is c:
         return guided

@@ -36,6 +36,7 @@ class SharedPasses:
 
     def __init__(self, world: World, split: Split = "auto") -> None:
         self.world, self.split = world, split
+        self._passes = 0  # of the last step
         self._groups: dict[int, dist.ProcessGroup | None] = {}  # this process's, by their number
 
     def __call__(
@@ -49,8 +50,17 @@ class SharedPasses:
         """The outputs of `Transformer.forward_passes`. All processes must call this with the same passes.
 
         Raises:
+            SettingsError: rows are kept over steps, and the steps differ in their passes: other processes
+                hold them.
             SettingsError: the sequence is too short, or the heads too few, for this many processes.
         """
+        kept = options.get("cache")
+        if kept is not None and kept.every > 1 and self._passes not in (0, len(passes)):
+            raise SettingsError(
+                "several processes keep a reference's rows, and not every step is guided",
+                remedy="set reference_every to 1, or leave guidance_every and guidance_interval as they are",
+            )
+        self._passes = len(passes)
         count = groups(passes, self.world.size, self.split)
         size = self.world.size // count
         owners = share_out(passes, count)

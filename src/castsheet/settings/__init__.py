@@ -22,6 +22,7 @@ from castsheet.settings.kinds import (
     Blocks,
     Choice,
     Flag,
+    Interval,
     Levels,
     Number,
     Stage,
@@ -69,6 +70,14 @@ class Settings:
     )
     guidance: float = setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
     stg_scale: float = setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
+    guidance_every: int = setting(
+        1,
+        "Reuse what guidance and STG add over so many steps; 1: exact, more: faster.",
+        Number(1, MAX_STEPS),
+    )
+    guidance_interval: tuple[float, float] = setting(
+        (0.0, 1.0), "Noise levels at which guidance and STG are on, such as 0.2,0.95.", Interval()
+    )
     stg_blocks: tuple[int, ...] = setting((29,), "Blocks that it perturbs, such as 29 or 28,29.", Blocks())
     rescale: float = setting(
         0.0, "Share of the guided prediction's spread that is taken back.", Number(0.0, 1.0)

@@ -123,6 +123,22 @@ class Levels(Kind):
         return _numbers(given, float)
 
 
+class Interval(Kind):
+    """Two noise levels, the lower one first: `0.2,0.95`."""
+
+    allowed = "two rising noise levels from 0 to 1"
+
+    def check(self, name: str, value: Any) -> None:
+        good = isinstance(value, tuple) and len(value) == 2
+        if not (good and all(type(level) in (int, float) for level in value)):
+            refuse(name, value, "give two noise levels, such as 0.2,0.95")
+        if not 0 <= value[0] < value[1] <= 1:
+            refuse(name, value, "give two noise levels from 0 to 1, the lower one first")
+
+    def from_option(self, given: Any) -> Any:
+        return _numbers(given, float)
+
+
 class Strengths(Kind):
     """Numbers by name: `hero=1.2 lamp=0.7`. 0 is refused: it would mean to leave the name out."""
 

@@ -25,15 +25,20 @@ class RowCache:
         if every < 1:
             raise ValueError(f"rows are computed at least every step, not every {every}")
         self.every, self.step, self.fresh = every, 0, True
+        self._computed, self._passes = 0, 0  # the step whose rows are kept, and of how many passes
         self.rows_BRC: dict[tuple[int, int], Tensor] = {}
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, passes: int = 1) -> None:
         """Begin a step, counted from 0; a smaller number than before begins a new run.
 
-        Afterwards `fresh` says whether this step computes the rows.
+        Afterwards `fresh` says whether this step computes the rows: it does if the kept ones are `every`
+        steps old, or of fewer passes than it makes.
         """
-        self.fresh = step % self.every == 0 or step < self.step or not self.rows_BRC
+        again = step < self.step or step == self._computed or not self.rows_BRC
+        self.fresh = again or step - self._computed >= self.every or passes > self._passes
         self.step = step
+        if self.fresh:
+            self._computed, self._passes = step, passes
 
     @property
     def stores(self) -> bool:
