@@ -15,8 +15,11 @@ from castsheet.lint.findings import RULES, Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
+from castsheet.lint.video import lint_distilled
 from castsheet.lint.workflow import lint_workflow
+from castsheet.ltx.adapters.distilled import Distilled
 from castsheet.prompt import build
+from castsheet.settings import PRESETS
 from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.ocr import TextLine
@@ -101,6 +104,7 @@ FAULTS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("V02", lambda: plain.video(lora_strength=1.0, adapters=("ltx-2.3",))),
     ("V02", lambda: plain.video(adapters=("ltx-2.5",))),
     ("V03", lambda: lint_workflow(content.UNCROPPED)),
+    ("V04", lambda: lint_distilled(PRESETS["card"], {"fast.safetensors": Distilled({}, {}, {})})),
     *((rule, partial(lint_workflow, graph)) for graph, rule, _ in workflows.FAULTS.values()),
 )
 

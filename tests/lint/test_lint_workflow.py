@@ -219,6 +219,16 @@ def test_what_goes_wrong_is_named(name):
     assert any(message in text for text in told), told
 
 
+def test_a_graph_of_the_newer_family_is_held_against_its_own_recipe():
+    """Red: LTX-2.5 graphs are told the strength of 2.3's adapter, or a wrong one passes."""
+    files = {"ckpt_name": "ltx-2.5-22b-dev.safetensors"}
+    lora = {"lora_name": "ltx-2.5-22b-ic-lora-ingredients.safetensors"}
+    graph = changed(changed(CARD, "127", **files), "195", **lora, strength_model=1.0)
+    assert "V02" not in [rule for rule, _ in found(graph)]
+    told = [text for rule, text in found(changed(graph, "195", strength_model=1.4)) if rule == "V02"]
+    assert any("uses 1" in text for text in told), told
+
+
 def test_every_workflow_rule_has_a_fault():
     """Red: a rule was added that nothing shows to catch anything."""
     assert {rule for _, rule, _ in FAULTS.values()} >= {one.id for one in family("W")}

@@ -198,7 +198,7 @@ def test_the_checks_see_a_distilled_adapter_that_is_run_otherwise(few: Path, mod
     fast, usual = source.settings("fast"), source.settings()
     whole = {"adapter.safetensors": said, "ic-lora.safetensors": None}
     assert lint_distilled(fast, whole) == []
-    assert [one.rule for one in lint_distilled(usual, whole)] == ["V03"]
+    assert [one.rule for one in lint_distilled(usual, whole)] == ["V04"]
     assert "ic-lora.safetensors" in lint_distilled(fast, {"adapter.safetensors": said})[0].message
 
 

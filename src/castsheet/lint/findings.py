@@ -79,9 +79,15 @@ joins when its module is imported."""
 
 
 def rule(id: str, meaning: str, severity: Severity) -> Callable[[Callable[..., Iterator[Fault]]], Rule]:
-    """Register a generator of faults as the rule `id`, with one line that says what it demands."""
+    """Register a generator of faults as the rule `id`, with one line that says what it demands.
+
+    Raises:
+        ValueError: the id is another rule's.
+    """
 
     def register(check: Callable[..., Iterator[Fault]]) -> Rule:
+        if id in RULES:
+            raise ValueError(f"{id} is the id of a rule already: {RULES[id].meaning}")
         RULES[id] = Rule(id, meaning, severity, check)
         return RULES[id]
 

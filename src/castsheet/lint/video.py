@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from castsheet.lint.findings import Fault, Finding, rule
 from castsheet.ltx.adapters.distilled import Distilled
-from castsheet.ltx.family import UNKNOWN, adapter_note
-from castsheet.settings import Settings
+from castsheet.ltx.family import UNKNOWN, adapter_note, family_of
+from castsheet.settings import CARD, PRESETS, Settings
 
 TEMPORAL = 8  # frames a latent frame, in every LTX-2 checkpoint
 MIN_FRAMES = 121
@@ -36,6 +36,13 @@ def lint_video(
     """
     run = _Run(settings, usual, grid, family, adapters)
     return [finding for check in (shape_is_known, adapter_fits) for finding in check(run)]
+
+
+def recipe_of(family: str) -> Settings:
+    """The recipe of a family's reference-sheet adapter, on the family's guided model."""
+    release = family_of(family).release
+    variant = None if release is None else release.variants.get("dev")
+    return CARD if variant is None else PRESETS[variant.preset]
 
 
 def _bad_side(name: str, value: int, step: int) -> Fault:
@@ -123,7 +130,7 @@ def lint_distilled(settings: Settings, adapters: Mapping[str, Distilled | None])
     return distilled_as_trained((settings, adapters))
 
 
-@rule("V03", "a distilled adapter runs as it was trained", "warning")
+@rule("V04", "a distilled adapter runs as it was trained", "warning")
 def distilled_as_trained(run: tuple[Settings, Mapping[str, Distilled | None]]) -> Iterator[Fault]:
     """No guidance beside the one that it has learned, its own noise levels, its teacher's adapters."""
     settings, adapters = run

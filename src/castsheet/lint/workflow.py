@@ -16,7 +16,7 @@ from castsheet.errors import SettingsError
 from castsheet.lint.findings import Fault, Finding, family, rule
 from castsheet.lint.graph import Graph, Link, Node, read_graph, upstream
 from castsheet.lint.graph_values import Batch, Values
-from castsheet.lint.video import TEMPORAL, lint_video
+from castsheet.lint.video import TEMPORAL, lint_video, recipe_of
 from castsheet.ltx.family import DEFAULT, UNKNOWN, detect_family
 from castsheet.settings import CARD, override
 
@@ -119,13 +119,14 @@ def _against_the_card(workflow: Workflow) -> list[Finding]:
 def _video(
     asked: Mapping[str, float | None], base: str = DEFAULT.name, adapters: tuple[str, ...] = ()
 ) -> list[Finding]:
-    """The card's recipe with what is known of the graph's, against the card."""
+    """The recipe of the model's family with what is known of the graph's, against that recipe."""
+    recipe = recipe_of(base)
     known = {name: value for name, value in asked.items() if value is not None}
     try:
-        settings = override(CARD, known)
+        settings = override(recipe, known)
     except SettingsError as error:
         return [Finding("V01", "error", error.what, error.remedy)]
-    return lint_video(settings, CARD, grid=CELL, family=base, adapters=adapters)
+    return lint_video(settings, recipe, grid=CELL, family=base, adapters=adapters)
 
 
 def _families(workflow: Workflow, adapter: str) -> tuple[str, str]:
