@@ -165,7 +165,7 @@ def made(bench: Bench, config: Config, where: World) -> Learner:
     def first() -> Batch:
         return batch_of(bench, config, 0, slot=where.rank * config.batch)
 
-    return Learner(base, config, where, tables(bench, model, dtype), {}, first)
+    return Learner(base, config, where, tables(bench, model, dtype), {}, lambda _: first())
 
 
 def tables(bench: Bench, config: TransformerConfig, dtype: torch.dtype) -> Callable[[Batch], Rope]:

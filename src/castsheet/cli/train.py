@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def train(
     """Train a reference-sheet adapter. The same command goes on where an interrupted run stopped."""
     from castsheet.cli import show
     from castsheet.train.config import join, load_config, read_override
+    from castsheet.train.facts import try_command
     from castsheet.train.trainer import train as run
 
     values: dict = {}
@@ -28,6 +30,8 @@ def train(
     settings = load_config(config, values)
     adapter = run(settings)
     show.paths(adapter=adapter, report=settings.output / "report.html")
+    if adapter.is_file():  # only the first of several processes writes it
+        sys.stdout.write(f"try it: {try_command(settings, adapter)}\n")
 
 
 def encode(

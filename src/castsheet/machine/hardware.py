@@ -65,15 +65,37 @@ def _pages_gib(name: str) -> float | None:
     return round(os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") / GIB, 1)
 
 
-def _ram_free_gib() -> float | None:
-    """Memory that programs can still take. On Linux this counts the file cache, unlike SC_AVPHYS_PAGES."""
+def ram_free_bytes() -> int | None:
+    """Memory that programs can still take, within the limit of a container; None if the system does not tell.
+
+    On Linux this counts the file cache, unlike SC_AVPHYS_PAGES.
+    """
     table = Path("/proc/meminfo")
     if not table.is_file():
-        return _pages_gib("SC_AVPHYS_PAGES")
+        pages = _pages_gib("SC_AVPHYS_PAGES")
+        return None if pages is None else int(pages * GIB)
+    free = None
     for line in table.read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
-            return round(int(line.split()[1]) * 1024 / GIB, 1)
-    return None
+            free = int(line.split()[1]) * 1024
+    left = _container_bytes()
+    return free if left is None else min(left, left if free is None else free)
+
+
+def _container_bytes() -> int | None:
+    """What a container's limit leaves (Linux control groups, version 2); None without a limit."""
+    folder, values = Path("/sys/fs/cgroup"), []
+    for name in ("memory.max", "memory.current"):
+        try:
+            values.append(int((folder / name).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return None
+    return max(values[0] - values[1], 0)
+
+
+def _ram_free_gib() -> float | None:
+    free = ram_free_bytes()
+    return None if free is None else round(free / GIB, 1)
 
 
 def _cpu() -> tuple[str, tuple[str, ...]]:

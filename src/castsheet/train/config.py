@@ -51,6 +51,8 @@ class AdapterConfig(_Part):
 
     Attributes:
         start: an adapter file of the same shape; training starts from its values.
+        on_top: train on the model with the adapters of its bundle, at its preset's strength; else on the bare
+            base. `generate --trained` uses the adapter in the same way.
         joined: add the term to the weight before each product, which is faster in narrow models.
     """
 
@@ -59,6 +61,7 @@ class AdapterConfig(_Part):
     dropout: Literal[0] = 0  # the published value; no other is computed
     targets: tuple[str, ...] = IC_TARGETS
     start: Path | None = None
+    on_top: bool = False
     joined: bool = False
 
 
@@ -248,6 +251,8 @@ class Config(_Part):
         values = self.model_dump(mode="json", include=parts)
         values["adapter"].pop("start")
         # Runs that began before an option go on.
+        if not self.adapter.on_top:
+            values["adapter"].pop("on_top")
         if self.objective.marker:
             values["objective"].pop("marker")
         if self.objective.kind == "flow":

@@ -9,6 +9,7 @@ Legend: B batch, T tokens, G slots of the global batch.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,11 +32,27 @@ from castsheet.train.data.dataset import Geometry
 from castsheet.train.distillation import few_step_losses, guidance_losses
 from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.distributed import GradientSum, same_start, shard
+from castsheet.train.memory.fitting import Fit, fit, free_bytes, require_room
 from castsheet.train.memory.host import Leaving
 from castsheet.train.memory.keeping import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
 from castsheet.train.objective import Given, flow_losses
 from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
 from castsheet.train.teaching import Teaching
+
+# On a CPU: bytes of the process itself, and work in parts of what one whole block keeps. Measured on mini.
+RUNNING, WORKING = 620 << 20, 2.8
+
+
+def lighter(config: Config) -> str:
+    """Settings with which a run needs less memory; those that cost least time come first."""
+    base, ways = config.base, list[str]()
+    if base.weights != "fp8":
+        ways.append("--set base.weights=fp8")
+    if base.recompute != "all" or not base.offload:
+        ways.append("--set base.recompute=all --set base.offload=true")
+    if not base.shard:
+        ways.append("--set base.shard=true, on several cards")
+    return "try " + "; or ".join(ways or ["a smaller rank, or smaller or shorter clips"])
 
 
 class NotFiniteError(Exception):
@@ -68,7 +85,8 @@ class Learner:
         parameters: all trained numbers, one flat tensor a block.
         averages: the running mean of each parameter, in the same order; empty without a running mean.
         keeps: what each block keeps for the backward pass.
-        expected_bytes: the most that a step needs on the device, by `expected_peak`.
+        rows: samples that are taken at once: the settings' batch, or the part of it that fits the memory.
+        expected_bytes: the most that a step needs on the device. free_bytes: what was free there.
     """
 
     def __init__(
@@ -78,7 +96,7 @@ class Learner:
         where: World,
         rope: Callable[[Batch], Rope],
         blank: Mapping[Geometry, Tensor],
-        first: Callable[[], Batch],
+        first: Callable[[int], Batch],
         teaching: Teaching | None = None,
     ) -> None:
         """Attach the adapter and make the model ready, in place.
@@ -87,12 +105,13 @@ class Learner:
             transformer: the base in its final form, on the device; in host memory if it will be sharded.
             rope: rotary tables of a batch's tokens.
             blank: the tokens of a black sheet, if sheets are left out.
-            first: a batch like all others, to measure what a block keeps.
+            first: a batch like all others, of so many samples, to measure what is kept.
             teaching: the teacher, if the adapter is distilled.
 
         Raises:
             AdapterError: the model lacks a target, or the start file does not fit.
             DependencyError: the optimiser's package is not installed.
+            SettingsError: not even one sample at a time fits the host's memory.
         """
         self.transformer, self.config, self.where = transformer, config, where
         self.rope, self.blank = rope, blank
@@ -109,7 +128,9 @@ class Learner:
         self.gradients = GradientSum(self.buckets, where.size, leaving)
         if config.base.shard and where.size > 1:
             shard(transformer, [part for bucket in self.buckets for part in bucket.parts], where)
-        self.keeps, self.expected_bytes = self._choose_keeps(first())
+        self.free_bytes = free_bytes(where.device, where.size)
+        self.keeps, fitted = self._choose_keeps(first)
+        self.rows, self.expected_bytes = fitted.rows, fitted.expected_bytes
 
     def step(
         self,
@@ -239,19 +260,46 @@ class Learner:
             mask_BN=mask_BN,
         )
 
-    def _choose_keeps(self, batch: Batch) -> tuple[tuple[Keep, ...], int]:
-        """Decide what blocks keep, replace their forward passes, and estimate the peak memory."""
-        base, layers = self.config.base, len(self.transformer.transformer_blocks)
-        tokens = batch.target_BTC.shape[1] + batch.reference_BRC.shape[1]
+    def _choose_keeps(self, first: Callable[[int], Batch]) -> tuple[tuple[Keep, ...], Fit]:
+        """Decide what blocks keep and how many samples are taken at once; replace their forward passes."""
+        base, batch = self.config.base, self.config.batch
+        on_gpu = self.where.device.type == "cuda"
+        sample = first(batch if on_gpu else 1)
+        tokens = sample.target_BTC.shape[1] + sample.reference_BRC.shape[1]
         weight = self.transformer.patchify_proj.weight
-        input_bytes = len(batch.slots) * tokens * len(weight) * weight.element_size()
-        on_device = 0 if base.offload else input_bytes
-        keeps = plan(base, layers, on_device, lambda: self._block_bytes(batch))
-        prepare(self.transformer, keeps, compiled=self._compiled, offload=base.offload)
+        row_bytes = tokens * len(weight) * weight.element_size()
+        measured = batch if on_gpu else 1  # samples in the batch that is measured
+        block = functools.cache(lambda: self._block_bytes(sample) / measured)
+
+        def keeps(rows: int) -> tuple[Keep, ...]:
+            on_device = 0 if base.offload else rows * row_bytes
+            layers = len(self.transformer.transformer_blocks)
+            return plan(base, layers, on_device, lambda: round(rows * block()))
+
         trained = sum(one.numel() for one in self.parameters)
         held = held_bytes([*self.transformer.parameters(), *self.averages])
         held += moment_bytes(self.config.optimiser, trained)
-        return keeps, expected_peak(keeps, held, trained, input_bytes, offload=base.offload)
+
+        def expected(rows: int) -> int:
+            if on_gpu:
+                return expected_peak(keeps(rows), held, trained, rows * row_bytes, offload=base.offload)
+            return self._expected_on_host(
+                keeps(rows), held + 4 * trained, round(rows * block()), rows * row_bytes
+            )
+
+        fitted = fit(batch, expected, self.free_bytes)
+        if not on_gpu:
+            require_room(fitted, self.free_bytes, lighter(self.config))
+        chosen = keeps(fitted.rows)
+        prepare(self.transformer, chosen, compiled=self._compiled, offload=base.offload)
+        return chosen, fitted
+
+    @staticmethod
+    def _expected_on_host(keeps: Sequence[Keep], held: int, block_bytes: int, input_bytes: int) -> int:
+        """The most bytes that a step needs on a CPU, where what a block keeps is measured, not computed."""
+        whole = sum(keep is Keep.ALL for keep in keeps)
+        others = (len(keeps) - whole) * input_bytes * 2
+        return RUNNING + held + others + (whole + WORKING) * block_bytes
 
     def _block_bytes(self, batch: Batch) -> int:
         """What the first block keeps for the backward pass of this batch, if it recomputes nothing."""

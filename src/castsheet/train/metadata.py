@@ -42,11 +42,13 @@ def describe(
         {"reference_dropout": objective.reference_dropout} if objective.reference_dropout else {}
     )
     marked = {MARKER: "on" if objective.marker else "off"} if base.marker else {}
-    taught = {} if teaching is None else {DISTILLED: teaching.metadata, GROUND: "model"}
+    taught = {} if teaching is None else {DISTILLED: teaching.metadata}
+    above = teaching is not None or config.adapter.on_top
     return {
         "base_model": base.family,
         **marked,
         **taught,
+        GROUND: "model" if above else "base",
         DOWNSCALE: str(objective.reference_downscale_factor),
         "castsheet_version": __version__,
         MODE: objective.reference,

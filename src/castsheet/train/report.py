@@ -1,4 +1,4 @@
-"""The run's page: one HTML file without scripts or links, with curves as SVG and sample pictures inside."""
+"""The run's page: one HTML file without links, with curves as SVG, facts and sample pictures inside."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from PIL import Image
 
 from castsheet.machine.files import write_text
 from castsheet.media.page import data_url, html_page
+from castsheet.train.facts import STYLE, Facts
 from castsheet.train.log import read_log
 
 PAGE = "report.html"
 LEVELS = 5
+_DOTS = 20
+_LATEST = 50  # steps that tell how long a step takes
+_AGAIN = "<script>setTimeout(() => location.reload(), 20000)</script>"
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 220, 56, 22
 _COLOURS = ("#60a5fa", "#be123c", "#0d9488", "#ca8a04", "#7c3aed")
 _STYLE = """
@@ -38,8 +42,12 @@ class Curve:
     points: Sequence[Point]
 
 
-def write_page(folder: Path, title: str, steps: int) -> Path:
+def write_page(folder: Path, facts: Facts, elapsed: float = 0.0, *, done: bool = True) -> Path:
     """Draw `OUTPUT/report.html` from the record and the pictures under `OUTPUT/samples`.
+
+    Args:
+        elapsed: seconds of training so far.
+        done: the run has ended; until then the page loads itself anew now and then.
 
     Raises:
         OutputError: the disk refused.
@@ -63,10 +71,13 @@ def write_page(folder: Path, title: str, steps: int) -> Path:
         chart("Learning rate", [Curve("rate", thin(series(train, "rate")))]),
         chart("Seconds a step", [Curve("seconds", thin(smooth(series(train, "seconds"))))]),
     ]
-    done = train[-1]["step"] if train else 0
-    body = "".join(charts) + "</div>" + "".join(_picture(path) for path in _pictures(folder))
-    state = f"{html.escape(title)}: step {done:,} of {steps:,}"
-    page = html_page(title, _STYLE, f"<h1>{state}</h1><div class=grid>{body}")
+    step, title = train[-1]["step"] if train else 0, folder.name
+    seconds = [line["seconds"] for line in train[-_LATEST:] if "seconds" in line]
+    told = facts.html(step, seconds, elapsed)
+    body = "".join(charts) + f"</div>{told}" + "".join(_picture(path) for path in _pictures(folder))
+    state = f"{html.escape(title)}: step {step:,} of {facts.config.steps:,}"
+    again = "" if done else _AGAIN
+    page = html_page(title, _STYLE + STYLE, f"{again}<h1>{state}</h1><div class=grid>{body}")
     return write_text(folder / PAGE, page)
 
 
@@ -120,6 +131,11 @@ def chart(title: str, curves: Sequence[Curve]) -> str:
     for curve, colour in zip(curves, cycle(_COLOURS), strict=False):
         points = " ".join(map(place, curve.points))
         lines += f'<polyline fill="none" stroke="{colour}" stroke-width="1.6" points="{points}"/>'
+        if len(curve.points) < _DOTS:  # a line of one point is invisible
+            lines += "".join(
+                f'<circle r="3" fill="{colour}" cx="{x}" cy="{y}"/>'
+                for x, y in (place(point).split(",") for point in curve.points)
+            )
         now = f"{html.escape(curve.name)} {curve.points[-1][1]:.4g}"
         key += f'<span style="color:{colour}">{now}</span>'
     labels = (

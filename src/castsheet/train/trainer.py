@@ -44,7 +44,9 @@ from castsheet.train.config import Config
 from castsheet.train.data.dataset import Data, Geometry, require_family, require_one_geometry, require_stills
 from castsheet.train.data.official import open_data
 from castsheet.train.data.packed import PackedData
-from castsheet.train.learner import Learner, NotFiniteError
+from castsheet.train.facts import Facts
+from castsheet.train.ground import ground
+from castsheet.train.learner import Learner, NotFiniteError, lighter
 from castsheet.train.log import Log
 from castsheet.train.memory.distributed import terminated
 from castsheet.train.metadata import describe
@@ -86,18 +88,6 @@ def _own(folder: Path, where: World, console: Console) -> Iterator[None]:
         yield
 
 
-def lighter(config: Config) -> str:
-    """Settings with which a run needs less memory; those that cost least time come first."""
-    base, ways = config.base, list[str]()
-    if base.weights != "fp8":
-        ways.append("--set base.weights=fp8")
-    if base.recompute != "all" or not base.offload:
-        ways.append("--set base.recompute=all --set base.offload=true")
-    if not base.shard:
-        ways.append("--set base.shard=true, on several cards")
-    return "try " + "; or ".join(ways or ["a smaller rank, or smaller or shorter clips"])
-
-
 class Trainer:
     """One run on one process.
 
@@ -131,9 +121,10 @@ class Trainer:
             where,
             self.rope,
             self.blank,
-            lambda: self._batches(0)[0],
+            lambda rows: self._batches(0, rows)[0],
             self.teaching,
         )
+        self.facts = Facts.of(config, self.data, self.held_out, self.memory_note)
         self.step, self.elapsed = self._resume()
         self._clock = Clock(self.elapsed)
         self.log: Log | None = None
@@ -143,23 +134,22 @@ class Trainer:
         config, main = self.config, self.where.main
         if main:
             self.log = Log(config.output, self.step, tensorboard=config.watch.tensorboard)
-            if self.where.device.type == "cuda":
-                there = torch.cuda.get_device_properties(self.where.device).total_memory
-                expected = f"{self.learner.expected_bytes / 2**30:.1f} of {there / 2**30:.1f} GiB"
-                self._say(f"expected peak {expected}")
+            self._say(self.memory_note)
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
             write_text(config.output / "config.json", values)
             size = sum(one.numel() for one in (*self.learner.parameters, *self.learner.averages))
             require_space(config.output, (config.keep + 1) * size * _BYTES)
             if self.teaching is not None:
                 self._say(self.teaching.cost(config.steps))
+        if self.step == 0:
+            self._compare()
         with self._shown() as advance:
             end = config.steps if self._place() < config.steps else self.step
             for batches in feed(self._batches, self.step, end):
                 stopping = self._optimise(batches)
                 advance(min(int(self._place()), config.steps))
-                self._watch()
                 done = self._place() >= config.steps
+                self._watch(done)
                 if self.step % config.save_every == 0 or done or stopping:
                     self._save()
                 if stopping:
@@ -170,11 +160,23 @@ class Trainer:
         path = config.output / ADAPTER
         if main:
             write(path, self._adapter(), self._metadata())
-            write_page(config.output, config.output.name, config.steps)
+            self._page(done=True)
             if self.log is not None:
                 self.log.close()
         self.where.wait()
         return path
+
+    @property
+    def memory_note(self) -> str:
+        """What a step is expected to need, what is free, and how the batch was divided to fit."""
+        learner, batch = self.learner, self.config.batch
+        free = "" if learner.free_bytes is None else f" of {learner.free_bytes / 2**30:.1f} GiB that are free"
+        told = f"expected peak {learner.expected_bytes / 2**30:.1f}{free or ' GiB'}"
+        if learner.rows == batch:
+            return told
+        return (
+            f"{told}; the batch of {batch} is taken {learner.rows} at a time to fit, which changes no number"
+        )
 
     # --- one step
 
@@ -209,14 +211,15 @@ class Trainer:
     def _place(self) -> float:
         return place(self.step, self.config.steps, self.elapsed, self.config.seconds)
 
-    def _batches(self, step: int) -> list[Batch]:
-        """This process's share of a step's global batch, one batch an accumulation."""
+    def _batches(self, step: int, rows: int | None = None) -> list[Batch]:
+        """This process's share of a step's global batch, one batch of `rows` samples a round."""
         config, where = self.config, self.where
+        rows = self.learner.rows if rows is None else rows
         rounds = []
         place = self._student_step(step)
-        for turn in range(config.accumulation):
-            first = (turn * where.size + where.rank) * config.batch
-            slots = range(first, first + config.batch)
+        for turn in range(config.accumulation * config.batch // rows):
+            first = (turn * where.size + where.rank) * rows
+            slots = range(first, first + rows)
             chosen = [(slot, self.sampler.index(step, slot)) for slot in slots]
             source = partial(generator, config.seed, step)
             batch = replace(make_batch(self.data, chosen, source, config.objective), place=place)
@@ -238,19 +241,42 @@ class Trainer:
 
     # --- what is shown and kept
 
-    def _watch(self) -> None:
-        watch, main = self.config.watch, self.where.main
-        if self.held_out is not None and _due(self.step, watch.held_out_every):
+    def _compare(self) -> None:
+        """Before the first step: the held-out loss and the samples that later ones are compared with."""
+        if self.config.watch.held_out_every:
+            self._hold_out()
+        self._draw()
+        if self.where.main and self.config.watch.page_every:
+            self._page()
+
+    def _watch(self, done: bool) -> None:
+        """What is due after a step; everything at the end."""
+        watch = self.config.watch
+        if _due(self.step, watch.held_out_every) or (done and watch.held_out_every):
+            self._hold_out()
+        if _due(self.step, watch.sample_every) or done:
+            self._draw()
+        if self.where.main and _due(self.step, watch.page_every):
+            self._page()
+
+    def _hold_out(self) -> None:
+        if self.held_out is None:
+            return
+        with self.learner.averaged():
+            loss = self._held_out_loss(self.held_out)
+        if self.log is not None:
+            self.log("held_out", self.step, loss=loss)
+            self._say(f"step {self.step:,}  held-out loss {loss:.4f}")
+
+    def _draw(self) -> None:
+        if self.gallery is not None:
             with self.learner.averaged():
-                loss = self._held_out_loss(self.held_out)
-            if self.log is not None:
-                self.log("held_out", self.step, loss=loss)
-                self._say(f"step {self.step:,}  held-out loss {loss:.4f}")
-        if self.gallery is not None and _due(self.step, watch.sample_every):
-            with self.learner.averaged():
-                self.gallery.draw(self.learner.transformer, self.config.output, self.step, write=main)
-        if main and _due(self.step, watch.page_every):
-            write_page(self.config.output, self.config.output.name, self.config.steps)
+                self.gallery.draw(
+                    self.learner.transformer, self.config.output, self.step, write=self.where.main
+                )
+
+    def _page(self, *, done: bool = False) -> None:
+        write_page(self.config.output, self.facts, self.elapsed, done=done)
 
     @torch.no_grad()
     def _held_out_loss(self, data: Data) -> float:
@@ -327,7 +353,7 @@ class Trainer:
         base, model = self.config.base, self.source.checkpoint
         device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
         precision = base.weights if base.weights in FORMATS else "wide"
-        adapters = () if self.teaching is None else self.teaching.adapters
+        adapters = ground(self.source, self.config) if self.teaching is None else self.teaching.adapters
         return load_transformer(model, precision, device=device, dtype=self.dtype, adapters=adapters)[0]
 
     def _resume(self) -> tuple[int, float]:

@@ -176,6 +176,7 @@ def _encode(rows: Sequence[Row], job: Encoding, shard: tuple[int, int], advance:
             augment=job.augment.record(),
             source=stamps[row],
             caption=row.caption,
+            sheet=str(row.sheet.absolute()),
             family=job.source.checkpoint.family,
         )
         advance(len(mine) - len(todo) + done)
