@@ -305,7 +305,7 @@ def peer(bench: Training, steps: int) -> None:
         one.data = one.data.float()
     transformer.enable_gradient_checkpointing()
     transformer.train()
-    optimiser = make_optimiser(trained, config.optimiser, announce=False)
+    optimiser = make_optimiser(trained, config.optimiser)
     set_rate(optimiser, 1e-4)
 
     def step(number: int) -> float:

@@ -47,10 +47,18 @@ def build_data(folder: Path, count: int = 6, *, seed: int = 0, **changes: Any) -
     return folder
 
 
-def write(folder: Path, name: str, sample: dict[str, Tensor], *, fps: float = 24.0, **augment: float) -> Path:
+def write(
+    folder: Path,
+    name: str,
+    sample: dict[str, Tensor],
+    *,
+    fps: float = 24.0,
+    caption: str | None = None,
+    **augment: float,
+) -> Path:
     """One sample's file."""
-    path = folder / "samples" / f"{name}.safetensors"
-    write_sample(path, sample, fps=fps, context="a.safetensors", augment=augment)
+    path, notes = folder / "samples" / f"{name}.safetensors", {} if caption is None else {"caption": caption}
+    write_sample(path, sample, fps=fps, context="a.safetensors", augment=augment, **notes)
     return path
 
 

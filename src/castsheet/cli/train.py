@@ -84,6 +84,7 @@ def encode(
         dtype=dtype,
     )
     share, rows, console = read_shard(shard), read_table(table), stderr_console()
+    console.print(job.bucket.describe())
     count = len(rows[share[0] :: share[1]])
     with progress("encoding", count, console=console) as advance:
         made = run(rows, job, shard=share, advance=advance, say=console.print)

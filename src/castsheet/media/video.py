@@ -44,7 +44,7 @@ def read_video(path: Path | str, *, most: Callable[[float], int] | None = None) 
         frames = _frames(path, container, stream, limit)
     if not frames or not rate:
         raise ImageError(f"cannot read the video {path}: it has no frames", remedy=_REMEDY)
-    return _stacked(frames), float(rate)
+    return stacked(frames), float(rate)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _frames(
     return frames
 
 
-def _stacked(frames: list[np.ndarray]) -> np.ndarray:
+def stacked(frames: list[np.ndarray]) -> np.ndarray:
     """One array of all frames; each frame is let go when it was copied, so that memory holds them once."""
     frames_FHWC = np.empty((len(frames), *frames[0].shape), np.uint8)
     for number in range(len(frames)):

@@ -123,7 +123,7 @@ class Learner:
         self.parameters = [bucket.whole for bucket in self.buckets]
         same_start(self.parameters, where.size)
         self.averages = [one.detach().clone() for one in self.parameters if config.optimiser.average]
-        self.optimiser = make_optimiser(self.parameters, config.optimiser, announce=where.main)
+        self.optimiser = make_optimiser(self.parameters, config.optimiser)
         leaving = Leaving(where.device) if config.base.offload else None
         self.gradients = GradientSum(self.buckets, where.size, leaving)
         if config.base.shard and where.size > 1:
@@ -131,6 +131,16 @@ class Learner:
         self.free_bytes = free_bytes(where.device, where.size)
         self.keeps, fitted = self._choose_keeps(first)
         self.rows, self.expected_bytes = fitted.rows, fitted.expected_bytes
+
+    @property
+    def memory_note(self) -> str:
+        """What a step is expected to need, what is free, and how the batch was divided to fit."""
+        batch = self.config.batch
+        free = "" if self.free_bytes is None else f" of {self.free_bytes / 2**30:.1f} GiB that are free"
+        told = f"expected peak {self.expected_bytes / 2**30:.1f}{free or ' GiB'}"
+        if self.rows == batch:
+            return told
+        return f"{told}; the batch of {batch} is taken {self.rows} at a time to fit, which changes no number"
 
     def step(
         self,
@@ -299,7 +309,7 @@ class Learner:
         """The most bytes that a step needs on a CPU, where what a block keeps is measured, not computed."""
         whole = sum(keep is Keep.ALL for keep in keeps)
         others = (len(keeps) - whole) * input_bytes * 2
-        return RUNNING + held + others + (whole + WORKING) * block_bytes
+        return RUNNING + held + others + round((whole + WORKING) * block_bytes)
 
     def _block_bytes(self, batch: Batch) -> int:
         """What the first block keeps for the backward pass of this batch, if it recomputes nothing."""

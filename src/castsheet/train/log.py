@@ -22,7 +22,7 @@ class Log:
 
     Args:
         folder: the run's folder.
-        step: steps done; later lines are removed, because their steps will be made again.
+        step: steps done; later lines are removed, because their steps will be made again; at 0 all are.
         tensorboard: write the scalars for TensorBoard too (extra `train`).
 
     Raises:
@@ -32,7 +32,7 @@ class Log:
 
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
         self.path = folder / LOG
-        kept = [json.dumps(line) + "\n" for line in read_log(folder) if line["step"] <= step]
+        kept = [json.dumps(line) + "\n" for line in read_log(folder) if line["step"] <= step and step]
         write_text(self.path, "".join(kept))
         self._board: Any = None
         if tensorboard:

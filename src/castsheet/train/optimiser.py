@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +15,7 @@ from castsheet.machine.files import require
 from castsheet.train.config import OptimiserConfig
 
 
-def make_optimiser(
-    parameters: Sequence[nn.Parameter], config: OptimiserConfig, *, announce: bool = True
-) -> Optimizer:
+def make_optimiser(parameters: Sequence[nn.Parameter], config: OptimiserConfig) -> Optimizer:
     """The optimiser asked for, at learning rate 0: the schedule sets it before every step.
 
     Raises:
@@ -32,12 +29,6 @@ def make_optimiser(
     if config.name == "adamw8bit":
         # The rate is a tensor: a changing number would make torchao compile its update again.
         return require("torchao.optim", "train").AdamW8bit(parameters, lr=torch.tensor(0.0), **settings)
-    if announce:
-        count = sum(parameter.numel() for parameter in parameters)
-        warnings.warn(
-            f"optimiser adamw keeps {8 * count / 2**20:,.0f} MiB of moments; adamw8bit keeps a quarter",
-            stacklevel=2,
-        )
     return torch.optim.AdamW(parameters, lr=0.0, fused=parameters[0].is_cuda, **settings)
 
 

@@ -1,7 +1,8 @@
-"""The learning rate as a function of the run's position alone: there is no state that could go wrong."""
+"""The learning rate as a function of the run's position alone, without state; and the run's clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from castsheet.train.config import Ramp
@@ -27,3 +28,20 @@ def place(step: int, steps: int, elapsed: float, seconds: float | None) -> float
     Therefore the rate reaches its end when the time is up. The run ends at `steps` in any case.
     """
     return float(step) if seconds is None else max(float(step), steps * elapsed / seconds)
+
+
+class Clock:
+    """Counts the seconds of training, without the first two steps after a start, which compile."""
+
+    def __init__(self, before: float) -> None:
+        self.before, self.steps, self.begun = before, 0, 0.0
+
+    def tick(self) -> None:
+        """A step is done."""
+        self.steps += 1
+        if self.steps == 2:
+            self.begun = time.monotonic()
+
+    def read(self) -> float:
+        """Seconds of this run and of the runs before it that it resumes."""
+        return self.before + (time.monotonic() - self.begun if self.steps >= 2 else 0.0)

@@ -52,7 +52,7 @@ from castsheet.train.memory.distributed import terminated
 from castsheet.train.metadata import describe
 from castsheet.train.report import write_page
 from castsheet.train.samples import Gallery
-from castsheet.train.schedule import place, rate_at
+from castsheet.train.schedule import Clock, place, rate_at
 from castsheet.train.teaching import Teaching
 
 _BYTES = 16  # of a checkpoint, for each number that is trained: its value, two moments, and for users
@@ -124,7 +124,7 @@ class Trainer:
             lambda rows: self._batches(0, rows)[0],
             self.teaching,
         )
-        self.facts = Facts.of(config, self.data, self.held_out, self.memory_note)
+        self.facts = Facts.of(config, self.data, self.held_out, self.learner.memory_note)
         self.step, self.elapsed = self._resume()
         self._clock = Clock(self.elapsed)
         self.log: Log | None = None
@@ -134,7 +134,7 @@ class Trainer:
         config, main = self.config, self.where.main
         if main:
             self.log = Log(config.output, self.step, tensorboard=config.watch.tensorboard)
-            self._say(self.memory_note)
+            self._say(self.learner.memory_note)
             values = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
             write_text(config.output / "config.json", values)
             size = sum(one.numel() for one in (*self.learner.parameters, *self.learner.averages))
@@ -165,18 +165,6 @@ class Trainer:
                 self.log.close()
         self.where.wait()
         return path
-
-    @property
-    def memory_note(self) -> str:
-        """What a step is expected to need, what is free, and how the batch was divided to fit."""
-        learner, batch = self.learner, self.config.batch
-        free = "" if learner.free_bytes is None else f" of {learner.free_bytes / 2**30:.1f} GiB that are free"
-        told = f"expected peak {learner.expected_bytes / 2**30:.1f}{free or ' GiB'}"
-        if learner.rows == batch:
-            return told
-        return (
-            f"{told}; the batch of {batch} is taken {learner.rows} at a time to fit, which changes no number"
-        )
 
     # --- one step
 
@@ -394,23 +382,6 @@ class Trainer:
             return
         with progress("training", self.config.steps, console=self.console) as advance:
             yield advance
-
-
-class Clock:
-    """Counts the seconds of training, without the first two steps after a start, which compile."""
-
-    def __init__(self, before: float) -> None:
-        self.before, self.steps, self.begun = before, 0, 0.0
-
-    def tick(self) -> None:
-        """A step is done."""
-        self.steps += 1
-        if self.steps == 2:
-            self.begun = time.monotonic()
-
-    def read(self) -> float:
-        """Seconds of this run and of the runs before it that it resumes."""
-        return self.before + (time.monotonic() - self.begun if self.steps >= 2 else 0.0)
 
 
 def _due(step: int, every: int) -> bool:

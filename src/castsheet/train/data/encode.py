@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from castsheet.machine.marks import Kind, owned
 from castsheet.machine.outputs import require_space
 from castsheet.machine.regular import MIB, is_file
 from castsheet.machine.text import TextReader
+from castsheet.media.timed import SLACK_S, Timed, read_timed
 from castsheet.settings import Number
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.data.augment import Augment, variant
@@ -84,6 +86,19 @@ class SizeBucket:
     frames: int = 121
     fps: float = 24.0
     downscale: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """How long a clip must be, and a little more: its last frame is shown then."""
+        return (self.frames - 1) / self.fps
+
+    def describe(self) -> str:
+        """What clips need, for people."""
+        return (
+            f"clips become {self.frames} frames at {self.fps:g} fps, {self.width}x{self.height}: each must"
+            f" last longer than {self.seconds:.2f} s, at any frame rate; its first frames are taken by their"
+            " time stamps, and its picture is scaled to fill and cropped to the middle"
+        )
 
     def __post_init__(self) -> None:
         for name, kind in _RANGES.items():
@@ -197,23 +212,28 @@ def encode_clip(vae: VideoVAE, path: Path, bucket: SizeBucket) -> Tensor:
         DatasetError: the clip is too short.
     """
     _grid(vae, bucket)
-
-    def wanted_at(fps: float) -> np.ndarray:
-        # A frame is shown from its own time on; the small term keeps 24 -> 24 from rounding down.
-        return np.floor(np.arange(bucket.frames) * fps / bucket.fps + 1e-6).astype(int)
-
-    frames_FHWC, fps = read_video(path, most=lambda fps: int(wanted_at(fps)[-1]) + 1)
-    wanted = wanted_at(fps)
-    if wanted[-1] >= len(frames_FHWC):
+    read = read_timed(path, bucket.fps, bucket.frames)
+    if len(read.frames_FHWC) < bucket.frames:
         raise DatasetError(
-            f"{path}: {len(frames_FHWC)} frames at {fps:g} fps are too short for {bucket.frames} at"
-            f" {bucket.fps:g}",
-            remedy="leave the clip out, or use fewer frames",
+            f"{path} lasts {read.seconds:.2f} s ({read.count} frames at {read.rate:.4g} fps), and"
+            f" {bucket.frames} frames at {bucket.fps:g} fps need more than {bucket.seconds:.2f} s",
+            remedy=_longer(read, bucket),
         )
-    pixels_FCHW = torch.from_numpy(frames_FHWC[wanted]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels_FCHW = torch.from_numpy(read.frames_FHWC).permute(0, 3, 1, 2).float() / 127.5 - 1
     pixels_FCHW = fill_crop(pixels_FCHW, bucket.width, bucket.height)
     weight = next(vae.parameters())
     return vae.encode(pixels_FCHW.transpose(0, 1)[None].to(weight.device))[0]
+
+
+def _longer(read: Timed, bucket: SizeBucket) -> str:
+    """What to do about a clip that is too short."""
+    frames = math.floor((bucket.seconds + SLACK_S) * read.rate) + 1
+    ways = [f"cut it at {frames} frames or more ({frames / read.rate:.2f} s)"]
+    if (bucket.frames - 1) / read.rate < read.seconds:
+        ways.append(f"encode with --fps {read.rate:.4g}")
+    if (fewer := (len(read.frames_FHWC) - 1) // 8 * 8 + 1) > 1:
+        ways.append(f"encode with --frames {fewer}")
+    return "; or ".join([*ways, "leave the clip out"])
 
 
 def fill_crop(pixels_FCHW: Tensor, width: int, height: int) -> Tensor:
