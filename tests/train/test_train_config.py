@@ -28,6 +28,7 @@ from castsheet.train.memory.keeping import kept_bytes, plan
 from castsheet.train.optimiser import (
     load_optimiser_state,
     make_optimiser,
+    moments_note,
     optimiser_state,
     set_rate,
 )
@@ -187,8 +188,9 @@ def test_quantised_moments_survive_saving():
 
 def test_plain_adamw_says_what_it_costs():
     """Red: the fuller optimiser is used without a word about its memory."""
-    with pytest.warns(UserWarning, match="1 MiB of moments"):
-        make_optimiser([torch.nn.Parameter(torch.ones(2**17))], OptimiserConfig(name="adamw"))
+    assert "adamw keeps 1.0 GiB of moments" in moments_note(OptimiserConfig(name="adamw"), 2**27)
+    assert not moments_note(OptimiserConfig(name="adamw"), 2**17)
+    assert not moments_note(OptimiserConfig(name="adamw8bit"), 2**27)
 
 
 def test_blocks_are_stored_as_far_as_the_budget_goes():

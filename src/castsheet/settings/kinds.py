@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, NoReturn
 
@@ -62,15 +62,15 @@ STRENGTH, SEED = Number(-10.0, 10.0), Number(-(2**63), 2**63 - 1)
 
 
 class Choice(Kind):
-    """One name of a list."""
+    """One name of a list; of a table, also of what is entered into it later."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(names)
-        self.allowed = ", ".join(self.names)
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = names
+        self.allowed = ", ".join(names)
 
     def check(self, name: str, value: Any) -> None:
-        if value not in self.names:
-            refuse(name, value, f"choose one of {self.allowed}")
+        if value not in tuple(self.names):
+            refuse(name, value, f"choose one of {', '.join(self.names)}")
 
 
 class Flag(Kind):

@@ -36,7 +36,7 @@ from castsheet.train.memory.fitting import Fit, fit, free_bytes, require_room
 from castsheet.train.memory.host import Leaving
 from castsheet.train.memory.keeping import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
 from castsheet.train.objective import Given, flow_losses
-from castsheet.train.optimiser import make_optimiser, moment_bytes, set_rate
+from castsheet.train.optimiser import make_optimiser, moment_bytes, moments_note, set_rate
 from castsheet.train.teaching import Teaching
 
 # On a CPU: bytes of the process itself, and work in parts of what one whole block keeps. Measured on mini.
@@ -138,6 +138,7 @@ class Learner:
         batch = self.config.batch
         free = "" if self.free_bytes is None else f" of {self.free_bytes / 2**30:.1f} GiB that are free"
         told = f"expected peak {self.expected_bytes / 2**30:.1f}{free or ' GiB'}"
+        told += moments_note(self.config.optimiser, sum(one.numel() for one in self.parameters))
         if self.rows == batch:
             return told
         return f"{told}; the batch of {batch} is taken {self.rows} at a time to fit, which changes no number"

@@ -14,6 +14,8 @@ from castsheet.errors import CheckpointError
 from castsheet.machine.files import require
 from castsheet.train.config import OptimiserConfig
 
+MUCH = 1 << 28  # bytes
+
 
 def make_optimiser(parameters: Sequence[nn.Parameter], config: OptimiserConfig) -> Optimizer:
     """The optimiser asked for, at learning rate 0: the schedule sets it before every step.
@@ -30,6 +32,14 @@ def make_optimiser(parameters: Sequence[nn.Parameter], config: OptimiserConfig) 
         # The rate is a tensor: a changing number would make torchao compile its update again.
         return require("torchao.optim", "train").AdamW8bit(parameters, lr=torch.tensor(0.0), **settings)
     return torch.optim.AdamW(parameters, lr=0.0, fused=parameters[0].is_cuda, **settings)
+
+
+def moments_note(config: OptimiserConfig, count: int) -> str:
+    """What plain AdamW's moments cost, where that is much; else nothing."""
+    held = moment_bytes(config, count)
+    if config.name != "adamw" or held < MUCH:
+        return ""
+    return f"; adamw keeps {held / 2**30:.1f} GiB of moments of that, adamw8bit a quarter"
 
 
 def moment_bytes(config: OptimiserConfig, count: int) -> int:
