@@ -33,7 +33,7 @@ class References:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        files = [path for top in (*CODE, "docs", "tests") for path in (root / top).rglob("*.*")]
+        files = [path for top in (*CODE, "docs", "examples", "tests") for path in (root / top).rglob("*.*")]
         self.files = sorted(path for path in (*root.glob("*.md"), *files) if path.suffix in (".py", ".md"))
 
     def broken(self) -> list[str]:

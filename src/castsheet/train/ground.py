@@ -13,7 +13,7 @@ def ground(source: Source, config: Config) -> list[tuple[LoRA, float]]:
     """The adapters that lie under the trained one, with their strengths; none for the bare base.
 
     Raises:
-        SettingsError: `adapter.on_top` is set, and the model has no adapters of its own.
+        SettingsError: the run trains on top of adapters, and the model has none of its own.
     """
     if not config.adapter.on_top:
         return []
