@@ -14,6 +14,7 @@ composed and checked with text reader and face detector. Two more scenes show th
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -217,6 +218,7 @@ def where() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_known_args()  # --help says what it does
     if len(sys.argv) > 1:
         sys.exit(run(Path(sys.argv[1])))
     with tempfile.TemporaryDirectory() as temporary:

@@ -13,6 +13,7 @@ most, scaled down to fit. Only the planner may crop (locations) and wrap turnaro
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -252,4 +253,5 @@ def _save(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_known_args()  # --help says what it does
     sys.exit(main())

@@ -13,6 +13,7 @@ fault made by hand that must be caught.)
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -105,6 +106,7 @@ def run(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_known_args()  # --help says what it does
     if len(sys.argv) > 1:
         sys.exit(run(Path(sys.argv[1])))
     with tempfile.TemporaryDirectory() as temporary:

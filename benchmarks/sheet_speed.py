@@ -10,6 +10,7 @@ measure is a process of its own, so that its peak memory is its own; imports are
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -118,6 +119,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_known_args()  # --help says what it does
     if len(sys.argv) == 3:
         timed(Path(sys.argv[1]), Path(sys.argv[2]))
     else:

@@ -326,6 +326,7 @@ def video(usual: Settings = CARD, grid: int = 32, adapters=(), **settings) -> li
     ("settings", "expected"),
     [
         ({}, []),
+        ({"frames": 241}, [("V01", "warning")]),
         ({"frames": 129}, []),
         ({"frames": 120}, [("V01", "error")]),
         ({"frames": 97}, [("V01", "warning")]),

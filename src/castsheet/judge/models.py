@@ -104,12 +104,13 @@ class PaddleText:
 
 
 def installed_faces() -> tuple[Detector, Embedder]:
-    """Detector and embedder of `castsheet[faces]` and `castsheet[identity]`.
+    """Detector and embedder of `castsheet[identity]`.
 
     Raises:
         DependencyError: one of them is not installed; the message names the extra.
     """
-    return SheetFaces(CenterFace()), DlibFaces()
+    embedder = DlibFaces()  # first: its extra holds the detector's packages too, so one install is enough
+    return SheetFaces(CenterFace()), embedder
 
 
 def faces_here() -> tuple[Detector, Embedder] | None:

@@ -165,5 +165,10 @@ def _line(state: State, problems: Sequence[Problem], elements: Sequence[ElementR
     tail = f" (but {'; '.join(remarks)})" if remarks else ""
     if state == "cannot tell":
         return "cannot tell: " + "; ".join(one.why for one in elements if one.state == "cannot tell") + tail
-    compared = [f"{one.id} by {' and '.join(one.compared)}" for one in elements]
+    compared = [f"{one.id} by {_means(one)}" for one in elements]
     return f"carried: {', '.join(compared)}{tail}"
+
+
+def _means(one: ElementReport) -> str:
+    """By what an element was compared, in words that do not promise more than that."""
+    return "colours alone" if one.compared == ("colours",) else " and ".join(one.compared)

@@ -12,6 +12,7 @@ from castsheet.settings import CARD, PRESETS, Settings
 
 TEMPORAL = 8  # frames a latent frame, in every LTX-2 checkpoint
 MIN_FRAMES = 121
+LONG_FRAMES = 2 * MIN_FRAMES - 1
 FPS = 24.0
 
 
@@ -59,7 +60,7 @@ def _bad_frames(frames: int) -> Fault:
 
 @rule("V01", "size, frames and frame rate are ones that the model knows", "error")
 def shape_is_known(run: _Run) -> Iterator[Fault]:
-    """Frames 8 k + 1 and sides on the grid, or an error; at least 121 frames, 24 fps and the adapter's own
+    """Frames 8 k + 1 and sides on the grid, or an error; 121 frames, 24 fps and the adapter's own
     size, or a warning."""
     s, usual = run.settings, run.usual
     for name, value in (("width", s.width), ("height", s.height)):
@@ -71,6 +72,12 @@ def shape_is_known(run: _Run) -> Iterator[Fault]:
         yield Fault(
             f"{s.frames} frames: the adapter was trained at {MIN_FRAMES}",
             f"use {MIN_FRAMES} frames or more, and cut the clip",
+            severity="warning",
+        )
+    elif s.frames >= LONG_FRAMES:
+        yield Fault(
+            f"{s.frames} frames: the adapter was trained at {MIN_FRAMES}, and long clips may lose the looks",
+            f"make shots of {MIN_FRAMES} frames that go on from each other: --shots, continues: true",
             severity="warning",
         )
     if s.fps != FPS:
