@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from castsheet.errors import ImageError
-from castsheet.media.video import opened_video, stacked
+from castsheet.media.video import MAX_BYTES, opened_video, stacked, too_much
 
 SLACK_S = 0.002
 """Some containers round time stamps to thousandths of a second."""
@@ -51,6 +51,8 @@ def read_timed(path: Path | str, fps: float, count: int) -> Timed:
             if len(frames) == count:
                 break
             shown = frame.to_ndarray(format="rgb24")
+            if shown.nbytes * (len(frames) + 1) > MAX_BYTES:
+                raise too_much(path)
             if frames and frames[0].shape != shown.shape:
                 raise ImageError(f"{path}: frames change their size", remedy="save it anew at one size")
     if shown is None:

@@ -67,7 +67,7 @@ def opened_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.V
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ImageError(f"cannot read the video {path}: {_told(error)}", remedy=_REMEDY) from error
     except MemoryError as error:
-        raise _too_much(path) from error
+        raise too_much(path) from error
 
 
 def last_frame(path: Path | str) -> Image.Image:
@@ -112,11 +112,11 @@ def _frames(
 ) -> list[np.ndarray]:
     wanted = stream.frames if most is None else min(most, stream.frames)
     if 3 * stream.width * stream.height * wanted > MAX_BYTES:
-        raise _too_much(path)
+        raise too_much(path)
     frames: list[np.ndarray] = []
     for frame in container.decode(stream):
         if 3 * frame.width * frame.height * (len(frames) + 1) > MAX_BYTES:
-            raise _too_much(path)
+            raise too_much(path)
         # Colour space and range are the frame's own; the library's reading of the tags is what players do.
         frames.append(frame.to_ndarray(format="rgb24"))
         if frames[0].shape != frames[-1].shape:
@@ -143,7 +143,7 @@ def _told(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _too_much(path: Path) -> ImageError:
+def too_much(path: Path) -> ImageError:
     return ImageError(
         f"{path}: its frames take more than {MAX_BYTES >> 30} GiB of memory",
         remedy="cut the video, or scale it down; a clip of 768x448 may have 3,000 frames",
