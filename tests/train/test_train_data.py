@@ -288,7 +288,7 @@ def test_tables_that_do_not_work_are_told(table, text, message):
 
 def test_clips_that_are_too_short_are_named(source, table, tmp_path):
     """Red: a short clip is padded silently."""
-    with pytest.raises(DatasetError, match=r"0\.mp4: 40 frames"):
+    with pytest.raises(DatasetError, match=r"0\.mp4 lasts 0\.83 s \(40 frames at 48 fps\)"):
         encode(read_table(table), job(source, tmp_path / "set", bucket=SizeBucket(WIDTH, HEIGHT, 41, 24.0)))
 
 
