@@ -16,6 +16,9 @@ pairs = typer.Typer(
 )
 
 Workers = Annotated[int, typer.Option(min=0, max=256, help="Processes; 0 works in this one.")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Work on a Ray cluster: its address, auto, or local to start one here.")
+]
 
 
 @pairs.command("find")
@@ -30,6 +33,7 @@ def find(
         str | None, typer.Option(help="u2netp or none.", show_default="u2netp where it is installed")
     ] = None,
     workers: Workers = 1,
+    ray_address: RayAddress = None,
 ) -> None:
     """Find shots, clips, people and places in films. Then look at cast.html, and correct cast.yaml."""
     from castsheet.cli import show
@@ -41,7 +45,7 @@ def find(
 
     width, height = read_size(size)
     cut = segmenter_here() if segmenter is None else segmenter
-    how = Finding(Clips(width, height, frames, fps), shots, cut, faces_here(), workers)
+    how = Finding(Clips(width, height, frames, fps), shots, cut, faces_here(), workers, ray_address)
     check_names(how.shots, how.segmenter, how.faces)
     console = stderr_console()
     with progress("looking at films", None, console=console) as advance:
@@ -63,6 +67,7 @@ def make(
     variants: Annotated[int, typer.Option(min=1, max=4, help="Versions of each sheet.")] = 2,
     judge: Annotated[bool, typer.Option(help="Let the judge look at each clip with its sheet.")] = True,
     workers: Workers = 1,
+    ray_address: RayAddress = None,
 ) -> None:
     """Make clips with sheets and captions. `castsheet encode DATA/train.csv` goes on from here."""
     from castsheet.cli import show
@@ -72,7 +77,9 @@ def make(
 
     console = stderr_console()
     with progress("making pairs", None, console=console) as advance:
-        result = run(work, out, Making(variants, judge, workers), advance=advance, say=console.print)
+        result = run(
+            work, out, Making(variants, judge, workers, ray_address), advance=advance, say=console.print
+        )
     counts = result.counts
     console.print(
         f"{counts['accepted']} pairs of {counts['found']} windows, {counts['rejected']} rejected, "

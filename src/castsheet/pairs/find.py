@@ -29,6 +29,7 @@ from castsheet.pairs.castpage import cast_page
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify
 from castsheet.pairs.ledger import Ledger, Outcome, Task
+from castsheet.pairs.pools import pool_of
 from castsheet.pairs.quality import fault_of
 from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Window
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
@@ -48,6 +49,7 @@ class Finding:
     segmenter: str
     faces: str
     workers: int = 1
+    ray: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,11 @@ def _look(
     advance: Callable[[int], None],
 ) -> Found:
     """Run the stages over all films; `rejects` grows."""
-    done = 0
+    done, pool = 0, pool_of(how.workers, how.ray)
 
     def run(tasks: list[Task]) -> dict[str, Outcome]:
         nonlocal done
-        found = ledger.run(tasks, workers=how.workers, advance=lambda count: advance(done + count))
+        found = ledger.run(tasks, pool, advance=lambda count: advance(done + count))
         done += len(tasks)
         return found
 

@@ -15,10 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +88,9 @@ class Stored:
 Outcome = Stored | None
 """A result, or None for a unit that was quarantined."""
 
+Pool = Callable[[Sequence[Task]], Iterator[tuple[Task, Made | None]]]
+"""Does the work of tasks in other processes (see `pools`); None for those that were in work when one died."""
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -115,12 +115,12 @@ class Ledger:
         return Stored(path)
 
     def run(
-        self, tasks: Sequence[Task], *, workers: int, advance: Callable[[int], None] = lambda _: None
+        self, tasks: Sequence[Task], pool: Pool | None, *, advance: Callable[[int], None] = lambda _: None
     ) -> dict[str, Outcome]:
         """The results of some tasks by their unit, those made now and those that were there.
 
         Args:
-            workers: processes; 0 works in this one, where nothing protects from a death.
+            pool: where the work is done; None works in this process, where nothing protects from a death.
             advance: called with the number of results so far.
 
         Raises:
@@ -136,31 +136,30 @@ class Ledger:
                 found[task.unit] = None
             else:
                 missing.append(task)
-        for task, outcome in self._made(missing, workers):
+        for task, outcome in self._made(missing, pool):
             found[task.unit] = outcome
             advance(len(found))
         return {task.unit: found[task.unit] for task in tasks}
 
-    def _made(self, tasks: list[Task], workers: int) -> Iterator[tuple[Task, Outcome]]:
-        if workers == 0:
+    def _made(self, tasks: list[Task], pool: Pool | None) -> Iterator[tuple[Task, Outcome]]:
+        if pool is None:
             for task in tasks:
                 yield task, self.put(task, task.work(*task.arguments))
             return
         # A unit whose process died before is a suspect: alone, its death is nobody else's.
         suspects = [task for task in tasks if self.deaths(task)]
-        hopeful = [task for task in tasks if not self.deaths(task)]
-        for task, made in _together(hopeful, workers):
+        for task, made in pool([task for task in tasks if not self.deaths(task)]):
             if made is None:
                 suspects.append(task)
             else:
                 yield task, self.put(task, made)
         for task in suspects:
-            yield task, self._alone(task)
+            yield task, self._alone(task, pool)
 
-    def _alone(self, task: Task) -> Outcome:
+    def _alone(self, task: Task, pool: Pool) -> Outcome:
         """A unit in a process of its own, until it is made or has killed three of them."""
         while self.deaths(task) < DEATHS:
-            for _, made in _together([task], 1):
+            for _, made in pool([task]):
                 if made is not None:
                     return self.put(task, made)
             write_text(self._deaths(task), f"{self.deaths(task) + 1} {task.unit}\n")
@@ -180,33 +179,6 @@ class Ledger:
 
     def _path(self, task: Task) -> Path:
         return self.folder / task.stage / f"{task.key}.json"
-
-
-def _together(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Made | None]]:
-    """Results of tasks in several processes; None for those that were in work when one of them died."""
-    waiting = list(reversed(tasks))
-    while waiting:
-        lost: list[Task] = []
-        with ProcessPoolExecutor(min(workers, len(waiting)), get_context("spawn")) as pool:
-            running: dict[Future[Made], Task] = {}
-            while (waiting and not lost) or running:
-                while waiting and not lost and len(running) < workers:
-                    task = waiting.pop()
-                    try:
-                        running[pool.submit(task.work, *task.arguments)] = task
-                    except BrokenProcessPool:  # a process died while it had nothing to do, or a moment ago
-                        lost.append(task)
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    task = running.pop(future)
-                    try:
-                        made = future.result()
-                    except BrokenProcessPool:
-                        lost.append(task)
-                    else:
-                        yield task, made
-        for task in lost:
-            yield task, None
 
 
 def _packed(arrays: Arrays) -> bytes:

@@ -32,6 +32,7 @@ from castsheet.pairs.cast import NOBODY, Cast, Member, read_cast
 from castsheet.pairs.find import Found, by_rule, load
 from castsheet.pairs.ledger import Ledger, Stored, Task
 from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair
+from castsheet.pairs.pools import pool_of
 from castsheet.pairs.records import RULES, Film, PairsError, Reject, Sight, Track, Window
 from castsheet.pairs.resultpage import Card, result_page
 from castsheet.pairs.scan import PICTURES
@@ -48,6 +49,7 @@ class Making:
     variants: int = 2
     judged: bool = True
     workers: int = 1
+    ray: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _make(
             rejects.append(job)
         else:
             tasks.append(Task("pairs", window.id, _depends(job), make_pair, (job,)))
-    outcomes = Ledger(work / "results").run(tasks, workers=how.workers, advance=advance)
+    outcomes = Ledger(work / "results").run(tasks, pool_of(how.workers, how.ray), advance=advance)
     made: dict[str, Stored] = {}
     quarantined = 0
     for unit, outcome in outcomes.items():
