@@ -59,13 +59,13 @@ def frame_of(shot: Shot, at: int) -> np.ndarray:
     share = at / max(1, shot.frames - 1)
     x = round(shot.way[0] + share * (shot.way[1] - shot.way[0]))
     bob = round(2 * np.sin(at / 3))
-    scale = 3 if shot.near else 1
     top = 16 if shot.near else 18 + 4 * shot.place  # no two places show a figure in one spot
     face = {"front": FACE, "side": PROFILE, "back": shot.doll.hair}[shot.view]
-    _box(picture, x - 10 * scale, top + bob, x + 10 * scale, top + 10 * scale + bob, shot.doll.hair)
-    _box(picture, x - 8 * scale, top + 8 * scale + bob, x + 8 * scale, top + 22 * scale + bob, face)
-    _box(picture, x - 14 * scale, top + 22 * scale, x + 14 * scale, top + 58 * scale, shot.doll.top)
-    _box(picture, x - 11 * scale, top + 58 * scale, x + 11 * scale, top + 98 * scale, shot.doll.trousers)
+    parts = ((10, 0, 10, shot.doll.hair), (8, 9, 20, face), (14, 20, 58, shot.doll.top))
+    for half, first, last, colour in (*parts, (11, 58, 98, shot.doll.trousers)):
+        scale = 2.5 if shot.near else 1.0
+        rows = round(top + scale * first) + bob * (first < 20), round(top + scale * last) + bob * (last <= 20)
+        _box(picture, round(x - scale * half), rows[0], round(x + scale * half), rows[1], colour)
     return picture
 
 

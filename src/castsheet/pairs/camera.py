@@ -135,15 +135,12 @@ def plate_of(pictures: Sequence[Placed]) -> Plate:
         better = score > best
         best[better], votes[better] = score[better], agreed[better]
         chosen[better] = candidate[better]
-    # Two shots of three may show one person in one place; three that agree, or all, do not.
-    covering = np.sum(
-        [
-            np.any([seen for (_, seen), one in zip(laid, pictures, strict=True) if one.shot == shot], 0)
-            for shot in shots
-        ],
-        0,
-    )
-    sure = (votes >= 3) | ((votes == covering) & (votes >= 2))
+    covering = np.zeros(best.shape, np.int32)
+    for shot in shots:
+        mine = [seen for (_, seen), one in zip(laid, pictures, strict=True) if one.shot == shot]
+        covering += np.any(mine, axis=0)
+    # One shot may show a person there. Where two do not agree with the others, two may show one person.
+    sure = (votes >= 3) | ((votes >= 2) & (votes >= covering - 1))
     return Plate(chosen, sure, (left, top))
 
 

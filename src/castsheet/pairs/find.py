@@ -285,6 +285,7 @@ def _judged(windows: Sequence[Window]) -> tuple[list[Window], list[Reject]]:
     kept: list[Window] = []
     left_out: list[Reject] = []
     for one in windows:
+        # A repeat of a window that was left out for its own sake may stay; its original is no clip.
         fault = fault_of(one, usual, [other for other in kept if other.shot != one.shot])
         if fault is None:
             kept.append(one)

@@ -1,6 +1,7 @@
 """How a subject looks: colours of head, chest and legs, and how far two looks are apart.
 
-A part is a band of the figure's mask. A figure that the frame cuts off below is near: its bands are a bust's.
+A part is a band of the figure's mask. Of a figure that the frame cuts off below, its face tells how much is
+seen; without a face nobody knows, and it has no look.
 
 Legend: H height, W width, B bins.
 """
@@ -20,8 +21,8 @@ Mask = NDArray[np.bool_]
 
 BINS = 5  # along each channel; a colour counts for its eight nearest bins
 PARTS = ("head", "chest", "legs")
-WHOLE = {"head": (0.0, 0.2), "chest": (0.26, 0.44), "legs": (0.54, 0.84)}
-BUST = {"head": (0.0, 0.55), "chest": (0.74, 1.0)}
+FACE = 0.11  # of a whole figure's height, from the brow to the chin
+BANDS = {"head": (0.0, 0.2), "chest": (0.26, 0.44), "legs": (0.54, 0.84)}
 """Shares of the height, from above. A cartoon's head is larger than a person's: bands leave the borders
 out."""
 SIZE = BINS**3
@@ -46,17 +47,37 @@ class Look:
         return cls({part: one for part, one in zip(PARTS, values, strict=True) if one.any()})
 
 
-def look_at(frame_HW3: Pixels, mask_HW: Mask, box: Box, *, bust: bool) -> Look:
-    """A subject's look in one frame."""
+def look_at(frame_HW3: Pixels, mask_HW: Mask, box: Box, seen: float | None) -> Look:
+    """A subject's look in one frame.
+
+    Args:
+        seen: the share of the figure, from above, that the box shows; None if nobody knows.
+    """
+    if seen is None:
+        return Look({})
     inside = mask_HW[box.y : box.bottom, box.x : box.right]
     pixels = frame_HW3[box.y : box.bottom, box.x : box.right]
     parts = {}
-    for part, (top, bottom) in (BUST if bust else WHOLE).items():
-        rows = slice(round(top * box.h), max(round(top * box.h) + 1, round(bottom * box.h)))
+    for part, (top, bottom) in BANDS.items():
+        if bottom > 1.05 * seen:
+            continue
+        first, last = round(top / seen * box.h), round(bottom / seen * box.h)
+        rows = slice(first, max(first + 1, last))
         chosen = pixels[rows][inside[rows]]
         if len(chosen) >= 12:
             parts[part] = _histogram(chosen)
     return Look(parts)
+
+
+def share_seen(box: Box, height: int, face: int) -> float | None:
+    """How much of a figure a box shows, from above, in a frame of this height.
+
+    Args:
+        face: px of height of its face; 0 where none was seen.
+    """
+    if box.bottom < height - 1:
+        return 1.0
+    return min(1.0, max(0.2, FACE * box.h / face)) if face else None
 
 
 def _histogram(pixels_N3: Pixels) -> Floats:

@@ -24,7 +24,8 @@ REPEAT = 7.0  # levels between small pictures of two windows, where they differ 
 MOST = 98  # percent of the cells: in one place, people are all that two windows differ by
 SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
 SIGNATURE = (16, 9)
-MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOMENTS = 21
+OFFSETS = 4  # moments by which a repeat may be shifted in time
 
 
 def grey_of(frames_FHW3: Pixels) -> Floats:
@@ -60,20 +61,28 @@ def _sharpness(grey_HW: Floats) -> float:
 
 
 def signature(grey_FHW: Floats) -> tuple[int, ...]:
-    """Small pictures of five moments, in one row."""
+    """Small pictures of some moments, in one row."""
     found: list[int] = []
-    for moment in MOMENTS:
-        picture = Image.fromarray(grey_FHW[round(moment * (len(grey_FHW) - 1))])
-        found += [round(float(value)) for value in np.asarray(picture.resize(SIGNATURE, 5)).ravel()]
+    for at in np.linspace(0, len(grey_FHW) - 1, MOMENTS).round().astype(int):
+        picture = Image.fromarray(grey_FHW[at]).resize(SIGNATURE, Image.Resampling.BOX)
+        found += [round(float(value)) for value in np.asarray(picture).ravel()]
     return tuple(found)
 
 
 def alike(one: Sequence[int], other: Sequence[int]) -> float:
-    """Levels between the small pictures of two windows, or of one and the other one's mirror image."""
-    a, b = (
-        np.array(row, np.float32).reshape(len(MOMENTS), SIGNATURE[1], SIGNATURE[0]) for row in (one, other)
-    )
-    return float(min(np.percentile(np.abs(a - one), MOST) for one in (b, b[:, :, ::-1])))
+    """Levels between the small pictures of two windows, or of one and the other one's mirror image.
+
+    The two may be shifted against each other in time; the best shift counts.
+    """
+    shape = (MOMENTS, SIGNATURE[1], SIGNATURE[0])
+    a, b = (np.array(row, np.float32).reshape(shape) for row in (one, other))
+    best = 255.0
+    for turned in (b, b[:, :, ::-1]):
+        for offset in range(-OFFSETS, OFFSETS + 1):
+            early = a[max(0, offset) : MOMENTS + min(0, offset)]
+            late = turned[max(0, -offset) : MOMENTS + min(0, -offset)]
+            best = min(best, float(np.percentile(np.abs(early - late), MOST)))
+    return best
 
 
 def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject | None:

@@ -16,7 +16,6 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
-from castsheet.pairs.subjects import is_bust
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
@@ -52,10 +51,9 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
         tall = sizes[track.shot][1]
         backs = _backs(track)
         for index, one in enumerate(track.sights):
-            bust = is_bust(one.box, tall)
             if one.yaw is not None and abs(one.yaw) <= FRONT and one.face >= FACE * tall:
                 found.append(Candidate(track, index, "face", one.face - abs(one.yaw) / 10))
-            if bust or one.edge or one.box.h < WHOLE * tall:
+            if one.edge or one.box.h < WHOLE * tall:
                 continue
             view = _view(one, index in backs)
             if view is not None:

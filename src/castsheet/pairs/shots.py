@@ -1,7 +1,8 @@
 """Cuts, dissolves and fades by rule: no network, some 2,000 frames a second.
 
-A cut is a step that is large and stands out among the steps around it. A dissolve is a stretch whose middle
-is the mean of its ends while the ends differ; movement is no such mean. A fade is a dissolve to black.
+A cut is a step that is large and stands out among the steps around it. A dissolve is a stretch
+in which each moment is the mixture of both ends that its time tells; movement is no such mixture. A fade is a
+dissolve to black.
 
 Legend: F frames, H height, W width.
 """
@@ -17,12 +18,15 @@ ABOVE = 3.2  # times the median of the steps around: what stands out
 LEAST, FAR_ABOVE, ALONE = 0.006, 8.0, 4.0
 """A cut within one place changes the people only: a smaller step counts if nothing around is nearly as
 large."""
+RIVAL, NEW, SHADES = 1.9, 0.3, 4
+"""Where a step around is nearly as large, something moves fast: a cut must bring new colours as well."""
 AROUND = 7  # frames on either side
 REACHES = (8, 16, 28)  # frames: halves of the stretches in which dissolves are looked for
 APART = 0.055  # of the range, mean over pixels: ends of a dissolve differ by more
-MIDDLE = 0.30  # of the ends' difference: how far the middle may be from their mean
+MIDDLE = 0.26  # of the ends' difference: how far the middle may be from their mean
 SPREAD = 0.35  # of the pixels: a dissolve changes the whole picture, a figure that moves only a part
 TOUCH = 0.02
+LONGEST = 60  # frames in which a dissolve has its middle
 
 
 class PlainShots:
@@ -74,10 +78,21 @@ def _cuts(values: Floats) -> list[int]:
             continue
         if step[at] <= STEP and step[at] < ALONE * others.max(initial=0.0):
             continue
+        moving = step[at] < RIVAL * others.max(initial=0.0)
+        if moving and _recoloured(values[at - 1], values[at]) < NEW:
+            continue
         if _flash(values, int(at)):
             continue
         found.append(int(at))
     return found
+
+
+def _recoloured(before_HW3: Floats, after_HW3: Floats) -> float:
+    """The share of pixels by which the colours of two frames differ, wherever they are."""
+    shades = [np.minimum((one * SHADES).astype(np.int64), SHADES - 1) for one in (before_HW3, after_HW3)]
+    codes = [(one @ np.array([SHADES * SHADES, SHADES, 1])).ravel() for one in shades]
+    a, b = (np.bincount(one, minlength=SHADES**3) / len(one) for one in codes)
+    return float(1 - np.minimum(a, b).sum())
 
 
 def _flash(values: Floats, at: int) -> bool:
@@ -88,7 +103,7 @@ def _flash(values: Floats, at: int) -> bool:
 
 
 def _dissolves(values: Floats, cuts: list[int]) -> list[Change]:
-    """Stretches whose middle is the mean of their ends."""
+    """Stretches in which each moment is a mixture of the ends."""
     grey = values.mean(axis=3)
     marks = np.zeros(len(grey) + 1, np.int32)
     marks[cuts] = 1
@@ -97,16 +112,20 @@ def _dissolves(values: Floats, cuts: list[int]) -> list[Change]:
     for reach in REACHES:
         if len(grey) <= 2 * reach:
             continue
-        left, middle, right = grey[: -2 * reach], grey[reach:-reach], grey[2 * reach :]
+        count, quarter = len(grey) - 2 * reach, reach // 2
+        left, right = grey[:count], grey[2 * reach :]
         apart = np.abs(right - left)
-        off = np.abs(middle - (left + right) / 2).mean(axis=(1, 2))
         far = apart.mean(axis=(1, 2))
+        off = np.zeros(count, np.float32)
+        for at in (quarter, reach, 2 * reach - quarter):  # half of the way is not enough: a pan may pass it
+            mixed = left + (right - left) * (at / (2 * reach))
+            off = np.maximum(off, np.abs(grey[at : at + count] - mixed).mean(axis=(1, 2)))
         wide = (apart > TOUCH).mean(axis=(1, 2))
         # A cut inside explains the difference of the ends.
         clean = passed[2 * reach : len(grey)] == passed[: len(grey) - 2 * reach]
         good = (far > APART) & (off < MIDDLE * far) & (wide > SPREAD) & clean
-        at = np.flatnonzero(good)
-        score[at + reach] = np.maximum(score[at + reach], far[at])
+        middles = np.flatnonzero(good)
+        score[middles + reach] = np.maximum(score[middles + reach], far[middles])
     return _stretches(score, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))
 
 
@@ -124,16 +143,16 @@ def _stretches(score: Floats, moved: Floats, cuts: set[int]) -> list[Change]:
         end = at
         while end + 1 < len(score) and end + 1 not in cuts and score[end + 1 : end + 5].max(initial=0) > 0:
             end += 1
+        if end - at > LONGEST:  # so long a mixture is a slow movement over smooth ground
+            at = end + 1
+            continue
         best = at + int(np.argmax(score[at : end + 1]))
         pace = float(np.median(moved[max(0, best - 2) : best + 3]))
+        low, high = max(0, at - REACHES[-1]), min(len(moved), end + REACHES[-1])
         first, last = best, best
-        while (
-            first > 0 and first not in cuts and moved[max(0, first - 3) : first].max(initial=0) > 0.35 * pace
-        ):
+        while first > low and first not in cuts and moved[max(0, first - 3) : first].max() > 0.35 * pace:
             first -= 1
-        while (
-            last < len(moved) and last + 1 not in cuts and moved[last : last + 3].max(initial=0) > 0.35 * pace
-        ):
+        while last < high and last + 1 not in cuts and moved[last : last + 3].max() > 0.35 * pace:
             last += 1
         found.append(Change(min(first, at), min(max(last, end) + 1, len(score))))
         at = found[-1].last + 1

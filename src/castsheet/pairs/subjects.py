@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.pairs.looks import Look, look_at, typical
+from castsheet.pairs.looks import Look, look_at, share_seen, typical
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
 from castsheet.sheet.box import Box
@@ -65,16 +65,10 @@ def sights_of(
             if doubtful > GHOST:
                 continue
         edge = box.x <= 1 or box.y <= 1 or box.right >= width - 1 or box.bottom >= height - 1
-        look = look_at(picture_HW3, mask_HW, box, bust=is_bust(box, height))
         yaw, size = (None, 0) if faces is None else _face(picture_HW3, box, faces)
+        look = look_at(picture_HW3, mask_HW, box, share_seen(box, height, size))
         found.append(Seen(frame, box, area, edge, look, crop, yaw, size))
     return sorted(found, key=lambda one: one.box.x)
-
-
-def is_bust(box: Box, height: int) -> bool:
-    """Whether a frame of this height cuts a figure off below, near enough that only head and chest are
-    seen."""
-    return box.bottom >= height - 2 and box.h < 2.0 * box.w
 
 
 def _face(picture_HW3: Pixels, box: Box, faces: FaceDetector) -> tuple[float | None, int]:
@@ -83,7 +77,8 @@ def _face(picture_HW3: Pixels, box: Box, faces: FaceDetector) -> tuple[float | N
     height, width = picture_HW3.shape[:2]
     x, y = max(0, box.x - grow), max(0, box.y - grow)
     right = min(width, box.right + grow)
-    bottom = min(height, box.y + round((1.0 if is_bust(box, height) else 0.45) * box.h))
+    cut_off = box.bottom >= height - 1
+    bottom = min(height, box.y + round((0.75 if cut_off else 0.45) * box.h))
     part = Image.fromarray(picture_HW3[y:bottom, x:right])
     scale = NEAR_SIDE / max(part.size)
     size = max(1, round(part.width * scale)), max(1, round(part.height * scale))
