@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,7 @@ from tests.doubles.killed_work import (
 )
 
 KINDS = ("lost", "replaced", "half-written", "left", "missing", "other bytes", "rerun", "hang")
+SIGNALLED = (*KINDS, "exit", "traceback")
 
 
 def main() -> None:
@@ -55,6 +57,9 @@ def main() -> None:
     parser.add_argument(
         "--pairs", type=int, default=0, help="and so many pairs of processes at once, each kind"
     )
+    parser.add_argument(
+        "--signals", type=int, default=0, help="SIGINT and SIGTERM in turns, so many times each command"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="names of commands")
     parser.add_argument("--json", type=Path, help="write the counts here too")
     given = parser.parse_args()
@@ -65,7 +70,9 @@ def main() -> None:
         good = build(place / "good")
         chosen = [one for one in (*COMMANDS, *PAIRS) if not given.only or one.name in given.only]
         for one in chosen:
-            if isinstance(one, Command) and given.most:
+            if isinstance(one, Command) and given.signals:
+                row = signalled(one, good, place, given.signals)
+            elif isinstance(one, Command) and given.most:
                 row = campaign(one, good, place, given.most, given.random)
             elif isinstance(one, Pair) and given.pairs:
                 row = at_once(one, good, place, given.pairs)
@@ -86,6 +93,23 @@ def at_once(pair: Pair, good: Path, place: Path, count: int) -> dict[str, object
             found[fault.partition(":")[0]] += 1
             sys.stdout.write(f"  {pair.name}, pair {number}: {fault}\n")
     return {"pair": pair.name, "pairs": count} | {k: found[k] for k in KINDS}
+
+
+def signalled(command: Command, good: Path, place: Path, count: int) -> dict[str, object]:
+    """Send SIGINT and SIGTERM in turns to one command, at random times; the faults, counted."""
+    folder = place / command.name.replace(" ", "_")
+    folder.mkdir()
+    prepared = prepare(command, good, folder)
+    draw = random.Random(command.name)
+    found: Counter[str] = Counter()
+    for number in range(count):
+        kill = (signal.SIGINT, signal.SIGTERM)[number % 2]
+        delay = draw.uniform(0.005, prepared.seconds)
+        send = partial(run, command.words, delay=delay, kill=kill)
+        for fault in faults(prepared, folder / "work", send, (128 + kill,)):
+            found[fault.partition(":")[0]] += 1
+            sys.stdout.write(f"  {command.name}, {kill.name} after {delay:.3f} s: {fault}\n")
+    return {"command": command.name, "signals": count} | {k: found[k] for k in SIGNALLED}
 
 
 def campaign(command: Command, good: Path, place: Path, most: int, extra: int) -> dict[str, object]:

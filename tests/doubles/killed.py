@@ -33,17 +33,23 @@ class Ended:
 
 
 def run(
-    arguments: Sequence[str], folder: Path, *, at: int = 0, after: bool = False, delay: float = 0.0
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    at: int = 0,
+    after: bool = False,
+    delay: float = 0.0,
+    kill: int = signal.SIGKILL,
 ) -> Ended:
     """Run `castsheet ARGUMENTS` in a child whose working folder is `folder`.
 
     Args:
         at: the step at which the child kills itself; 0 lets it run to its end.
         after: kill when the step is done, not before it.
-        delay: seconds after which the child is killed from outside; 0 leaves that out.
+        delay: seconds after which the child gets the signal `kill` from outside; 0 leaves that out.
     """
     child, said = begin(arguments, folder, at=at, after=after)
-    return end(child, said, delay)
+    return end(child, said, delay, kill)
 
 
 def begin(
@@ -90,6 +96,9 @@ def _child(arguments: Sequence[str], folder: Path, said: Path, at: int, after: b
     code = 1
     try:
         os.chdir(folder)
+        # A signal before the program's first line, and after its last: there is nothing to clean up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os._exit(128 + number))
         handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)

@@ -174,13 +174,21 @@ def prepare(command: Command, good: Path, place: Path) -> Prepared:
     return Prepared(command, start, first, tuple(names), ended.code, seconds, exact)
 
 
-def faults(prepared: Prepared, work: Path, kill: Callable[[Path], Ended]) -> Iterator[str]:
-    """What is wrong after a kill, and after the next run of the same command."""
+def faults(
+    prepared: Prepared, work: Path, kill: Callable[[Path], Ended], clean: tuple[int, ...] = ()
+) -> Iterator[str]:
+    """What is wrong after a kill, and after the next run of the same command.
+
+    Args:
+        clean: the exit codes of a signal that the command handles; it then leaves nothing behind.
+    """
     folder = copy(prepared.before, work)
     ended = kill(folder)
     if ended.code is None:
         yield "hang"
         return
+    if clean:
+        yield from _unclean(prepared, folder, ended, clean)
     for path in [folder / "out", *(one for one in (folder / "out").rglob("*") if one.is_dir())]:
         settle(path)
     yield from _torn(prepared, folder)
@@ -197,6 +205,15 @@ def faults(prepared: Prepared, work: Path, kill: Callable[[Path], Ended]) -> Ite
         if found[name] != wanted[name]:
             yield f"other bytes: {name}"
     yield from _torn(prepared, folder)
+
+
+def _unclean(prepared: Prepared, folder: Path, ended: Ended, codes: tuple[int, ...]) -> Iterator[str]:
+    if ended.code not in (prepared.code, *codes):
+        yield f"exit: {ended.code}: {ended.said[-300:]}"
+    if "Traceback" in ended.said or "Exception ignored" in ended.said:
+        yield f"traceback: {ended.said[-2000:]}"
+    for path in folder.rglob(".castsheet-*"):
+        yield f"left: {path.relative_to(folder)}"
 
 
 @dataclass(frozen=True)
