@@ -8,7 +8,6 @@ because `walk.png` and `walk.json` would be the names of a sheet and its manifes
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,6 +26,7 @@ from castsheet.machine.files import sha256
 from castsheet.machine.outputs import Output, try_outputs
 from castsheet.machine.refusals import cannot_write
 from castsheet.machine.replace import replacing
+from castsheet.machine.text import json_if_any
 from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
 from castsheet.media.png import save_png, wrote_png
@@ -186,10 +186,7 @@ def clip_bytes(width: int, height: int, frames: int) -> int:
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:
     """What a sidecar of ours says; None where the file is none."""
-    try:
-        told = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_SIDECAR else None
-    except (OSError, ValueError, RecursionError):
-        return None
+    told = json_if_any(path, _LARGEST_SIDECAR)
     video = told.get("video") if isinstance(told, dict) else None
     return told if isinstance(video, dict) and {"file", "sha256", "frames_sha256"} <= set(video) else None
 

@@ -15,10 +15,12 @@ from PIL import Image
 from castsheet.clip import Clip, clip_bytes
 from castsheet.elements import Scene
 from castsheet.errors import CastsheetError, OutputError
+from castsheet.jobs.saving import save_somewhere
 from castsheet.machine.files import write_text
 from castsheet.machine.outputs import Output, require_space, try_outputs
 from castsheet.machine.refusals import cannot_write
 from castsheet.machine.replace import replacing, settle
+from castsheet.media.page import html_page, wrote_page
 from castsheet.sheet.manifest import Sheet
 from tests.doubles.hostile import Run, Work, good, picture, run, work
 
@@ -313,3 +315,61 @@ def test_nothing_is_left_by_the_trial(tmp_path: Path) -> None:
     """Red: a refused run leaves folders."""
     try_outputs([Output(tmp_path / "a" / "b" / "c.mp4")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clip_is_saved_beside_a_file_that_came_meanwhile(tmp_path):
+    """Red: an hour of sampling is lost, because somebody put a file where the clip should go."""
+    frames = np.random.default_rng(0).integers(0, 255, (9, 32, 64, 3), dtype=np.uint8)
+    (tmp_path / "a.mp4").write_text("somebody's")
+    (tmp_path / "a.saved-1.clip.json").write_text("somebody's too")
+    files, told = save_somewhere(Clip(frames, 24.0), tmp_path / "a.mp4", overwrite=False)
+    assert files.video == tmp_path / "a.saved-2.mp4"
+    assert all(path.is_file() for path in (files.video, files.contact, files.sidecar))
+    assert "a.saved-2.mp4" in told.what
+    assert (tmp_path / "a.mp4").read_text() == "somebody's"
+
+
+def test_a_clip_is_saved_elsewhere_if_its_folder_takes_nothing(tmp_path, monkeypatch):
+    """Red: the clip is lost with its folder."""
+    frames = np.random.default_rng(0).integers(0, 255, (9, 32, 64, 3), dtype=np.uint8)
+    (tmp_path / "gone").write_text("a file, where the folder was")
+    monkeypatch.chdir(tmp_path)
+    files, told = save_somewhere(Clip(frames, 24.0), tmp_path / "gone" / "a.mp4", overwrite=False)
+    assert files.video == Path("a.saved-1.mp4")
+    assert "saved as" in told.what
+
+
+def test_pages_of_earlier_versions_are_known(tmp_path):
+    """Red: the first rerun after an update is refused, or a page of somebody else's is replaced."""
+    page = tmp_path / "page.html"
+    for title, ours in (("castsheet judge", True), ("sheet.png: checks", True), ("My diary", False)):
+        text = html_page(title, "body {}", "").replace('<meta name="generator" content="castsheet">\n', "")
+        page.write_text(text)
+        assert wrote_page(page) == ours
+    text = text.replace("My diary", "castsheet judge").replace("<style>", "<!-- mine --><style>")
+    page.write_text(text)
+    assert not wrote_page(page)
+
+
+def test_what_is_put_into_place_is_on_the_disk_before(tmp_path, monkeypatch):
+    """Red: after a power cut a finished clip has its name and no content."""
+    order = []
+    sync, move = os.fsync, os.replace
+
+    def synced(handle):
+        order.append(Path(f"/proc/self/fd/{handle}").readlink().as_posix())
+        sync(handle)
+
+    def moved(old, new):
+        order.append(f"to {new}")
+        move(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved)
+    with replacing(tmp_path) as change:
+        change.new("a").write_text("1")
+        change.new("b").write_text("2")
+    said = [Path(one).name for one in order]
+    assert said.index("a") < said.index("journal.draft") < said.index("journal")
+    assert said.index("b") < said.index("journal")
+    assert order[-1] == str(tmp_path)

@@ -17,6 +17,7 @@ from castsheet.clip import Clip, clip_bytes, clip_files
 from castsheet.elements import Scene
 from castsheet.errors import PromptError, SettingsError
 from castsheet.jobs.inputs import files_of, load_source, sheet_of, stated
+from castsheet.jobs.saving import save_somewhere
 from castsheet.jobs.takes import Keep, choose, take_outputs
 from castsheet.jobs.toy import toy_note
 from castsheet.jobs.watcher import Watcher
@@ -144,7 +145,9 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
             lambda one, name: make(castsheet, one, watcher, f"sampling {name}"), asked, request, watcher
         )
         written |= more
-    files = clip.save(request.out, overwrite=request.overwrite)
+    files, elsewhere = save_somewhere(clip, request.out, overwrite=request.overwrite)
+    if elsewhere is not None:
+        raise elsewhere
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from castsheet.clip import Clip, clip_files
 from castsheet.jobs.lockstep import SCRIPT, STYLE, Shown, lockstep
+from castsheet.jobs.saving import save_somewhere, told_of
 from castsheet.jobs.watcher import Watcher
 from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
@@ -50,7 +51,7 @@ def choose(make: MakeTake, asked: Run, request: Request, watcher: Watcher) -> tu
 
     Raises:
         SettingsError: `takes` is not 1 or more.
-        OutputError: the disk refused.
+        OutputError: no disk takes a take.
     """
     judge, keeps = Judge(asked.sheet, Options.installed()), request.keep != "best"
     written: dict[str, Path] = {}
@@ -62,8 +63,12 @@ def choose(make: MakeTake, asked: Run, request: Request, watcher: Watcher) -> tu
         watcher.said(line, "plain" if verdict.passed else "look")
         if keeps:
             file = take_file(request.out, seed)
-            written[f"take {seed}"] = clip.save(file, overwrite=request.overwrite).video
-            report.write(page_file(file), asked.sheet, [(clip, verdict)], overwrite=request.overwrite)
+            saved, elsewhere = save_somewhere(clip, file, overwrite=request.overwrite)
+            written[f"take {seed}"] = saved.video
+            with told_of(watcher):
+                if elsewhere is not None:
+                    raise elsewhere
+                report.write(page_file(file), asked.sheet, [(clip, verdict)], overwrite=request.overwrite)
         return verdict
 
     choice = reroll(
@@ -76,10 +81,14 @@ def choose(make: MakeTake, asked: Run, request: Request, watcher: Watcher) -> tu
     watcher.said(f"kept {choice.reason}")
     best = choice.best
     judged_best = [(best.clip, best.judgement)]
-    page = report.write(page_file(request.out), asked.sheet, judged_best, overwrite=request.overwrite)
+    # The clip itself is still to be saved, whatever happens to the pages about it.
+    with told_of(watcher):
+        page = page_file(request.out)
+        written["judgement"] = report.write(page, asked.sheet, judged_best, overwrite=request.overwrite)
     if keeps:
-        written["takes"] = _write_page(request, asked.sheet, choice)
-    return told(choice), {**written, "judgement": page}
+        with told_of(watcher):
+            written["takes"] = _write_page(request, asked.sheet, choice)
+    return told(choice), written
 
 
 def take_name(number: int, takes: int, seed: int) -> str:

@@ -27,6 +27,7 @@ from castsheet.machine.locks import Say, locked
 from castsheet.machine.outputs import Output, write_output
 from castsheet.machine.refusals import cannot_write
 from castsheet.machine.replace import PREFIX
+from castsheet.machine.text import json_if_any
 
 GIB = 1 << 30
 # The hub serves no larger file over plain HTTP, and only plain HTTP downloads can be resumed here.
@@ -377,10 +378,7 @@ def _remember(file: RemoteFile) -> None:
 
 def _remembered(path: Path) -> dict[str, Any]:
     """A JSON object; empty where the file is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
+    content = json_if_any(path)
     return content if isinstance(content, dict) else {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from castsheet import __version__
 from castsheet.errors import DownloadError
 from castsheet.ltx.releases import PublishedFile
+from castsheet.machine.text import json_if_any
 
 Report = Callable[[int], None]  # called with the number of bytes done
 
@@ -120,8 +120,5 @@ def _not_the_hub(source: PublishedFile, error: Exception) -> DownloadError:
 
 def _is_registry(path: Path) -> bool:
     """Whether the hub library can read its list of programs that call it, which it keeps for a day."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
+    content = json_if_any(path)
     return isinstance(content, dict) and isinstance(content.get("harnesses", {}), dict)

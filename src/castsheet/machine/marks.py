@@ -13,8 +13,10 @@ from pathlib import Path
 
 from castsheet.errors import OutputError
 from castsheet.machine.files import write_text
+from castsheet.machine.json_text import parse_json
 from castsheet.machine.locks import Say, locked
 from castsheet.machine.refusals import cannot_write
+from castsheet.machine.regular import is_file, read_regular
 from castsheet.machine.replace import PREFIX, settle
 from castsheet.machine.stopping import deferred
 
@@ -120,9 +122,11 @@ def _bare(folder: Path) -> bool:
 
 def _stated(mark: Path) -> str | None:
     """What a mark says; None where there is none, or a damaged one."""
+    if not is_file(mark):  # what may not be looked at is refused, not taken for unmarked
+        return None
     try:
-        content = json.loads(mark.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        content = parse_json(read_regular(mark, OutputError, limit=4096).decode())
+    except ValueError:
         return None
     found = content.get("castsheet") if isinstance(content, dict) else None
     return found if isinstance(found, str) else None

@@ -16,6 +16,7 @@ content is removed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -33,6 +34,8 @@ from castsheet.machine.stopping import deferred
 
 PREFIX = ".castsheet-"
 _SWAP = f"{PREFIX}swap.lock"
+# What disks say that keep no such promise.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 _JOURNAL, _LOCK, _NEW, _OLD = "journal", "lock", "new", "old"
 
 
@@ -68,22 +71,56 @@ class Change:
         """
         for name in self._put:
             refuse_odd(self._folder / name, folder=(self._aside / _NEW / name).is_dir())
+            to_disk(self._aside / _NEW / name)
         if len(self._put) == 1 and not self._drop and not (self._folder / self._put[0]).is_dir():
-            _move(
-                self._aside / _NEW / self._put[0], self._folder / self._put[0]
-            )  # one rename needs no journal
-            return
-        with locked(self._folder / _SWAP, str(self._folder), lambda _: None):
-            draft = self._aside / f"{_JOURNAL}.draft"
-            draft.write_text(json.dumps({"put": self._put, "drop": self._drop}), encoding="utf-8")
-            os.replace(draft, self._aside / _JOURNAL)
-            try:
-                with deferred():
-                    _swap(self._aside)
-            except KeyboardInterrupt:  # where no edge defers it
-                if (self._aside / _JOURNAL).exists():
-                    _swap(self._aside)
-                raise
+            # One rename needs no journal.
+            _move(self._aside / _NEW / self._put[0], self._folder / self._put[0])
+        else:
+            with locked(self._folder / _SWAP, str(self._folder), lambda _: None):
+                self._exchange()
+        for folder in {(self._folder / name).parent for name in self._put}:
+            _store(folder)
+
+    def _exchange(self) -> None:
+        draft = self._aside / f"{_JOURNAL}.draft"
+        draft.write_text(json.dumps({"put": self._put, "drop": self._drop}), encoding="utf-8")
+        _store(draft)
+        os.replace(draft, self._aside / _JOURNAL)
+        try:
+            with deferred():
+                _swap(self._aside)
+        except KeyboardInterrupt:  # where no edge defers it
+            if (self._aside / _JOURNAL).exists():
+                _swap(self._aside)
+            raise
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk: a power cut must not empty it.
+
+    Without this a disk may know of a file's new name before it has the file's content. A server that refuses
+    the content (its quota, say) often tells so only here.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    if path.is_dir():
+        for below in path.rglob("*"):
+            _store(below)
+    _store(path)
+
+
+def _store(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager

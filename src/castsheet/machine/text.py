@@ -19,12 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from castsheet.errors import CastsheetError, shown
+from castsheet.errors import CastsheetError, FileError, shown
 from castsheet.machine.json_text import JsonMistake, parse_json
 from castsheet.machine.regular import MIB, Refusal, read_regular
 
 # A caption of a training table has a few hundred letters; a field of this many is a quote left open.
 MAX_FIELD = 100_000
+
+
+def json_if_any(path: Path, limit: int = 16 * MIB) -> Any:
+    """The value of a JSON file that may be anybody's, to see whose it is; None where it is none."""
+    try:
+        return parse_json(read_regular(path, FileError, limit=limit).decode())
+    except (FileError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html import escape
 from pathlib import Path
 
 from PIL import Image
 
 _WRITER = '<meta name="generator" content="castsheet">'
+# Before pages named their writer: the same skeleton, and the titles of the pages that commands write.
+_EARLIER = re.compile(
+    b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    b'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    b"<title>(castsheet judge|castsheet shots|[^<\n]+: checks)</title>\n<style>\n"
+)
 
 
 def html_page(title: str, style: str, body: str) -> str:
@@ -39,12 +46,13 @@ def html_page(title: str, style: str, body: str) -> str:
 
 
 def wrote_page(path: Path) -> bool:
-    """Whether `html_page` made the file."""
+    """Whether `html_page` made the file, of this version or of an earlier one."""
     try:
         with path.open("rb") as file:
-            return _WRITER.encode() in file.read(400)
+            head = file.read(600)
     except OSError:
         return False
+    return _WRITER.encode() in head or _EARLIER.match(head) is not None
 
 
 def data_url(image: Image.Image, *, quality: int = 86) -> str:

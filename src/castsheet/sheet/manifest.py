@@ -22,7 +22,7 @@ from castsheet.errors import CastsheetError, ImageError, SheetError, shown
 from castsheet.machine.outputs import Output, try_outputs
 from castsheet.machine.regular import is_file
 from castsheet.machine.replace import replacing, settle
-from castsheet.machine.text import TextReader
+from castsheet.machine.text import TextReader, json_if_any
 from castsheet.machine.wording import first_mistake
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Box, Crop, Kind, PanelView, Side
@@ -222,12 +222,8 @@ def sheet_outputs(path: Path | str) -> list[Output]:
     png, manifest = sheet_files(path)
 
     def ours_json(path: Path) -> bool:
-        try:
-            return {field.name for field in dataclasses.fields(_Document)} == set(
-                json.loads(path.read_bytes())
-            )
-        except (OSError, ValueError, RecursionError, TypeError):
-            return False
+        found = json_if_any(path)
+        return isinstance(found, dict) and found.keys() == {one.name for one in dataclasses.fields(_Document)}
 
     def ours_png(path: Path) -> bool:
         try:
