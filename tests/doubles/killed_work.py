@@ -175,12 +175,18 @@ def prepare(command: Command, good: Path, place: Path) -> Prepared:
 
 
 def faults(
-    prepared: Prepared, work: Path, kill: Callable[[Path], Ended], clean: tuple[int, ...] = ()
+    prepared: Prepared,
+    work: Path,
+    kill: Callable[[Path], Ended],
+    *,
+    clean: tuple[int, ...] = (),
+    rerun: bool = True,
 ) -> Iterator[str]:
     """What is wrong after a kill, and after the next run of the same command.
 
     Args:
         clean: the exit codes of a signal that the command handles; it then leaves nothing behind.
+        rerun: whether to run the command again, and to compare.
     """
     folder = copy(prepared.before, work)
     ended = kill(folder)
@@ -192,6 +198,8 @@ def faults(
     for path in [folder / "out", *(one for one in (folder / "out").rglob("*") if one.is_dir())]:
         settle(path)
     yield from _torn(prepared, folder)
+    if not rerun:
+        return
     again = run(prepared.command.words, folder)
     done = again.code == prepared.code or prepared.command.done in again.said
     if not done or "Traceback" in again.said:
