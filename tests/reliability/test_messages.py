@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
+from castsheet.cli import main
+from castsheet.cli.watch import Terminal
 from castsheet.clip import Clip
 from castsheet.elements import Scene
 from castsheet.errors import CastsheetError, CheckpointError, SettingsError, printable, shown
@@ -18,6 +22,7 @@ from castsheet.jobs.request import Request
 from castsheet.jobs.shotlist import load_shots
 from castsheet.loading.bundle import Bundle
 from castsheet.ltx.header import read_header
+from castsheet.machine.progress import progress, stderr_console, stdout_console
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.config import make_config
 from tests.doubles.hostile import GOOD, Run, Work, good, run, work
@@ -167,3 +172,20 @@ def test_an_odd_clip_may_be_judged(tmp_path: Path):
     with pytest.raises(SettingsError, match="even sides"):
         clip.save(tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_are_no_markup(capsys):
+    """Red: a file called [/x] is a traceback, and a remedy or the help loses the extra of `castsheet[ocr]`."""
+    for console in (stderr_console(), stdout_console()):
+        console.print("[/x] castsheet[ocr]")
+    Terminal(Console()).said("[/x] castsheet[ocr]")
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("[/x] castsheet[ocr]") == 3
+    with progress("fetching [/x]", 2, console=Console(force_terminal=True), after=0.0) as advance:
+        advance(1)
+        time.sleep(0.05)
+    for command in ("judge", "generate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+    said = capsys.readouterr().out
+    assert all(f"castsheet[{extra}]" in said for extra in ("ray", "ocr", "identity"))

@@ -24,6 +24,11 @@ COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 STATES = {"present": "green", "partial": "yellow", "absent": "red"}
 
 
+def _marked(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line with rich's markup, in which foreign text is escaped."""
+    console.print(text, style=style, markup=True)
+
+
 def paths(**named: Path) -> None:
     """Print one line a file on stdout: its role, and where it is."""
     width = max((len(name) for name in named), default=0)
@@ -37,9 +42,9 @@ def findings(found: Sequence[Finding], console: Console, *, brief: bool = False)
         if brief and finding.severity == "info":
             continue
         colour = COLOURS[finding.severity]
-        console.print(f"[{colour}]{finding.rule} {finding.severity}[/]  {escape(finding.message)}")
-        console.print(f"    fix: {escape(finding.remedy)}", style="dim")
-    console.print(f"checks: {counted(found) or 'all passed'}", style="dim")
+        _marked(console, f"[{colour}]{finding.rule} {finding.severity}[/]  {escape(finding.message)}")
+        _marked(console, f"    fix: {escape(finding.remedy)}", style="dim")
+    _marked(console, f"checks: {counted(found) or 'all passed'}", style="dim")
 
 
 def doubts(sheet: Sheet, console: Console) -> None:
@@ -50,33 +55,36 @@ def doubts(sheet: Sheet, console: Console) -> None:
 
 def report(found: Report, console: Console) -> None:
     """Print what `castsheet inspect` found."""
-    version = f", version {found.version}" if found.version else ""
+    version = f", version {escape(found.version)}" if found.version else ""
     by = f" (by the {found.told_by})" if found.told_by in ("tensors", "file name") else ""
-    console.print(f"[bold]{escape(str(found.path))}[/]: {found.kind}, family {found.family}{by}{version}")
+    _marked(console, f"[bold]{escape(str(found.path))}[/]: {found.kind}, family {found.family}{by}{version}")
     size = f"{found.bytes / GIB:.2f} GiB, {found.tensors} tensors, {found.parameters:,} parameters"
-    console.print(f"size       {size}")
+    _marked(console, f"size       {size}")
     scaled = f"; {found.scaled} weights with a scale" if found.scaled else ""
-    precision = ", ".join(f"{count:,} {dtype}" for dtype, count in found.precision.items())
-    console.print(f"precision  {precision}{scaled}")
+    precision = ", ".join(f"{count:,} {escape(dtype)}" for dtype, count in found.precision.items())
+    _marked(console, f"precision  {precision}{scaled}")
     if found.quantisation:
-        console.print(f"fp8        {found.quantisation}")
+        _marked(console, f"fp8        {escape(str(found.quantisation))}")
     for part, count in found.parts.items():
-        console.print(f"part       {part}: {count:,} parameters")
+        _marked(console, f"part       {escape(part)}: {count:,} parameters")
     if found.config:
-        console.print(f"config     {', '.join(f'{key} {value}' for key, value in found.config.items())}")
+        _marked(
+            console,
+            f"config     {escape(', '.join(f'{key} {value}' for key, value in found.config.items()))}",
+        )
     if found.adapter:
         ranks = ", ".join(f"{rank} ({count} modules)" for rank, count in found.adapter.ranks.items())
-        console.print(f"rank       {ranks}, in {found.adapter.blocks} blocks")
-        targets = ", ".join(f"{name} x{count}" for name, count in found.adapter.targets.items())
-        console.print(f"targets    {targets}")
-        console.print(f"downscale  {found.adapter.downscale or 'not stated'}")
-        console.print(f"reference  {found.adapter.reference or 'not stated: looped'}")
+        _marked(console, f"rank       {ranks}, in {found.adapter.blocks} blocks")
+        targets = ", ".join(f"{escape(name)} x{count}" for name, count in found.adapter.targets.items())
+        _marked(console, f"targets    {targets}")
+        _marked(console, f"downscale  {escape(str(found.adapter.downscale or 'not stated'))}")
+        _marked(console, f"reference  {escape(str(found.adapter.reference or 'not stated: looped'))}")
     for other in found.beside:
-        console.print(f"beside     {escape(other)}")
+        _marked(console, f"beside     {escape(other)}")
     for problem in found.problems:
-        console.print(f"[yellow]problem[/]    {escape(problem)}")
+        _marked(console, f"[yellow]problem[/]    {escape(problem)}")
     for missing in found.missing:
-        console.print(f"needs      {escape(missing)}")
+        _marked(console, f"needs      {escape(missing)}")
 
 
 def diagnosis(found: Diagnosis, console: Console) -> None:
@@ -84,43 +92,43 @@ def diagnosis(found: Diagnosis, console: Console) -> None:
     _machine(found, console)
     missing = [package.name for package in found.packages if package.version is None]
     versions = ", ".join(f"{one.name} {one.version}" for one in found.packages if one.version)
-    console.print(f"\n[bold]packages[/]  {versions}")
+    _marked(console, f"\n[bold]packages[/]  {versions}")
     if missing:
-        console.print(f"          not installed: {', '.join(missing)}", style="red")
-    console.print("\n[bold]optional packages[/]")
+        _marked(console, f"          not installed: {', '.join(missing)}", style="red")
+    _marked(console, "\n[bold]optional packages[/]")
     for option in found.options:
         state = "[yellow]missing[/]" if option.missing else "[green]present[/]"
-        console.print(f"  {state}  {option.name}: {option.purpose}")
+        _marked(console, f"  {state}  {option.name}: {option.purpose}")
         if option.missing:
-            console.print(f"           {escape(option.install)}", style="dim")
+            _marked(console, f"           {escape(option.install)}", style="dim")
 
-    console.print("\n[bold]what runs here[/]")
+    _marked(console, "\n[bold]what runs here[/]")
     for ability in found.abilities:
         mark = "[yellow]files missing[/]" if ability.fits else "[red]no[/]"
-        console.print(f"  {'[green]yes[/]' if ability.ready else mark}  {ability.what}")
-        console.print(f"      {ability.why}", style="dim")
+        _marked(console, f"  {'[green]yes[/]' if ability.ready else mark}  {ability.what}")
+        _marked(console, f"      {ability.why}", style="dim")
 
-    console.print(f"\n[bold]the 22B model in {escape(found.folder)}[/]")
+    _marked(console, f"\n[bold]the 22B model in {escape(found.folder)}[/]")
     for model in found.models:
         state = f"[{STATES[model.state]}]{model.state:<7}[/]"
-        console.print(f"  {state}  {model.bytes / GIB:5.1f} GiB  {model.repo}  {model.file}")
-    console.print(f"  {found.licence}", style="dim")
-    console.print("\n[bold]next[/]")
+        _marked(console, f"  {state}  {model.bytes / GIB:5.1f} GiB  {model.repo}  {model.file}")
+    _marked(console, f"  {found.licence}", style="dim")
+    _marked(console, "\n[bold]next[/]")
     for number, step in enumerate(found.steps, start=1):
-        console.print(f"  {number}. {escape(step)}")
+        _marked(console, f"  {number}. {escape(step)}")
 
 
 def _machine(found: Diagnosis, console: Console) -> None:
     machine = found.machine
-    console.print(f"[bold]castsheet {found.version}[/], Python {found.python}, {machine.system}")
+    _marked(console, f"[bold]castsheet {found.version}[/], Python {found.python}, {machine.system}")
     features = f" ({', '.join(machine.features)})" if machine.features else ""
-    console.print(f"cpu   {machine.cores} cores, {machine.cpu}{features}")
+    _marked(console, f"cpu   {machine.cores} cores, {machine.cpu}{features}")
     if machine.ram_gib is not None:
-        console.print(f"ram   {machine.ram_gib} GiB, {machine.ram_free_gib} GiB free")
-    console.print(f"disk  {machine.disk_free_gib} GiB free where {escape(found.folder)} is")
+        _marked(console, f"ram   {machine.ram_gib} GiB, {machine.ram_free_gib} GiB free")
+    _marked(console, f"disk  {machine.disk_free_gib} GiB free where {escape(found.folder)} is")
     for gpu in machine.gpus:
         types = " ".join(("bf16", *automatic(gpu.capability)[1:])) if gpu.bf16 else "no bf16"
         memory = f"{gpu.memory_gib} GiB, {gpu.free_gib} GiB free"
-        console.print(f"gpu   {gpu.name}, {memory}, {types}")
+        _marked(console, f"gpu   {gpu.name}, {memory}, {types}")
     if not machine.gpus:
-        console.print("gpu   none")
+        _marked(console, "gpu   none")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from rich.console import Console
-from rich.markup import escape
 
 from castsheet.cli import show
 from castsheet.jobs.watcher import Tone, Watcher
@@ -30,4 +29,4 @@ class Terminal(Watcher):
         show.findings(run.findings, self.console, brief=True)
 
     def said(self, line: str, tone: Tone = "plain") -> None:
-        self.console.print(escape(line), style=_STYLES[tone])
+        self.console.print(line, style=_STYLES[tone], markup=False)

@@ -31,13 +31,16 @@ LINE_EVERY_S = 10.0
 
 
 def stderr_console() -> Console:
-    """The console for progress and findings; stdout is for paths and JSON."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    """The console for progress and findings; stdout is for paths and JSON.
+
+    Names of files may look like rich's markup: who wants markup asks for it.
+    """
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def stdout_console() -> Console:
     """The console for reports that are a command's result; long lines stay whole and can be searched."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -124,13 +127,13 @@ def _lines(what: str, total: int | None, console: Console, every: float) -> Iter
         if total and done > first[0]:
             left = f", about {(now - first[1]) * (total - done) / (done - first[0]):.0f} s left"
         share = f"{100 * done / total:.0f} %" if total else str(done)
-        console.print(f"{what}: {share}{left}")
+        console.print(f"{what}: {share}{left}", markup=False)
 
     yield advance
 
 
 def _columns(total: int | None, unit: Unit) -> list[ProgressColumn]:
-    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn()]
     if total is None:
         return [*columns, TimeElapsedColumn()]
     if unit == "bytes":

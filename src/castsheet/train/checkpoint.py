@@ -10,7 +10,6 @@ There is no random state: every draw of a run is a function of its seed and step
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -98,13 +97,10 @@ def save(
         write(folder / ADAPTER, adapter, metadata)
         save_tensors(tensors, folder / TRAINING)
         (folder / STATE).write_text(json.dumps({**asdict(state), "numbers": numbers}, indent=1) + "\n")
-        for path in (*folder.iterdir(), folder):
-            _flush(path)
         # A folder without a state is not one of ours.
         there = {path.parent for path in place.glob(f"step_*/{STATE}") if _step(path.parent) >= 0}
         for old in sorted(there | {place / name}, key=_step)[:-keep]:
             change.drop(old.name)
-    _flush(place)
     return place / name
 
 
@@ -160,11 +156,3 @@ def sweep(output: Path) -> None:
 def _step(folder: Path) -> int:
     found = _NAME.fullmatch(folder.name)
     return int(found[1]) if found else -1
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -373,7 +373,7 @@ class Trainer:
 
     def _say(self, text: str) -> None:
         if self.where.main:
-            self.console.print(text)
+            self.console.print(text, markup=False)
 
     @contextmanager
     def _shown(self) -> Iterator[Callable[[int], None]]:
