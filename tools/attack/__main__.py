@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="groups, or parts of names")
     parser.add_argument("--every", type=int, default=1, help="leave out all but every n-th case")
+    parser.add_argument("--say", action="store_true", help="show what each case says")
     parser.add_argument("--json", type=Path, help="write the counts here too")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         good = _good(Path(name))
         for case in chosen:
-            found = faults(case, good, Path(name) / "work")
+            found, said = faults(case, good, Path(name) / "work")
+            if given.say:
+                sys.stdout.write(f"  {case.group}: {case.name[:80]}: {said[:300]!r}\n")
             (wrong if found else right)[case.group] += 1
             for fault in found:
                 sys.stdout.write(f"{case.group}: {case.name}: {fault}\n")

@@ -49,8 +49,8 @@ class Case:
     check: Callable[[Path], str] = lambda _: ""
 
 
-def faults(case: Case, good: Path, work: Path) -> list[str]:
-    """Everything that is wrong with how a case ends."""
+def faults(case: Case, good: Path, work: Path) -> tuple[list[str], str]:
+    """Everything that is wrong with how a case ends; and what it said."""
     folder = copy(good, work)
     case.change(folder)
     before = _tree(folder)
@@ -72,7 +72,7 @@ def faults(case: Case, good: Path, work: Path) -> list[str]:
         ]
     if not wrong and (told := case.check(folder)):
         wrong.append(told)
-    return wrong
+    return wrong, f"{code}: {said[max(0, said.find('error: ')) :]}"
 
 
 def _tree(folder: Path) -> dict[str, str]:
@@ -121,9 +121,9 @@ def _child(case: Case, folder: Path, said: Path) -> NoReturn:
         os.dup2(handle, 2)
         os.close(handle)
         for number, name in ((1, "stdout"), (2, "stderr")):
-            stream = open(number, "w", closefd=False)  # noqa: SIM115
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
+            opened = open(number, "w", closefd=False)  # noqa: SIM115
+            setattr(sys, name, opened)
+            setattr(sys, f"__{name}__", opened)
         case.inside()
         code = _code(case, folder)
     finally:

@@ -170,6 +170,13 @@ def _numbers(state: dict[str, Any]) -> None:
     state[name] = [1, 2]
 
 
+_OFFICIAL: dict[str, dict[str, Any]] = {
+    "fps is a list": {"fps": [24]},
+    "fps is None": {"fps": None},
+    "num_frames a text": {"num_frames": "x"},
+    "num_frames None": {"num_frames": None},
+    "num_frames inf": {"num_frames": math.inf},
+}
 FURTHER = (*TRAIN, "--set", "steps=6")
 _ADAPTER = (*MAKE, "--adapter")
 _T = "tensors"
@@ -204,13 +211,7 @@ CASES = [
     *(Case(_T, f"sample with {name}", TRAIN, _sample(case)) for name, case in _SAMPLED.items()),
     *(
         Case(_T, f"official sample: {name}", call=partial(_official, change))
-        for name, change in {
-            "fps is a list": {"fps": [24]},
-            "fps is None": {"fps": None},
-            "num_frames a text": {"num_frames": "x"},
-            "num_frames None": {"num_frames": None},
-            "num_frames inf": {"num_frames": math.inf},
-        }.items()
+        for name, change in _OFFICIAL.items()
     ),
     Case(_T, "training log with a damaged line", FURTHER, _log(b'{"kind": "train"\n'), codes=(0,)),
     Case(_T, "training log with NULs (power cut)", FURTHER, _log(bytes(300) + b"\n"), codes=(0,)),
