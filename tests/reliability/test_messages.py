@@ -175,7 +175,7 @@ def test_an_odd_clip_may_be_judged(tmp_path: Path):
 
 
 def test_names_are_no_markup(capsys):
-    """Red: a file called [/x] is a traceback, and a remedy or the help loses the extra of `castsheet[ocr]`."""
+    """Red: a file called [/x] is a traceback, and a remedy or the help loses its extra."""
     for console in (stderr_console(), stdout_console()):
         console.print("[/x] castsheet[ocr]")
     Terminal(Console()).said("[/x] castsheet[ocr]")
