@@ -102,19 +102,21 @@ class StarChange(_Asked):
 
 
 class ShotRow(_Asked):
-    """A row of the table of shots."""
+    """A row of the table of shots. `continues`: it starts from the last frame of the row before."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
     action: Words
     seed: Seed | None = None
     takes: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+    continues: bool = False
 
 
 class ShotListChange(_Asked):
-    """A list of shots as a whole."""
+    """A list of shots as a whole. `film`: whether the shots are joined into one film."""
 
     shots: Annotated[list[ShotRow], Field(min_length=1, max_length=MOST_SHOTS)]
     takes: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+    film: bool = False
 
 
 class ShotsAsked(_Asked):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from castsheet.clip import Clip, clip_bytes
 from castsheet.errors import CastsheetError
@@ -21,7 +20,6 @@ from castsheet.jobs.watcher import Tone, Watcher
 from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
 from castsheet.loading.options import Loading
-from castsheet.ltx.latents import decode
 from castsheet.machine.device import pick_device
 from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.outputs import require_space
@@ -49,7 +47,7 @@ class Stopped(Exception):
 class Desk(Watcher):
     """Writes news of a job into the queue, and stops the work when the queue says so."""
 
-    def __init__(self, queue: Queue, job: Job, ending: Callable[[], bool], preview: Preview | None) -> None:
+    def __init__(self, queue: Queue, job: Job, ending: Callable[[], bool], preview: Path) -> None:
         self._queue, self._job, self._ending, self._preview = queue, job, ending, preview
         self._step, self._steps, self._what, self._shown = 0, 0, "", 0.0
 
@@ -76,11 +74,13 @@ class Desk(Watcher):
 
         yield advance
 
-    def stepped(self, step: int, steps: int, latents_BCFHW: Tensor) -> None:
+    def drawn(self, step: int, steps: int, picture: Callable[[], Image.Image]) -> None:
         """Show the clip as the step predicts it; not the last step, and not more often than people look."""
-        if self._preview is None or step == steps or time.monotonic() - self._shown < PREVIEW_EVERY_S:
+        if step == steps or time.monotonic() - self._shown < PREVIEW_EVERY_S:
             return
-        self._preview(latents_BCFHW)
+        drawn = picture()
+        drawn.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
+        write_atomic(self._preview, lambda path: drawn.save(path, format="WEBP", quality=80))
         self._shown = time.monotonic()
         self.look(preview=True)
 
@@ -88,24 +88,6 @@ class Desk(Watcher):
         """A line for people becomes the job's message."""
         self._what = line
         self.look()
-
-
-class Preview:
-    """Decodes the middle of a clip in progress into a small picture."""
-
-    def __init__(self, castsheet: Castsheet, target: Path) -> None:
-        self._castsheet, self._target = castsheet, target
-
-    def __call__(self, latents_BCFHW: Tensor) -> None:
-        """Write the picture; nothing where the decoder is not in memory beside the denoiser."""
-        plan = self._castsheet.models.placement.plan
-        if plan is not None and not plan.together:
-            return
-        middle = latents_BCFHW.shape[2] // 2
-        frame_HWC = decode(self._castsheet.models.vae(), latents_BCFHW[:, :, middle : middle + 1])[0]
-        picture = Image.fromarray(frame_HWC)
-        picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-        write_atomic(self._target, lambda path: picture.save(path, format="WEBP", quality=80))
 
 
 class Bench:
@@ -152,10 +134,9 @@ class Bench:
         if (target / RECORD).is_file():  # its worker was killed between the rename and the queue's commit
             self._queue.publish(job, lambda: {"take": job.id})
             return
-        desk = Desk(self._queue, job, ending, None)
+        desk = Desk(self._queue, job, ending, self._folder.preview(job.id))
         with desk.working("opening the model"):
             castsheet = self.open()
-        desk = Desk(self._queue, job, ending, Preview(castsheet, self._folder.preview(job.id)))
         request = self._request(job.request, target / "take.mp4")
         source = load_source(request.source)
         asked = prepare(castsheet, filled(request, source), source)
@@ -179,7 +160,7 @@ class Bench:
 
     def _shots(self, job: Job, ending: Callable[[], bool]) -> None:
         name = job.request["shots"]
-        desk = Desk(self._queue, job, ending, None)
+        desk = Desk(self._queue, job, ending, self._folder.preview(job.id))
         request = Request(
             source=self._folder.sheet(job.request["sheet"]),
             model=self._model,

@@ -126,9 +126,11 @@ def serve(
             ssl_certfile=None if place.certificate is None else str(place.certificate),
             ssl_keyfile=None if place.key is None else str(place.key),
         )
-        uvicorn.Server(config).run(sockets=[listener])
-        (folder.private / "address").unlink(missing_ok=True)
-        store.close()
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:  # Ctrl-C comes out of the server as an exception
+            (folder.private / "address").unlink(missing_ok=True)
+            store.close()
 
 
 def _life(studio: Studio, keeper: Keeper, address: str, say: Say, *, browser: bool) -> Lifespan:
@@ -155,6 +157,7 @@ def _listener(place: Place) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((place.listen, place.port))
+        listener.listen(128)  # who asks before the server is ready waits, and is not refused
     except OSError as error:
         listener.close()
         raise SettingsError(

@@ -34,6 +34,7 @@ export function SceneEditor({ rest: [name] }) {
   const [sheet, setSheet] = useState(null);
   const [seen, setSeen] = useState(false);
   const [done, setDone] = useState([]);
+  const [busy, setBusy] = useState(false);
   const etag = useRef(null);
   const timer = useRef(0);
   const chain = useRef(Promise.resolve());
@@ -49,8 +50,9 @@ export function SceneEditor({ rest: [name] }) {
 
   const save = (next) => {
     setScene(next);
+    setBusy(true);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => {
+    const mine = setTimeout(() => {
       chain.current = chain.current.then(() => attempt(async () => {
         const body = {
           title: next.title, action: next.action, pins: next.pins,
@@ -59,8 +61,9 @@ export function SceneEditor({ rest: [name] }) {
         const kept = await ask("PUT", `/scenes/${name}`, body, { "if-match": etag.current });
         etag.current = kept.etag;
         await compose();
-      }, "The scene is saved and its sheet is composed"));
+      }, "The scene is saved and its sheet is composed")).then(() => { if (timer.current === mine) setBusy(false); });
     }, WAIT);
+    timer.current = mine;
   };
   if (!scene) return html`<h1>${name}</h1>`;
 
@@ -86,7 +89,7 @@ export function SceneEditor({ rest: [name] }) {
           <div class="row">
             <label class="line"><input type="checkbox" checked=${seen} onChange=${() => setSeen(!seen)} /> What the model sees, with its cells</label>
             <a href=${address(`/sheets/${sheet.id}/image`)} download=${`${name}.png`}>Download the sheet</a>
-            <a href=${`#/shot?scene=${name}&sheet=${sheet.id}`}>Shoot with this sheet</a></div>
+            ${busy ? html`<span class="dim">Being composed…</span>` : html`<a href=${`#/shot?scene=${name}&sheet=${sheet.id}`}>Shoot with this sheet</a>`}</div>
           ${sheet.score && html`<p class="dim">Covered ${percent(sheet.score.covered)}, worst panel ${percent(sheet.score.smallest)} of the sheet; no layout can score more than ${sheet.score.gap.toFixed(3)} better.</p>`}
           ${sheet.doubts.map((one) => html`<p class="look">${one}</p>`)}
           <h3>Pins</h3>

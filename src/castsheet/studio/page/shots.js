@@ -29,14 +29,15 @@ function Table({ name }) {
   const [scenes] = useAnswer("/scenes");
   const [rows, setRows] = useState(null);
   const [scene, setScene] = useState("");
+  const [film, setFilm] = useState(false);
   const ended = [...useValue(jobs).values()].filter((job) => job.result?.shots === name).length;
-  useEffect(() => { if (list) setRows(list.shots.map(({ id, action, seed, takes }) => ({ id, action, seed: seed ?? "", takes: takes ?? "" }))); }, [list]);
+  useEffect(() => { if (list) { setRows(list.shots.map(({ id, action, seed, takes, continues }) => ({ id, action, continues, seed: seed ?? "", takes: takes ?? "" }))); setFilm(list.film); } }, [list]);
   useEffect(() => { if (ended) again(); }, [ended]);
   if (!list || !rows) return html`<h1>${name}</h1>`;
   const put = (number, more) => setRows(rows.map((row, at) => (at === number ? { ...row, ...more } : row)));
   const save = () => attempt(async () => {
-    const shots = rows.map((row) => ({ id: row.id, action: row.action, seed: whole(row.seed), takes: whole(row.takes) }));
-    await ask("PUT", `/shots/${name}`, { shots, takes: list.takes }, { "if-match": list.etag });
+    const shots = rows.map((row) => ({ id: row.id, action: row.action, seed: whole(row.seed), takes: whole(row.takes), continues: row.continues }));
+    await ask("PUT", `/shots/${name}`, { shots, takes: list.takes, film }, { "if-match": list.etag });
     await again();
   }, "The list is saved");
   const shoot = () => attempt(async () => {
@@ -47,17 +48,21 @@ function Table({ name }) {
   const next = () => { let n = rows.length + 1; while (rows.some((row) => row.id === `shot-${String(n).padStart(3, "0")}`)) n += 1; return `shot-${String(n).padStart(3, "0")}`; };
   return html`<h1>Shot list ${name}</h1>
     <section class="card"><div class="scroll" tabindex="0" role="region" aria-label="Table of shots"><table>
-      <thead><tr><th scope="col">Name</th><th scope="col">What happens</th><th scope="col">Seed</th><th scope="col">Takes</th><th scope="col"><span class="away">Remove</span></th></tr></thead>
+      <thead><tr><th scope="col">Name</th><th scope="col">What happens</th><th scope="col">Seed</th><th scope="col">Takes</th><th scope="col">Goes on from the last frame before</th><th scope="col"><span class="away">Remove</span></th></tr></thead>
       <tbody>${rows.map((row, number) => html`<tr key=${number}>
         <td><input aria-label=${`Name of shot ${number + 1}`} class="short" value=${row.id} onInput=${(e) => put(number, { id: e.target.value })} /></td>
         <td><textarea aria-label=${`Action of ${row.id}`} value=${row.action} onInput=${(e) => put(number, { action: e.target.value })}></textarea></td>
         <td><input aria-label=${`Seed of ${row.id}`} class="short" type="number" min="0" value=${row.seed} onInput=${(e) => put(number, { seed: e.target.value })} /></td>
         <td><input aria-label=${`Takes of ${row.id}`} class="short" type="number" min="1" max="16" value=${row.takes} onInput=${(e) => put(number, { takes: e.target.value })} /></td>
+        <td><input type="checkbox" aria-label=${`${row.id} goes on from the shot before`} disabled=${number === 0} checked=${row.continues && number > 0} onChange=${() => put(number, { continues: !row.continues })} /></td>
         <td><button disabled=${rows.length === 1} onClick=${() => setRows(rows.filter((_, at) => at !== number))} aria-label=${`Remove ${row.id}`}>Remove</button></td></tr>`)}</tbody></table></div>
-      <div class="row"><button onClick=${() => setRows([...rows, { id: next(), action: "", seed: "", takes: "" }])}>One more shot</button>
+      <div class="row"><button onClick=${() => setRows([...rows, { id: next(), action: "", seed: "", takes: "", continues: false }])}>One more shot</button>
+        <label class="line"><input type="checkbox" checked=${film} onChange=${() => setFilm(!film)} /> Join the shots into one film</label>
         <button class="main" onClick=${save}>Save the list</button><a href=${address(`/shots/${name}/file`)}>Download for the command line</a></div></section>
     <section class="card row"><label>Sheet of scene <select value=${scene} onChange=${(e) => setScene(e.target.value)}><option value="">choose</option>${scenes?.scenes.filter((one) => !one.trouble).map((one) => html`<option value=${one.id}>${one.title || one.id}</option>`)}</select></label>
       <button class="main" disabled=${!scene} onClick=${shoot}>Make what is not made yet</button></section>
+    ${list.joined && html`<section class="card" aria-label="The film"><h2>The film</h2><video src=${address(`/shots/${name}/film?of=${list.joined}`)} controls playsinline preload="metadata" aria-label="The film"></video>
+      <a href=${address(`/shots/${name}/film`)} download=${`${name}.mp4`}>Download the film</a></section>`}
     <div class="cards">${list.shots.filter((one) => one.result).map((one) => html`<section class="card" key=${one.id}><h2>${one.id}</h2>
       <video src=${address(`/shots/${name}/results/${one.id}/video`)} controls loop muted playsinline preload="metadata" aria-label=${one.id}></video>
       <p class=${one.result.passed ? "good" : "bad"}>${one.result.verdict}</p><p class="dim">Kept ${one.result.reason}</p></section>`)}</div>`;

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import FileResponse
 
 from castsheet.errors import CastsheetError, OutputError
-from castsheet.jobs.folder import RECORD
-from castsheet.jobs.shotlist import load_shots
-from castsheet.machine.files import write_atomic, write_text
+from castsheet.jobs.folder import FILM, RECORD
+from castsheet.jobs.shotlist import load_list, load_shots
+from castsheet.machine.files import sha256, write_atomic, write_text
 from castsheet.machine.regular import is_file
 from castsheet.machine.replace import scratch
 from castsheet.machine.text import TextReader
-from castsheet.studio.asked import Name, ShotListChange, ShotsAsked
+from castsheet.studio.asked import Name, ShotListChange, ShotRow, ShotsAsked
 from castsheet.studio.folder import NAME
 from castsheet.studio.job import public
 from castsheet.studio.problems import Missing
@@ -71,14 +71,13 @@ def write(
         raise Missing("this cannot name a list", remedy="use lower-case letters, digits, - and _")
     path = studio.folder.shots / f"{name}.yaml"
     check_version(path, if_match, if_none_match)
-    before = _before(path)
-    rows = []
-    for row in asked.shots:
-        fields = {key: value for key, value in row.model_dump().items() if value is not None}
-        rows.append({**before.get(row.id, {}), **fields})
-    content: dict[str, Any] = {"shots": rows}
-    if asked.takes is not None:
-        content = {"takes": asked.takes, **content}
+    content = _content(path)
+    before = _rows(content)
+    rows = [_row(before.get(row.id, {}), row) for row in asked.shots]
+    content = {key: value for key, value in content.items() if key not in ("continues", "takes", "film")}
+    content |= {"takes": asked.takes} if asked.takes is not None else {}
+    content |= {"film": True} if asked.film else {}
+    content["shots"] = rows
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     with scratch() as place:
         write_text(place / path.name, text)
@@ -119,6 +118,16 @@ def video(name: Name, shot: str, studio: Here) -> FileResponse:
     raise Missing("there is no such shot", remedy="list the shots again")
 
 
+@router.get("/shots/{name}/film", response_class=FileResponse)
+def film(name: Name, studio: Here) -> FileResponse:
+    """All shots of the list in a row."""
+    studio.folder.shot_list(name)
+    path = studio.folder.shots / name / FILM
+    if not is_file(path):
+        raise Missing("there is no film of this list", remedy="ask for a film, and make the shots")
+    return FileResponse(path, media_type="video/mp4", headers={"cache-control": "private, no-cache"})
+
+
 def told(studio: Studio, name: str) -> dict[str, Any]:
     """A list as the API tells it.
 
@@ -126,20 +135,23 @@ def told(studio: Studio, name: str) -> dict[str, Any]:
         SettingsError: the file is no list of shots.
     """
     path = studio.folder.shot_list(name)
-    shots = load_shots(path)
-    raw = _RECORDS.yaml(path)
+    listed, results = load_list(path), studio.folder.shots / name
+    film = results / FILM
     return {
         "id": name,
-        "takes": raw.get("takes") if isinstance(raw, dict) else None,
+        "takes": _content(path).get("takes"),
+        "film": listed.film,
+        "joined": sha256(film)[:16] if is_file(film) else None,
         "shots": [
             {
                 "id": shot.id,
                 "action": shot.action or shot.prompt,
                 "seed": shot.seed,
                 "takes": shot.takes,
-                "result": _result(studio.folder.shots / name / shot.id),
+                "continues": shot.continues,
+                "result": _result(results / shot.id),
             }
-            for shot in shots
+            for shot in listed.shots
         ],
     }
 
@@ -153,12 +165,33 @@ def _result(folder: Path) -> dict[str, Any] | None:
     return {key: record.get(key) for key in shown}
 
 
-def _before(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of the file that is there, by id, as far as they state one."""
+def _content(path: Path) -> dict[str, Any]:
     raw = _RECORDS.yaml(path) if path.exists() else None
-    rows = raw.get("shots") if isinstance(raw, dict) else None
-    return {
-        str(row["id"]): row
-        for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, dict) and "id" in row and "seeds" not in row
-    }
+    return raw if isinstance(raw, dict) else {}
+
+
+def _rows(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of the file that is there, by the ids that `load_shots` gives them; one for each seed."""
+    found: dict[str, dict[str, Any]] = {}
+    listed = content.get("shots")
+    for number, item in enumerate(listed if isinstance(listed, list) else [], 1):
+        row = {"action": item} if isinstance(item, str) else item
+        if isinstance(row, dict):
+            row = {"id": f"shot-{number:03}", **row}
+            seeds = row.pop("seeds", None)
+            if isinstance(seeds, list):
+                found |= {f"{row['id']}-{seed}": {**row, "seed": seed} for seed in seeds}
+            else:
+                found[str(row["id"])] = row
+    return found
+
+
+def _row(before: dict[str, Any], asked: ShotRow) -> dict[str, Any]:
+    """A row as the file gets it: what the table shows, over what the file had."""
+    row = {key: value for key, value in before.items() if key not in ("seed", "takes", "continues")}
+    row["prompt" if "prompt" in before else "action"] = asked.action
+    row["id"] = asked.id
+    row |= {"seed": asked.seed} if asked.seed is not None else {}
+    row |= {"takes": asked.takes} if asked.takes is not None else {}
+    row |= {"continues": True} if asked.continues else {}
+    return row

@@ -1,0 +1,83 @@
+"""Workers that die, and studios that die: what was asked for is made all the same, and to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from castsheet.errors import CastsheetError
+from castsheet.loading.options import Loading
+from castsheet.studio.bench import Bench
+from castsheet.studio.client import Client, Refused
+from castsheet.studio.queue import Queue
+from castsheet.studio.store import Store
+from tests.studio.conftest import SMALL, opened, stock
+from tests.studio.running import PATIENCE_S, Running
+
+
+def until(told, what):
+    """Wait for something, and say what did not come."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := told():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come")
+
+
+def test_a_killed_worker_and_a_killed_studio_lose_nothing(tmp_path):
+    """Red: a crash of the worker, or of the web process, loses a job or changes a clip."""
+    for studio in opened(tmp_path):
+        sheet, folder = stock(studio), studio.folder.root
+    with Running(folder) as running:
+        client = Client.open(folder)
+        until(lambda: client.get("/system")["model"], "the model")
+        body = {"sheet": sheet, "action": "hero waves", "seed": 4, "settings": {**SMALL, "steps": 4}}
+        (job,) = client.post("/jobs", {**body, "takes": 1}, key="one")["jobs"]
+        until(lambda: client.get(f"/jobs/{job['id']}")["step"] >= 1, "the first step")
+        os.kill(running.worker(), signal.SIGKILL)
+        again = until(lambda: (one := client.get(f"/jobs/{job['id']}"))["losses"] == 1 and one, "the loss")
+        assert "SIGKILL" in again["message"] or again["state"] != "queued"
+        until(lambda: client.get(f"/jobs/{job['id']}")["step"] >= 1, "the second try")
+        running.kill()
+        running.start()
+        client = Client.open(folder)
+        (same,) = client.post("/jobs", {**body, "takes": 1}, key="one")["jobs"]
+        assert same["id"] == job["id"]  # the call was kept over the crash
+        (undisturbed,) = client.post("/jobs", body)["jobs"]
+        ended = client.wait([job["id"], undisturbed["id"]], PATIENCE_S)
+        assert [one["state"] for one in ended] == ["done", "done"], ended
+        hashes = {client.get(f"/takes/{one['id']}")["video"]["sha256"] for one in ended}
+        assert len(hashes) == 1
+        saved = client.save(f"/takes/{job['id']}/video", tmp_path / "take.mp4")
+        assert saved.read_bytes()[4:8] == b"ftyp"
+        with pytest.raises(Refused) as refused:
+            client.post(f"/jobs/{job['id']}/cancel")
+        assert refused.value.status == 409
+    with pytest.raises(CastsheetError, match="no studio runs"):
+        Client.open(folder)
+
+
+def test_a_result_that_is_there_is_not_made_twice(made):
+    """Red: a worker killed between the rename and the queue's commit makes its take anew, or loses it."""
+    (job,) = made.queue.jobs(("done",))
+    with made.queue.store.change() as sql:
+        sql.execute("UPDATE jobs SET state = 'queued', ended = NULL, result = NULL WHERE id = ?", (job.id,))
+    claimed = made.queue.claim("next")
+    Bench(made.folder, made.queue, "no such model", Loading()).work(claimed, lambda: False)
+    assert made.queue.job(job.id).state == "done"
+
+
+def test_a_job_that_cannot_be_made_says_why(studio):
+    """Red: an error ends the worker, or the page shows no remedy."""
+    request = {"sheet": "0" * 16, "action": "hero waves", "seed": 1, "settings": SMALL}
+    studio.queue.add("take", [("a sheet that has gone", request)])
+    bench = Bench(studio.folder, studio.queue, "mini", Loading(device="cpu"))
+    bench.work(studio.queue.claim("w"), lambda: False)
+    (job,) = studio.queue.jobs(("failed",))
+    assert job.error["what"]
+    assert job.error["remedy"]
+    assert Queue(Store(studio.folder.queue)).job(job.id).error == job.error
