@@ -21,7 +21,8 @@ HOSTILE = """<!doctype html><title>evil</title><body>
 <form id="form" method="post" target="sink" action="STUDIO/api/v1/queue/pause"></form>
 <form id="text" method="post" target="sink" enctype="text/plain" action="STUDIO/api/v1/queue/pause">
 <input name="x" value="y"></form>
-<iframe sandbox="allow-scripts allow-forms" srcdoc="<form method='post' action='STUDIO/api/v1/queue/pause'></form>
+<iframe sandbox="allow-scripts allow-forms" srcdoc="
+<form method='post' action='STUDIO/api/v1/queue/pause'></form>
 <script>document.forms[0].submit(); fetch('STUDIO/api/v1/queue/pause', {method: 'POST', mode: 'no-cors',
 credentials: 'include'})</script>"></iframe>
 <img src="STUDIO/page/icon.svg"><img src="STUDIO/api/v1/takes">
@@ -32,9 +33,11 @@ const attempts = [];
 for (const path of ["/api/v1/takes", "/api/v1/health", "/page/app.js", "/api/v1/events"])
   for (const mode of ["cors", "no-cors"])
     attempts.push(fetch("STUDIO" + path, {mode, credentials: "include"}).then(kept(path), () => {}));
-for (const headers of [{}, {"content-type": "text/plain"}, {"castsheet-page": "1"}, {"content-type": "application/json"}])
+const kinds = ["text/plain", "application/json"].map((kind) => ({"content-type": kind}));
+for (const headers of [{}, {"castsheet-page": "1"}, ...kinds])
   for (const mode of ["cors", "no-cors"])
-    attempts.push(fetch("STUDIO/api/v1/queue/pause", {method: "POST", mode, headers, credentials: "include", body: "{}"})
+    attempts.push(fetch("STUDIO/api/v1/queue/pause",
+      {method: "POST", mode, headers, credentials: "include", body: "{}"})
       .then(kept("pause"), () => {}));
 navigator.sendBeacon("STUDIO/api/v1/queue/pause", "x");
 document.getElementById("form").submit();
@@ -45,7 +48,7 @@ Promise.all(attempts).then(() => setTimeout(() => { window.ended = true; }, 500)
 
 @pytest.fixture
 def served(studio):
-    """The studio's own server on a free port, without a worker: its address, and the address of a new session."""
+    """The studio's own server on a free port, without a worker: its address, and one that opens it."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     own = Studio(
@@ -83,7 +86,7 @@ def hostile(served):
 
 
 def test_hostile_pages(studio, served, hostile):
-    """Red: a page from elsewhere, a sandboxed frame, or a name that points here uses the browser's session."""
+    """Red: a page from elsewhere, a sandboxed frame, or a name that points here uses the session."""
     if CHROMIUM is None:
         pytest.skip("NO BROWSER: hostile pages were not tried; apt-get install chromium")
     address, opening = served
@@ -103,8 +106,7 @@ def test_hostile_pages(studio, served, hostile):
             port = address.rsplit(":", 1)[1]
             assert page.goto(f"http://evil.test:{port}{path}").status == 421
         page.goto(address)
-        paused = page.evaluate(
-            "fetch('/api/v1/queue/pause', {method: 'POST', headers: {'castsheet-page': '1'}}).then((a) => a.status)"
-        )
+        asked = "{method: 'POST', headers: {'castsheet-page': '1'}}"
+        paused = page.evaluate(f"fetch('/api/v1/queue/pause', {asked}).then((answer) => answer.status)")
         assert (paused, studio.queue.paused) == (200, True)  # the studio's own page may
         browser.close()
