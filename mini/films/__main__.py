@@ -25,7 +25,6 @@ from mini.script import finish
 from mini.story.render import Renderer
 from mini.world import VALIDATION
 
-PEOPLE = 4
 COLUMNS = ("path", "title", "licence", "credit", "url", "people")
 CREDIT = ("CC0-1.0", "rendered by mini.films", "", "synthetic")
 
@@ -82,12 +81,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--films", type=int, default=2)
     parser.add_argument("--shots", type=int, default=30)
+    parser.add_argument("--people", type=int, default=4)
+    parser.add_argument("--places", type=int, default=3)
     parser.add_argument("--first", type=int, default=VALIDATION[0], help="seed of the first film")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     renderer, paths = Renderer(), []
     for number in range(options.films):
-        plan = film_plan(options.first + number * (PEOPLE + 4), shots=options.shots, people=PEOPLE)
+        seed = options.first + number * (options.people + options.places + 1)
+        plan = film_plan(seed, shots=options.shots, people=options.people, places=options.places)
         paths.append(save(make(renderer, plan), options.folder))
         print(paths[-1], len(plan.shots), "shots", flush=True)
     paths += corrupt(options.folder, paths[0])

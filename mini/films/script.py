@@ -15,7 +15,6 @@ FAULTS: tuple[Fault, ...] = get_args(Fault)[1:]
 
 LONG, SHORT = (6.3, 7.0), (1.0, 2.0)
 """Seconds of a shot that holds a 121-frame window between its guards, and of one that does not."""
-PLACES = 3
 RATES = (24.0, 25.0, 30.0)
 
 
@@ -75,28 +74,28 @@ class FilmPlan:
     logo: bool = False
 
 
-def film_plan(seed: int, *, shots: int = 30, people: int = 4) -> FilmPlan:
+def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -> FilmPlan:
     """The film of a seed. Its identities are `seed`, `seed` + 1 and so on; its places are seeds too.
 
-    Everybody is seen near and turning, whole and turning, and in shots with other people. The last person is
-    a look-alike of the first one, and the second one changes clothes half-way.
+    Everybody is seen near and turning twice, whole and turning, and in shots with other people. The last
+    person is a look-alike of the first one, and the second one changes clothes half-way.
 
     Args:
         seed: films need seeds that lie `people` + 4 apart.
-        shots: at least three for each person, and two that are repeats.
+        shots: at least four for each person, and two that are repeats.
     """
     random = np.random.default_rng([seed, 31])
     cast = [Person(seed + number) for number in range(people)]
     cast[-1] = replace(cast[-1], twin=seed) if people > 2 else cast[-1]
-    places = [seed + people + number for number in range(PLACES)]
-    plans = [_solo(person, places, random, near=near) for person in cast for near in (True, False)]
-    plans += [_scene([person], places, random, LONG) for person in cast]
+    grounds = [seed + people + number for number in range(places)]
+    plans = [_solo(person, grounds, random, near=near) for person in cast for near in (True, True, False)]
+    plans += [_scene([person], grounds, random, LONG) for person in cast]
     while len(plans) < shots - 2:
         some = [cast[int(k)] for k in random.permutation(people)[: int(random.choice([0, 1, 1, 2, 2]))]]
-        plans.append(_scene(some, places, random, LONG if random.random() < 0.4 else SHORT))
+        plans.append(_scene(some, grounds, random, LONG if random.random() < 0.4 else SHORT))
     plans = [plans[int(k)] for k in random.permutation(len(plans))]
     plans = _faulty(_joined(_dressed(plans, cast), random), random)
-    number = seed // (people + 4)
+    number = seed // 8
     return FilmPlan(f"film-{seed}", seed, RATES[number % len(RATES)], tuple(plans), logo=number % 8 == 5)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 
-from castsheet.pairs.cast import read_cast
+from castsheet.pairs.cast import Member, read_cast, write_cast
 from castsheet.pairs.find import find, load
 from castsheet.pairs.ledger import Ledger
 from castsheet.pairs.records import PairsError
@@ -65,6 +66,27 @@ def test_nothing_is_made_twice(films, found, how):
     assert {path: path.stat().st_mtime_ns for path in (work / "results").rglob("*.json")} == before
     assert (again, same) == (result, cast)
     assert load(work) == result
+
+
+def test_more_processes_find_the_same(films, how, tmp_path):
+    """Red: what is found depends on how many processes look."""
+    # A child process does not know the paper faces: both look without any.
+    plain = replace(how, faces="none")
+    find(films[0], tmp_path / "one", plain)
+    find(films[0], tmp_path / "two", replace(plain, workers=2))
+    files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*")]
+    assert len(files) > 20
+    for path in files:
+        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
+
+
+def test_a_proposal_that_nobody_edited_counts_for_nothing(films, found, how, tmp_path):
+    """Red: the first guess at who is who stays for ever, though films or thresholds have changed."""
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    cast = {"one": {"p1": Member("p1", "", tuple(track.id for track in found[0].tracks))}}
+    write_cast(work / "cast.yaml", cast)
+    assert find(films[0], work, how)[1] == found[1]
 
 
 def test_corrections_win(films, found, how, tmp_path):

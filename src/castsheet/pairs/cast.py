@@ -8,7 +8,7 @@
 
 Move a track's id from one list to another to split or to merge people; give a name to somebody who has
 none; empty `unsure` to say that the doubt is settled; tracks under `nobody` are no subjects. What the
-person says wins: an edited file is never overwritten, and new tracks are added to it.
+person says wins: the next run keeps it, and adds new tracks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from castsheet.errors import shown
-from castsheet.machine.files import sign, write_atomic
+from castsheet.machine.files import sign, signed, write_atomic
 from castsheet.machine.regular import MIB, is_file
 from castsheet.machine.text import TextReader
 from castsheet.pairs.identities import Identity
@@ -64,10 +64,12 @@ def proposed(found: Mapping[str, Sequence[Identity]]) -> Cast:
 def corrected(cast: Cast, path: Path) -> Cast:
     """The cast as a person left it in the file; what the file does not know is added from `cast`.
 
+    A file that nobody has edited is the proposal of an earlier run, and counts for nothing.
+
     Raises:
         PairsError: the file names a track twice, or is no cast.
     """
-    if not is_file(path):
+    if not is_file(path) or signed(path):
         return cast
     given = read_cast(path)
     result: Cast = {}
