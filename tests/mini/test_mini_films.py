@@ -1,4 +1,4 @@
-"""Films of mini's world: scripts that hold what the figures need, and scores that count right. Nothing is drawn."""
+"""Films of the mini world: scripts hold what the figures need, and scores count right. Nothing is drawn."""
 
 from __future__ import annotations
 
