@@ -28,7 +28,7 @@ from castsheet.judge.cast import Pixels, read_cast
 from castsheet.judge.evidence import Witness
 from castsheet.judge.faces import FaceWitness
 from castsheet.judge.models import installed_faces
-from castsheet.sheet.look.matting import Matter, U2Net
+from castsheet.sheet.look.salience import Matter, U2Net
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from castsheet.elements import Character, Element, Location, Prop, Scene
@@ -53,6 +54,18 @@ def place(*, size: tuple[int, int] = (960, 540)) -> Image.Image:
     draw.ellipse((w * 0.4, h * 0.5, w * 1.3, h * 1.4), fill="#507050")
     draw.rectangle((0, h * 0.8, w, h), fill="#80b050")
     return image
+
+
+def photo(width: int, height: int, seed: int) -> Image.Image:
+    """Random colours, smooth and with sharp blocks on them: like a photograph, no two seeds look alike and no
+    line is of one tone."""
+    random = np.random.default_rng(seed)
+    smooth = Image.fromarray(random.integers(50, 206, (9, 9, 3), dtype=np.uint8))
+    blocks = Image.fromarray(random.integers(0, 2, (24, 24), dtype=np.uint8) * np.uint8(255))
+    picture = smooth.resize((width, height), Image.Resampling.BICUBIC)
+    lighter = Image.eval(picture, lambda value: value + 20)
+    picture.paste(lighter, mask=blocks.resize((width, height), Image.Resampling.NEAREST))
+    return picture
 
 
 def scene(folder: Path, *, characters: int = 1, props: int = 1, locations: int = 1) -> Scene:

@@ -27,6 +27,7 @@ from castsheet.sheet.manifest import ElementNote, Sheet
 from tests.doubles.drawn import scene
 from tests.lint import test_lint as plain
 from tests.lint import test_lint_content as content
+from tests.lint import test_lint_cutouts as cutouts
 from tests.lint import test_lint_workflow as workflows
 
 VALIDATION = Path(__file__).parents[2] / "mini/validation/sheets"
@@ -106,6 +107,9 @@ FAULTS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("V03", lambda: lint_workflow(content.UNCROPPED)),
     ("V04", lambda: lint_distilled(PRESETS["card"], {"fast.safetensors": Distilled({}, {}, {})})),
     *((rule, partial(lint_workflow, graph)) for graph, rule, _ in workflows.FAULTS.values()),
+    *((rule, partial(lint_sheet, sheets[0])) for rule, sheets in cutouts.FAULTY.items()),
+    ("S23", partial(lint_sheet, cutouts.dressed(*cutouts.PAIRS[0]), readers=Readers(faces=cutouts.DRESSED))),
+    ("P07", lambda: cutouts.told(ElementNote("mara", "character", ""))),
 )
 
 

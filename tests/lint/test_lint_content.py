@@ -61,8 +61,15 @@ def panel(element: str, view: str, box: Box, *paths: str) -> Panel:
 
 
 def textured(size: tuple[int, int], seed: int) -> Image.Image:
-    coarse = np.random.default_rng(seed).integers(30, 226, (6, 6, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    """Smooth colours with sharp blocks on them."""
+    random = np.random.default_rng(seed)
+    picture = Image.fromarray(random.integers(30, 206, (6, 6, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
+    blocks = Image.fromarray(random.integers(0, 2, (20, 20), dtype=np.uint8) * np.uint8(255))
+    lighter = Image.eval(picture, lambda value: value + 20)
+    picture.paste(lighter, mask=blocks.resize(size, Image.Resampling.NEAREST))
+    return picture
 
 
 def lamp(seed: int = 7) -> Image.Image:
@@ -164,7 +171,8 @@ def test_s02_marks_between_panels_need_no_reader():
 )
 def test_s10_faces_are_measured_at_conditioning_size(faces, expected):
     """Red: faces of a token or two pass, which no video can keep; or large ones are reported."""
-    assert rules(look(sheet(), dataclasses.replace(SEEING, faces=Detector(faces)))) == expected
+    found = look(sheet(), dataclasses.replace(SEEING, faces=Detector(faces)))
+    assert [one for one in rules(found) if one[0] != "S23"] == expected  # the doubles' faces float free
 
 
 def test_s10_a_close_up_too_low_for_any_face_needs_no_detector():
@@ -268,7 +276,7 @@ def test_s17_two_people_in_one_look(coat, expected):
         ("mara2", "face"): textured((376, 440), 5),
     }
     subject = sheet(panels, (NOTES[0], twin, NOTES[2]), pictures)
-    assert [one.rule for one in look(subject, None) if one.rule != "S18"] == expected
+    assert [one.rule for one in look(subject, None) if one.rule not in ("S18", "S24")] == expected
 
 
 @pytest.mark.parametrize(

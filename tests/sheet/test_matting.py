@@ -12,8 +12,9 @@ from PIL import Image, ImageFilter
 from castsheet.errors import DependencyError, ImageError
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import estimate_backdrop, key, own_colours, refine
-from castsheet.sheet.look.matting import CutOut, U2Net, cut_out, mask_beside
+from castsheet.sheet.look.matting import CutOut, cut_out, mask_beside
 from castsheet.sheet.look.onnx import packaged
+from castsheet.sheet.look.salience import U2Net
 from tests.doubles.drawn import figure, place
 
 GROUNDS = {"white": "#ffffff", "black": "#000000", "grey": "#909090", "green": "#20c040"}

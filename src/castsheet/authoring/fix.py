@@ -31,11 +31,12 @@ _SCALE = 2
 
 @dataclass(frozen=True)
 class Fixed:
-    """A mended sheet, what was done to it, in order, and what the checks say about it now."""
+    """A mended sheet, what was done to it, in order, what the checks say about it now, and what was left."""
 
     sheet: Sheet
     done: tuple[str, ...]
     findings: tuple[Finding, ...]
+    left: tuple[str, ...] = ()
 
 
 def fix(
@@ -59,19 +60,20 @@ def fix(
         found = lint_sheet(sheet, output=output, grid=grid, readers=readers)
     wanted = {one.rule for one in found if one.severity != "info"}
     if not wanted & set(FIXABLE):
-        return Fixed(sheet, (), tuple(found))
+        return Fixed(sheet, (), tuple(found), ("no finding can be mended from the sheet's own pixels",))
     boxes = [panel.box for panel in sheet.panels] or find_pictures(
         sheet.image, [one.where for one in found if one.rule == "S02" and one.where]
     )
     done: list[str] = []
+    left: list[str] = []
     if "S02" in wanted:
         sheet = _without_text(sheet, boxes, found, done)
     if wanted & {"S01", "S02"}:
         sheet = _on_black(sheet, boxes, sorted(wanted & {"S01", "S02"}), done)
     if wanted & _BY_PLANNING:
-        sheet = _laid_out_anew(sheet, boxes, found, output, grid, done)
+        sheet = _laid_out_anew(sheet, boxes, found, output, grid, done, left)
     after = lint_sheet(sheet, output=output, grid=grid, readers=readers)
-    return Fixed(dataclasses.replace(sheet, path=None), tuple(done), tuple(after))
+    return Fixed(dataclasses.replace(sheet, path=None), tuple(done), tuple(after), tuple(left))
 
 
 def _without_text(sheet: Sheet, boxes: Sequence[Box], found: Sequence[Finding], done: list[str]) -> Sheet:
@@ -106,18 +108,19 @@ def _laid_out_anew(
     output: tuple[int, int],
     grid: int,
     done: list[str],
+    left: list[str],
 ) -> Sheet:
     """Drop copies and plan again; the unchanged sheet if that is no better, or impossible."""
     surplus = [one.where for one in found if one.rule == "S18" and one.where]
     kept = [i for i, box in enumerate(boxes) if all(_apart(box, where) for where in surplus)]
     if len(boxes) < 2 or not kept:
-        done.append("left the layout: the picture cannot be taken apart")
+        left.append("the layout stays: the picture cannot be taken apart")
         return sheet
     wishes = [_wish(sheet, boxes[i], i) for i in kept]
     try:
         layout = plan(wishes, output=output, scale=_SCALE, grid=grid)
     except LayoutError as error:
-        done.append(f"left the layout: {error.what}")
+        left.append(f"the layout stays: {error.what}")
         return sheet
     image = Image.new("RGB", layout.canvas)
     panels = []
@@ -145,7 +148,8 @@ def _laid_out_anew(
     )
     before, after = (_weight(lint_sheet(one, output=output, grid=grid)) for one in (sheet, anew))
     if after >= before:
-        done.append("left the layout: a new one would not be better")
+        told = ", ".join(sorted({one.rule for one in found if one.severity != "info"} & _BY_PLANNING))
+        left.append(f"{told}: the layout stays, because the planner finds none with fewer findings")
         return sheet
     if len(kept) < len(boxes):
         done.append(f"S18: dropped {_times(len(boxes) - len(kept), 'picture')} shown twice")

@@ -14,8 +14,9 @@ from castsheet.errors import DependencyError, ImageError
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import FRONTAL_YAW, Face, FaceDetector, subject
-from castsheet.sheet.look.matting import Matter, Quality, cut_out
+from castsheet.sheet.look.matting import Quality, cut_out
 from castsheet.sheet.look.regions import bounds
+from castsheet.sheet.look.salience import Matter
 
 # A standing adult's face (brow to chin) is 1/10 to 1/12 of the height; in a portrait it is 1/5 and more.
 FACE_SHARE = 0.19
@@ -64,7 +65,7 @@ class Look:
 
 
 def look_at(
-    path: Path, *, quality: Quality = "u2netp", matter: Matter | None = None, cache: Path | None = None
+    path: Path, *, quality: Quality = "auto", matter: Matter | None = None, cache: Path | None = None
 ) -> Look:
     """Cut the subject out if the tools for it are installed, else take the picture as it is.
 
@@ -155,3 +156,37 @@ def _figure(look: Look) -> Box:
     """The subject's place: the visible part of a free subject, else the whole picture."""
     seen = bounds(np.asarray(look.image.getchannel("A")) > 96) if look.free else None
     return seen or Box(0, 0, *look.image.size)
+
+
+def one_of_several(path: Path, detector: FaceDetector | None, pick: int) -> tuple[Image.Image, Guess]:
+    """The person with a face of a group picture: all of the picture's height, halfway to the neighbours.
+
+    Args:
+        pick: which face, counted from the left, from 1.
+
+    Raises:
+        ImageError: there is no such face.
+        DependencyError: no detector is installed.
+    """
+    if detector is None:
+        raise DependencyError(
+            "--face needs a face detector", remedy='pip install "castsheet[faces]", or crop the picture'
+        )
+    picture = load_image(path)
+    faces = detector.find(picture.convert("RGB"))
+    face = subject(faces, str(path), pick=pick)
+    assert face is not None  # a face that is picked is there, or `subject` raised
+    middles = sorted(one.box.x + one.box.w / 2 for one in faces)
+    own = face.box.x + face.box.w / 2
+    left = max((middle for middle in middles if middle < own), default=-own)
+    right = min((middle for middle in middles if middle > own), default=2 * picture.width - own)
+    x0, x1 = max(0, round((left + own) / 2)), min(picture.width, round((own + right) / 2))
+    part = picture.crop((x0, 0, x1, picture.height))
+    below = picture.height - face.box.y + 0.5 * face.box.h
+    share = face.box.h / max(1.0, below)
+    told = f"face {pick} of {len(faces)}, {share:.0%} of what the picture shows of the person"
+    turned = abs(face.yaw)
+    if share >= FACE_SHARE:
+        return part, Guess("face", 0.8, told, face)
+    view: View = "front" if turned <= FRONTAL_YAW else "three-quarter" if turned <= SIDE_YAW else "side"
+    return part, Guess(view, 0.7, told, face)

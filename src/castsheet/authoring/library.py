@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from castsheet.authoring.guess import Guess, Look, guess_view, look_at
+from castsheet.authoring.guess import Guess, Look, guess_view, look_at, one_of_several
 from castsheet.authoring.shelf import LIBRARY, LIST, own_parts, put_picture
 from castsheet.elements import DEFAULT_LOOK, VIEWS, Element, Scene, View, look_folder, read_element
-from castsheet.errors import ImageError, SceneError
+from castsheet.errors import DependencyError, ImageError, SceneError
 from castsheet.machine.files import sha256
 from castsheet.machine.locks import Say
 from castsheet.machine.marks import owned
@@ -31,11 +29,14 @@ from castsheet.machine.replace import Change, replacing
 from castsheet.machine.wording import first_mistake
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Kind
-from castsheet.sheet.look.faces import FaceDetector, close_up, installed_detector
-from castsheet.sheet.look.matting import Matter, Quality
+from castsheet.sheet.look.faces import FaceDetector, installed_detector
+from castsheet.sheet.look.matting import Quality
+from castsheet.sheet.look.salience import Matter
 
 # The files that are taken from a folder. A file that the user names may have any name.
-PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
+PICTURE_ENDINGS = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif")
+)
 
 
 class Kept(BaseModel):
@@ -75,11 +76,13 @@ class LibraryEntry:
 
 @dataclass(frozen=True)
 class Added:
-    """The result of `add`: the present look, its new pictures, and those that it had already."""
+    """The result of `add`: the present look, its new pictures, those that it had already, and the files of
+    folders that were left out, each with the reason."""
 
     entry: LibraryEntry
     new: tuple[Kept, ...]
     known: tuple[Path, ...]
+    skipped: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,12 @@ class Sorter:
     """How pictures are sorted. Without a `detector`, shape and file name decide."""
 
     detector: FaceDetector | None
-    quality: Quality = "u2netp"
+    quality: Quality = "auto"
     matter: Matter | None = None
     cache: Path | None = None
 
     @classmethod
-    def installed(cls, *, quality: Quality = "u2netp", cache: Path | None = None) -> Sorter:
+    def installed(cls, *, quality: Quality = "auto", cache: Path | None = None) -> Sorter:
         """A sorter with the tools that are installed here."""
         return cls(installed_detector(), quality, None, cache)
 
@@ -106,7 +109,7 @@ class Library:
     """The elements in a folder; it need not exist yet."""
 
     def __init__(self, root: Path | str, say: Say = lambda _: None) -> None:
-        self.root, self._say = Path(root), say
+        self.root, self.say = Path(root), say
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Element names, and the looks of each; the default look first."""
@@ -162,7 +165,8 @@ class Library:
         Args:
             kind: by default the element's kind, or character.
             view: the view of all the pictures, if the user knows it.
-            pick: which face is the subject's, counted from the left; only the close-up of it is kept.
+            pick: which face is the subject's, counted from the left; the picture is cropped between that
+                person and the neighbours.
             origin: recorded as the pictures' origin in place of their paths.
             made: whether a model made them: then they count as unsure, and photos come before them.
 
@@ -173,12 +177,13 @@ class Library:
         """
         folder = self.root / look_folder(name, look)
         new, known = [], []
-        with owned(self.root, LIBRARY, self._say, part=name), replacing(self.root) as change:
+        found, skipped = _pictures(paths)
+        with owned(self.root, LIBRARY, self.say, part=name), replacing(self.root) as change:
             before = self.load(name, look) if (folder / LIST).is_file() else None
             base = before or self._default(name)
             kind = _kind_of(name, kind, base)
             taken = {kept.sha256 for kept in before.pictures} if before else set()
-            for path in _pictures(paths):
+            for path in found:
                 digest = _digest(path)
                 if digest in taken and pick is None:
                     known.append(path)
@@ -195,7 +200,7 @@ class Library:
                 pictures.extend(faces)
             text = list_text(document(name, kind, pictures, base, description, importance))
             change.new((folder / LIST).relative_to(self.root).as_posix()).write_bytes(text)
-        return Added(self.load(name, look), tuple(new), tuple(known))
+        return Added(self.load(name, look), tuple(new), tuple(known), tuple(skipped))
 
     def remove(self, name: str, look: str | None = None) -> tuple[Path, ...]:
         """Delete a look, or the element with all its looks; files that somebody put beside them stay.
@@ -204,7 +209,7 @@ class Library:
             SceneError: there is no such element or look, or it is a symbolic link.
             OutputError: the disk refused.
         """
-        with owned(self.root, LIBRARY, self._say, part=name):
+        with owned(self.root, LIBRARY, self.say, part=name):
             return self._remove(name, look)
 
     def _remove(self, name: str, look: str | None) -> tuple[Path, ...]:
@@ -247,11 +252,11 @@ class Library:
         elif view is not None and pick is None:
             load_image(path)
             guess = Guess(view, 1.0, "stated")
+        elif pick is not None:
+            part, guess = one_of_several(path, sorter.detector, pick)
+            guess = guess if view is None else Guess(view, 1.0, "stated")
         else:
-            guess, look = sorter.sort(path, pick=pick)
-            if pick is not None and guess.face is not None:
-                part = _part(look, guess)
-                guess = Guess("face", 0.9, f"face {pick} of several", guess.face)
+            guess, _ = sorter.sort(path, pick=None)
         suffix = ".png" if part is not None else path.suffix.lower()
         target = folder / f"{guess.view}-{digest[:8]}{f'-{pick}' if part is not None else ''}{suffix}"
         stored = put_picture(change, self.root, target, path if part is None else part)
@@ -266,18 +271,47 @@ class Library:
         )
 
 
-def _pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures in folders and among files; a mask is left out, because it is copied with its picture."""
-    listed: list[Path] = []
+def _pictures(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures in folders and among files, and the files of folders that are none, each with the reason.
+
+    A mask is left out, because it is copied with its picture. A file that the user names is always taken.
+    """
+    found: list[Path] = []
+    skipped: list[tuple[Path, str]] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            listed += sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_ENDINGS)
-        else:
-            listed.append(path)
-    found = [path for path in listed if not path.name.endswith(".mask.png")]
+        if not path.is_dir():
+            found.append(path)
+            continue
+        for one in sorted(path.iterdir()):
+            why = _why_not(one)
+            if why:
+                skipped.append((one, why))
+            elif not one.name.endswith(".mask.png"):
+                found.append(one)
+    found = [path for path in found if not path.name.endswith(".mask.png")]
     if not found:
-        raise SceneError("there is no picture to add", remedy="name picture files or a folder of them")
-    return found
+        told = "; ".join(f"{path.name}: {why}" for path, why in skipped[:3])
+        raise SceneError(
+            f"there is no picture to add{f' ({told})' if told else ''}",
+            remedy="name picture files or a folder of them",
+        )
+    return found, skipped
+
+
+def _why_not(path: Path) -> str:
+    """Why a file of a folder is no picture to add; empty if it is one."""
+    if path.is_dir():
+        return "a folder in a folder"
+    if path.suffix.lower() not in PICTURE_ENDINGS:
+        return f"{path.suffix or 'a name without ending'} is no picture's"
+    if path.name.endswith(".mask.png"):
+        alone = not any(path.with_name(path.name[:-9] + end).exists() for end in PICTURE_ENDINGS)
+        return "a mask without its picture" if alone else ""
+    try:
+        load_image(path)
+    except (ImageError, DependencyError) as error:
+        return f"{error.what.removeprefix(f'{path}: ').removeprefix(f'{path} ')}; {error.remedy}"
+    return ""
 
 
 def _digest(path: Path) -> str:
@@ -302,13 +336,6 @@ def _check_unchanged(picture: Path, digest: str, remedy: str) -> None:
         raise SceneError(f"{picture} cannot be read: {what}", remedy=mend) from error
     if found != digest:
         raise SceneError(f"{picture} was changed since it was added", remedy=remedy)
-
-
-def _part(look: Look, guess: Guess) -> Image.Image:
-    """The close-up of the chosen face with its surroundings."""
-    assert guess.face is not None
-    box = close_up(guess.face, np.full(look.image.size[::-1], 255, np.uint8))
-    return look.image.crop(box.corners)
 
 
 def _kind_of(name: str, kind: Kind | None, base: LibraryEntry | None) -> Kind:

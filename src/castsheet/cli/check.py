@@ -14,6 +14,7 @@ from castsheet.errors import SheetError
 from castsheet.machine.regular import is_file
 
 if TYPE_CHECKING:
+    from castsheet.lint.findings import Finding
     from castsheet.machine.outputs import Output
 
 Checked = Annotated[
@@ -49,10 +50,10 @@ def lint(
     from castsheet.lint.report import save_report
     from castsheet.lint.workflow import lint_workflow
     from castsheet.machine.outputs import try_outputs
-    from castsheet.machine.progress import stderr_console, stdout_console
     from castsheet.media.provenance import dump
 
     done: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     written: dict[str, Path] = {}
     if (workflow := _workflow(source)) is not None:
         found = lint_workflow(workflow)
@@ -66,22 +67,31 @@ def lint(
         if fixed is not None:
             of_sheet = [one for one in found if one.rule.startswith("S")]
             mended = fix(sheet, output=size, grid=grid, readers=readers, found=of_sheet)
-            sheet, done = mended.sheet, mended.done
+            sheet, done, left = mended.sheet, mended.done, mended.left
             found = [*mended.findings, *(one for one in found if not one.rule.startswith("S"))]
             written["sheet"], written["manifest"] = sheet.save(fixed, overwrite=overwrite)
         if report is not None:
             title = (fixed or source).name
             written["report"] = save_report(report, sheet, found, title=title, done=done, overwrite=overwrite)
     if as_json:
-        told = {"worst": worst(found), "findings": [one.to_dict() for one in found], "fixed": list(done)}
-        sys.stdout.write(dump({"source": source, **told}))
+        told = {"worst": worst(found), "findings": [one.to_dict() for one in found]}
+        sys.stdout.write(dump({"source": source, **told, "fixed": list(done), "left": list(left)}))
     else:
-        for step in done:
-            stderr_console().print(f"mended  {step}", markup=False)
-        show.findings(found, stdout_console())
+        _tell(found, done, left)
         if written:
             show.paths(**written)
     raise typer.Exit(exit_code(found))
+
+
+def _tell(found: list[Finding], done: tuple[str, ...], left: tuple[str, ...]) -> None:
+    """What was mended, what could not be, and what the checks say."""
+    from castsheet.cli import show
+    from castsheet.machine.progress import stderr_console, stdout_console
+
+    for word, steps in (("mended", done), ("left", left)):
+        for step in steps:
+            stderr_console().print(f"{word:<8}{step}", markup=False)
+    show.findings(found, stdout_console())
 
 
 def split(

@@ -28,6 +28,7 @@ Name = Annotated[str, typer.Argument(help="The element's name, as prompts call i
 Folder = Annotated[Path, typer.Option("--library", help="The library's folder.")]
 LIBRARY = Path("library")
 KINDS = ("character", "prop", "location")
+CUT_HELP = "Cut-outs by auto (all networks that are here), u2netp, u2net, plain, an .onnx file or OWNER/NAME."
 
 
 @app.command()
@@ -48,7 +49,7 @@ def add(
     ready: Annotated[
         bool, typer.Option("--sheet", help="The pictures are ready-made sheets: take them apart.")
     ] = False,
-    quality: Annotated[str, typer.Option(help="Cut-outs by u2netp, u2net or plain.")] = "u2netp",
+    quality: Annotated[str, typer.Option(help=CUT_HELP)] = "auto",
 ) -> None:
     """Sort pictures into views and keep them under a name."""
     from castsheet.authoring.library import Library, Sorter
@@ -59,9 +60,9 @@ def add(
 
     kind = one_of("kind", kind, KINDS)
     view = one_of("view", view, VIEWS)
-    one_of("quality", quality, ("u2netp", "u2net", "plain"))
+    _a_way_to_cut(quality)
     console = stderr_console()
-    sorter = Sorter.installed(quality=quality, cache=cache_folder() / "cutouts")  # type: ignore[arg-type]
+    sorter = Sorter.installed(quality=quality, cache=cache_folder() / "cutouts")
     if sorter.detector is None and kind in (None, "character"):
         console.print('no face detector: views are guessed by shape and name; pip install "castsheet[faces]"')
 
@@ -83,10 +84,13 @@ def add(
     for one in added:
         for path in one.known:
             console.print(f"{path} is there already", style="dim", markup=False)
+        for path, why in one.skipped:
+            console.print(f"left out {path}: {why}", style="yellow", markup=False)
         tell(one.new)
     typer.echo(f"{added[-1].entry.folder / 'element.yaml'}")
     if any(kept.unsure for one in added for kept in one.new):
-        console.print("unsure of some: correct `view` and `images` in that file, or add them with --view")
+        console.print(f"unsure of some views: castsheet elements edit {name} --view FILE=side, say")
+    _doubts(added, name, quality)
 
 
 def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, console: Console) -> list[Added]:
@@ -156,12 +160,61 @@ def list_(library: Folder = LIBRARY) -> None:
             typer.echo(f"{name}@{look}  {entry.element.kind}  {views}")
 
 
+def _a_way_to_cut(quality: str) -> None:
+    from castsheet.sheet.look.matting import QUALITIES
+
+    if "/" not in quality and not quality.endswith(".onnx"):
+        one_of("quality", quality, QUALITIES)
+
+
+def _doubts(added: list[Added], name: str, quality: str) -> None:
+    """One line: which of the new pictures' cut-outs are doubtful."""
+    from castsheet.authoring.approve import shown, told
+    from castsheet.machine.progress import progress, stderr_console
+    from castsheet.sheet.look.tools import Tools
+
+    new = [kept.file for one in added for kept in one.new]
+    if not new:
+        return
+    with progress("looking at the cut-outs"):
+        line = told(list(shown(added[-1].entry, Tools.installed(cut=quality), only=new)))
+    if line:
+        stderr_console().print(f"doubtful cut-outs: {line}", style="yellow", markup=False)
+        stderr_console().print(f"look at them: castsheet elements show {name} --cutouts", markup=False)
+
+
 @app.command()
-def show(name: Name, library: Folder = LIBRARY, look: str = "default") -> None:
-    """Show an element's description and pictures."""
+def show(
+    name: Name,
+    library: Folder = LIBRARY,
+    look: str = "default",
+    cutouts: Annotated[
+        bool, typer.Option("--cutouts", help="Write a page with every picture and its cut-out.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="That page.", show_default="NAME.cutouts.html")
+    ] = None,
+    quality: Annotated[str, typer.Option(help=CUT_HELP)] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Show an element's description and pictures; with --cutouts, their cut-outs on a page."""
     from castsheet.authoring.library import Library
 
     entry = Library(library).load(name, look)
+    if cutouts:
+        from castsheet.authoring.approve import save_page, shown, told
+        from castsheet.machine.progress import progress, stderr_console
+        from castsheet.sheet.look.tools import Tools
+
+        _a_way_to_cut(quality)
+        if entry.element.kind == "location":
+            raise SettingsError(f"{name} is a location", remedy="locations are never cut out")
+        with progress("cutting out"):
+            pictures = list(shown(entry, Tools.installed(cut=quality)))
+        if line := told(pictures):
+            stderr_console().print(f"doubtful: {line}", style="yellow", markup=False)
+        typer.echo(save_page(out or Path(f"{name}.cutouts.html"), entry, pictures, overwrite=overwrite))
+        return
     element = entry.element
     typer.echo(f"{element.kind} {name}@{entry.look}, importance {element.importance:g}")
     typer.echo(f"description: {element.description or '(none yet)'}")

@@ -17,6 +17,10 @@ from castsheet.settings import PRESETS, Settings
 
 SceneFile = Annotated[Path, typer.Argument(help="A scene file (YAML).")]
 Source = Annotated[Path, typer.Argument(help="A scene file (YAML), a sheet, or any picture used as a sheet.")]
+ClipSize = Annotated[
+    str | None,
+    typer.Option("--output", help="Size of the clip, WIDTHxHEIGHT, as for sheet: 448x768 is upright."),
+]
 Output = Annotated[str, typer.Option("--output", help="Size of the clip that the sheet is for.")]
 Trained = Annotated[
     str | None,
@@ -66,7 +70,10 @@ def sheet(
     ] = None,
     cut: Annotated[
         str | None,
-        typer.Option(help="Cut people and things out: u2netp, u2net, plain, none.", show_default="u2netp"),
+        typer.Option(
+            help="Cut people and things out: auto, u2netp, u2net, plain, none, an .onnx file or OWNER/NAME.",
+            show_default="auto",
+        ),
     ] = None,
     preview: SheetPreview = None,
     overwrite: Overwrite = False,
@@ -120,6 +127,7 @@ def generate(
         str | None,
         typer.Option(help=f"A published recipe: {', '.join(PRESETS)}; or fast, with a distilled adapter."),
     ] = None,
+    output: ClipSize = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Cheap settings: half size and length, a third of the steps.")
     ] = False,
@@ -147,7 +155,7 @@ def generate(
     from castsheet.jobs.workers import spread_over
 
     asked = {name: value for name, value in locals().items() if name in Request.model_fields}
-    asked["trained"] = None if trained is None else read_adapter(trained)
+    asked |= {"settings": _sized(output) | settings, "trained": trained and read_adapter(trained)}
     asked |= {"out": out or Path("clip.mp4" if shots is None else "shots"), "loading": Loading(**loading)}
     request = Request(**asked, adapters=tuple(read_adapter(one) for one in adapter or ()))
     spread = spread_over(ray_address, workers, request.loading.device)
@@ -157,6 +165,14 @@ def generate(
         raise SettingsError("Ray workers make lists of shots", remedy="give --shots FILE as well")
     else:
         show.paths(**run(request, Terminal()))
+
+
+def _sized(output: str | None) -> dict[str, Any]:
+    """The settings that a size means; what the user says of width or height wins."""
+    if output is None:
+        return {}
+    width, height = read_size(output)
+    return {"width": width, "height": height}
 
 
 def choose(

@@ -1,4 +1,5 @@
-"""`castsheet elements fill`: render the views that an element lacks."""
+"""`castsheet elements fill`: render the views that an element lacks. With it come all commands of
+elements."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from castsheet.cli import pictures  # noqa: F401 - its commands join when it is imported
 from castsheet.cli.elements import KINDS, LIBRARY, Folder, Name, one_of, tell
 from castsheet.cli.elements import app as elements
 from castsheet.cli.settings import size as read_size

@@ -14,6 +14,7 @@ from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look import ocr
+from castsheet.sheet.look.experts import installed_people
 from castsheet.sheet.look.faces import CenterFace
 from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import CUTS, Tools
@@ -63,7 +64,8 @@ def sheet_of(
     """The sheet itself, or the sheet of a scene, composed for clips of this size.
 
     Args:
-        cut: how pictures are cut out; by default as `layout: {cut: ...}` of the scene says, else by u2netp.
+        cut: how pictures are cut out; by default as `layout: {cut: ...}` of the scene says, else by all
+        networks that are here.
     """
     if isinstance(source, Sheet):
         return source
@@ -84,11 +86,11 @@ def tools_for(scene: Scene, cut: str | None = None) -> Tools:
     layout = scene.settings.get("layout")
     stated = layout.get("cut") if isinstance(layout, dict) else None
     chosen = next(one for one in (cut, stated, CUTS[0]) if one is not None)
-    for known in CUTS:
-        if chosen == known:
-            return Tools.installed(cut=known)
+    if isinstance(chosen, str) and (chosen in CUTS or "/" in chosen or chosen.endswith(".onnx")):
+        return Tools.installed(cut=chosen)
     raise SettingsError(
-        f"pictures cannot be cut out by {shown(chosen)}", remedy=f"use one of {', '.join(CUTS)}"
+        f"pictures cannot be cut out by {shown(chosen)}",
+        remedy=f"use one of {', '.join(CUTS)}, an .onnx file, or a repository as OWNER/NAME",
     )
 
 
@@ -117,9 +119,10 @@ def check(
 
 
 def installed_readers() -> Readers:
-    """The models of the optional extras that read text and find faces, as far as they are installed."""
+    """The models of the optional extras that read text, find faces and people, as far as they are
+    installed."""
     try:
         faces = CenterFace()
     except DependencyError:
         faces = None
-    return Readers(text=ocr.RapidReader() if ocr.installed() else None, faces=faces)
+    return Readers(ocr.RapidReader() if ocr.installed() else None, faces, installed_people())

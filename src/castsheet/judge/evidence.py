@@ -16,7 +16,7 @@ from PIL import Image
 from castsheet.judge.cast import Cast, Member, Pixels
 from castsheet.judge.figures import LONG_SIDE, Field, Look, Seen, colours, look_of, used
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.matting import Matter
+from castsheet.sheet.look.salience import Matter
 
 Floats = NDArray[np.float32]
 

@@ -25,7 +25,7 @@ from castsheet.judge.protocols import Detector, Embedder, FrameReader, crop
 from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
 from castsheet.judge.verdict import conclude, leaked, present
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.matting import Matter
+from castsheet.sheet.look.salience import Matter
 from castsheet.sheet.manifest import Sheet
 
 SEARCHED = 4  # frames in which panels are searched at every scale and place

@@ -13,9 +13,9 @@ from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader
 from castsheet.machine.files import require
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, FaceDetector
-from castsheet.sheet.look.matting import Matter, U2Net
 from castsheet.sheet.look.ocr import RapidReader
 from castsheet.sheet.look.onnx import packaged
+from castsheet.sheet.look.salience import Matter, U2Net
 
 EXTRA = "identity"
 GROW = 0.25  # of the face's height, on every side: room for the chin and brow that alignment needs

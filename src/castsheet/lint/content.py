@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.lint.findings import Fault, rule
-from castsheet.lint.pixels import BLACK, Subject
+from castsheet.lint.pixels import BLACK, Subject, larger
+from castsheet.lint.tones import chroma
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import FRONTAL_YAW
+from castsheet.sheet.look.litert import Body
 from castsheet.sheet.look.ocr import grown
 from castsheet.sheet.look.regions import luma
 from castsheet.sheet.manifest import Panel
@@ -33,6 +35,8 @@ _SEARCH_SIDE = 192  # px of a panel's longer side when a prop is looked for on i
 _TONE = 0.05  # of 1: a thing whose pixels vary by less is of one tone
 _LEAST_TEMPLATE = 12  # px; smaller pictures of a prop match anything
 ALIKE, DISAGREE = 0.9, 0.2  # shared part of two figures' colours
+_SAME_HUES = 0.6  # shared hues of one figure in two lights
+_POINTS = 20  # of 33: so many are seen of a person who is really there
 _FREE = 0.15  # a figure stands free if at least this share of its panel is black
 _BACK = re.compile(r"(?<![a-z])(?:back|rear|behind)(?![a-z])", re.IGNORECASE)
 _HOLDS = re.compile(
@@ -120,7 +124,7 @@ def faces_are_large(subject: Subject) -> Iterator[Fault]:
         yield Fault(
             f"{person}'s {what} is {pixels:.0f} px high at {out_w} x {out_h} "
             f"(least {least:.0f}, good {good:.0f})",
-            f"give {person} a closer `face` picture, or raise its importance",
+            f"give {person} a closer `face` picture, or {larger(panel, 'or give it fewer views')}",
             where=panel.box,
             element=person,
             severity="warning" if pixels < least else "info",
@@ -254,9 +258,19 @@ def _correlate(field_HWC: Pixels, thing_HWC: Pixels) -> tuple[float, int, int]:
 
 @rule("S15", "locations are empty of people", "warning")
 def locations_are_empty(subject: Subject) -> Iterator[Fault]:
-    """No face on a location's panel. The rule does not see people from behind, or too small for a face."""
+    """No face and no human body on a location's panel. The rule does not see people who are small or
+    hidden, nor animals, but for those that the networks take for people."""
     places = [panel for panel in subject.sheet.panels if panel.kind == "location"]
     for panel in places:
+        body = subject.bodies.get(panel)
+        if body is not None and _is_person(body) and not subject.faces.get(panel):
+            yield Fault(
+                f"somebody is on {panel.element}, without a face that is seen: bystanders mix with the "
+                f"characters",
+                "use a picture of the place without people and animals",
+                where=panel.box,
+                element=panel.element,
+            )
         for face in subject.faces.get(panel, ()):
             box = Box(panel.box.x + face.box.x, panel.box.y + face.box.y, face.box.w, face.box.h)
             yield Fault(
@@ -270,13 +284,19 @@ def locations_are_empty(subject: Subject) -> Iterator[Fault]:
         yield _not_checked("people in locations", "faces")
 
 
+def _is_person(body: Body) -> bool:
+    """Whether it is a person for sure: most points are seen, and the mask has something to show for them."""
+    seen = int((body.visible > 0.6).sum())
+    return body.score > 0.9 and seen >= _POINTS and float((body.mask > 0.8).mean()) > 0.004
+
+
 @rule("S17", "people differ, and each agrees with itself", "warning")
 def people_are_distinct(subject: Subject) -> Iterator[Fault]:
     """Two characters share less than 90 % of their colours; figures of one character share 20 % or more; no
     panel of a character shows more faces than it has pictures.
 
     It compares only colours of figures that stand free on black: two people in one uniform count as alike,
-    and one person in two outfits as two.
+    and one person in two outfits as two. Sun and shade, which change lightness and leave the hue, do not.
     """
     for panel, faces in subject.faces.items():
         if panel.kind == "character" and len(faces) > max(1, len(panel.sources)):
@@ -298,7 +318,7 @@ def people_are_distinct(subject: Subject) -> Iterator[Fault]:
             (float(np.minimum(a, b).sum()), i, j) for (i, a), (j, b) in combinations(enumerate(colours, 1), 2)
         ]
         shared, i, j = min(pairs, default=(1.0, 0, 0))
-        if shared < DISAGREE:
+        if shared < DISAGREE and not _one_in_another_light(figures[i - 1], figures[j - 1]):
             yield Fault(
                 f"figures {i} and {j} of {panel.element} share {shared:.0%} of their colours "
                 f"(least {DISAGREE:.0%}): they look like two people, or two outfits",
@@ -316,6 +336,18 @@ def people_are_distinct(subject: Subject) -> Iterator[Fault]:
                 where=subject.sheet.panels_of(second)[0].box,
                 element=second,
             )
+
+
+def _one_in_another_light(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two figures have the same hues in the same shares."""
+    hues = []
+    for figure in (one, other):
+        pixels = np.asarray(figure.convert("RGB")).reshape(-1, 3)
+        tones = chroma(pixels[pixels.max(axis=1) > 2 * BLACK])
+        if tones is None:
+            return False
+        hues.append(tones.reshape(4, 100).sum(axis=0))
+    return float(np.minimum(*hues).sum()) >= _SAME_HUES
 
 
 def _figures(image: Image.Image, count: int) -> list[Image.Image]:

@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from statistics import median
 
-from castsheet.lint import content, pixels  # noqa: F401 - their rules join when they are imported
+from castsheet.lint import content, cutouts, pixels  # noqa: F401 - their rules join when they are imported
 from castsheet.lint.findings import Fault, Finding, family, rule
-from castsheet.lint.pixels import Readers, Subject
+from castsheet.lint.pixels import MAX_ENLARGED, Readers, Subject, larger
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import Sheet
 
 GUTTER = (0.008, 0.02)  # of the short side
 MIN_PANEL_AREA = 0.04
 MIN_LEAD = 1.5  # largest character over the median prop
-MAX_UPSCALE = 1.5
+# Share of a latent cell that the lesser of two elements covers: from here on the token is a mixture.
+_MIXED = 0.25
 DEFAULT_OUTPUT = (768, 448)
 DEFAULT_GRID = 32  # pixels a latent token of the full-size model
 
@@ -124,21 +125,44 @@ def _cells(box: Box, subject: Subject) -> tuple[int, int, int, int]:
 
 @rule("S07", "no two elements share a latent cell", "warning")
 def cells_are_not_shared(subject: Subject) -> Iterator[Fault]:
-    """Where a token's square holds two elements, the model reads one mixture of both."""
+    """Where a token's square holds two elements, the model reads one mixture of both. A cell in which one of
+    them covers less than a quarter is told as a remark: the other rules that token."""
+    planned = isinstance(subject.sheet.layout.get("cells"), list)
     for a, b in combinations(subject.sheet.panels, 2):
         if a.element == b.element:
             continue
         (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = _cells(a.box, subject), _cells(b.box, subject)
-        shared = max(min(ax1, bx1) - max(ax0, bx0), 0) * max(min(ay1, by1) - max(ay0, by0), 0)
-        if shared:
-            yield Fault(
-                f"{a.element} ({a.view}) and {b.element} ({b.view}) share {shared} latent "
-                f"{'cell' if shared == 1 else 'cells'} of {subject.grid} px at "
-                f"{subject.output[0]} x {subject.output[1]}",
-                "let the gutter lie on the grid: compose again, or move the panel's edge",
-                where=b.box,
-                element=b.element,
-            )
+        columns, rows = range(max(ax0, bx0), min(ax1, bx1)), range(max(ay0, by0), min(ay1, by1))
+        if not columns or not rows:
+            continue
+        shared = len(columns) * len(rows)
+        lesser = max(
+            min(_cover(panel.box, subject, column, row) for panel in (a, b))
+            for column in columns
+            for row in rows
+        )
+        yield Fault(
+            f"{a.element} ({a.view}) and {b.element} ({b.view}) share {shared} latent "
+            f"{'cell' if shared == 1 else 'cells'} of {subject.grid} px at "
+            f"{subject.output[0]} x {subject.output[1]}; the lesser of them covers {lesser:.0%} of a cell at "
+            f"most "
+            f"(a quarter is a mixture)",
+            "the planner found no layout without it: leave a panel out, or choose another --output size"
+            if planned
+            else "let the gutter lie on the grid: castsheet lint --fix lays the sheet out anew",
+            where=b.box,
+            element=b.element,
+            severity="warning" if lesser >= _MIXED else "info",
+        )
+
+
+def _cover(box: Box, subject: Subject, column: int, row: int) -> float:
+    """The share of a latent cell that a panel covers."""
+    left, top, right, bottom = subject.sheet.seen(box, subject.output)
+    x, y, side = column * subject.grid, row * subject.grid, subject.grid
+    across = min(right, x + side) - max(left, x)
+    down = min(bottom, y + side) - max(top, y)
+    return max(0.0, across) * max(0.0, down) / side**2
 
 
 @rule("S08", "two to eight panels", "info")
@@ -168,7 +192,7 @@ def area_is_shared_well(subject: Subject) -> Iterator[Fault]:
         if panel.box.area < MIN_PANEL_AREA * total:
             yield Fault(
                 f"{panel.element} ({panel.view}) holds {panel.box.area / total:.1%} of the sheet (limit 4 %)",
-                f"raise the importance of {panel.element}, or drop another panel",
+                larger(panel),
                 where=panel.box,
                 element=panel.element,
             )
@@ -183,14 +207,17 @@ def area_is_shared_well(subject: Subject) -> Iterator[Fault]:
         yield Fault(
             f"the largest character, {lead}, holds {ratio:.2f} x the median prop's area "
             f"(wanted {MIN_LEAD} x)",
-            f"raise the importance of {lead}, or lower that of the props",
+            larger(
+                max(subject.sheet.panels_of(lead), key=lambda p: p.box.area), "or lower that of the props"
+            ),
             element=lead,
         )
 
 
 @rule("S11", "each character has a face and a body", "error")
 def characters_are_covered(subject: Subject) -> Iterator[Fault]:
-    """A close-up of the face and a whole figure; with neither an error, with one of them a warning."""
+    """A close-up of the face and a whole figure; with neither an error, with one of them a warning. A
+    figure from one side alone is a remark."""
     panels = subject.sheet.panels
     if not panels:
         return
@@ -218,6 +245,25 @@ def characters_are_covered(subject: Subject) -> Iterator[Fault]:
                 element=person,
                 severity="warning",
             )
+        else:
+            yield from _few_views(person, subject)
+
+
+def _few_views(person: str, subject: Subject) -> Iterator[Fault]:
+    """A whole figure from one side alone: a remark, because a clip may never show the others. Only a sheet
+    that Castsheet laid out tells how many pictures a panel shows."""
+    if "score" not in subject.sheet.layout:
+        return
+    figures = [p for p in subject.sheet.panels_of(person) if p.view == "turnaround"]
+    if sum(len(p.sources) for p in figures) == 1:
+        yield Fault(
+            f"{person} is shown from one side only: the others are made up by the model when {person} turns",
+            f"add `side` and `back` pictures: castsheet elements add {person} PICTURES, or elements fill "
+            f"{person}",
+            where=figures[0].box,
+            element=person,
+            severity="info",
+        )
 
 
 @rule("S13", "figures are whole", "warning")
@@ -245,10 +291,10 @@ def sources_are_large_enough(subject: Subject) -> Iterator[Fault]:
     """No source is enlarged more than 1.5 x onto the sheet."""
     for panel in subject.sheet.panels:
         for source in panel.sources:
-            if source.scale > 1.01 * MAX_UPSCALE:  # the planner's limit plus a pixel of rounding
+            if source.scale > 1.01 * MAX_ENLARGED:  # the planner's limit plus a pixel of rounding
                 yield Fault(
                     f"{source.path} is enlarged {source.scale:.2f} x for {panel.element} ({panel.view}) "
-                    f"(limit {MAX_UPSCALE} x)",
+                    f"(limit {MAX_ENLARGED} x)",
                     f"use a picture at least {source.scale:.1f} x as large",
                     where=panel.box,
                     element=panel.element,

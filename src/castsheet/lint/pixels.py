@@ -12,7 +12,9 @@ from PIL import Image
 
 from castsheet.lint.findings import Fault, rule
 from castsheet.sheet.box import Box
+from castsheet.sheet.look.experts import KnowsPeople
 from castsheet.sheet.look.faces import Face, FaceDetector
+from castsheet.sheet.look.litert import Body
 from castsheet.sheet.look.ocr import TextLine, TextReader
 from castsheet.sheet.look.regions import (
     MAX_SEPARATOR,
@@ -28,6 +30,7 @@ from castsheet.sheet.manifest import Panel, Sheet
 BLACK = 8  # luma, of 255
 SURE_TEXT = 0.8  # the reader's score; folds and twigs that look like letters score less
 LIGHT = 64  # camera noise never makes a background this light
+MAX_ENLARGED = 1.5  # sheet px per source px; the planner makes a panel no larger than its picture allows
 SAME_HASH = 4  # bits of 64
 SAME_COLOUR = 12.0  # of 255: two people in one pose hash alike, but their clothes differ
 
@@ -38,6 +41,7 @@ class Readers:
 
     text: TextReader | None = None
     faces: FaceDetector | None = None
+    people: KnowsPeople | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,14 @@ class Subject:
         detector = self.readers.faces if self.readers else None
         panels = [panel for panel in self.sheet.panels if detector and panel.kind != "prop"]
         return {panel: detector.find(self.crop(panel.box)) for panel in panels if detector}
+
+    @cached_property
+    def bodies(self) -> dict[Panel, Body]:
+        """The clearest person on each location's panel that has one, in px of the panel."""
+        people = self.readers.people if self.readers else None
+        panels = [panel for panel in self.sheet.panels if panel.kind == "location"]
+        found = {panel: people.body(self.crop(panel.box)) for panel in panels if people}
+        return {panel: body for panel, body in found.items() if body is not None}
 
     def crop(self, box: Box) -> Image.Image:
         """A part of the sheet."""
@@ -216,3 +228,13 @@ def no_duplicates(subject: Subject) -> Iterator[Fault]:
                 element=element,
             )
         seen.append((name, crop, bits))
+
+
+def larger(panel: Panel, otherwise: str = "or drop another panel") -> str:
+    """How a panel gets larger: by importance, unless its picture is enlarged as far as it may be already."""
+    if any(source.scale > 0.95 * MAX_ENLARGED for source in panel.sources):
+        return (
+            f"use a larger picture of {panel.element}: its panel is as large as its pixels allow, so more "
+            f"importance would change nothing"
+        )
+    return f"raise the importance of {panel.element}, {otherwise}"

@@ -273,3 +273,34 @@ def length_fits(subject: _Subject) -> Iterator[Fault]:
             "shorten the descriptions: five to seven attributes an element are enough",
             severity="error" if count > ENCODER_TOKENS else "warning",
         )
+
+
+# Words of a description that tell no looks.
+_EMPTY = frozenset(
+    ["character", "person", "figure", "prop", "thing", "object", "location", "place", "scene", "picture"]
+)
+
+
+@rule("P07", "every element is described, in words that the action uses", "warning")
+def descriptions_tell(subject: _Subject) -> Iterator[Fault]:
+    """No description is empty. A description that only says what kind of thing it is, and a prop that the
+    action calls by none of its words, are remarks. Synonyms are not known."""
+    spoken = set(re.findall(r"[^\W\d_]{3,}", subject.prompt.action.lower()))
+    for note in subject.notes:
+        told = set(re.findall(r"[^\W\d_]{3,}", note.description.lower())) - _LINKS
+        if not told - _EMPTY:
+            said = f"only {note.description!r}" if note.description.strip() else "no description"
+            yield Fault(
+                f"{note.id} has {said}: the prompt does not tell its looks",
+                f"write five to seven words of its looks: castsheet describe, or elements edit {note.id} "
+                f"--description",
+                element=note.id,
+                severity="info" if note.description.strip() else "warning",
+            )
+        elif note.kind == "prop" and not (spoken & told) and not _called(subject.prompt.action, [note.id]):
+            yield Fault(
+                f"the action names neither {note.id} nor a word of its description ({note.description!r})",
+                f"say {note.id!r} in the action, describe it by the action's word, or leave it out",
+                element=note.id,
+                severity="info",
+            )

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from castsheet.pairs.protocols import Floats, Pixels
-from castsheet.sheet.look.matting import Matter
+from castsheet.sheet.look.salience import Matter
 
 APART = 20  # levels: what differs more from the plate is no noise of compression
 DARKER = (0.55, 0.97)  # a shadow lets this much of the ground's light through

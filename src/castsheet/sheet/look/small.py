@@ -17,13 +17,15 @@ from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import Tools
 
 # Raise it when prepared pictures come out differently.
-_VERSION = 2
+_VERSION = 3
 # Prepared pictures are read much more often than written; PNG's first level reads as fast as its others.
 _COMPRESSION = 1
 # Of 255: up to the first, pixels are dust of a cut-out or noise on black.
 VISIBLE = 16
 # A picture stands on black if at least this share of its border is black.
 _BLACK_BORDER = 0.6
+# Of 255: the median of a border that is black for sure, and what something of a picture on black reaches.
+_PURE, _BRIGHT = 4, 72
 # px around a figure that was cut out; none on sides where the figure touches the picture's border.
 _MARGIN = 4
 
@@ -37,9 +39,10 @@ class Small:
         alpha: L, of the same size.
         reduced: source px per px, in both directions.
         sha256: hash of the source's file.
-        cut: what cut it out of its background: "mask", "alpha", "u2netp", "u2net", "plain"; empty when
+        cut: what cut it out of its background: "mask", "alpha", "plain", or a network's name; empty when
             nothing had to.
         doubt: what to look at; empty when nothing.
+        faults: what the cut-out may have lost or kept, each as "kind: words" (see `doubts.KINDS`).
     """
 
     rgb: Image.Image
@@ -48,6 +51,7 @@ class Small:
     sha256: str
     cut: str = ""
     doubt: str = ""
+    faults: tuple[str, ...] = ()
 
 
 def load_small(
@@ -92,7 +96,12 @@ def silhouette(alpha: Image.Image, rgb: Image.Image) -> NDArray[np.uint8] | None
     w, h = rgb.size
     strips = ((0, 0, w, 1), (0, h - 1, w, h), (0, 0, 1, h), (w - 1, 0, w, h))
     border = np.concatenate([np.asarray(brightest(rgb.crop(strip))).ravel() for strip in strips])
-    return np.asarray(brightest(rgb)) if (border <= VISIBLE).mean() >= _BLACK_BORDER else None
+    if (border <= VISIBLE).mean() < _BLACK_BORDER:
+        return None
+    strength = np.asarray(brightest(rgb))
+    # A photo taken in the dark has a dark border too, and nothing in it is bright.
+    dark = float(np.median(border)) > _PURE and float(np.percentile(strength, 95)) < _BRIGHT
+    return None if dark else strength
 
 
 def brightest(rgb: Image.Image) -> Image.Image:
@@ -104,11 +113,13 @@ def brightest(rgb: Image.Image) -> Image.Image:
 def _prepared(path: Path, reach: int | None, height: int | None, tools: Tools, digest: str | None) -> Small:
     rgba = load_image(path)
     before, method, doubt = 1, "", ""
+    faults: tuple[str, ...] = ()
     wanted = tools.cut != "none"
     if wanted and (mask_beside(path) or silhouette(rgba.getchannel("A"), rgba) is None):
         cut, doubt = tools.cut_out(path, rgba)
         if cut is not None:
             rgba, before, method = _trimmed(cut.image), cut.reduced, cut.method
+            faults = tuple(f"{one.kind}: {one.told}" for one in cut.doubts)
     alpha = rgba.getchannel("A")
     # Compositing first: the colour under transparent pixels must not bleed into the figure's edge.
     rgb = Image.new("RGB", rgba.size)
@@ -121,7 +132,7 @@ def _prepared(path: Path, reach: int | None, height: int | None, tools: Tools, d
         # The last row and column of a side that does not divide evenly are dropped, at most factor - 1 px.
         even = (0, 0, rgba.width // factor * factor, rgba.height // factor * factor)
         rgb, alpha = rgb.reduce(factor, even), alpha.reduce(factor, even)
-    return Small(rgb, alpha, factor * before, digest or sha256(path), method, doubt)
+    return Small(rgb, alpha, factor * before, digest or sha256(path), method, doubt, faults)
 
 
 def _lasting(small: Small, tools: Tools) -> bool:
@@ -155,14 +166,16 @@ def _read(entry: Path, digest: str) -> Small | None:
             opened.load()
             reduced, cut, doubt = (str(opened.info[name]) for name in ("reduced", "cut", "doubt"))
             kept = opened.convert("RGBA")
-            return Small(kept.convert("RGB"), kept.getchannel("A"), int(reduced), digest, cut, doubt)
+            faults = tuple(filter(None, str(opened.info["faults"]).splitlines()))
+            return Small(kept.convert("RGB"), kept.getchannel("A"), int(reduced), digest, cut, doubt, faults)
     except (OSError, ValueError, KeyError, SyntaxError):
         return None
 
 
 def _write(entry: Path, small: Small) -> None:
     info = PngInfo()
-    for name, value in (("reduced", str(small.reduced)), ("cut", small.cut), ("doubt", small.doubt)):
+    told = {"reduced": str(small.reduced), "cut": small.cut, "doubt": small.doubt}
+    for name, value in (told | {"faults": "\n".join(small.faults)}).items():
         info.add_itxt(name, value)
     both = Image.merge("RGBA", (*small.rgb.split(), small.alpha))
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
@@ -15,11 +14,14 @@ from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import cache_folder, write_text
 from castsheet.machine.text import TextReader
 from castsheet.sheet.box import Box
+from castsheet.sheet.look.experts import named
 from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, installed
-from castsheet.sheet.look.matting import CutOut, Matter, Quality, cut_out, mask_beside
+from castsheet.sheet.look.matting import CutOut, Quality, cut_out, mask_beside
+from castsheet.sheet.look.salience import Matter
 
-Cut = Literal["u2netp", "u2net", "plain", "none"]
-CUTS: tuple[Cut, ...] = ("u2netp", "u2net", "plain", "none")
+# "auto" joins all networks that are here; a name with a slash or of a file is a network of the user's.
+Cut = str
+CUTS: tuple[Cut, ...] = ("auto", "u2netp", "u2net", "plain", "none")
 _KEPT = TextReader(ImageError, "the picture is looked at again")
 
 
@@ -28,8 +30,9 @@ class Tools:
     """How a scene's pictures are prepared. The default takes them as they are and needs no model.
 
     Args:
-        cut: the network that cuts out people and things that do not stand free yet; "plain" uses the colour
-            of a plain background, "none" leaves pictures alone. Locations are never cut.
+        cut: what cuts out people and things that do not stand free yet: "auto" all networks that are here
+            together, "u2netp" or "u2net" one of them, a file or repository of the user's, "plain" the colour
+            of a plain background; "none" leaves pictures alone. Locations are never cut.
         matter: replaces the network that `cut` names.
         faces: finds the face that a close-up is cropped to; None crops by the figure's height alone.
         cache: folder of cut-outs, faces and reduced pictures; None keeps nothing.
@@ -41,7 +44,7 @@ class Tools:
     cache: Path | None = None
 
     @classmethod
-    def installed(cls, *, cut: Cut = "u2netp", cache: Path | None = None) -> Tools:
+    def installed(cls, *, cut: Cut = "auto", cache: Path | None = None) -> Tools:
         """The tools that are installed here; `cache` keeps results, by default the user's cache folder."""
         cache = cache or cache_folder()
         faces = RememberedFaces(CenterFace.name, CenterFace, cache / "faces") if installed() else None
@@ -50,9 +53,9 @@ class Tools:
     @property
     def name(self) -> str:
         """Names how pictures are cut, for cache keys."""
-        return self.matter.name if self.matter and self.cut != "none" else self.cut
+        return self.matter.name if self.matter and self.cut != "none" else named(self.cut)
 
-    def cut_out(self, path: Path, picture: Image.Image) -> tuple[CutOut | None, str]:
+    def cut_out(self, path: Path, picture: Image.Image, *, keep: bool = False) -> tuple[CutOut | None, str]:
         """The subject of a picture, or None if it stays as it is; and a remark for the user, or "".
 
         A picture that cannot be cut here keeps its background, and the remark says so: a sheet with
@@ -60,6 +63,7 @@ class Tools:
 
         Args:
             picture: RGBA, as read from `path`.
+            keep: whether to keep the cut-out at full size; sheets keep smaller versions of their own.
 
         Raises:
             ImageError: the mask beside the picture cannot be used.
@@ -68,10 +72,10 @@ class Tools:
         if self.cut == "none":
             return None, ""
         quality: Quality = self.cut
-        kept = self._folder("cutouts")  # from `elements add`; sheets keep smaller versions of their own
+        kept = self._folder("cutouts")  # from `elements add` and `elements show --cutouts`
         try:
             cut = cut_out(
-                path, quality=quality, matter=self.matter, mask=mask, cache=kept, picture=picture, keep=False
+                path, quality=quality, matter=self.matter, mask=mask, cache=kept, picture=picture, keep=keep
             )
         except (DependencyError, ImageError) as error:
             if mask is not None:

