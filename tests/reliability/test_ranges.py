@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from castsheet.cli.settings import size
-from castsheet.errors import CastsheetError, CheckpointError, SettingsError, SheetError
+from castsheet.errors import CastsheetError, CheckpointError, EndpointError, SettingsError, SheetError
 from castsheet.jobs.request import Request
 from castsheet.jobs.shotlist import load_shots
 from castsheet.loading.bundle import Bundle
+from castsheet.machine.endpoint import Endpoint
 from castsheet.machine.ranges import RangeError, real, whole
 from castsheet.settings import Settings, preset
 from castsheet.sheet.box import Box
@@ -260,3 +261,32 @@ def test_sheets_that_are_not_there(path: str):
     """Red: an impossible name of a sheet is a traceback."""
     with pytest.raises(CastsheetError):
         Sheet.load(path)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "",
+        "x",
+        "ftp://a",
+        "http://",
+        "http://[::1",
+        "http://a:99999",
+        "http://a:0",
+        "http://a:b",
+        "http://a\u2100/",
+    ],
+)
+def test_endpoints_that_are_none(base: str):
+    """Red: a typing error in --endpoint is called a fault of Castsheet."""
+    with pytest.raises(EndpointError, match="is no address"):
+        Endpoint(base, "m")
+
+
+def test_a_key_that_http_cannot_send_is_told_without_it(monkeypatch: pytest.MonkeyPatch):
+    """Red: a line feed at the end of a key is a fault, or shows the key."""
+    monkeypatch.setenv("SOME_KEY", "hidden\nkey\n")
+    endpoint = Endpoint("http://127.0.0.1:9/v1", "m", key_variable="SOME_KEY")
+    with pytest.raises(EndpointError, match="letters that HTTP cannot send") as caught:
+        endpoint._post("/x", b"", "text/plain")
+    assert "hidden" not in str(caught.value)

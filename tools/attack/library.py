@@ -15,6 +15,7 @@ from castsheet.elements import Scene
 from castsheet.pipeline import Castsheet
 from castsheet.sheet.manifest import ElementNote, Sheet
 from tools.attack.case import Case
+from tools.attack.texts import WAVES
 
 _FRAMES = np.zeros((9, 32, 64, 3), np.uint8)
 _ITSELF: dict[str, Any] = {}
@@ -57,7 +58,7 @@ _CALLS: dict[str, tuple[Callable[[Path], object], tuple[int, ...]]] = {
     "Sheet conditioning 10^6": (lambda _: _sheet().conditioning_image(10**6, 10**6), (2,)),
     "Castsheet(sheet, action, seed True)": (lambda f: _made(f, seed=True), (2,)),
     "Castsheet(sheet, action, width 10^400)": (lambda f: _made(f, width=10**400), (2,)),
-    "Castsheet action surrogate": (lambda f: _made(f, action="hero \ud800"), (2,)),
+    "Castsheet action surrogate": (lambda f: _made(f, action="", prompt=f"{WAVES[1]} \ud800"), (2,)),
     "Castsheet sheet ''": (lambda f: _made(f, sheet=""), (2,)),
     "Scene.load NUL": (lambda _: Scene.load("a\0.yaml"), (2,)),
 }

@@ -9,7 +9,7 @@ from tools.attack.case import Case, Do
 
 SHEET = ("sheet", "scene.yaml", "-o", "out/s.png", "--cut", "none")
 GENERATE = ("generate", "sheet.png", "--model", "tiny", "--device", "cpu", "--force", "-o", "out/clip.mp4")
-SHOTS = (*GENERATE[:-2], "-o", "out/shots", "--shots", "shots.yaml")
+SHOTS = ("generate", "scene.yaml", *GENERATE[2:-2], "-o", "out/shots", "--shots", "shots.yaml")
 TRAIN = ("train", "run.yaml")
 WAVES = ("--prompt", "Reference sheet: hero is a man.\n\nGenerated video: hero waves.")
 

@@ -43,9 +43,9 @@ def at_edge(work: Callable[[], int | None], arguments: Sequence[str]) -> NoRetur
         # From here on a signal changes nothing: the work is done, or undone.
         stop.end()
         lost = guarded.failure()
-        if lost is not None and code in (0, 1):
+        if lost is not None and stop.code is None:
             _say(f"error: {lost}\n")
-            code = REFUSED
+            code = max(code, REFUSED)
     sys.exit(code)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from castsheet.errors import EndpointError
+from castsheet.errors import EndpointError, shown
 from castsheet.machine.json_text import parse_json
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -45,9 +45,15 @@ class Endpoint:
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise EndpointError(f"{self.base!r} is no address", remedy="write it as http://127.0.0.1:8080/v1")
+        try:
+            url = urlsplit(self.base)
+            host = url.hostname if url.port != 0 else None  # a port that is none is an error too
+        except ValueError:
+            host = None
+        if not host or url.scheme not in ("http", "https"):
+            raise EndpointError(
+                f"{shown(self.base)} is no address", remedy="write it as http://127.0.0.1:8080/v1"
+            )
         if url.username or url.password or url.query:
             raise EndpointError(
                 "the endpoint's address holds a name, a password or a query",
@@ -110,6 +116,9 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise self._failed(f"{url} does not answer: {reason}", key) from None
+        except ValueError:  # of a header or a name; what it says may hold the key, written otherwise
+            what = f"{url}, or the key in {self.key_variable}, holds letters that HTTP cannot send"
+            raise self._failed(what, key) from None
         try:
             found = parse_json(content.decode("utf-8-sig"))
         except ValueError:
@@ -128,9 +137,9 @@ class Endpoint:
 
     def _failed(self, what: str, key: str) -> EndpointError:
         # Some servers repeat the key that they refuse. The cause may hold the key too, so callers drop it.
-        shown = what.replace(key, "***") if key else what
+        told = what.replace(key, "***") if key else what
         remedy = f"check the address and the model {self.model!r}, and the key in {self.key_variable}"
-        return EndpointError(shown, remedy=remedy)
+        return EndpointError(told, remedy=remedy)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
