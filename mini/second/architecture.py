@@ -87,11 +87,11 @@ def _vae() -> dict[str, Any]:
         "decoder_blocks": [
             _residual(2),
             ["compress_space", {"multiplier": 2}],
-            _residual(3),
+            _residual(4),
             ["compress_all", {"multiplier": 2, "residual": True}],
-            _residual(3),
+            _residual(5),  # where a limb is a few cells wide; a layer there costs little
             ["compress_all", {"multiplier": 1, "residual": True}],
-            _residual(2),
+            _residual(4),
             ["compress_time", {"multiplier": 2}],
             _residual(1),
         ],

@@ -14,7 +14,7 @@ from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import GradientSum, same_start
 from mini.training.muon import Muon
 
-AGREE_EVERY = 20  # steps between looks at the first process's clock: each one waits for the device
+AGREE_EVERY = 40  # steps between looks at the first process's clock: each one waits for the device
 
 Log = Callable[[str], None]
 
@@ -30,10 +30,19 @@ class Budget:
     """When a stage ends: after `steps`, or `seconds` if they come first. The rate decays towards that end.
 
     With 0 steps nothing is trained.
+
+    Attributes:
+        share: from where to where in the rate's decay this run goes; a later run goes on from there.
     """
 
     steps: int
     seconds: float = math.inf
+    share: tuple[float, float] = (0.0, 1.0)
+
+    def decay(self, done: float, floor: float) -> float:
+        """A cosine from 1 to `floor`, `done` of the way through this run's share."""
+        begin, end = self.share
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (begin + (end - begin) * done)))
 
     def progress(self, step: int, elapsed: float) -> float:
         """How much of the stage is done, in [0, 1]."""
@@ -70,13 +79,17 @@ def optimise(
     muon: bool,
     where: World,
     floor: float = 0.02,
+    replayed: bool = False,
 ) -> None:
-    """Train: 2.5 % warm-up, cosine decay to `floor`, gradient norm clipped at 1; leaves averaged weights.
+    """Train: 2.5 % warm-up (200 steps at most), cosine decay to `floor`, gradient norm clipped at 1.
+
+    Leaves averaged weights.
 
     Args:
         loss_of: the loss of a step on this process's share of the batch.
         muon: Muon for matrices, else AdamW for all.
         where: this process among all; gradients are averaged over them.
+        replayed: `loss_of` leaves the gradients too, and keeps their memory.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -87,19 +100,13 @@ def optimise(
         Muon(modules, rate) if muon else torch.optim.AdamW(kept, rate, betas=(0.9, 0.98), weight_decay=0.01)
     )
     same_start(kept, where.size)
-    summed = GradientSum(kept, where.size)
+    descend = _Descent(optimiser, kept, where, replayed)
     average, window, begun, elapsed, step = Average(kept), list[Tensor](), time.monotonic(), 0.0, 0
     while (done := budget.progress(step, elapsed)) < 1:
-        decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+        warm = min(1.0, (step + 1) / max(1, min(200, budget.steps // 40)))
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / max(1, budget.steps // 40)) * decay
-        loss = loss_of(step)
-        summed.on = True
-        (loss / where.size).backward()
-        summed.finish()
-        torch.nn.utils.clip_grad_norm_(kept, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+            group["lr"] = rate * warm * budget.decay(done, floor)
+        loss = descend(loss_of, step)
         average.update(step)
         window.append(loss.detach())
         step += 1
@@ -116,3 +123,39 @@ def optimise(
                 raise FloatingPointError(f"{name}: the loss is {mean} at step {step}")
     average.store()
     log(f"{name} done after {step} steps")
+
+
+class _Descent:
+    """A step: the loss, its gradients averaged over all processes and clipped, and the optimiser's update."""
+
+    def __init__(
+        self, optimiser: torch.optim.Optimizer, kept: list[nn.Parameter], where: World, replayed: bool
+    ) -> None:
+        self.optimiser, self.kept, self.where = optimiser, kept, where
+        self.summed = None if replayed else GradientSum(kept, where.size)
+
+    def __call__(self, loss_of: Callable[[int], Tensor], step: int) -> Tensor:
+        loss = loss_of(step)
+        if self.summed is None:
+            average_gradients(self.kept, self.where)
+        else:
+            self.summed.on = True
+            (loss / self.where.size).backward()
+            self.summed.finish()
+        torch.nn.utils.clip_grad_norm_(self.kept, 1.0)
+        self.optimiser.step()
+        if self.summed is not None:
+            self.optimiser.zero_grad(set_to_none=True)
+        return loss
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[nn.Parameter], where: World) -> None:
+    """Average gradients over all processes, in place and as one message."""
+    if where.size == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = where.sum(torch.cat([one.flatten() for one in gradients])).div_(where.size)
+    pieces = flat.split([one.numel() for one in gradients])
+    shaped = [piece.view_as(one) for piece, one in zip(pieces, gradients, strict=True)]
+    torch._foreach_copy_(gradients, shaped)

@@ -30,6 +30,7 @@ from mini.data.latents import Encoders, Latents, encode
 from mini.data.prompts import texts
 from mini.official import audio_vae_to_official, video_vae_to_official, vocoder_to_official
 from mini.second.architecture import config
+from mini.training.excerpts import Sizes
 from mini.training.measure import fidelity
 from mini.training.optimise import Budget
 from mini.training.pictures import clips_picture, codec_picture, limbs_picture, sound_picture
@@ -37,6 +38,7 @@ from mini.training.stored import (
     AUDIO,
     VOCODER,
     codec_file,
+    deepened,
     load_audio,
     load_codec,
     load_models,
@@ -110,7 +112,8 @@ class Recipe:
 
     def share(self, count: int) -> Sequence[int]:
         """This process's training seeds, of `count` a process."""
-        return TRAINING[: count * self.where.size][self.where.rank :: self.where.size]
+        begin = self.arguments.skip * self.where.size
+        return TRAINING[begin : begin + count * self.where.size][self.where.rank :: self.where.size]
 
     @property
     def corpus(self) -> Corpus:
@@ -124,7 +127,10 @@ class Recipe:
 
     def budget(self, stage: str) -> Budget:
         values = vars(self.arguments)
-        return Budget(values[f"{stage}_steps"], values[f"{stage}_seconds"])
+        return Budget(values[f"{stage}_steps"], values[f"{stage}_seconds"], tuple(values[f"{stage}_share"]))
+
+    def sizes(self, stage: str) -> Sizes:
+        return Sizes(cuts=vars(self.arguments)[f"{stage}_batch"])
 
     def missing(self, *names: str) -> bool:
         """Whether results are not there yet. All processes look before one of them writes."""
@@ -149,10 +155,11 @@ class Recipe:
             config()["vae"],
             self.corpus,
             self.budget("codec"),
-            batch=self.arguments.codec_batch,
+            sizes=self.sizes("codec"),
+            rate=self.arguments.codec_rate,
             where=self.where,
             log=self.log,
-            start=None if begun is None else load_codec(begun, self.device),
+            start=None if begun is None else deepened(begun, self.device),
         )
         self.keep(video_vae_to_official(vae), path.name)
         return vae
@@ -162,8 +169,8 @@ class Recipe:
         path = self.out / "decoder.safetensors"
         if not self.missing(path.name):
             return load_codec(path, self.device)
-        budget, batch = self.budget("decoder"), self.arguments.decoder_batch
-        train_decoder(vae, self.corpus, budget, batch=batch, where=self.where, log=self.log)
+        budget, sizes = self.budget("decoder"), self.sizes("decoder")
+        train_decoder(vae, self.corpus, budget, sizes=sizes, where=self.where, log=self.log)
         self.keep(video_vae_to_official(vae), path.name)
         return vae
 
@@ -274,6 +281,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--clips", type=int, default=500, help="stories a GPU holds for the codec")
     parser.add_argument("--stories", type=int, default=6000, help="a GPU, for the base")
+    parser.add_argument("--skip", type=int, default=0, help="seeds that an earlier run has used, a GPU")
+    parser.add_argument("--codec-rate", type=float, default=8e-4)
     parser.add_argument(
         "--first", type=int, default=120, help="stories a GPU waits for before a stage starts"
     )
@@ -281,8 +290,8 @@ def main() -> None:
     parser.add_argument("--sounds", type=int, default=1000, help="a GPU, for sound")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     for stage, steps, batch in (
-        ("codec", 6000, 16),
-        ("decoder", 2000, 16),
+        ("codec", 60000, 12),
+        ("decoder", 10000, 12),
         ("audio", 1500, 16),
         ("vocoder", 1500, 32),
         ("base", 6000, 64),
@@ -290,6 +299,13 @@ def main() -> None:
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
         parser.add_argument(f"--{stage}-batch", type=int, default=batch, help="samples a GPU")
         parser.add_argument(f"--{stage}-seconds", type=float, default=math.inf, help="end the stage earlier")
+        parser.add_argument(
+            f"--{stage}-share",
+            nargs=2,
+            type=float,
+            default=(0.0, 1.0),
+            help="from where to where in the stage's rate decay this run goes",
+        )
     arguments = parser.parse_args()
     with world(torch.device(arguments.device)) as where:
         Recipe(arguments, where).run()

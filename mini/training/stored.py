@@ -14,7 +14,9 @@ from castsheet.ltx import keys
 from castsheet.ltx.family import detect_family, family_of
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official, vocoder_from_official
 from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
+from mini.official import video_vae_to_official
 from mini.second.architecture import config
+from mini.training.train_codec import start_near_linear
 from mini.training.train_flow import Models
 
 AUDIO, VOCODER = "audio.safetensors", "vocoder.safetensors"
@@ -30,6 +32,19 @@ def load_codec(path: Path, device: str, header: Mapping[str, Any] | None = None)
     """A codec. `header`: the config that it was built from; the second edition's by default."""
     vae = (config() if header is None else header)["vae"]
     return video_vae_from_official(vae, load_file(path, device)).float().requires_grad_(False)
+
+
+def deepened(path: Path, device: str) -> VideoVAE:
+    """A codec from a file that may lack residual layers of the present header: they begin silent.
+
+    Raises:
+        CheckpointError: the file has tensors that the header does not know, or of other shapes.
+    """
+    stored = load_file(path, device)
+    vae = VideoVAE(config()["vae"]).to(device)
+    start_near_linear(vae)
+    fresh = {name: tensor for name, tensor in video_vae_to_official(vae).items() if ".res_blocks." in name}
+    return video_vae_from_official(vae.config, fresh | stored).float()
 
 
 def load_audio(recipe: Path, device: str) -> tuple[AudioVAE, Vocoder]:

@@ -1,13 +1,13 @@
 """Mini's video VAE: trained on the world's clips and sheets.
 
-Edges and figures count more in the loss: a figure is a small part of a picture. Noise on the latents
-while training makes the decoder forgive what the denoiser leaves unsaid. At the end the decoder alone learns
-on, every part of the cast weighing alike (`emphasis`): that changes no latent.
+Excerpts are cut around the cast, which is a small part of a picture (`excerpts`). What is minimised is
+what is measured: the squared error. Noise on the latents while training makes the decoder forgive what the
+denoiser leaves unsaid. At the end the decoder alone may learn on: that changes no latent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,37 +17,24 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import same_start
 from mini.data.corpus import Corpus, pixels
-from mini.data.emphasis import weigh
 from mini.official import set_statistics
+from mini.training import excerpts
+from mini.training.captured import Captured
+from mini.training.excerpts import Batch, Sizes
 from mini.training.optimise import Budget, Log, mixed, optimise
+from mini.training.silu_norm import joined
 
-SEGMENT = 33  # frames of a training excerpt
 LATENT_NOISE = 0.05  # of a channel's standard deviation
-FIGURE = 2.0  # how many times as much a figure's pixels count, in half of the loss; parts count alike in half
-SLOPES = 0.3  # how much the decoder's last stage minds wrong differences between neighbouring pixels
+FIGURE = 2.0  # how many times as much a figure's pixels count
+SQUARES = 8.0  # how much more a squared error counts than an absolute one, which keeps flat colours clean
+ABSOLUTE = 0.2
 
 
-def reconstruction_loss(
-    output: Tensor, target: Tensor, weight_BFHW: Tensor | None = None, *, slopes: float = 0.0
-) -> Tensor:
-    """|error| + 2 error^2 over (B, 3, F, H, W), where the target has edges up to four times as much.
-
-    Args:
-        slopes: weight of the error of differences between neighbours. They would hold a fresh codec back:
-            while edges are misplaced, having none costs least.
-    """
-    edge = torch.zeros_like(target)
-    edge[..., 1:, :] += target.diff(dim=-2).abs()
-    edge[..., :, 1:] += target.diff(dim=-1).abs()
-    weight = 1 + 3 * edge.amax(dim=1, keepdim=True).clamp(max=1)
-    if weight_BFHW is not None:
-        weight = weight * weight_BFHW[:, None]
+def reconstruction_loss(output: Tensor, target: Tensor, weight_BFHW: Tensor | None = None) -> Tensor:
+    """0.2 |error| + 8 error^2 over (B, 3, F, H, W), its mean weighed."""
     error = output - target
-    loss = ((error.abs() + 2 * error.square()) * weight).mean()
-    if slopes:
-        down, across = error.diff(dim=-2).abs() * weight[..., 1:, :], error.diff(dim=-1).abs()
-        loss = loss + slopes * (down.mean() + (across * weight[..., :, 1:]).mean())
-    return loss
+    loss = ABSOLUTE * error.abs() + SQUARES * error.square()
+    return (loss if weight_BFHW is None else loss * weight_BFHW[:, None]).mean()
 
 
 def start_near_linear(vae: VideoVAE) -> None:
@@ -78,16 +65,44 @@ def _repeat(weight: Tensor, *, stretch: int) -> None:
         weight[cells, group * share : (group + 1) * share, 1, 1, 1] = share**-0.5
 
 
+def batch_loss(vae: VideoVAE, device: str, *, decoder_only: bool = False) -> Callable[..., Tensor]:
+    """The loss of a batch's tensors (see `Batch.tensors`).
+
+    Args:
+        decoder_only: latents are normalised, and no gradient goes into the encoder.
+    """
+
+    def loss_of(given_BFHWC: Tensor, regions_BFHW: Tensor | None = None) -> Tensor:
+        target, weight, size = pixels(given_BFHWC, device), None, torch.zeros((), device=device)
+        if regions_BFHW is not None:
+            weight = 1 + (FIGURE - 1) * (regions_BFHW > 0).float()
+        with mixed(device):
+            if decoder_only:
+                with torch.no_grad():
+                    latents = vae.encode(target)
+            else:
+                latents, _ = vae.moments(target)
+                # The latents' scale is free; a touch of weight keeps it near one.
+                size = 1e-4 * latents.float().square().mean()
+            output = vae.decode(_noised(latents))
+        return reconstruction_loss(output.float(), target, weight) + size
+
+    def loss(cuts: Tensor, cut_regions: Tensor, wholes: Tensor, regions: Tensor, stills: Tensor) -> Tensor:
+        return loss_of(cuts, cut_regions) + 0.5 * loss_of(wholes, regions) + 0.5 * loss_of(stills)
+
+    return loss
+
+
 def train_codec(
     config: Mapping[str, Any],
     corpus: Corpus,
     budget: Budget,
     *,
-    batch: int,
+    sizes: Sizes,
     where: World,
     log: Log,
     start: VideoVAE | None = None,
-    rate: float = 4e-4,
+    rate: float = 8e-4,
     seed: int = 42,
 ) -> VideoVAE:
     """Train on whatever samples the corpus holds so far, then set the latent statistics.
@@ -103,28 +118,7 @@ def train_codec(
         start_near_linear(vae)
     set_statistics(vae, torch.zeros(vae.channels), torch.ones(vae.channels))
     vae.requires_grad_(True)
-
-    def loss_on(target: Tensor, weight: Tensor | None) -> Tensor:
-        with mixed(device):
-            mean, _ = vae.moments(target)
-            output = vae.decode(_noised(mean))
-        # The latents' scale is free; a touch of weight keeps it near one.
-        return reconstruction_loss(output.float(), target, weight) + 1e-4 * mean.float().square().mean()
-
-    on_clips = torch.compile(loss_on, dynamic=False) if device.startswith("cuda") else loss_on
-
-    def loss_of(step: int) -> Tensor:
-        chosen, frames = _draw(corpus, batch)
-        regions = corpus.regions[chosen, frames].to(device)
-        alike = weigh(regions, corpus.shares[chosen].to(device))
-        weight = 0.5 * (1 + (FIGURE - 1) * (regions > 0).float()) + 0.5 * alike
-        loss = on_clips(pixels(corpus.clips[chosen, frames], device), weight)
-        if step % 2:
-            return loss
-        stills = torch.cat([corpus.sheets[chosen], corpus.clips[chosen, frames.start]])
-        return loss + loss_on(pixels(stills[:, None], device), None)
-
-    optimise([vae], loss_of, budget, rate=rate, log=log, name="codec", muon=True, where=where)
+    _learn(vae, vae, batch_loss(vae, device), corpus, budget, sizes, where, log, name="codec", rate=rate)
     measure_statistics(vae, corpus, device)
     same_start(list(vae.buffers()), where.size)
     return vae.requires_grad_(False).eval()
@@ -135,40 +129,53 @@ def train_decoder(
     corpus: Corpus,
     budget: Budget,
     *,
-    batch: int,
+    sizes: Sizes,
     where: World,
     log: Log,
-    rate: float = 1e-4,
+    rate: float = 2e-4,
 ) -> None:
     """Train the decoder on, from latents that stay as they are."""
     device = str(where.device)
     torch.manual_seed(43 + where.rank)
-    vae.model.decoder.requires_grad_(True)
-
-    def loss_on(target: Tensor, weight: Tensor) -> Tensor:
-        with mixed(device):
-            with torch.no_grad():
-                latents = vae.encode(target)
-            output = vae.decode(_noised(latents))
-        return reconstruction_loss(output.float(), target, weight, slopes=SLOPES)
-
-    on_clips = torch.compile(loss_on, dynamic=False) if device.startswith("cuda") else loss_on
-
-    def loss_of(_: int) -> Tensor:
-        chosen, frames = _draw(corpus, batch)
-        regions = corpus.regions[chosen, frames].to(device)
-        weight = weigh(regions, corpus.shares[chosen].to(device))
-        return on_clips(pixels(corpus.clips[chosen, frames], device), weight)
-
-    optimise([vae.model.decoder], loss_of, budget, rate=rate, log=log, name="decoder", muon=True, where=where)
+    decoder = vae.model.decoder.requires_grad_(True)
+    loss = batch_loss(vae, device, decoder_only=True)
+    _learn(vae, decoder, loss, corpus, budget, sizes, where, log, name="decoder", rate=rate)
     vae.requires_grad_(False)
 
 
-def _draw(corpus: Corpus, batch: int) -> tuple[Tensor, slice]:
-    """Numbers of samples that are there, and the frames to learn from."""
-    start = int(torch.randint(corpus.clips.shape[1] - SEGMENT + 1, ()))
-    chosen = torch.randint(corpus.ready, (batch,), device=corpus.clips.device)
-    return chosen, slice(start, start + SEGMENT)
+def _learn(
+    vae: VideoVAE,
+    learner: nn.Module,
+    loss: Callable[..., Tensor],
+    corpus: Corpus,
+    budget: Budget,
+    sizes: Sizes,
+    where: World,
+    log: Log,
+    *,
+    name: str,
+    rate: float,
+) -> None:
+    """Train `learner`, which is `vae` or a part of it; on a GPU as one graph of fused kernels."""
+    if not budget.steps:
+        return
+    trained = [p for p in learner.parameters() if p.requires_grad]
+    same_start(trained, where.size)
+
+    def drawn() -> Batch:
+        return excerpts.draw(corpus, sizes)
+
+    if where.device.type != "cuda":
+        step: Callable[[int], Tensor] = lambda _: loss(*drawn().tensors())  # noqa: E731
+        optimise([learner], step, budget, rate=rate, log=log, name=name, muon=True, where=where)
+        return
+    with joined(vae.model):
+        captured = Captured(loss, drawn().tensors(), trained)
+        step = lambda _: captured(drawn().tensors())  # noqa: E731
+        optimise(
+            [learner], step, budget, rate=rate, log=log, name=name, muon=True, where=where, replayed=True
+        )
+        captured.release()
 
 
 def _noised(latents_BCFHW: Tensor) -> Tensor:
