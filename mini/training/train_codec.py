@@ -132,7 +132,7 @@ def train_decoder(
     sizes: Sizes,
     where: World,
     log: Log,
-    rate: float = 2e-4,
+    rate: float = 4e-4,
 ) -> None:
     """Train the decoder on, from latents that stay as they are."""
     device = str(where.device)

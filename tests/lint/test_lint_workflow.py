@@ -309,3 +309,60 @@ def _widget(name: str) -> dict[str, Any]:
 def _link(id: int, origin: int, slot: int, target: int, target_slot: int) -> dict[str, Any]:
     told = {"origin_id": origin, "origin_slot": slot, "target_id": target, "target_slot": target_slot}
     return {"id": id, "type": "LATENT", **told}
+
+
+def _nested(*links):
+    """A file whose one node is a subgraph with one node in it, and the links inside."""
+    inner = {"id": "s", "nodes": [{"id": 1, "type": "K"}], "links": list(links)}
+    return {"nodes": [{"id": 1, "type": "s"}], "definitions": {"subgraphs": [inner]}}
+
+
+def _holding(kinds):
+    """A file with a subgraph for each key, that holds nodes of the kinds beside it."""
+    subgraphs = [
+        {"id": kind, "nodes": [{"id": number, "type": one} for number, one in enumerate(held)]}
+        for kind, held in kinds.items()
+    ]
+    return {"nodes": [{"id": 1, "type": next(iter(kinds))}], "definitions": {"subgraphs": subgraphs}}
+
+
+def _bypassed(count, last):
+    """A file with so many bypassed nodes in a row; `last` feeds the first of them."""
+    socket = [{"name": "a", "type": "A"}]
+    nodes = [{"id": n, "mode": 4, "inputs": socket, "outputs": socket} for n in range(count)]
+    nodes += [{"id": count, "type": "K", "inputs": socket}, {"id": count + 1, "type": "L"}]
+    links = [[n, n - 1, 0, n, 0, "A"] for n in range(1, count + 1)] + [[0, last, 0, 0, 0, "A"]]
+    return {"nodes": nodes, "links": links}
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        ({"nodes": [{"id": {}, "type": "K"}, {"id": 2, "type": "K"}]}, {"2"}),
+        (_nested([1, 1, 0, -20, 10**12, "A"]), {"1:1"}),
+        (
+            {"nodes": [{"id": 2, "type": ["K"]}], "links": [[1, [], 0, 2, 0, "A"], [1, 2, -1, 2, 0, "A"]]},
+            {"2"},
+        ),
+        (_holding({"s": ["s", "K"]}), {"1:1"}),
+        (_holding({"s": ["t", "K"], "t": ["s", "K"]}), {"1:0:1", "1:1"}),
+        (_bypassed(1, last=0), {"1", "2"}),
+        (_bypassed(3000, last=3001), {"3000", "3001"}),
+        (_holding({f"s{n}": [f"s{n + 1}"] for n in range(3000)}), set()),
+    ],
+)
+def test_strange_ids_and_endless_graphs_are_left_out(raw, found):
+    """Red: a workflow from anywhere ends the check with an error of Python's, or fills the memory."""
+    assert set(read_graph(raw)) == found
+
+
+def test_subgraphs_that_multiply_end():
+    """Red: nine levels that hold the next one ten times each are a thousand million nodes."""
+    kinds = {f"s{n}": [f"s{n + 1}"] * 10 for n in range(9)} | {"s9": ["K"]}
+    assert len(read_graph(_holding(kinds))) <= 10_000
+
+
+def test_a_bypassed_nodes_source_is_found():
+    """Red: what bounds loops also cuts honest chains."""
+    graph = read_graph(_bypassed(20, last=21))
+    assert [link.node for link in graph["20"].links] == ["21"]

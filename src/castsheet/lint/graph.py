@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 MUTED, BYPASSED = 2, 4  # modes of the editor's nodes
 _CONTROLS = ("fixed", "increment", "decrement", "randomize")
 _ENTRY, _EXIT = -10, -20  # ids of a subgraph's own ends
+_SLOTS = 10_000  # more than any node has; a table of all of them stays small
+_DEPTH = 50  # subgraphs in each other, or bypassed nodes in a row: more than anybody draws
+_PLACED = 10_000  # subgraphs in all: a few that hold each other many times would fill the memory
 
 WIDGETS: dict[str, tuple[str, ...]] = {
     "CFGGuider": ("cfg",),
@@ -84,7 +87,7 @@ def read_graph(raw: Mapping[str, Any]) -> dict[str, Node]:
         return _from_api(raw)
     definitions = raw.get("definitions")
     listed = definitions.get("subgraphs", ()) if isinstance(definitions, Mapping) else ()
-    subgraphs = {one.get("id"): one for one in listed if isinstance(one, Mapping)}
+    subgraphs = {one.get("id"): one for one in _entries(listed) if _is_id(one.get("id"))}
     found: dict[str, Node] = {}
     _Editor(subgraphs, found).read(raw, "", [])
     return found
@@ -128,10 +131,28 @@ class _Wire(NamedTuple):
 
 
 class _Editor:
-    """Reads an editor's graph and the subgraphs in it into one flat table."""
+    """Reads an editor's graph and the subgraphs in it into one flat table.
+
+    Attributes:
+        opened: kinds of the subgraphs that are being read, from the outermost on; a kind that stands there
+            holds itself, and is left out.
+        passing: the bypassed nodes that are being gone round; one that stands there feeds itself.
+    """
 
     def __init__(self, subgraphs: Mapping[Any, Mapping[str, Any]], found: dict[str, Node]) -> None:
-        self.subgraphs, self.found = subgraphs, found
+        self.subgraphs, self.found, self.placed = subgraphs, found, 0
+        self.opened: list[Any] = []
+        self.passing: list[str] = []
+
+    def open(self, kind: Any, prefix: str, entries: Sequence[Any]) -> list[Link | None]:
+        """Read a subgraph in its place; nothing of one that holds itself, or of too many."""
+        if kind in self.opened or len(self.opened) >= _DEPTH or self.placed >= _PLACED:
+            return []
+        self.placed += 1
+        self.opened.append(kind)
+        exits = self.read(self.subgraphs[kind], prefix, entries)
+        self.opened.pop()
+        return exits
 
     def read(self, raw: Mapping[str, Any], prefix: str, entries: Sequence[Any]) -> list[Link | None]:
         """Add a level's nodes; returns where a subgraph's outputs come from.
@@ -139,7 +160,7 @@ class _Editor:
         Args:
             entries: what is wired into a subgraph's inputs: links, or None.
         """
-        nodes = {one["id"]: one for one in _list(raw, "nodes") if isinstance(one, Mapping) and "id" in one}
+        nodes = {one["id"]: one for one in _entries(raw.get("nodes")) if _is_id(one.get("id"))}
         wires = [wire for one in _list(raw, "links") if (wire := _wire(one)) is not None]
         level = _Level(self, prefix, nodes, wires, entries)
         for id in nodes:
@@ -168,10 +189,10 @@ class _Level:
         if node.get("mode") in (MUTED, BYPASSED) or id in self.exits or name in self.editor.found:
             return
         kind = node.get("type")
-        if kind in self.editor.subgraphs:
+        if _is_id(kind) and kind in self.editor.subgraphs:
             self.exits[id] = []  # a subgraph that holds itself ends here
             entries = [self.into(id, slot) for slot in range(len(_list(node, "inputs")))]
-            self.exits[id] = self.editor.read(self.editor.subgraphs[kind], f"{name}:", entries)
+            self.exits[id] = self.editor.open(kind, f"{name}:", entries)
             return
         inputs = _values(node)
         for slot, one in enumerate(_list(node, "inputs")):
@@ -197,16 +218,27 @@ class _Level:
             return None
         if node.get("mode") == BYPASSED:
             return self._around(node, wire)
-        if node.get("type") in self.editor.subgraphs:
+        kind = node.get("type")
+        if _is_id(kind) and kind in self.editor.subgraphs:
             self.place(wire.source)
             exits = self.exits.get(wire.source, [])
             return exits[wire.slot] if wire.slot < len(exits) else None
         return Link(f"{self.prefix}{wire.source}", wire.slot)
 
     def _around(self, node: Mapping[str, Any], wire: _Wire) -> Link | None:
-        """A bypassed node's first wired input of the output's type."""
+        """What feeds a bypassed node's first wired input of the output's type."""
+        name = f"{self.prefix}{node['id']}"
+        if name in self.editor.passing or len(self.editor.passing) >= _DEPTH:
+            return None
+        self.editor.passing.append(name)
+        link = self._handed_on(node, wire)
+        self.editor.passing.pop()
+        return link
+
+    def _handed_on(self, node: Mapping[str, Any], wire: _Wire) -> Link | None:
         outputs = _list(node, "outputs")
-        wanted = outputs[wire.slot].get("type") if wire.slot < len(outputs) else None
+        output = outputs[wire.slot] if wire.slot < len(outputs) else None
+        wanted = output.get("type") if isinstance(output, Mapping) else None
         for slot, one in enumerate(_list(node, "inputs")):
             fits = isinstance(one, Mapping) and (
                 one.get("type") == wanted or "*" in (one.get("type"), wanted)
@@ -221,13 +253,26 @@ def _list(raw: Mapping[str, Any], key: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _entries(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a value can name a node or a kind of nodes: any other may be no key of a table."""
+    return isinstance(value, str) or type(value) is int
+
+
 def _wire(raw: Any) -> _Wire | None:
-    """A link as a list [id, from, slot, to, slot, type], or as an object in a subgraph."""
+    """A link as a list [id, from, slot, to, slot, type], or as an object in a subgraph; else None."""
+    ends: Sequence[Any] = ()
     if isinstance(raw, list) and len(raw) >= 5:
-        return _Wire(*raw[1:5])
-    if isinstance(raw, Mapping) and {"origin_id", "origin_slot", "target_id", "target_slot"} <= raw.keys():
-        return _Wire(raw["origin_id"], raw["origin_slot"], raw["target_id"], raw["target_slot"])
-    return None
+        ends = raw[1:5]
+    elif isinstance(raw, Mapping):
+        ends = [raw.get(key) for key in ("origin_id", "origin_slot", "target_id", "target_slot")]
+    named = len(ends) == 4 and _is_id(ends[0]) and _is_id(ends[2])
+    slots = named and all(type(slot) is int and 0 <= slot < _SLOTS for slot in (ends[1], ends[3]))
+    return _Wire(*ends) if slots else None
 
 
 def _values(node: Mapping[str, Any]) -> dict[str, Any]:
