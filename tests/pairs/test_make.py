@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 from castsheet.media.video import read_video
+from castsheet.pairs.find import save
 from castsheet.pairs.gates import MARGIN, nearest
 from castsheet.pairs.make import Making, make
 from castsheet.pairs.split import components, split
@@ -105,10 +108,6 @@ def test_rejects_have_reasons(made):
 
 def test_unsure_people_are_never_paired(found, tmp_path):
     """Red: somebody of whom nobody is sure lends pictures to somebody else's clip."""
-    import shutil
-
-    import yaml
-
     work = tmp_path / "work"
     shutil.copytree(found[2], work)
     raw = yaml.safe_load((work / "cast.yaml").read_text())
@@ -118,6 +117,19 @@ def test_unsure_people_are_never_paired(found, tmp_path):
     result = make(work, tmp_path / "data", Making(1, False, 0))
     assert not result.pairs
     assert {one.rule for one in result.rejects if "w0" in one.unit} >= {"R51"}
+
+
+def test_a_sheet_may_lack_its_place_if_asked(found, tmp_path):
+    """Red: clips whose place nobody knows are lost though the user asked for them, or made though not."""
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    save(replace(found[0], places={}), work)
+    strict = make(work, tmp_path / "strict", Making(1, False, 0))
+    assert not strict.pairs
+    assert "R70" in {one.rule for one in strict.rejects}
+    loose = make(work, tmp_path / "loose", Making(1, False, 0, placeless=True))
+    assert len(loose.pairs) >= 6
+    assert all(panel["element"] != "place" for row in _rows(tmp_path / "loose") for panel in row["panels"])
 
 
 def test_a_copy_is_near_and_another_pose_is_not():

@@ -66,6 +66,9 @@ def make(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the training pairs.")],
     variants: Annotated[int, typer.Option(min=1, max=4, help="Versions of each sheet.")] = 2,
     judge: Annotated[bool, typer.Option(help="Let the judge look at each clip with its sheet.")] = True,
+    placeless: Annotated[
+        bool, typer.Option("--placeless", help="Let a sheet lack its place, if no clean picture is known.")
+    ] = False,
     workers: Workers = 1,
     ray_address: RayAddress = None,
 ) -> None:
@@ -78,7 +81,11 @@ def make(
     console = stderr_console()
     with progress("making pairs", None, console=console) as advance:
         result = run(
-            work, out, Making(variants, judge, workers, ray_address), advance=advance, say=console.print
+            work,
+            out,
+            Making(variants, judge, workers, ray_address, placeless),
+            advance=advance,
+            say=console.print,
         )
     counts = result.counts
     console.print(

@@ -44,12 +44,19 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Making:
-    """How to make pairs: versions of each sheet, whether the judge looks at them, and processes."""
+    """How to make pairs.
+
+    Args:
+        variants: versions of each sheet. judged: whether the judge looks at them.
+        placeless: whether a sheet may lack the place.
+        workers, ray: where the work is done (see `pools.pool_of`).
+    """
 
     variants: int = 2
     judged: bool = True
     workers: int = 1
     ray: str | None = None
+    placeless: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,7 @@ def _depends(job: Job) -> list[Any]:
         job.moved,
         job.variants,
         job.judged,
+        job.placeless,
     ]
 
 
@@ -190,6 +198,7 @@ class _World:
             moved=self._moved(window),
             variants=how.variants,
             judged=how.judged,
+            placeless=how.placeless,
         )
 
     def _elsewhere(self, member: Member, shot: str) -> tuple[Track, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.clip import Clip, encode
+from castsheet.clip import Clip
 from castsheet.elements import Character, Element, Location, Scene, View
 from castsheet.errors import CastsheetError
 from castsheet.judge.judge import Judge, Options
@@ -26,6 +26,7 @@ from castsheet.lint.prompt import lint_prompt
 from castsheet.media.film import film_frames
 from castsheet.pairs.camera import Placed, plate_of
 from castsheet.pairs.captions import Part, action_words
+from castsheet.pairs.frames import filled, mp4
 from castsheet.pairs.gates import COPY, from_clip, mask_of, nearest, refused
 from castsheet.pairs.ledger import Made, Stored
 from castsheet.pairs.protocols import Pixels
@@ -44,6 +45,9 @@ MISSED = 0.4  # share of the looks in which somebody is not seen: over it they a
 CUT_OFF = 0.5  # share of sights on the frame's edge
 UNSEEN = 0.03  # share of the plate that no other shot shows
 PERSON, PLACE = "a person", "the place"
+
+Plain = tuple[Image.Image, list[tuple[str, int]]]
+"""A picture of a place, and the films and frames that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Job:
     Args:
         results: of each shot of the people's tracks, the path of its file in the ledger.
         moved: px that the camera goes to the right in the window. variants: versions of the sheet.
+        placeless: whether a sheet may lack the place, if there is no clean picture of it.
     """
 
     film: Film
@@ -88,6 +93,7 @@ class Job:
     moved: int
     variants: int
     judged: bool
+    placeless: bool
 
 
 class _Refused(Exception):
@@ -117,10 +123,10 @@ def _made(job: Job) -> Made:
     _check_people(job)
     clip_FHW3 = _clip(job)
     chosen = {one.name: _pictures(one, job, clip_FHW3) for one in job.people}
-    place, place_sources = _place(job)
+    place = _place_if_known(job)
     sheets: list[tuple[Sheet, list[dict[str, Any]]]] = []
     for number in range(job.variants):
-        made = _sheet(job, chosen, place, place_sources, number)
+        made = _sheet(job, chosen, place, number)
         if all(made[0].sha256 != other.sha256 for other, _ in sheets):
             sheets.append(made)
     words = action_words([Part(one.name, one.sights) for one in job.people], job.size[0], job.moved)
@@ -132,7 +138,7 @@ def _made(job: Job) -> Made:
         _check_sources(panels, job)
         if job.judged:
             _check_judged(sheet, clip_FHW3, job)
-    arrays: dict[str, NDArray[Any]] = {"clip": _mp4(clip_FHW3, job.clips.fps)}
+    arrays: dict[str, NDArray[Any]] = {"clip": mp4(clip_FHW3, job.clips.fps)}
     arrays |= {f"sheet{k}": np.asarray(sheet.image) for k, (sheet, _) in enumerate(sheets)}
     values = {
         "caption": caption.text,
@@ -173,23 +179,12 @@ def _clip(job: Job) -> Pixels:
     wanted = [at - first for at in job.window.frames]
     frames: list[Pixels] = []
     for _, frame in film_frames(Path(job.film.path), start=float(job.times[first])):
-        frames.append(_filled(frame, job.clips.size))
+        frames.append(filled(frame, job.clips.size))
         if len(frames) > wanted[-1]:
             break
     if len(frames) <= wanted[-1]:
         raise _Refused("R01", "the film ends inside the clip")
     return np.stack([frames[at] for at in wanted])
-
-
-def _filled(frame: Pixels, size: tuple[int, int]) -> Pixels:
-    height, width = frame.shape[:2]
-    if (width, height) == size:
-        return frame
-    factor = max(size[0] / width, size[1] / height)
-    w, h = size[0] / factor, size[1] / factor
-    x, y = (width - w) / 2, (height - h) / 2
-    image = Image.fromarray(frame)
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=(x, y, x + w, y + h), reducing_gap=3))
 
 
 def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, float]]:
@@ -233,7 +228,7 @@ def _distance(candidate: Candidate, job: Job, clip_FHW3: Pixels) -> float:
     figure = frame[box.y : box.bottom, box.x : box.right]
     small = clip_FHW3
     if clip_FHW3.shape[2] != size[0]:
-        small = np.stack([_filled(one, size) for one in clip_FHW3])
+        small = np.stack([filled(one, size) for one in clip_FHW3])
     return nearest(figure, _mask(candidate, job), box, small)
 
 
@@ -243,7 +238,17 @@ def _mask(candidate: Candidate, job: Job) -> NDArray[np.bool_]:
     return mask_of(arrays[f"mask{track.number}.{candidate.index}"], candidate.sight)
 
 
-def _place(job: Job) -> tuple[Image.Image, list[tuple[str, int]]]:
+def _place_if_known(job: Job) -> Plain | None:
+    """The place, or None where the sheet may lack it and no clean picture is known."""
+    try:
+        return _place(job)
+    except _Refused:
+        if job.placeless:
+            return None
+        raise
+
+
+def _place(job: Job) -> Plain:
     """The clip's place without people, from other shots, and the frames that it comes from.
 
     Raises:
@@ -255,7 +260,7 @@ def _place(job: Job) -> tuple[Image.Image, list[tuple[str, int]]]:
     if empty:
         frame = _moment(empty[0], 1)
         picture = next(film_frames(Path(job.film.path), start=float(job.times[frame])))[1]
-        return Image.fromarray(_filled(picture, job.clips.size)), [(job.film.id, frame)]
+        return Image.fromarray(filled(picture, job.clips.size)), [(job.film.id, frame)]
     if len({one.shot for one in job.backdrops}) < AT_LEAST:
         raise _Refused("R70", f"{len(job.backdrops)} other shots", f"{AT_LEAST}")
     placed, sources = [], []
@@ -274,7 +279,7 @@ def _place(job: Job) -> tuple[Image.Image, list[tuple[str, int]]]:
     unseen = 1 - float(best[1].mean())
     if unseen > UNSEEN:
         raise _Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
-    return Image.fromarray(_filled(best[0], job.clips.size)), sources
+    return Image.fromarray(filled(best[0], job.clips.size)), sources
 
 
 def _moment(one: Backdrop, k: int) -> int:
@@ -284,8 +289,7 @@ def _moment(one: Backdrop, k: int) -> int:
 def _sheet(
     job: Job,
     chosen: Mapping[str, Sequence[tuple[Candidate, float]]],
-    place: Image.Image,
-    place_sources: list[tuple[str, int]],
+    place: Plain | None,
     number: int,
 ) -> tuple[Sheet, list[dict[str, Any]]]:
     """A version of the sheet, and where the pixels of each panel's pictures come from."""
@@ -304,10 +308,11 @@ def _sheet(
                 far = next(far for other, far in chosen[one.name] if other is candidate)
                 panels.append(_source(one.name, candidate, far))
             elements.append(Character(id=one.name, description=PERSON, images=images))
-        path = folder / "place.png"
-        place.save(path, compress_level=1)
-        elements.append(Location(id="place", description=PLACE, images={"front": (path,)}))
-        panels.append({"element": "place", "view": "place", "frames": [list(one) for one in place_sources]})
+        if place is not None:
+            path = folder / "place.png"
+            place[0].save(path, compress_level=1)
+            elements.append(Location(id="place", description=PLACE, images={"front": (path,)}))
+            panels.append({"element": "place", "view": "place", "frames": [list(one) for one in place[1]]})
         sheet = compose(Scene(elements=tuple(elements)), output=job.clips.size)
     sheet = _named(sheet, panels)
     faults = [one for one in lint_sheet(sheet) if one.severity == "error"]
@@ -378,10 +383,3 @@ def _copies(problems: Sequence[Any]) -> Iterator[str]:
     for problem in problems:
         if problem.measure in ("leak", "copy") and problem.grave and problem.element != "place":
             yield problem.message
-
-
-def _mp4(frames_FHW3: Pixels, fps: float) -> NDArray[np.uint8]:
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "clip.mp4"
-        encode(path, frames_FHW3, fps)
-        return np.frombuffer(path.read_bytes(), np.uint8)

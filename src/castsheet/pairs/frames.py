@@ -1,0 +1,36 @@
+"""Frames at the clips' size, and clips as files.
+
+Legend: F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.clip import encode
+from castsheet.pairs.protocols import Pixels
+
+
+def filled(frame: Pixels, size: tuple[int, int]) -> Pixels:
+    """A frame scaled to fill a width and height, and the middle of it."""
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    factor = max(size[0] / width, size[1] / height)
+    w, h = size[0] / factor, size[1] / factor
+    x, y = (width - w) / 2, (height - h) / 2
+    image = Image.fromarray(frame)
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=(x, y, x + w, y + h), reducing_gap=3))
+
+
+def mp4(frames_FHW3: Pixels, fps: float) -> NDArray[np.uint8]:
+    """A clip as the bytes of an MP4."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "clip.mp4"
+        encode(path, frames_FHW3, fps)
+        return np.frombuffer(path.read_bytes(), np.uint8)
