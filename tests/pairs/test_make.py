@@ -20,7 +20,7 @@ from castsheet.prompt import parse
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.data.encode import read_table
-from tests.doubles.paper_films import SIZE
+from tests.doubles.paper_films import ANN, BOB, SIZE
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,18 @@ def test_pairs_are_what_encode_reads(made):
         prompt = parse(row.caption)
         assert {panel.element for panel in sheet.panels} == {note.id for note in sheet.elements}
         assert any(note.id in prompt.action for note in sheet.elements if note.kind == "character")
+
+
+def test_close_ups_show_the_head(made):
+    """Red: a close-up shows the whole figure, and no panel shows a face large."""
+    _, out = made
+    for row in read_table(out / "train.csv"):
+        sheet = Sheet.load(row.sheet)
+        for panel in sheet.panels:
+            if panel.view == "face":
+                pixels = np.asarray(sheet.image.crop(panel.box.corners)).astype(int)
+                trousers = [np.abs(pixels - doll.trousers).max(axis=2) < 25 for doll in (ANN, BOB)]
+                assert not any(mask.mean() > 0.02 for mask in trousers)
 
 
 def test_sheets_have_other_versions(made):

@@ -43,6 +43,7 @@ MOST = 4  # people of one sheet
 LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make the clip unusable
 MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
 CUT_OFF = 0.5  # share of sights on the frame's edge
+HEAD = 3.4  # times the height of a face: hair, face and shoulders
 UNSEEN = 0.03  # share of the plate that no other shot shows
 PERSON, PLACE = "a person", "the place"
 
@@ -322,10 +323,14 @@ def _sheet(
 
 
 def _portrait(candidate: Candidate, job: Job) -> Image.Image:
-    """A candidate's figure, cut out at the film's own resolution."""
+    """A candidate's figure, cut out at the film's own resolution; of a close-up, head and shoulders."""
     start = float(job.times[candidate.sight.frame])
     frame = next(film_frames(Path(job.film.path), start=start))[1]
-    return cut(frame, _mask(candidate, job), candidate.sight.box, job.sizes[candidate.track.shot])
+    figure = cut(frame, _mask(candidate, job), candidate.sight.box, job.sizes[candidate.track.shot])
+    if candidate.view != "face":
+        return figure
+    tall = figure.height * min(1.0, HEAD * candidate.sight.face / candidate.sight.box.h)
+    return figure.crop((0, 0, figure.width, max(1, round(tall))))
 
 
 def _source(name: str, candidate: Candidate, far: float) -> dict[str, Any]:
