@@ -1,5 +1,5 @@
 """Measure the outside set: `python -m benchmarks.judge_outside.measure FOLDER`. Needs
-castsheet[sheet,identity].
+castsheet[sheet,identity,looks].
 
 Builds the set in FOLDER if it is not there, looks at every case as the judge does, and keeps what was seen in
 FOLDER/seen.json, one line a case; a run that was stopped goes on where it was. `table.py` makes figures of
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -27,11 +28,13 @@ from benchmarks.judge_outside.packages import fetch, one
 from castsheet.judge.cast import Pixels, read_cast
 from castsheet.judge.evidence import Witness
 from castsheet.judge.faces import FaceWitness
-from castsheet.judge.models import installed_faces
+from castsheet.judge.models import installed_faces, installed_lookers
+from castsheet.judge.protocols import Looker, Maps
 from castsheet.sheet.look.salience import Matter, U2Net
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
 
+LAST = 40  # pictures whose maps are kept
 FRAMES = 3  # of a case that are looked at; the judge itself looks at six
 
 
@@ -53,6 +56,23 @@ class KeptMatter:
             small = Image.fromarray((255 * mask).astype(np.uint8)).resize((rgb.width // 4, rgb.height // 4))
             small.save(path)
         return np.asarray(Image.open(path), np.float32) / 255
+
+
+class KeptLooker:
+    """A network's maps of the last pictures: one shot is compared with many sheets."""
+
+    def __init__(self, looker: Looker) -> None:
+        self._looker, self._kept = looker, OrderedDict[str, Maps]()
+        self.name = looker.name
+
+    def maps(self, pictures_NHWC: Pixels) -> Maps:
+        """The maps, from memory if they were made before."""
+        key = hashlib.sha256(pictures_NHWC.tobytes()).hexdigest()
+        if key not in self._kept:
+            self._kept[key] = self._looker.maps(pictures_NHWC)
+            while len(self._kept) > LAST:
+                self._kept.popitem(last=False)
+        return self._kept[key]
 
 
 def built(folder: Path) -> people.Folder:
@@ -100,14 +120,17 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
     out = folder / "seen.json"
     done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
     matter, faces = KeptMatter(folder / "masks"), installed_faces()
+    lookers = [KeptLooker(one) for one in installed_lookers()]
     ready: dict[str, tuple[Witness, FaceWitness]] = {}
     chosen = [case for case in cases(folder, held) if case.name.startswith(wanted) and case.half == half]
-    for case in chosen[::every]:
+    # Shot by shot, and not sheet by sheet: what the networks made of a shot is kept for its next sheet.
+    for case in sorted(chosen[::every], key=lambda one: one.name.rsplit("/", 1)[1]):
         if case.name in done or (groups and case.group not in groups.replace(";", ",").split("|")):
             continue
         if case.sheet not in ready:
             sheet = Sheet.load(sheet_path(folder, case.sheet))
-            ready[case.sheet] = Witness(read_cast(sheet, 768, 448), matter), FaceWitness(sheet, *faces)
+            witness = Witness(read_cast(sheet, 768, 448), matter, lookers)
+            ready[case.sheet] = witness, FaceWitness(sheet, *faces)
         frames = few(case)
         figures = ready[case.sheet][0].look(frames, range(len(frames)))
         film_case = case.sheet.startswith("film/")  # nobody in it has a face that the embedder knows

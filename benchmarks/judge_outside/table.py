@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.judge_outside.film import facts
-from castsheet.judge.evidence import Glimpse
+from castsheet.judge.evidence import Glimpse, better_half
 from castsheet.judge.faces import FaceReport
 from castsheet.judge.judgement import State
 from castsheet.judge.states import Held, find
@@ -37,8 +37,8 @@ def state(line: Line, element: str, *, faces: bool = True) -> State:
 
 
 def value(line: Line, element: str) -> float:
-    """Mean likeness of an element's figure, or of the place."""
-    return float(np.mean([one["likeness"] for one in line["figures"][element]]))
+    """What states go by: an element's figure, or the place, in the better half of the frames."""
+    return better_half([Glimpse(**one) for one in line["figures"][element]])
 
 
 def separation(lines: Sequence[Line], element: str) -> str:

@@ -35,6 +35,13 @@ def judge(
         typer.Option(help="Characters from left to right, e.g. mara,tom; a clip that differs fails."),
     ] = None,
     faces: Faces = None,
+    looks: Annotated[
+        str | None,
+        typer.Option(
+            help="A CLIP or DINO model, folder or cached id, that looks at figures and places; by default "
+            "castsheet[looks] where it is installed."
+        ),
+    ] = None,
     features: Annotated[
         str | None, typer.Option(help="NexusScore with a CLIP or DINO model: its folder, or a cached id.")
     ] = None,
@@ -57,6 +64,7 @@ def judge(
         order=tuple(name.strip() for name in order.split(",")) if order else (),
         faces=models.installed_faces() if faces else models.faces_here() if faces is None else None,
         matter=models.matter_here(),
+        lookers=models.lookers_here() if looks is None else (models.hub_looker(looks),),
         reader=models.installed_reader() if read_text else None,
         features=None if features is None else models.hub_features(features),
     )

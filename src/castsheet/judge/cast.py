@@ -24,6 +24,7 @@ Mask = NDArray[np.bool_]
 LONG_SIDE = 192  # px: frames are judged at this size; it shows what a viewer sees at a glance
 LIT = 20  # of 255: a brighter pixel belongs to a picture, not to the sheet's black
 MIN_FIGURE = 0.04  # of the panel's width: a narrower lit stretch is not a figure
+SPECK = 0.15  # of a row's height: lower things are specks that a cut-out left
 DARK_SHARE = 0.2  # a picture with this much black around it is a cut-out; less is a photograph of a place
 MIN_PANEL_SIDE = 8
 ROW_ALIKE = 0.75  # of the tallest row's height: a lower band is part of another row
@@ -161,11 +162,14 @@ def _looks(panel: Panel, crop_HWC: Pixels) -> list[Figure]:
     if panel.view in ("face", "place"):
         mask = np.ones(crop_HWC.shape[:2], np.bool_) if panel.view == "place" else figure_mask(crop_HWC)
         return [Figure(panel.view, panel.box, crop_HWC, mask)]
-    found = [
-        Figure(panel.view, panel.box, part, figure_mask(part))
-        for row_HWC in _rows(crop_HWC, len(panel.sources) if panel.kind == "character" else 1)
-        for part in _in_row(row_HWC, panel.kind)
-    ]
+    views = len(panel.sources) if panel.kind == "character" else 1
+    rows = _rows(crop_HWC, views)
+    parts = [part for row_HWC in rows for part in _in_row(row_HWC)]
+    if panel.kind == "character" and (not views or len(parts) < views):
+        # Views that touch are cut apart. Where as many stand apart as there are, each is whole: a rabbit that
+        # sits is as wide as two people.
+        parts = [one for part in parts for one in _apart(part)]
+    found = [Figure(panel.view, panel.box, part, figure_mask(part)) for part in parts]
     return found or [Figure(panel.view, panel.box, crop_HWC, np.ones(crop_HWC.shape[:2], np.bool_))]
 
 
@@ -179,9 +183,8 @@ def _rows(crop_HWC: Pixels, views: int) -> list[Pixels]:
         views: how many figures the panel shows; 0 or 1 if that is not known.
     """
     lit = crop_HWC.max(axis=-1) > LIT
-    bands = _stretches(lit.any(axis=1))
-    heights = [bottom - top for top, bottom in bands]
-    if len(bands) > 1 and min(heights) >= ROW_ALIKE * max(heights):
+    bands = _joined(_stretches(lit.any(axis=1)))
+    if len(bands) > 1 and (not views or len(bands) <= views):
         return [crop_HWC[top:bottom] for top, bottom in bands]
     height, width = lit.shape
 
@@ -193,25 +196,41 @@ def _rows(crop_HWC: Pixels, views: int) -> list[Pixels]:
     return [crop_HWC[top:bottom] for top, bottom in _cuts(lit.sum(axis=1), count)]
 
 
-def _in_row(row_HWC: Pixels, kind: Kind) -> list[Pixels]:
-    """The figures of one row, each cut to its own height."""
+def _joined(bands: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Bands of rows, lower ones joined to the nearest tall one: they are parts of it."""
+    tallest = max((bottom - top for top, bottom in bands), default=0)
+    tall = [one for one in bands if one[1] - one[0] >= ROW_ALIKE * tallest]
+    ends = [list(one) for one in tall]
+    for top, bottom in bands:
+        gaps = [max(first - bottom, top - last, 0) for first, last in tall]
+        at = int(np.argmin(gaps))
+        ends[at] = [min(ends[at][0], top), max(ends[at][1], bottom)]
+    return [(first, last) for first, last in ends]
+
+
+def _in_row(row_HWC: Pixels) -> list[Pixels]:
+    """What stands apart in one row, each cut to its own height."""
     lit = row_HWC.max(axis=-1) > LIT
     found = []
     for left, right in _stretches(lit.any(axis=0)):
+        rows = np.flatnonzero(lit[:, left:right].any(axis=1))
         if right - left < max(3, MIN_FIGURE * row_HWC.shape[1]):
             continue
-        for start, stop in _figures(lit[:, left:right]) if kind == "character" else [(0, right - left)]:
-            here = slice(left + start, left + stop)
-            rows = np.flatnonzero(lit[:, here].any(axis=1))
-            found.append(row_HWC[rows[0] : rows[-1] + 1, here])
+        if len(rows) >= SPECK * lit.shape[0]:
+            found.append(row_HWC[rows[0] : rows[-1] + 1, left:right])
     return found
 
 
-def _figures(lit_HW: Mask) -> list[tuple[int, int]]:
-    """Columns of the people in a stretch in which some touch: thin places near equal parts are cut."""
-    height, width = lit_HW.shape
+def _apart(part_HWC: Pixels) -> list[Pixels]:
+    """The people in a part in which some touch: thin places near equal parts are cut."""
+    lit = part_HWC.max(axis=-1) > LIT
+    height, width = lit.shape
     count = max(1, round(width / (height * FIGURE_ASPECT))) if width > WIDEST * height else 1
-    return _cuts(lit_HW.sum(axis=0), count)
+    found = []
+    for start, stop in _cuts(lit.sum(axis=0), count):
+        rows = np.flatnonzero(lit[:, start:stop].any(axis=1))
+        found.append(part_HWC[rows[0] : rows[-1] + 1, start:stop])
+    return found
 
 
 def _cuts(thick_N: NDArray[np.int64], count: int) -> list[tuple[int, int]]:

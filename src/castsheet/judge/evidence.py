@@ -15,6 +15,8 @@ from PIL import Image
 
 from castsheet.judge.cast import Cast, Member, Pixels
 from castsheet.judge.figures import LONG_SIDE, Field, Look, Seen, colours, look_of, used
+from castsheet.judge.looks import Examiner, figure_together, place_together
+from castsheet.judge.protocols import Looker
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.salience import Matter
 
@@ -37,12 +39,26 @@ class Glimpse:
         frame: its number. likeness: in 0..1, of the best figure, or of the ground for a place.
         box: (x, y, w, h) in pixels of the clip.
         margin: likeness less what the same window is to the nearest other element of its kind.
+        looks: likeness and networks together, in 0..1, see `castsheet.judge.looks`; None without networks.
     """
 
     frame: int
     likeness: float
     box: tuple[int, int, int, int]
     margin: float | None = None
+    looks: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The best that is known of it: networks and colours together, else colours."""
+        return self.likeness if self.looks is None else self.looks
+
+
+def better_half(glimpses: Sequence[Glimpse]) -> float:
+    """Mean value of the better half. An element that is there for half of a clip is there, and a mask that
+    fails in some frames says nothing of the others."""
+    values = sorted((one.value for one in glimpses), reverse=True)
+    return float(np.mean(values[: (len(values) + 1) // 2]))
 
 
 def looked_at(count: int, leaked: Sequence[bool]) -> list[int]:
@@ -57,10 +73,16 @@ class Witness:
 
     Args:
         cast: figures at any size. matter: tells figures from their ground.
+        lookers: networks that look at figures and grounds beside their colours.
     """
 
-    def __init__(self, cast: Cast, matter: Matter) -> None:
+    def __init__(self, cast: Cast, matter: Matter, lookers: Sequence[Looker] = ()) -> None:
         self._matter = matter
+        people = {one.id: one.body for one in cast.members if one.kind == "character"}
+        grounds = {
+            one.id: [look.picture_HWC for look in one.looks] for one in cast.members if one.kind == "location"
+        }
+        self._examiners = [Examiner(one, people, grounds) for one in lookers]
         self._people = {
             one.id: [look_of(look) for look in one.body] for one in cast.members if one.kind == "character"
         }
@@ -72,17 +94,28 @@ class Witness:
         found: dict[str, list[Glimpse]] = {name: [] for name in (*self._people, *self._places)}
         for at in numbers:
             seen = see(frames_FHWC[at], self._matter)
+            things = [seen.up(box) for box in seen.things]
+            views = [one.view(frames_FHWC[at], seen.mask_HW, things) for one in self._examiners]
             field = Field(seen, self._kept) if self._people else None
             for name, looks in self._people.items():
                 assert field is not None
                 like, box = self._best(field, looks)
                 others = [self._at(field, other, box) for key, other in self._people.items() if key != name]
                 margin = like - max(others) if others else None
-                found[name].append(Glimpse(at, round(like, 4), _sides(seen.up(box)), margin))
+                told = [one.figure(name, view) for one, view in zip(self._examiners, views, strict=True)]
+                both = figure_together(like, told) if told else None
+                found[name].append(Glimpse(at, round(like, 4), _sides(seen.up(box)), margin, both))
             ground = _ground(seen.picture_HWC, 1 - seen.mask_HW)
             for name, parts in self._places.items():
                 like = max(_alike(ground, part) for part in parts)
-                found[name].append(Glimpse(at, round(like, 4), (0, 0, *frames_FHWC.shape[2:0:-1])))
+                told = [
+                    value
+                    for one, view in zip(self._examiners, views, strict=True)
+                    if (value := one.place(name, view)) is not None
+                ]
+                both = place_together(like, told) if told else None
+                box_of_all = (0, 0, *frames_FHWC.shape[2:0:-1])
+                found[name].append(Glimpse(at, round(like, 4), box_of_all, None, both))
         return found
 
     def _best(self, field: Field, looks: Sequence[Look]) -> tuple[float, Box]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from castsheet.errors import CheckpointError
 from castsheet.judge.cast import Pixels
-from castsheet.judge.protocols import Vectors
+from castsheet.judge.protocols import Maps, Vectors
 from castsheet.machine.regular import is_file, is_folder
 from castsheet.machine.text import TextReader
 
@@ -80,6 +80,50 @@ class HubFeatures:
         levels = np.asarray(square, np.float32) / 255
         scaled = (levels - np.array(self._mean, np.float32)) / np.array(self._std, np.float32)
         return torch.from_numpy(scaled).permute(2, 0, 1)
+
+
+class HubLooker(HubFeatures):
+    """The same model, asked for what it sees in every part of a picture: a `Looker` of the judge.
+
+    Pictures are stretched to the model's square. Parts are of its middle layer, kinds of its last.
+
+    Raises:
+        CheckpointError: the model is not on this machine, or gives no square grid of features.
+    """
+
+    def __init__(self, model: str, *, device: str = "cpu") -> None:
+        super().__init__(model, device=device)
+        self._tower: Any = getattr(self._model, "vision_model", self._model)
+        try:
+            self.maps(np.zeros((1, self._side, self._side, 3), np.uint8))
+        except (AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
+            raise CheckpointError(
+                f"{model} gives no features of the parts of a picture: {error}",
+                remedy="name a vision transformer, such as a DINO or a CLIP model",
+            ) from error
+
+    @torch.no_grad()
+    def maps(self, pictures_NHWC: Pixels) -> Maps:
+        """Features over the model's own grid."""
+        size = self._side, self._side
+        squares = [
+            np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in pictures_NHWC
+        ]
+        levels = np.stack(squares).astype(np.float32) / 255
+        scaled = (levels - np.array(self._mean, np.float32)) / np.array(self._std, np.float32)
+        pixels_NCHW = torch.from_numpy(scaled.astype(np.float32)).permute(0, 3, 1, 2).to(self._device)
+        found = self._tower(pixel_values=pixels_NCHW, output_hidden_states=True)
+        layers = found.hidden_states
+        return Maps(_grid(layers[len(layers) // 2]), _grid(found.last_hidden_state))
+
+
+def _grid(tokens: Tensor) -> Vectors:
+    """Tokens (N, T, D) of a square of patches, after those that stand for the whole; or maps (N, D, h, w)."""
+    if tokens.ndim == 4:
+        return np.asarray(tokens.permute(0, 2, 3, 1).float().cpu().numpy(), np.float32)
+    side = int(tokens.shape[1] ** 0.5)
+    patches = tokens[:, tokens.shape[1] - side * side :]
+    return np.asarray(patches.reshape(len(tokens), side, side, -1).float().cpu().numpy(), np.float32)
 
 
 def _folder(model: str) -> Path:

@@ -20,8 +20,8 @@ from castsheet.judge.colour import ColourDetector, Finder, Sighting
 from castsheet.judge.evidence import Glimpse, Witness, looked_at
 from castsheet.judge.faces import FaceReport, FaceWitness
 from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
-from castsheet.judge.models import faces_here, matter_here
-from castsheet.judge.protocols import Detector, Embedder, FrameReader, crop
+from castsheet.judge.models import faces_here, lookers_here, matter_here
+from castsheet.judge.protocols import Detector, Embedder, FrameReader, Looker, crop
 from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
 from castsheet.judge.verdict import conclude, leaked, present
 from castsheet.sheet.box import Box
@@ -43,6 +43,7 @@ class Options:
             people who are exchanged from the first frame to the last are not noticed.
         faces: a face detector and an embedder, which decide people, and for FaceSim.
         matter: tells figures from their ground; without it only colours are compared.
+        lookers: networks that tell figures without a face, and places; they need `matter`.
         reader: reads stray text.
         features: embeds elements, for NexusScore; its detections are the colour finder's.
     """
@@ -50,13 +51,14 @@ class Options:
     order: tuple[str, ...] = ()
     faces: tuple[Detector, Embedder] | None = None
     matter: Matter | None = None
+    lookers: tuple[Looker, ...] = ()
     reader: FrameReader | None = None
     features: Embedder | None = None
 
     @classmethod
     def installed(cls, *, order: tuple[str, ...] = ()) -> Options:
-        """With the networks that are installed here (`castsheet[sheet,identity]`)."""
-        return cls(order=order, faces=faces_here(), matter=matter_here())
+        """With the networks that are installed here (`castsheet[sheet,identity,looks]`)."""
+        return cls(order=order, faces=faces_here(), matter=matter_here(), lookers=lookers_here())
 
 
 class Judge:
@@ -153,7 +155,7 @@ class Judge:
         """The sheet at the clip's own size, with who looks for its figures and faces; prepared once."""
         if (width, height) not in self._near:
             cast, options = read_cast(self.sheet, width, height), self.options
-            figures = Witness(cast, options.matter) if options.matter else None
+            figures = Witness(cast, options.matter, options.lookers) if options.matter else None
             faces = FaceWitness(self.sheet, *options.faces) if options.faces and self.sheet.panels else None
             self._near[width, height] = cast, figures, faces
         return self._near[width, height]
@@ -199,7 +201,8 @@ class Judge:
         return found
 
     def _models(self) -> list[str]:
-        used = [*(self.options.faces or ()), self.options.matter, self.options.reader, self.options.features]
+        options = self.options
+        used = [*(options.faces or ()), options.matter, *options.lookers, options.reader, options.features]
         return [model.name for model in used if model is not None]
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from castsheet.errors import DependencyError
 from castsheet.judge.cast import Pixels
-from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader, Vectors
+from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader, Looker, Vectors
 from castsheet.machine.files import require
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, FaceDetector
@@ -127,6 +127,37 @@ def matter_here() -> Matter | None:
         return U2Net("u2netp")
     except DependencyError:
         return None
+
+
+def lookers_here() -> tuple[Looker, ...]:
+    """The networks of `castsheet[looks]`; none where one of them is not installed."""
+    try:
+        return installed_lookers()
+    except DependencyError:
+        return ()
+
+
+def installed_lookers() -> tuple[Looker, ...]:
+    """Networks that tell figures without a face, and places.
+
+    Raises:
+        DependencyError: one of their packages is not installed; the message names the extra.
+        CheckpointError: a package's file is damaged.
+    """
+    from castsheet.judge.networks import LITE, MOBILE, Network
+
+    return Network(MOBILE), Network(LITE)
+
+
+def hub_looker(model: str) -> Looker:
+    """A vision model of transformers as a `Looker`, by folder or cached id.
+
+    Raises:
+        CheckpointError: the model is not on this machine, or gives no grid of features.
+    """
+    from castsheet.judge.features import HubLooker
+
+    return HubLooker(model)
 
 
 def hub_features(model: str) -> Embedder:

@@ -45,6 +45,30 @@ class Embedder(Protocol):
         """Vectors (N, D) of RGB crops of any size; not necessarily of unit length."""
 
 
+@dataclass(frozen=True)
+class Maps:
+    """What a network sees in every part of pictures: features (N, h, w, D) over an even grid, in either case.
+
+    Attributes:
+        parts_NhwD: of its middle: parts and materials.
+        kinds_NhwD: of its end: kinds of things. A network with one grid gives it twice.
+    """
+
+    parts_NhwD: Vectors
+    kinds_NhwD: Vectors
+
+
+class Looker(Protocol):
+    """A network that looks at pictures part by part: it tells figures without a face, and places."""
+
+    @property
+    def name(self) -> str:
+        """Names model and version, for reports."""
+
+    def maps(self, pictures_NHWC: Pixels) -> Maps:
+        """Features of RGB pictures of one size; a network of a fixed size may stretch them to it."""
+
+
 class FrameReader(Protocol):
     """Finds writing in a frame."""
 

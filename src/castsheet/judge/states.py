@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from castsheet.judge.colour import REACH
-from castsheet.judge.evidence import Glimpse
+from castsheet.judge.evidence import Glimpse, better_half
 from castsheet.judge.faces import FaceReport
 from castsheet.judge.judgement import State
 from castsheet.sheet.box import Kind
@@ -38,6 +38,8 @@ class Band:
 FACE = Band(0.935, 0.943)  # cosine of dlib's vectors; strangers share about 0.8
 FIGURE = Band(0.58, 0.80)
 GROUND = Band(0.55, 0.70)
+FIGURE_LOOKS = Band(0.31, 0.69)  # colours and networks together
+GROUND_LOOKS = Band(0.27, 0.73)
 PROP = Band(0.64, 0.75)  # colours only, from rendered clips
 CLOTHES = 0.5  # a figure less like the sheet's wears something else
 FACE_COVERAGE = 0.15  # of the frames: a face that is seen in fewer says nothing of the rest
@@ -64,7 +66,18 @@ class Held:
 
     @property
     def figure(self) -> float | None:
-        """Mean likeness of its figure or its ground; None where that was not looked at."""
+        """Its figure or its ground: with networks over the better half of what was looked at, else the mean
+        of its colours; None where that was not looked at."""
+        return better_half(self.glimpses) if self.glimpses and self.networks else self.colours
+
+    @property
+    def networks(self) -> bool:
+        """Whether networks looked too."""
+        return bool(self.glimpses) and all(one.looks is not None for one in self.glimpses or ())
+
+    @property
+    def colours(self) -> float | None:
+        """Mean likeness of its figure's or ground's colours alone."""
         return float(np.mean([one.likeness for one in self.glimpses])) if self.glimpses else None
 
 
@@ -95,15 +108,15 @@ def _of_place(name: str, held: Held) -> Finding:
         state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
         why = _words(name, state, "only colours were compared, and they are")
         return Finding(state, why, ("colours",), ("the place without its people",))
-    state = GROUND.state(held.figure)
+    state = (GROUND_LOOKS if held.networks else GROUND).state(held.figure)
     why = _words(name, state, "the place without its people is")
     return Finding(state, why, ("the place without its people",), ())
 
 
 def _of_person(name: str, held: Held) -> Finding:
-    face, figure = held.face, held.figure
+    face = held.face
     seen = face is not None and face.likeness is not None and face.coverage >= FACE_COVERAGE
-    body = "figure" if figure is not None else "colours"
+    body = "figure" if held.figure is not None else "colours"
     if seen:
         assert face is not None
         return _by_face(name, held, face, (body, "face"))
@@ -126,7 +139,7 @@ def _by_face(name: str, held: Held, face: FaceReport, compared: tuple[str, ...])
         return Finding(state, f"{name} has another face", compared, ())
     if state == "cannot tell":
         return Finding(state, f"the face of {name} may be somebody else's", compared, ())
-    other = held.figure is not None and held.figure < CLOTHES
+    other = held.colours is not None and held.colours < CLOTHES
     clothes = ", in other clothes" if other else ""
     return Finding(state, f"the face is {name}'s{clothes}", compared, ())
 
@@ -135,7 +148,7 @@ def _by_body(name: str, held: Held) -> tuple[State, str]:
     if held.figure is None:
         state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
         return state, _words(name, state, "only colours were compared, and they are")
-    state = FIGURE.state(held.figure)
+    state = (FIGURE_LOOKS if held.networks else FIGURE).state(held.figure)
     assert held.glimpses is not None
     margins = [one.margin for one in held.glimpses if one.margin is not None]
     if state == "carried" and margins and float(np.median(margins)) < 0:

