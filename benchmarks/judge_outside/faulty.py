@@ -12,7 +12,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from benchmarks.judge_outside import cameras, film, people, questions
 from benchmarks.judge_outside.case import Case, Half
 from benchmarks.judge_outside.faults import FAULTS, HONEST
 from benchmarks.judge_outside.measure import built, sheet_path
-from castsheet.clip import Clip
-from castsheet.judge.cast import Pixels
-from castsheet.judge.judge import Judge
-from castsheet.judge.judgement import Judgement
+from castsheet.judge import leak, motion, search, typography
+from castsheet.judge.cast import Pixels, read_cast, working_frames, working_size
+from castsheet.judge.evidence import looked_at
+from castsheet.judge.judge import of_leak, searched
+from castsheet.judge.judgement import TextReport
+from castsheet.judge.verdict import conclude
 from castsheet.sheet.manifest import Sheet
 
 EACH = 10  # clips of people, and of film, into which faults are put
@@ -103,36 +105,54 @@ def measured(folder: Path, half: Half, rows: Sequence[str]) -> None:
     """Judge everything that was not judged yet."""
     out = folder / "faulty.json"
     done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
-    ready: dict[str, Judge] = {}
+    ready: dict[str, Searching] = {}
+    last: tuple[str, Pixels] = "", np.zeros((0, 1, 1, 3), np.uint8)
     for name, row, fault, case in judgements(folder, half):
         if f"{half}/{name}" in done or (rows and row not in rows):
             continue
         if case.sheet not in ready:
-            ready[case.sheet] = Judge(Sheet.load(sheet_path(folder, case.sheet)))
-        judge, frames = ready[case.sheet], case.frames()
+            ready[case.sheet] = Searching(Sheet.load(sheet_path(folder, case.sheet)))
+        if case.name != last[0]:
+            last = case.name, case.frames()
+        judge, frames = ready[case.sheet], last[1]
         if fault:
             random = np.random.default_rng(zlib.crc32(name.encode()))
             frames = (FAULTS | HONEST)[fault](frames, judge.sheet, random)
         line = {"name": f"{half}/{name}", "half": half, "row": row, "fault": fault}
         with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | seen(frames, judge)) + "\n")
+            file.write(json.dumps(line | judge.seen(frames)) + "\n")
 
 
-def seen(frames: Pixels, judge: Judge) -> dict[str, Any]:
-    """What the table and the choice of thresholds need of a judgement."""
-    told: Judgement = judge(Clip(frames, FPS), "clip")
-    moved = asdict(told.motion)
-    del moved["amount"]
-    return {
-        "grave": sorted({one.measure for one in told.problems if one.grave}),
-        "remarks": sorted({one.measure for one in told.problems if not one.grave}),
-        "leaked": int(np.sum(told.leak.leaked)),
-        "likeness": max(told.leak.likeness),
-        "lines": max(told.leak.lines),
-        "finds": [asdict(one) for one in told.leak.finds],
-        "motion": moved,
-        "strokes": told.text.strokes,
-    }
+class Searching:
+    """The parts of the judge that find sheets, faults of motion and text: no elements, no networks."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.sheet = sheet
+
+    def seen(self, frames: Pixels) -> dict[str, Any]:
+        """What the table and the choice of thresholds need."""
+        height, width = frames.shape[1:3]
+        small = working_frames(frames)
+        cast = read_cast(self.sheet, *working_size(width, height))
+        leaks = of_leak(small, cast, FPS)
+        near = searched(looked_at(len(frames), leaks.leaked))
+        finds = search.search(frames, near, self.sheet, read_cast(self.sheet, width, height))
+        leaks = replace(leaks, finds=finds)
+        moved = motion.measure(leak.luma_of(small))
+        text = TextReport(typography.strokes(leak.luma_of(small)), None)
+        problems = conclude(leaks, (), (), moved, text, (), cast.known, (0.0,))[0]
+        told = asdict(moved)
+        del told["amount"]
+        return {
+            "grave": sorted({one.measure for one in problems if one.grave}),
+            "remarks": sorted({one.measure for one in problems if not one.grave}),
+            "leaked": int(np.sum(leaks.leaked)),
+            "likeness": max(leaks.likeness),
+            "lines": max(leaks.lines),
+            "finds": [asdict(one) for one in finds],
+            "motion": told,
+            "strokes": text.strokes,
+        }
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:

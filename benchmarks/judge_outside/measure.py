@@ -114,6 +114,13 @@ def cases(folder: Path, held: people.Folder) -> Iterator[Case]:
     yield from film.cases(folder / "film")
 
 
+def _turn(case: Case) -> tuple[int, str]:
+    """Shot by shot, since what the networks made of a shot is kept for its next sheet; every fifth shot
+    first, so that a run that was stopped has seen all parts of the film."""
+    last = case.name.rsplit("/", 1)[1]
+    return (int(last) % 5 if last.isdigit() else 0), last
+
+
 def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> None:
     """Look at the cases whose name begins with `wanted`; add them to seen.json."""
     held = built(folder)
@@ -123,8 +130,7 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
     lookers = [KeptLooker(one) for one in installed_lookers()]
     ready: dict[str, tuple[Witness, FaceWitness]] = {}
     chosen = [case for case in cases(folder, held) if case.name.startswith(wanted) and case.half == half]
-    # Shot by shot, and not sheet by sheet: what the networks made of a shot is kept for its next sheet.
-    for case in sorted(chosen[::every], key=lambda one: one.name.rsplit("/", 1)[1]):
+    for case in sorted(chosen[::every], key=_turn):
         if case.name in done or (groups and case.group not in groups.replace(";", ",").split("|")):
             continue
         if case.sheet not in ready:

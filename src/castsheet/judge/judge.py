@@ -97,14 +97,13 @@ class Judge:
         cast, finder = self.cast(width, height)
         small = working_frames(clip.frames)
         scale = width / small.shape[2]
-        leaks = _leak(small, cast, clip.fps)
+        leaks = of_leak(small, cast, clip.fps)
 
         sampled = list(range(0, count, max(STRIDE, -(-count // SAMPLES))))
         sights = [finder.find(small[at]) for at in sampled]
         whole = [not leaks.leaked[at] for at in sampled]
         looked = looked_at(count, leaks.leaked)
-        near = looked[:: max(1, len(looked) // SEARCHED)][:SEARCHED]
-        finds = search.search(clip.frames, near, self.sheet, self._large(width, height)[0])
+        finds = search.search(clip.frames, searched(looked), self.sheet, self._large(width, height)[0])
         leaks = replace(leaks, finds=finds)
         closely = self._looked(clip.frames, looked)
         reports = [
@@ -220,7 +219,13 @@ def _motion(moved: motion.Motion) -> MotionReport:
     )
 
 
-def _leak(frames_FHWC: Pixels, cast: Cast, fps: float) -> LeakReport:
+def searched(looked: Sequence[int]) -> list[int]:
+    """Of the frames that are looked at, those in which panels are searched."""
+    return list(looked[:: max(1, len(looked) // SEARCHED)][:SEARCHED])
+
+
+def of_leak(frames_FHWC: Pixels, cast: Cast, fps: float) -> LeakReport:
+    """Leak over time, of frames at the working size."""
     found = leak.measure(frames_FHWC, cast)
     flags = leaked(found)
     return LeakReport(

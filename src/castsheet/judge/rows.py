@@ -16,7 +16,7 @@ from castsheet.clip import Clip
 from castsheet.judge.cast import Pixels
 from castsheet.judge.judgement import ElementReport, Judgement, State
 from castsheet.judge.protocols import crop
-from castsheet.judge.states import FIGURE, GROUND, PRESENT
+from castsheet.judge.states import PRESENT, band_of
 from castsheet.media.page import data_url
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import Sheet
@@ -69,8 +69,8 @@ def element_row(sheet: Sheet, clip: Clip, one: Judgement, element: ElementReport
 def _spots(one: Judgement, element: ElementReport) -> tuple[list[Spot], float]:
     """Frame, likeness and box of every look at an element, and from where on it is carried."""
     if element.glimpses:
-        band = GROUND if element.kind == "location" else FIGURE
-        return [(seen.frame, seen.likeness, seen.box) for seen in element.glimpses], band.carried
+        spots = [(seen.frame, seen.value, seen.box) for seen in element.glimpses]
+        return spots, band_of(element.kind, element.glimpses).carried
     every = zip(one.sampled, element.similarity, element.boxes, strict=True)
     return list(every), PRESENT[element.kind]
 

@@ -7,6 +7,7 @@ the page.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,14 @@ CLOTHES = 0.5  # a figure less like the sheet's wears something else
 FACE_COVERAGE = 0.15  # of the frames: a face that is seen in fewer says nothing of the rest
 MARGIN = 0.0  # a face that is more like another member's is the other member's
 ALIKE = (0.85, 0.97)  # cosines of faces that count as nothing and as all in the score
+
+
+def band_of(kind: Kind, glimpses: Sequence[Glimpse]) -> Band:
+    """The band of what was looked at: of colours and networks together, or of colours alone."""
+    networks = bool(glimpses) and all(one.looks is not None for one in glimpses)
+    if kind == "location":
+        return GROUND_LOOKS if networks else GROUND
+    return FIGURE_LOOKS if networks else FIGURE
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ def _of_place(name: str, held: Held) -> Finding:
         state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
         why = _words(name, state, "only colours were compared, and they are")
         return Finding(state, why, ("colours",), ("the place without its people",))
-    state = (GROUND_LOOKS if held.networks else GROUND).state(held.figure)
+    state = band_of(held.kind, held.glimpses or []).state(held.figure)
     why = _words(name, state, "the place without its people is")
     return Finding(state, why, ("the place without its people",), ())
 
@@ -148,7 +157,7 @@ def _by_body(name: str, held: Held) -> tuple[State, str]:
     if held.figure is None:
         state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
         return state, _words(name, state, "only colours were compared, and they are")
-    state = (FIGURE_LOOKS if held.networks else FIGURE).state(held.figure)
+    state = band_of(held.kind, held.glimpses or []).state(held.figure)
     assert held.glimpses is not None
     margins = [one.margin for one in held.glimpses if one.margin is not None]
     if state == "carried" and margins and float(np.median(margins)) < 0:
