@@ -112,6 +112,13 @@ def test_half_of_the_clip_is_enough() -> None:
     assert find("rabbit", Held("character", 1.0, 1.0, away, None, True)).state == "not carried"
 
 
+def test_who_turns_the_back_is_not_denied() -> None:
+    """Red: a person seen from behind fails, or an empty place counts as one who may be there."""
+    for value, state in ((0.25, "cannot tell"), (0.03, "not carried")):
+        glimpses = [Glimpse(n, 0.6, (0, 0, 1, 1), None, value) for n in range(6)]
+        assert find("mara", Held("character", 1.0, 1.0, glimpses, None, False)).state == state
+
+
 def test_a_users_own_model_takes_part(tmp_path: Path) -> None:
     """Red: a DINO or CLIP model of the user's cannot look, or a random one makes a clip pass."""
     torch.manual_seed(0)

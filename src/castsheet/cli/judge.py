@@ -39,7 +39,7 @@ def judge(
         str | None,
         typer.Option(
             help="A CLIP or DINO model, folder or cached id, that looks at figures and places; by default "
-            "castsheet[looks] where it is installed."
+            "castsheet\\[looks] where it is installed."
         ),
     ] = None,
     features: Annotated[

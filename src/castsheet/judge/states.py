@@ -40,6 +40,8 @@ FACE = Band(0.935, 0.943)  # cosine of dlib's vectors; strangers share about 0.8
 FIGURE = Band(0.58, 0.80)
 GROUND = Band(0.55, 0.70)
 FIGURE_LOOKS = Band(0.31, 0.69)  # colours and networks together
+# Of somebody with a face, who may turn the back: a figure that the sheet does not show denies nobody.
+PERSON_LOOKS = Band(0.1, 0.69)
 GROUND_LOOKS = Band(0.27, 0.76)
 PROP = Band(0.64, 0.75)  # colours only, from rendered clips
 CLOTHES = 0.5  # a figure less like the sheet's wears something else
@@ -157,7 +159,10 @@ def _by_body(name: str, held: Held) -> tuple[State, str]:
     if held.figure is None:
         state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
         return state, _words(name, state, "only colours were compared, and they are")
-    state = band_of(held.kind, held.glimpses or []).state(held.figure)
+    band = band_of(held.kind, held.glimpses or [])
+    if held.networks and not held.faceless:
+        band = PERSON_LOOKS
+    state = band.state(held.figure)
     assert held.glimpses is not None
     margins = [one.margin for one in held.glimpses if one.margin is not None]
     if state == "carried" and margins and float(np.median(margins)) < 0:
