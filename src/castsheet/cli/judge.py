@@ -20,6 +20,14 @@ Faces = Annotated[
     ),
 ]
 
+Looks = Annotated[
+    str | None,
+    typer.Option(
+        help="A CLIP or DINO model, folder or cached id, that looks at figures and places; by default "
+        "castsheet\\[looks] where it is installed."
+    ),
+]
+
 
 def judge(
     clips: Clips,
@@ -35,13 +43,7 @@ def judge(
         typer.Option(help="Characters from left to right, e.g. mara,tom; a clip that differs fails."),
     ] = None,
     faces: Faces = None,
-    looks: Annotated[
-        str | None,
-        typer.Option(
-            help="A CLIP or DINO model, folder or cached id, that looks at figures and places; by default "
-            "castsheet\\[looks] where it is installed."
-        ),
-    ] = None,
+    looks: Looks = None,
     features: Annotated[
         str | None, typer.Option(help="NexusScore with a CLIP or DINO model: its folder, or a cached id.")
     ] = None,
