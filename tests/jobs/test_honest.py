@@ -115,3 +115,16 @@ def test_fill_asks_for_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     """Red: a rainbow blob of mini's enters the library as the back of a photographed person."""
     assert ran("elements", "fill", "hero", "--library", str(tmp_path)) == 2
     assert "--model mini" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "extras"), [("judge", ("identity", "ocr")), ("generate", ("ray",)), ("train", ())]
+)
+def test_help_names_extras_whole(
+    command: str, extras: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red: brackets are read as markup, and help says (castsheet) where castsheet[identity] is meant."""
+    assert ran(command, "--help") == 0
+    told = "".join(capsys.readouterr().out.split())
+    assert all(f"castsheet[{extra}]" in told for extra in extras)
+    assert "(castsheet)" not in told

@@ -64,7 +64,10 @@ def add(
     console = stderr_console()
     sorter = Sorter.installed(quality=quality, cache=cache_folder() / "cutouts")
     if sorter.detector is None and kind in (None, "character"):
-        console.print('no face detector: views are guessed by shape and name; pip install "castsheet[faces]"')
+        console.print(
+            'no face detector: views are guessed by shape and name; pip install "castsheet[faces]"',
+            markup=False,
+        )
 
     def put(paths: list[Path], view: str | None, origin: str | None = None) -> Added:
         return Library(library, console.print).add(
