@@ -40,16 +40,16 @@ class Facts:
         told += f"; {len(held_out):,} held out" if held_out is not None else "; none held out"
         return cls(config, told, _captions(data), memory)
 
-    def html(self, step: int, seconds: Sequence[float], elapsed: float) -> str:
+    def html(self, step: int, seconds: Sequence[float], elapsed: float, spent: float) -> str:
         """The facts as HTML.
 
         Args:
-            seconds: of the latest steps. elapsed: seconds of training so far.
+            seconds: of the latest steps. spent: seconds of all steps. elapsed: see `write_page`.
         """
         left = self._left(step, seconds, elapsed)
         ahead = "done" if left is None else f"about {_time(left)} left"
         rows = {
-            "time": f"{_time(elapsed)} of training; {ahead}",
+            "time": f"{_time(spent)} of training; {ahead}",
             "memory": self.memory,
             "data": self.data,
             "checkpoints": ", ".join(self._checkpoints()) or f"the first after step {self.config.save_every}",

@@ -46,7 +46,7 @@ def write_page(folder: Path, facts: Facts, elapsed: float = 0.0, *, done: bool =
     """Draw `OUTPUT/report.html` from the record and the pictures under `OUTPUT/samples`.
 
     Args:
-        elapsed: seconds of training so far.
+        elapsed: seconds of training so far, by the clock that `seconds` of the settings counts.
         done: the run has ended; until then the page loads itself anew now and then.
 
     Raises:
@@ -73,7 +73,8 @@ def write_page(folder: Path, facts: Facts, elapsed: float = 0.0, *, done: bool =
     ]
     step, title = train[-1]["step"] if train else 0, folder.name
     seconds = [line["seconds"] for line in train[-_LATEST:] if "seconds" in line]
-    told = facts.html(step, seconds, elapsed)
+    spent = sum(line.get("seconds", 0.0) for line in train)
+    told = facts.html(step, seconds, elapsed, spent)
     body = "".join(charts) + f"</div>{told}" + "".join(_picture(path) for path in _pictures(folder))
     state = f"{html.escape(title)}: step {step:,} of {facts.config.steps:,}"
     again = "" if done else _AGAIN
