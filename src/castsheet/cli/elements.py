@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from castsheet.authoring.library import Added, Kept
     from castsheet.lint.pixels import Readers
 
+NO_FACES = 'no face detector: views are guessed by shape and name; pip install "castsheet[faces]"'
 app = typer.Typer(
     help="Keep a library of characters, props and locations, their pictures sorted into views.",
     no_args_is_help=True,
@@ -64,10 +65,7 @@ def add(
     console = stderr_console()
     sorter = Sorter.installed(quality=quality, cache=cache_folder() / "cutouts")
     if sorter.detector is None and kind in (None, "character"):
-        console.print(
-            'no face detector: views are guessed by shape and name; pip install "castsheet[faces]"',
-            markup=False,
-        )
+        console.print(NO_FACES, markup=False)
 
     def put(paths: list[Path], view: str | None, origin: str | None = None) -> Added:
         return Library(library, console.print).add(
