@@ -21,7 +21,9 @@ from castsheet.sheet.look.litert import FEET, HANDS, HEAD, Body
 
 Array = NDArray[np.float32]
 Kind = Literal["head", "hair", "hands", "feet", "person", "background", "disputed"]
-KINDS: tuple[Kind, ...] = ("head", "hair", "hands", "feet", "person", "background", "disputed")
+# A part of a person that is not there.
+LOSSES: tuple[Kind, ...] = ("head", "hair", "hands", "feet", "person")
+KINDS: tuple[Kind, ...] = (*LOSSES, "background", "disputed")
 
 # Long side at which a cut-out is examined.
 _SIDE = 512

@@ -13,7 +13,7 @@ from PIL import Image
 
 from castsheet.errors import DependencyError
 from castsheet.sheet.look.agree import fitted, joined
-from castsheet.sheet.look.doubts import Seen
+from castsheet.sheet.look.doubts import LOSSES, Seen, doubts
 from castsheet.sheet.look.faces import FaceDetector, installed_detector
 from castsheet.sheet.look.litert import Body, People
 from castsheet.sheet.look.salience import Matter, U2Net
@@ -67,19 +67,28 @@ class Experts:
 
     def look(self, rgb: Image.Image) -> Found:
         """The joint mask."""
-        masks = [fitted(one.mask(rgb), (_SMALL, _SMALL)) for one in self.things]
-        things = np.asarray(np.mean(masks, axis=0), np.float32)
+        masks = [one.mask(rgb) for one in self.things]
+        things = masks[0] if len(masks) == 1 else _mean(masks)
         body = self.people.body(rgb) if self.people else None
         if body is not None and not _is_subject(body, things):
             body = None
-        opinion = joined(rgb, things, None if body is None else body.mask)
         faces = self.faces.find(rgb) if self.faces else ()
-        return Found(opinion.mask, Seen(faces, body, opinion.disputed))
+        if body is None:
+            return Found(things, Seen(faces))
+        opinion = joined(rgb, things, body.mask)
+        seen = Seen(faces, body, opinion.disputed)
+        # Joined masks are coarser: only what the salience network loses is worth that.
+        lost = any(doubt.kind in LOSSES for doubt in doubts(fitted(things, rgb.size), seen))
+        return Found(opinion.mask if lost else things, seen)
+
+
+def _mean(masks: list[Array]) -> Array:
+    return np.asarray(np.mean([fitted(mask, (_SMALL, _SMALL)) for mask in masks], axis=0), np.float32)
 
 
 def _is_subject(body: Body, things: Array) -> bool:
     person = fitted(body.mask, (_SMALL, _SMALL))
-    shared = float(np.minimum(person, things).sum())
+    shared = float(np.minimum(person, fitted(things, (_SMALL, _SMALL))).sum())
     return body.score > _SURE and shared >= _SUBJECT * max(float(person.sum()), 1.0)
 
 
