@@ -351,6 +351,11 @@ def test_pages_of_earlier_versions_are_known(tmp_path):
     assert not wrote_page(page)
 
 
+def test_a_page_about_a_file_whose_name_is_no_text():
+    """Red: `judge --html` of such a film is called a fault of Castsheet, after all was judged."""
+    assert "a\\udcff.mp4" in html_page("castsheet judge", "", "a\udcff.mp4").encode().decode()
+
+
 def test_what_is_put_into_place_is_on_the_disk_before(tmp_path, monkeypatch):
     """Red: after a power cut a finished clip has its name and no content."""
     order = []

@@ -172,6 +172,7 @@ CASES = [
             change,
             inside=memory_to_spare(mib),
             codes=(0, 1, 2),
+            finishes=True,
         )
         for name, words, change, mib in _MEMORY
     ),

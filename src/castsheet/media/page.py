@@ -27,7 +27,7 @@ def html_page(title: str, style: str, body: str) -> str:
         style: CSS.
         body: HTML between the body's tags.
     """
-    return f"""<!doctype html>
+    page = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -43,6 +43,8 @@ def html_page(title: str, style: str, body: str) -> str:
 </body>
 </html>
 """
+    # A file's name may hold bytes that are no text; UTF-8 cannot hold them.
+    return page.encode(errors="backslashreplace").decode()
 
 
 def wrote_page(path: Path) -> bool:
