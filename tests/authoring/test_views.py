@@ -160,7 +160,7 @@ def test_the_command_fills_with_the_shipped_model(
 ) -> None:
     """Red: without a model of one's own nothing can be filled, or mini ignores what it is shown."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    ways = ("--library", library.root, "--views", "back", "--device", "cpu")
+    ways = ("--library", library.root, "--views", "back", "--device", "cpu", "--model", "mini")
     assert run("elements", "fill", "hero", *ways) == 0
     assert "made by mini, one frame, seed 0" in capsys.readouterr().out
     (made,) = library.load("hero").element.images["back"]
