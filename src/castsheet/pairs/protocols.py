@@ -5,7 +5,6 @@ Legend: F frames, H height, W width, N pictures, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,18 +46,3 @@ class Segmenter(Protocol):
 
     def cover(self, frames_FHW3: Pixels) -> Floats:
         """How much each pixel (F, H, W) belongs to a subject, in 0..1."""
-
-
-class Captioner(Protocol):
-    """Says what happens in a clip."""
-
-    @property
-    def name(self) -> str:
-        """Names model and version, for provenance."""
-
-    def action(self, frames_FHW3: Pixels, cast: Sequence[str], facts: str) -> str:
-        """The prompt's second half: names of `cast`, what they do, and nothing of their looks.
-
-        Args:
-            facts: what the tracks tell, in words; a model may use them or not.
-        """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from castsheet.machine.files import require
 from castsheet.pairs.protocols import Change, Floats, Pixels
@@ -34,18 +35,23 @@ class TransNetShots:
         self._model.eval()
 
     def changes(self, small_FHW3: Pixels) -> list[Change]:
-        """Stretches over the threshold: one frame is a cut, more are a dissolve or a fade."""
-        scores = self._scores(small_FHW3)
-        over = np.concatenate([[False], scores > SURE, [False]])
-        edges = np.flatnonzero(over[1:] != over[:-1])
-        found = []
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            # A score belongs to the last frame before the cut.
-            hard = last - first <= 2
-            found.append(Change(int(last), int(last)) if hard else Change(int(first), int(last) + 1))
-        return [one for one in found if one.last < len(small_FHW3)]
+        """Stretches over the threshold: one frame is a cut, more are a dissolve or a fade.
 
-    def _scores(self, small_FHW3: Pixels) -> Floats:
+        One output of the network marks the middle of a transition, the other all of its frames.
+        """
+        middle, every = self._scores(small_FHW3)
+        found: list[Change] = []
+        for first, last in _stretches(middle > SURE):
+            begun = next((one for one in _stretches(every > SURE) if one[0] <= first < one[1]), (first, last))
+            # A score belongs to the last frame before the change.
+            hard = begun[1] - begun[0] <= 2
+            one = Change(last, last) if hard else Change(begun[0], begun[1] + 1)
+            if one.last < len(small_FHW3) and one not in found:
+                found.append(one)
+        return found
+
+    def _scores(self, small_FHW3: Pixels) -> tuple[Floats, Floats]:
+        """Both outputs for every frame (F,)."""
         count = len(small_FHW3)
         end = -count % STEP + EDGE
         padded = np.concatenate([small_FHW3[:1].repeat(EDGE, 0), small_FHW3, small_FHW3[-1:].repeat(end, 0)])
@@ -53,6 +59,14 @@ class TransNetShots:
         with self._torch.inference_mode():
             for start in range(0, len(padded) - WINDOW + 1, STEP):
                 part = self._torch.from_numpy(np.ascontiguousarray(padded[None, start : start + WINDOW]))
-                single, _ = self._model(part)
-                found.append(self._torch.sigmoid(single)[0, EDGE : EDGE + STEP, 0].numpy())
-        return np.asarray(np.concatenate(found)[:count], np.float32)
+                middle, others = self._model(part)
+                both = self._torch.cat([middle, others["many_hot"]], dim=2)
+                found.append(self._torch.sigmoid(both)[0, EDGE : EDGE + STEP].numpy())
+        middle_F, every_F = np.asarray(np.concatenate(found)[:count], np.float32).T
+        return middle_F, every_F
+
+
+def _stretches(over_F: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(first, end) of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], over_F, [False]]).astype(np.int8)))
+    return [(int(first), int(end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
