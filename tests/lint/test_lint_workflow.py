@@ -157,8 +157,8 @@ def test_comfys_template_leaves_the_card_in_these_ways():
 
 
 def test_lightricks_graph_leaves_the_card_in_these_ways():
-    """Red: Lightricks' stretching, its size, its strength or its distilled LoRA is not named."""
-    assert [rule for rule, _ in found(LIGHTRICKS)] == ["W02", "W06", "V01", "V02"]
+    """Red: Lightricks' stretching, its length, its size, its strength or its distilled LoRA is not named."""
+    assert [rule for rule, _ in found(LIGHTRICKS)] == ["W02", "W06", "V01", "V01", "V02"]
     assert "crop is disabled" in found(LIGHTRICKS)[0][1]
     assert "distilled-lora" in found(LIGHTRICKS)[1][1]
 
