@@ -1,7 +1,7 @@
 """What is doubtful about a cut-out: parts of a person that it lost, background that it kept.
 
-Each doubt has a kind, by which the checks of a sheet find it, and a sentence for the user. The limits are
-those that the benchmark of cut-outs (`python -m benchmarks.cutouts`) chose on its first half.
+Each doubt has a kind, by which the checks of a sheet find it, and a sentence for the user. The limits were
+set by eye on a few pictures; `python -m benchmarks.cutouts` counts how often they doubt good cut-outs.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from castsheet.sheet.look.weights import weights
 Array = NDArray[np.float32]
 
 EXTRA = "cutout"
-_SELFIE = 256
 _DETECT, _POINTS = 224, 256
 # Cells of the detector: stride and anchors a cell.
 _STRIDES = ((8, 2), (16, 2), (32, 6))
@@ -75,7 +74,7 @@ class _Network:
 
 
 class People:
-    """The networks that know people: a mask of persons, and the points of the largest one.
+    """The networks that know people: where one is, and the points and the mask of its body.
 
     Raises:
         DependencyError: the runtime or a file of weights is missing.
@@ -84,17 +83,10 @@ class People:
     name = "mediapipe-0.10.21"
 
     def __init__(self) -> None:
-        self._selfie = _Network("selfie_segmentation.tflite")
         self._detect, self._landmarks = (
             _Network("pose_detection.tflite"),
             _Network("pose_landmark_full.tflite"),
         )
-
-    def mask(self, rgb: Image.Image) -> Array:
-        """How much each pixel belongs to a person (256, 256), 0..1; stretched over the picture."""
-        small = rgb.convert("RGB").resize((_SELFIE, _SELFIE), Image.Resampling.BILINEAR, reducing_gap=3)
-        found = self._selfie(np.asarray(small, np.float32) / 255)[0]
-        return np.asarray(found[..., 0], np.float32)
 
     def body(self, rgb: Image.Image) -> Body | None:
         """The clearest person of an RGB picture; None if none is found."""

