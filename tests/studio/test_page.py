@@ -128,9 +128,12 @@ def scene(walk: Walk) -> None:
     expect(board.locator("image")).to_have_count(1)
     panel = board.get_by_role("button", name=re.compile("hero, face"))
     panel.focus()
-    for _ in range(2):  # pushed into its neighbours by the keys alone
+    drawn = board.locator("image")
+    for _ in range(2):  # pushed half a cell into its neighbours by the keys alone
+        before = drawn.get_attribute("href") or ""
         panel.press("ArrowRight")
         expect(page.get_by_text("hero/face at")).to_be_visible()
+        expect(drawn).not_to_have_attribute("href", before)  # the next step starts from the new place
     expect(walk.button("Mend what can be mended")).to_be_visible()
     walk.look("scene")
     walk.button("Mend what can be mended").click()

@@ -281,11 +281,21 @@ _EMPTY = frozenset(
 )
 
 
+# Verbs of somebody who has a thing in the hands.
+_HANDLED = re.compile(
+    r"\b(?:lift|lifts|lifting|carry|carries|carrying|hold|holds|holding|grab|grabs|grabbing|take|takes|"
+    r"taking|throw|throws|throwing|drop|drops|dropping|raise|raises|raising|swing|swings|swinging|"
+    r"push|pushes|pushing|pull|pulls|pulling)\b",
+    re.IGNORECASE,
+)
+
+
 @rule("P07", "every element is described, in words that the action uses", "warning")
 def descriptions_tell(subject: _Subject) -> Iterator[Fault]:
-    """No description is empty. A description that only says what kind of thing it is, and a prop that the
-    action calls by none of its words, are remarks. Synonyms are not known."""
+    """No description is empty. A description that only says what kind of thing it is, and an action that
+    handles something but calls no prop by any of its words, are remarks. Synonyms are not known."""
     spoken = set(re.findall(r"[^\W\d_]{3,}", subject.prompt.action.lower()))
+    named = False
     for note in subject.notes:
         told = set(re.findall(r"[^\W\d_]{3,}", note.description.lower())) - _LINKS
         if not told - _EMPTY:
@@ -297,10 +307,13 @@ def descriptions_tell(subject: _Subject) -> Iterator[Fault]:
                 element=note.id,
                 severity="info" if note.description.strip() else "warning",
             )
-        elif note.kind == "prop" and not (spoken & told) and not _called(subject.prompt.action, [note.id]):
-            yield Fault(
-                f"the action names neither {note.id} nor a word of its description ({note.description!r})",
-                f"say {note.id!r} in the action, describe it by the action's word, or leave it out",
-                element=note.id,
-                severity="info",
-            )
+        if note.kind == "prop":
+            named = named or bool(spoken & told or _called(subject.prompt.action, [note.id]))
+    props = [note.id for note in subject.notes if note.kind == "prop"]
+    if props and not named and _HANDLED.search(subject.prompt.action):
+        yield Fault(
+            f"something is handled in the action, and it names no prop of the sheet ({', '.join(props)})",
+            f"say {props[0]!r} in the action, or describe the prop by the action's word",
+            element=props[0],
+            severity="info",
+        )

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch._dynamo
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from castsheet.ltx.model.block import Block
@@ -153,8 +154,9 @@ def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: i
 
 
 def held_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the memory of tensors; shared memory counts once."""
-    places = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
+    """Bytes of the memory of tensors, of divided ones this process's part; shared memory counts once."""
+    storages = [(one.to_local() if isinstance(one, DTensor) else one).untyped_storage() for one in tensors]
+    places = {one.data_ptr(): one.nbytes() for one in storages}
     return sum(places.values())
 
 
