@@ -131,7 +131,7 @@ def scene(walk: Walk) -> None:
     drawn = board.locator("image")
     for _ in range(2):  # pushed half a cell into its neighbours by the keys alone
         before = drawn.get_attribute("href") or ""
-        panel.press("ArrowRight")
+        panel.press("ArrowLeft")
         expect(page.get_by_text("hero/face at")).to_be_visible()
         expect(drawn).not_to_have_attribute("href", before)  # the next step starts from the new place
     expect(walk.button("Mend what can be mended")).to_be_visible()
