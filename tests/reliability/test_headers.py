@@ -86,7 +86,7 @@ HEADERS: dict[str, tuple[dict[str, Any] | bytes, int]] = {
 
 
 @pytest.mark.parametrize("case", HEADERS)
-def test_headers(case: str, tmp_path: Path):
+def test_headers(case: str, tmp_path: Path) -> None:
     """Red: `inspect` finds nothing wrong with a file that `generate` refuses, or crashes on it."""
     header, size = HEADERS[case]
     path = tmp_path / "m.safetensors"
@@ -100,7 +100,7 @@ def test_headers(case: str, tmp_path: Path):
             read(path)
 
 
-def test_what_passes_here_the_library_takes(tmp_path: Path):
+def test_what_passes_here_the_library_takes(tmp_path: Path) -> None:
     """Red: our reader is laxer than the loader's library for headers with one thing changed at random."""
     dice = np.random.default_rng(5)
     path = tmp_path / "m.safetensors"
@@ -162,7 +162,7 @@ READ: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize(("part", "key", "value"), CONFIGS)
-def test_configs(part: str, key: str, value: Any):
+def test_configs(part: str, key: str, value: Any) -> None:
     """Red: a number of a checkpoint's config crashes, or builds layers until memory ends, or is taken."""
     config = dict(OFFICIAL["vae" if part == "vae" else "transformer"])
     READ[part](config)
@@ -171,7 +171,7 @@ def test_configs(part: str, key: str, value: Any):
 
 
 @pytest.mark.parametrize("multiplier", [0, -2, 1.5, 10**9])
-def test_multipliers(multiplier: float):
+def test_multipliers(multiplier: float) -> None:
     """Red: a block that multiplies by 0 divides by it."""
     config = json.loads(json.dumps(OFFICIAL["vae"]))
     for name, block in config["encoder_blocks"]:
@@ -192,7 +192,7 @@ LAYER = "diffusion_model.transformer_blocks.0.attn1.to_q"
      torch.ones(0), torch.tensor(1 + 2j)],
     ids=["two numbers", "1e38", "NaN", "infinity", "-1e9", "no number", "complex"],
 )  # fmt: skip
-def test_alphas(alpha: torch.Tensor, tmp_path: Path):
+def test_alphas(alpha: torch.Tensor, tmp_path: Path) -> None:
     """Red: an adapter's alpha crashes, or blows the weights up without a word."""
     path = tmp_path / "a.safetensors"
     factors = {f"{LAYER}.lora_down.weight": torch.ones(2, 4), f"{LAYER}.lora_up.weight": torch.ones(4, 2)}
@@ -234,7 +234,7 @@ SAMPLES: dict[str, tuple[dict[str, str], dict[str, torch.Tensor]]] = {
 
 
 @pytest.mark.parametrize("case", SAMPLES)
-def test_samples(case: str, tmp_path: Path):
+def test_samples(case: str, tmp_path: Path) -> None:
     """Red: a sample that contradicts itself crashes the training, or is learnt from."""
     notes, tensors = SAMPLES[case]
     good = {"latents": torch.ones(4, 1, 2, 2), "references": torch.ones(1, 4, 1, 2, 2)}
@@ -256,7 +256,7 @@ def test_samples(case: str, tmp_path: Path):
      {"latents": torch.ones(2)}, {"latents": "x"}],
     ids=str,
 )  # fmt: skip
-def test_official_samples(change: dict[str, Any], tmp_path: Path):
+def test_official_samples(change: dict[str, Any], tmp_path: Path) -> None:
     """Red: a number of the official layout that is none ends in a traceback."""
     good = {"latents": torch.ones(4, 2, 2, 2), "num_frames": 2, "height": 2, "width": 2, "fps": 24}
     path = tmp_path / "a.pt"
@@ -267,7 +267,7 @@ def test_official_samples(change: dict[str, Any], tmp_path: Path):
         _latents(path)
 
 
-def test_the_library_is_stricter_nowhere():
+def test_the_library_is_stricter_nowhere() -> None:
     """Red: the library that loads tensors no longer raises what is caught."""
     with pytest.raises((SafetensorError, OSError)), safe_open("nothing.safetensors", framework="pt"):
         pass
