@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,31 +19,13 @@ from castsheet.jobs.request import Request, run
 from castsheet.jobs.shotlist import load_list
 from castsheet.jobs.shots import run_shots
 from castsheet.jobs.watcher import Watcher
-from castsheet.loading.options import Loading
 from castsheet.media.video import read_sound, read_video
-from tests.doubles.tiny_bundle import build_bundle, tiny_sheet
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    replace(tiny_sheet(), image=Image.new("RGB", (128, 64), "red")).save(folder / "sheet.png")
-    return build_bundle(folder)
 
 
 @pytest.fixture
-def request_(bundle: Path, tmp_path: Path) -> Request:
-    return Request(
-        source=bundle / "sheet.png",
-        out=tmp_path / "clip.mp4",
-        action="hero waves",
-        model=str(bundle),
-        loading=Loading(device="cpu", dtype="fp32", cache_dir=tmp_path / "cache"),
-        force=True,
-        seed=5,
-        takes=3,
-        settings={"steps": 1, "guidance": 1, "stg_blocks": [1]},
-    )
+def three(request_: Request) -> Request:
+    """A request of three takes of one step each."""
+    return request_.model_copy(update={"seed": 5, "takes": 3, "settings": {**request_.settings, "steps": 1}})
 
 
 class Noting(Watcher):
@@ -66,11 +47,11 @@ class Noting(Watcher):
         self.picture = self.picture or picture()
 
 
-def test_every_take_stays_until_one_is_chosen(request_: Request) -> None:
+def test_every_take_stays_until_one_is_chosen(three: Request) -> None:
     """Red: takes are thrown away, are not on one page, progress does not say which take is made, or a
     choice leaves half of the old clip."""
-    face, out = Noting(), request_.out
-    run(request_.model_copy(update={"keep": "all"}), face)
+    face, out = Noting(), three.out
+    run(three.model_copy(update={"keep": "all"}), face)
     assert "sampling take 2 of 3, seed 6" in face.works
     assert face.picture is not None
     page = out.with_suffix(".takes.html").read_text(encoding="utf-8")
@@ -89,7 +70,7 @@ def test_every_take_stays_until_one_is_chosen(request_: Request) -> None:
     assert len(sidecar["provenance"]["takes"]["made"]) == 3
     left = sorted(path.name for path in out.parent.glob("clip*"))
     assert left == ["clip.clip.json", "clip.contact.png", "clip.judge.html", "clip.mp4"]
-    run(request_.model_copy(update={"keep": "best"}), Watcher())
+    run(three.model_copy(update={"keep": "best"}), Watcher())
     assert not list(out.parent.glob("clip.take*"))
 
 
@@ -102,12 +83,12 @@ shots: [hero waves, {id: two, action: hero jumps}, {id: three, action: hero turn
 """
 
 
-def test_shots_go_on_from_each_other_and_become_a_film(request_: Request, tmp_path: Path) -> None:
+def test_shots_go_on_from_each_other_and_become_a_film(three: Request, tmp_path: Path) -> None:
     """Red: a shot starts elsewhere than the one before ended, the seam shows a frame twice, another choice of
     a take leaves later shots as they were, or a finished list is made again."""
     file, out = tmp_path / "list.yaml", tmp_path / "shots"
     file.write_text(LIST)
-    asked = request_.model_copy(update={"out": out, "keep": "all"})
+    asked = three.model_copy(update={"out": out, "keep": "all"})
     written = run_shots(asked, file, Watcher())
     opened = json.loads((out / "two" / "two.clip.json").read_text())["provenance"]["first_frame"]
     assert opened is not None

@@ -116,6 +116,14 @@ class Folder:
         """The scenes' names, by the alphabet."""
         return sorted(path.stem for path in self.scenes.glob("*.yaml") if re.fullmatch(NAME, path.stem))
 
+    def new_scene(self, name: str) -> Path:
+        """Where a scene of this name is written.
+
+        Raises:
+            Missing: this cannot be a name.
+        """
+        return self.scenes / f"{_named(name, 'scene')}.yaml"
+
     def sheet(self, name: str) -> Path:
         """The PNG of a sheet that is there.
 
@@ -147,6 +155,14 @@ class Folder:
         """
         return self.shots / f"{_among(name, NAME, self.shot_lists(), 'shot list')}.yaml"
 
+    def new_shot_list(self, name: str) -> Path:
+        """Where a shot list of this name is written.
+
+        Raises:
+            Missing: this cannot be a name.
+        """
+        return self.shots / f"{_named(name, 'list')}.yaml"
+
     def shot_lists(self) -> list[str]:
         """The shot lists' names, by the alphabet."""
         return sorted(path.stem for path in self.shots.glob("*.yaml") if re.fullmatch(NAME, path.stem))
@@ -157,6 +173,12 @@ class Folder:
             if root not in (".", "/"):
                 text = text.replace(f"{root}/", "").replace(root, "the studio's folder")
         return text
+
+
+def _named(name: str, what: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise Missing(f"this cannot name a {what}", remedy="use lower-case letters, digits, - and _")
+    return name
 
 
 def new_id(milliseconds: int) -> str:

@@ -48,11 +48,6 @@ class Teacher:
     stg_blocks: Collection[int] = ()
     negative_BLD: Tensor | None = None
 
-    @property
-    def passes(self) -> int:
-        """Passes through the model that a prediction takes."""
-        return 1 + len(self.weights.scales)
-
     @torch.no_grad()
     def velocity(self, given: Given, x_BNC: Tensor, sigma_B: Tensor) -> Tensor:
         """The guided velocity of the target's tokens at noise levels above 0, fp32 (B,N,C).

@@ -141,7 +141,7 @@ class Learner:
         told += moments_note(self.config.optimiser, sum(one.numel() for one in self.parameters))
         if self.rows == batch:
             return told
-        return f"{told}; the batch of {batch} is taken {self.rows} at a time to fit, which changes no number"
+        return f"{told}; the batch of {batch} is taken {self.rows} at a time to fit: equal up to rounding"
 
     def step(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -13,8 +12,6 @@ from castsheet.sheet.manifest import Sheet
 from castsheet.studio.answers import png
 from castsheet.studio.asked import Name, SceneChange, SheetId
 from castsheet.studio.composing import composed, mended, scene_told, sheet_told, written
-from castsheet.studio.folder import NAME
-from castsheet.studio.problems import Missing
 from castsheet.studio.state import Here
 from castsheet.studio.versions import check_version, version
 
@@ -54,9 +51,7 @@ def write(
     if_none_match: IfNoneMatch = None,
 ) -> dict[str, Any]:
     """Write a scene: the version that If-Match names, or with `If-None-Match: *` a new one."""
-    if not re.fullmatch(NAME, name):
-        raise Missing("this cannot name a scene", remedy="use lower-case letters, digits, - and _")
-    path = studio.folder.scenes / f"{name}.yaml"
+    path = studio.folder.new_scene(name)
     check_version(path, if_match, if_none_match)
     written(path, asked)
     response.headers["etag"] = version(path)

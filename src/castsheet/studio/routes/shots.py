@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,6 @@ from castsheet.machine.regular import is_file
 from castsheet.machine.replace import scratch
 from castsheet.machine.text import TextReader
 from castsheet.studio.asked import Name, ShotListChange, ShotRow, ShotsAsked
-from castsheet.studio.folder import NAME
 from castsheet.studio.job import public
 from castsheet.studio.problems import Missing
 from castsheet.studio.state import Here, Studio
@@ -67,9 +65,7 @@ def write(
     if_none_match: IfNoneMatch = None,
 ) -> dict[str, Any]:
     """Write a list. Fields of a shot that the table does not show stay as the file has them."""
-    if not re.fullmatch(NAME, name):
-        raise Missing("this cannot name a list", remedy="use lower-case letters, digits, - and _")
-    path = studio.folder.shots / f"{name}.yaml"
+    path = studio.folder.new_shot_list(name)
     check_version(path, if_match, if_none_match)
     content = _content(path)
     before = _rows(content)
