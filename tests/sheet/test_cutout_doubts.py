@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from castsheet.sheet.box import Box
 from castsheet.sheet.look.agree import joined
 from castsheet.sheet.look.doubts import Doubt, Seen, doubts
 from castsheet.sheet.look.experts import Experts
-from castsheet.sheet.look.litert import Body
+from castsheet.sheet.look.litert import Body, Network
 from castsheet.sheet.look.matting import cut_out
 from castsheet.sheet.look.salience import NamedNetwork
 from castsheet.sheet.look.small import silhouette
@@ -134,7 +136,7 @@ def test_what_one_network_misses_the_other_keeps(tmp_path: Path) -> None:
     assert found.seen.disputed is not None
     if importlib.util.find_spec("cv2") is None:
         pytest.skip("opencv is not installed: the mean stands")
-    assert joined(back, Salient().mask(back), None).mask.shape == found.mask.shape
+    assert joined(back, Salient().mask(back), None).shape == found.mask.shape
 
 
 class Footless(Salient):
@@ -147,6 +149,33 @@ class Footless(Salient):
 
     def body(self, rgb: Image.Image) -> Body:
         return body(self.mask(rgb))
+
+
+class Interpreter:
+    """A double of LiteRT's: what it was given last is what it returns, as the real one."""
+
+    def get_input_details(self) -> list[dict[str, int]]:
+        return [{"index": 0}]
+
+    get_output_details = get_input_details
+
+    def set_tensor(self, _: int, pixels: np.ndarray) -> None:
+        self._given = pixels
+
+    def invoke(self) -> None:
+        time.sleep(0.002)
+
+    def get_tensor(self, _: int) -> np.ndarray:
+        return self._given
+
+
+def test_pictures_that_are_looked_at_together_keep_their_own_results() -> None:
+    """Red: a sheet of several photos, prepared in threads, gets one person's points for another."""
+    network = Network(Interpreter())
+    asked = [np.full((2, 2, 3), number, np.float32) for number in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda pixels: network(pixels)[0], asked))
+    assert all(np.array_equal(one, other) for one, other in zip(asked, found, strict=True))
 
 
 def test_doubts_are_kept_in_the_cache(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,6 @@ _SURE, _AGREED, _NONE, _UNLIKELY = 0.9, 0.7, 0.05, 0.5
 _ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """The joint mask (H, W) 0..1 at `WORK`, and where the opinions differed by more than a half."""
-
-    mask: Array
-    disputed: Mask
-
-
 def fitted(mask: Array, size: tuple[int, int]) -> Array:
     """A mask stretched to a size (width, height)."""
     image = Image.fromarray(np.ascontiguousarray(mask, np.float32))
@@ -48,8 +39,19 @@ def work_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def joined(rgb: Image.Image, things: Array, person: Array | None) -> Opinion:
-    """The joint mask of the salient thing and, where there is one, the person.
+def disputed(size: tuple[int, int], things: Array, person: Array) -> Mask:
+    """Where (H, W), at the size at which masks are joined, two masks differ by more than a half.
+
+    Args:
+        size: of the picture, width and height.
+        things, person: masks at any size, stretched over the picture.
+    """
+    work = work_size(size)
+    return np.abs(fitted(things, work) - fitted(person, work)) > 0.5
+
+
+def joined(rgb: Image.Image, things: Array, person: Array | None) -> Array:
+    """The joint mask (H, W) 0..1, at `WORK`, of the salient thing and, where there is one, the person.
 
     Args:
         rgb: the picture, at any size.
@@ -61,7 +63,7 @@ def joined(rgb: Image.Image, things: Array, person: Array | None) -> Opinion:
     size = work_size(rgb.size)
     seen = fitted(things, size)
     known = seen if person is None else fitted(person, size)
-    return Opinion(_settled(rgb, size, seen, known), np.abs(seen - known) > 0.5)
+    return _settled(rgb, size, seen, known)
 
 
 def _settled(rgb: Image.Image, size: tuple[int, int], things: Array, person: Array) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import DependencyError
-from castsheet.sheet.look.agree import fitted, joined
+from castsheet.sheet.look.agree import disputed, fitted, joined
 from castsheet.sheet.look.doubts import LOSSES, Seen, doubts
 from castsheet.sheet.look.faces import FaceDetector, installed_detector
 from castsheet.sheet.look.litert import Body, People
@@ -75,11 +75,10 @@ class Experts:
         faces = self.faces.find(rgb) if self.faces else ()
         if body is None:
             return Found(things, Seen(faces))
-        opinion = joined(rgb, things, body.mask)
-        seen = Seen(faces, body, opinion.disputed)
+        seen = Seen(faces, body, disputed(rgb.size, things, body.mask))
         # Joined masks are coarser: only what the salience network loses is worth that.
         lost = any(doubt.kind in LOSSES for doubt in doubts(fitted(things, rgb.size), seen))
-        return Found(opinion.mask if lost else things, seen)
+        return Found(joined(rgb, things, body.mask) if lost else things, seen)
 
 
 def _mean(masks: list[Array]) -> Array:

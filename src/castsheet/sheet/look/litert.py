@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -57,20 +58,34 @@ class Body:
         return self.points[kept]
 
 
-class _Network:
-    """One file, run on one thread."""
+class Network:
+    """One network, for one caller at a time: an interpreter keeps its tensors between calls, so that a
+    second thread would get the first one's results, or an error.
 
-    def __init__(self, name: str) -> None:
-        runtime = require("ai_edge_litert.interpreter", EXTRA)
-        self._run = runtime.Interpreter(model_content=weights(name).read_bytes(), num_threads=1)
-        self._run.allocate_tensors()
-        self._input = self._run.get_input_details()[0]["index"]
-        self._outputs = self._run.get_output_details()
+    Args:
+        interpreter: LiteRT's, with tensors allocated.
+    """
+
+    def __init__(self, interpreter: Any) -> None:
+        self._run = interpreter
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._outputs = interpreter.get_output_details()
+        self._turn = Lock()
 
     def __call__(self, pixels_HWC: NDArray[np.floating]) -> list[Any]:
-        self._run.set_tensor(self._input, np.ascontiguousarray(pixels_HWC[None], dtype=np.float32))
-        self._run.invoke()
-        return [np.array(self._run.get_tensor(one["index"])[0]) for one in self._outputs]
+        """Its outputs for one picture."""
+        given = np.ascontiguousarray(pixels_HWC[None], dtype=np.float32)
+        with self._turn:
+            self._run.set_tensor(self._input, given)
+            self._run.invoke()
+            return [np.array(self._run.get_tensor(one["index"])[0]) for one in self._outputs]
+
+
+def _network(name: str) -> Network:
+    runtime = require("ai_edge_litert.interpreter", EXTRA)
+    interpreter = runtime.Interpreter(model_content=weights(name).read_bytes(), num_threads=1)
+    interpreter.allocate_tensors()
+    return Network(interpreter)
 
 
 class People:
@@ -84,8 +99,8 @@ class People:
 
     def __init__(self) -> None:
         self._detect, self._landmarks = (
-            _Network("pose_detection.tflite"),
-            _Network("pose_landmark_full.tflite"),
+            _network("pose_detection.tflite"),
+            _network("pose_landmark_full.tflite"),
         )
 
     def body(self, rgb: Image.Image) -> Body | None:
