@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from castsheet.lint.findings import Fault, Severity, rule
 from castsheet.lint.pixels import BLACK, Subject
@@ -181,30 +181,29 @@ def _sharpness(subject: Subject, panel: Panel) -> float | None:
     size = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))
     if min(size) < 24:
         return None
-    small = crop.convert("L").resize(size, Image.Resampling.BOX)
-    grey = np.asarray(small, np.float32)
-    high, low = (
-        np.asarray(small.filter(kind(9)), np.float32)
-        for kind in (ImageFilter.MaxFilter, ImageFilter.MinFilter)
-    )
+    grey = np.asarray(crop.convert("L").resize(size, Image.Resampling.BOX), np.float32)
+    span = _extreme(grey, 4, np.maximum) - _extreme(grey, 4, np.minimum)
     # The black ground's edge is the cut-out's, not the picture's.
-    seen = (_blurred((grey > 2 * BLACK).astype(np.float32), 5) > 0.999) & (high - low > _RANGE)
+    seen = (_extreme(grey, 5, np.minimum) > 2 * BLACK) & (span > _RANGE)
     if seen.sum() < _LEAST_EDGES:
         return None
     step = np.zeros_like(grey)
     step[:, 1:-1] = np.abs(grey[:, 2:] - grey[:, :-2])
     step[1:-1] = np.maximum(step[1:-1], np.abs(grey[2:] - grey[:-2]))
-    return float(np.percentile(step[seen] / (high - low)[seen], 90))
+    return float(np.percentile(step[seen] / span[seen], 90))
 
 
-def _blurred(grey: Pixels, reach: int) -> Pixels:
-    padded = np.pad(grey, reach, mode="edge").astype(np.float64)
+def _extreme(grey: Pixels, reach: int, of: np.ufunc) -> Pixels:
+    """The largest or least of the (2 reach + 1) squared pixels around each (height, width), by doubling."""
     for axis in (0, 1):
-        sums = np.cumsum(np.insert(padded, 0, 0, axis=axis), axis=axis)
-        width = 2 * reach + 1
-        count = padded.shape[axis] - width + 1
-        padded = (sums.take(range(width, width + count), axis) - sums.take(range(count), axis)) / width
-    return padded
+        grey = np.pad(grey, [(reach, reach) if axis == side else (0, 0) for side in (0, 1)], mode="edge")
+        width, wanted = 1, 2 * reach + 1
+        while width < wanted:
+            step = min(width, wanted - width)
+            count = grey.shape[axis] - step
+            grey = of(grey.take(range(count), axis), grey.take(range(step, step + count), axis))
+            width += step
+    return grey
 
 
 @rule("S23", "close-up and figure wear the same clothes", "warning")
