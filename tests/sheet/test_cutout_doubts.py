@@ -129,7 +129,7 @@ def test_what_one_network_misses_the_other_keeps(tmp_path: Path) -> None:
     back.paste(figure(), mask=figure().getchannel("A"))
     path = tmp_path / "ann.png"
     back.save(path)
-    found = Experts((Salient(),), Knows(), Finds(FACE)).look(back)
+    found = Experts(Salient(), None, Knows(), Finds(FACE)).look(back)
     wide = np.asarray(Image.fromarray(found.mask).resize((W, H)))
     least = 0.6 if importlib.util.find_spec("cv2") is None else 0.9
     assert wide[70:110, 130:170].mean() > least
@@ -184,7 +184,7 @@ def test_doubts_are_kept_in_the_cache(tmp_path: Path) -> None:
     back.paste(figure(), mask=figure().getchannel("A"))
     path = tmp_path / "ann.png"
     back.save(path)
-    experts = Experts((Footless(),), Footless())
+    experts = Experts(Footless(), None, Footless())
     first = cut_out(path, matter=experts, cache=tmp_path / "cache")
     again = cut_out(path, matter=experts, cache=tmp_path / "cache")
     assert "feet" in [one.kind for one in first.doubts]

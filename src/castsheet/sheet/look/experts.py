@@ -16,7 +16,7 @@ from castsheet.sheet.look.agree import disputed, fitted, joined
 from castsheet.sheet.look.doubts import LOSSES, Seen, doubts
 from castsheet.sheet.look.faces import FaceDetector, installed_detector
 from castsheet.sheet.look.litert import Body, People
-from castsheet.sheet.look.salience import Matter, U2Net
+from castsheet.sheet.look.salience import Matter, U2Net, around
 from castsheet.sheet.look.weights import there
 
 Array = NDArray[np.float32]
@@ -24,6 +24,8 @@ Array = NDArray[np.float32]
 # A person counts as the picture's subject if at least this share of it is taken for the subject as well.
 _SUBJECT = 0.3
 _SURE = 0.5
+# Of 1: what a first look thinks this likely is looked at more closely.
+_FAINT = 0.3
 _SMALL = 320
 
 
@@ -51,25 +53,27 @@ class Experts:
     """Networks that look at a picture together.
 
     Args:
-        things: they find what stands out; several are averaged.
+        things: finds what stands out.
+        finder: a smaller network that says where `things` shall look, together with `people`.
         people: knows persons; None leaves them to the others.
         faces: finds faces, for doubts alone.
     """
 
-    things: tuple[Matter, ...]
+    things: Matter
+    finder: U2Net | None = None
     people: KnowsPeople | None = None
     faces: FaceDetector | None = None
 
     @property
     def name(self) -> str:
         """Names them all, for cache keys."""
-        return "+".join([*(one.name for one in self.things), *([self.people.name] if self.people else [])])
+        parts = (self.finder, self.things, self.people)
+        return "+".join(one.name for one in parts if one is not None)
 
     def look(self, rgb: Image.Image) -> Found:
         """The joint mask."""
-        masks = [one.mask(rgb) for one in self.things]
-        things = masks[0] if len(masks) == 1 else _mean(masks)
         body = self.people.body(rgb) if self.people else None
+        things = self._things(rgb, body)
         if body is not None and not _is_subject(body, things):
             body = None
         faces = self.faces.find(rgb) if self.faces else ()
@@ -80,9 +84,15 @@ class Experts:
         lost = any(doubt.kind in LOSSES for doubt in doubts(fitted(things, rgb.size), seen))
         return Found(joined(rgb, things, body.mask) if lost else things, seen)
 
-
-def _mean(masks: list[Array]) -> Array:
-    return np.asarray(np.mean([fitted(mask, (_SMALL, _SMALL)) for mask in masks], axis=0), np.float32)
+    def _things(self, rgb: Image.Image, body: Body | None) -> Array:
+        if self.finder is None or not isinstance(self.things, U2Net):
+            return self.things.mask(rgb)
+        coarse = self.finder.glance(rgb)
+        found = coarse > _FAINT
+        if body is not None and _is_subject(body, coarse):
+            found |= fitted(body.mask, (_SMALL, _SMALL)) > _SURE
+        box = around(found, rgb.size)
+        return coarse if box is None else self.things.within(rgb, box)
 
 
 def _is_subject(body: Body, things: Array) -> bool:
@@ -98,9 +108,12 @@ def installed_experts() -> Experts:
     Raises:
         DependencyError: not one network of things is here.
     """
-    # Averaged with u2netp, u2net did no better on pictures of known truth.
-    large = there("u2net.onnx")
-    return Experts((U2Net("u2net" if large else "u2netp"),), installed_people(), installed_detector())
+    people, faces = installed_people(), installed_detector()
+    if not there("u2net.onnx"):
+        return Experts(U2Net("u2netp"), None, people, faces)
+    # The small network tells where something is as well as the large one, in a fifth of the time.
+    finder = U2Net("u2netp") if there("u2netp.onnx") else None
+    return Experts(U2Net("u2net"), finder, people, faces)
 
 
 @cache

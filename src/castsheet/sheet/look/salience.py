@@ -7,6 +7,7 @@ U-2-Net: Qin et al., Pattern Recognition 2020. A file or a hub's repository can 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,7 @@ from PIL import Image
 from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import require
 from castsheet.machine.regular import is_file
+from castsheet.sheet.box import Box
 from castsheet.sheet.look.onnx import session
 from castsheet.sheet.look.weights import weights
 
@@ -26,6 +28,10 @@ _MARGIN = 0.08
 # A find that covers this much of the picture gets no second look: it would gain less than 1.4 x the pixels.
 _NEAR = 0.5
 _SIDE = 320
+# A pixel of the first look counts as found above this, of 1.
+_FOUND = 0.5
+# More threads than these gain nothing on pictures so small.
+_THREADS = 4
 # The side at which a network of free input size looks, if nothing says another.
 _FREE_SIDE = 1024
 # ImageNet's, by which these networks were trained.
@@ -55,29 +61,32 @@ class U2Net:
 
     def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp") -> None:
         self.name: str = name
-        self._session: Any = session(weights(f"{name}.onnx").read_bytes(), EXTRA, threads=1)
+        threads = min(_THREADS, os.cpu_count() or 1)
+        self._session: Any = session(weights(f"{name}.onnx").read_bytes(), EXTRA, threads=threads)
         self._input = self._session.get_inputs()[0].name
 
     def mask(self, rgb: Image.Image) -> Array:
         """Looks twice: at the whole picture, then closer at what it found, with more pixels."""
-        first = self._look(rgb)
-        rows, columns = (np.flatnonzero((first > 0.5).any(axis=axis)) for axis in (1, 0))
-        if not rows.size:
+        first = self.glance(rgb)
+        box = around(first > _FOUND, rgb.size)
+        if box is None or box.area > _NEAR * rgb.width * rgb.height:
             return first
-        x0, x1 = _widened(columns / _SIDE, rgb.width)
-        y0, y1 = _widened(rows / _SIDE, rgb.height)
-        if (x1 - x0) * (y1 - y0) > _NEAR * rgb.width * rgb.height:
-            return first
-        h, w = y1 - y0, x1 - x0
+        return self.within(rgb, box)
+
+    def within(self, rgb: Image.Image, box: Box) -> Array:
+        """One look at a part of the picture (px); outside it nothing is subject."""
         scale = min(1.0, 1024 / max(rgb.size))
         size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
-        near = Image.fromarray(self._look(rgb.crop((x0, y0, x1, y1))))
+        near = Image.fromarray(self.glance(rgb.crop(box.corners)))
         canvas = Image.new("F", size)
-        part = max(1, round(w * scale)), max(1, round(h * scale))
-        canvas.paste(near.resize(part, Image.Resampling.BICUBIC), (round(x0 * scale), round(y0 * scale)))
+        part = max(1, round(box.w * scale)), max(1, round(box.h * scale))
+        canvas.paste(
+            near.resize(part, Image.Resampling.BICUBIC), (round(box.x * scale), round(box.y * scale))
+        )
         return np.clip(np.asarray(canvas), 0, 1)
 
-    def _look(self, rgb: Image.Image) -> Array:
+    def glance(self, rgb: Image.Image) -> Array:
+        """One look at the whole picture, (320, 320)."""
         small = rgb.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
         pixels = np.asarray(small, dtype=np.float32)
         pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _DEVIATION
@@ -85,6 +94,16 @@ class U2Net:
         # The output is stretched to 0..1 only if it nearly has that range: else nothing in view stands out.
         low, high = float(found.min()), float(found.max())
         return (found - low) / max(high - low, 0.5)
+
+
+def around(mask: NDArray[np.bool_], size: tuple[int, int]) -> Box | None:
+    """The part of a picture, px, that a square mask stretched over it marks, with some room; None where
+    nothing is marked."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return None
+    (x0, x1), (y0, y1) = _widened(columns / len(mask), size[0]), _widened(rows / len(mask), size[1])
+    return Box(x0, y0, x1 - x0, y1 - y0)
 
 
 def _widened(shares: NDArray[np.float64], side: int) -> tuple[int, int]:
