@@ -8,9 +8,11 @@ from PIL import Image
 from castsheet.judge.cast import Figure, read_cast
 from castsheet.judge.evidence import Glimpse, looked_at
 from castsheet.judge.faces import FaceReport, FaceView
+from castsheet.judge.fields import Searched
 from castsheet.judge.figures import Field, Seen, look_of, used
 from castsheet.judge.motion import measure
-from castsheet.judge.search import Searched, figures, panels, templates, whole
+from castsheet.judge.pasted import figures
+from castsheet.judge.search import panels, templates, whole
 from castsheet.judge.states import FIGURE, GROUND, Held, find, worth
 from castsheet.sheet.box import Box, Kind
 from tests.doubles.judge_doubles import fixture_clip, fixture_sheet
@@ -22,7 +24,7 @@ def seen(likeness: float, margin: float | None = None) -> list[Glimpse]:
 
 def face(likeness: float | None, margin: float | None = None, coverage: float = 1.0) -> FaceReport:
     views = [] if likeness is None else [FaceView(0, likeness, (0, 0, 9, 9))]
-    return FaceReport(views, likeness, margin, coverage if likeness else 0.0)
+    return FaceReport(views, likeness, margin, coverage if likeness else 0.0, likeness)
 
 
 def held(

@@ -1,13 +1,12 @@
 """What is held against a clip's elements: figures, grounds and faces, in a few frames looked at closely.
 
-Legend: H height, W width, C colour channel, S strips, K colours.
+Legend: H height, W width, C colour channel, K colours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from castsheet.sheet.look.salience import Matter
 Floats = NDArray[np.float32]
 
 LOOKS = 6  # frames that are looked at closely
-GROUND_WIDTH, GROUND_STRIPS = 96, 3
+GROUND_WIDTH, GROUND_LEVELS = 96, 12  # px, and steps of lightness
 GROUND_PARTS = (
     (0.0, 1.0),
     (0.0, 0.65),
@@ -136,7 +135,7 @@ def see(frame_HWC: Pixels, matter: Matter) -> Seen:
 
 
 def _grounds(member: Member) -> list[Floats]:
-    """Strips of colours (S, K) of a place's pictures and of their parts."""
+    """Colours (K,) of a place's pictures and of their parts."""
     found = []
     for look in member.looks:
         picture = look.picture_HWC
@@ -148,21 +147,18 @@ def _grounds(member: Member) -> list[Floats]:
 
 
 def _ground(picture_HWC: Pixels, weight_HW: Floats) -> Floats:
-    """Strips of colours (S, K) of a ground."""
+    """Shares (K,) of a ground's colours; they add up to 1."""
     height, width = weight_HW.shape
-    size = min(GROUND_WIDTH, width), max(GROUND_STRIPS, round(height * min(1.0, GROUND_WIDTH / width)))
+    size = min(GROUND_WIDTH, width), max(1, round(height * min(1.0, GROUND_WIDTH / width)))
     small = np.asarray(Image.fromarray(picture_HWC).resize(size, Image.Resampling.BOX))
     weight = np.asarray(Image.fromarray(weight_HW).resize(size, Image.Resampling.BOX), np.float32)
-    held = colours(small) * weight[..., None]
-    edges = np.linspace(0, size[1], GROUND_STRIPS + 1).round().astype(int)
-    return np.stack([held[a:b].sum(axis=(0, 1)) for a, b in pairwise(edges)])
+    held = np.einsum("hwk,hw->k", colours(small, GROUND_LEVELS), weight)
+    return np.asarray(held / max(float(held.sum()), 1e-6), np.float32)
 
 
-def _alike(ground_SK: Floats, place_SK: Floats) -> float:
-    """Bhattacharyya's coefficient, strip by strip; strips that figures cover count less."""
-    weight = np.sqrt(ground_SK.sum(axis=1))
-    shares = [one / np.maximum(one.sum(axis=1, keepdims=True), 1e-6) for one in (ground_SK, place_SK)]
-    return float((np.sqrt(shares[0] * shares[1]).sum(axis=1) * weight).sum() / max(float(weight.sum()), 1e-6))
+def _alike(ground_K: Floats, place_K: Floats) -> float:
+    """Bhattacharyya's coefficient."""
+    return float(np.sqrt(ground_K * place_K).sum())
 
 
 def _sides(box: Box) -> tuple[int, int, int, int]:

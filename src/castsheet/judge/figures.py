@@ -87,13 +87,14 @@ def look_of(figure: Figure) -> Look:
     )
 
 
-def colours(picture_HWC: Pixels) -> Floats:
-    """Every pixel's share (H, W, K) of a fixed set of colours, by trilinear interpolation."""
+def colours(picture_HWC: Pixels, levels: int = LEVELS) -> Floats:
+    """Every pixel's share (H, W, K) of a fixed set of colours, by trilinear interpolation; in so many steps
+    of lightness."""
     rgb = picture_HWC.astype(np.float32)
     luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
     blue, red = 0.564 * (rgb[..., 2] - luma), 0.713 * (rgb[..., 0] - luma)
     parts = [
-        _soft(luma / 255 * (LEVELS - 1), LEVELS),
+        _soft(luma / 255 * (levels - 1), levels),
         # Small differences of colour count more: most of the world is nearly grey.
         _soft((np.sign(blue) * np.sqrt(np.abs(blue) / SPREAD) + 1) / 2 * (TONES - 1), TONES),
         _soft((np.sign(red) * np.sqrt(np.abs(red) / SPREAD) + 1) / 2 * (TONES - 1), TONES),

@@ -19,6 +19,7 @@ from castsheet.judge.cast import Cast, Member, Pixels, read_cast, working_frames
 from castsheet.judge.colour import ColourDetector, Finder, Sighting
 from castsheet.judge.evidence import Glimpse, Witness, looked_at
 from castsheet.judge.faces import FaceReport, FaceWitness
+from castsheet.judge.fields import Find
 from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
 from castsheet.judge.models import faces_here, lookers_here, matter_here
 from castsheet.judge.protocols import Detector, Embedder, FrameReader, Looker, crop
@@ -244,7 +245,7 @@ def _element(
     sights: Sequence[dict[str, Sighting]],
     whole: Sequence[bool],
     scale: float,
-    finds: Sequence[search.Find],
+    finds: Sequence[Find],
     glimpses: list[Glimpse] | None,
     face: FaceReport | None,
     faceless: bool,

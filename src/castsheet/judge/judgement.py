@@ -8,8 +8,8 @@ from typing import Literal
 from castsheet.judge.assign import Swap
 from castsheet.judge.evidence import Glimpse
 from castsheet.judge.faces import FaceReport
+from castsheet.judge.fields import Find
 from castsheet.judge.published import FaceSim, Nexus
-from castsheet.judge.search import Find
 from castsheet.sheet.box import Kind
 
 State = Literal["carried", "not carried", "cannot tell"]

@@ -38,11 +38,11 @@ class Band:
 
 FACE = Band(0.935, 0.943)  # cosine of dlib's vectors; strangers share about 0.8
 FIGURE = Band(0.58, 0.80)
-GROUND = Band(0.55, 0.70)
+GROUND = Band(0.50, 0.76)
 FIGURE_LOOKS = Band(0.31, 0.69)  # colours and networks together
 # Of somebody with a face, who may turn the back: a figure that the sheet does not show denies nobody.
 PERSON_LOOKS = Band(0.1, 0.69)
-GROUND_LOOKS = Band(0.27, 0.76)
+GROUND_LOOKS = Band(0.33, 0.76)
 PROP = Band(0.64, 0.75)  # colours only, from rendered clips
 CLOTHES = 0.5  # a figure less like the sheet's wears something else
 FACE_COVERAGE = 0.15  # of the frames: a face that is seen in fewer says nothing of the rest
@@ -135,10 +135,10 @@ def _of_person(name: str, held: Held) -> Finding:
     if held.faceless or state == "not carried":
         missing = () if held.faceless else ("face",)
         return Finding(state, why, (body,), missing)
-    lacks = "faces were not compared" if face is None else "its face is nowhere seen whole and near enough"
-    return Finding(
-        "cannot tell", f"somebody in the colours of {name} is there, but {lacks}", (body,), ("face",)
-    )
+    lacks = "faces were not compared" if face is None else "no face is seen whole and near enough"
+    like = "figure" if held.networks else "colours"
+    there = f"somebody with {name}'s {like} is there" if state == "carried" else f"{name} may be there"
+    return Finding("cannot tell", f"{there}, but {lacks}", (body,), ("face",))
 
 
 def _by_face(name: str, held: Held, face: FaceReport, compared: tuple[str, ...]) -> Finding:
@@ -146,6 +146,8 @@ def _by_face(name: str, held: Held, face: FaceReport, compared: tuple[str, ...])
     state = FACE.state(face.likeness)
     if face.margin is not None and face.margin < MARGIN:
         return Finding("not carried", f"{name} has another member's face", compared, ())
+    if state == "not carried" and (face.straight is None or FACE.state(face.straight) != "not carried"):
+        return Finding("cannot tell", f"the face taken for {name}'s is turned away", compared, ())
     if state == "not carried":
         return Finding(state, f"{name} has another face", compared, ())
     if state == "cannot tell":

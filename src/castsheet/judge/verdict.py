@@ -13,10 +13,10 @@ import numpy as np
 
 from castsheet.judge.assign import Swap
 from castsheet.judge.cast import Mask
+from castsheet.judge.fields import Find
 from castsheet.judge.judgement import ElementReport, LeakReport, Problem, State, TextReport
 from castsheet.judge.leak import Leak
 from castsheet.judge.motion import Motion
-from castsheet.judge.search import Find
 from castsheet.judge.states import PRESENT
 from castsheet.sheet.box import Kind
 
@@ -25,7 +25,7 @@ LINES = 1
 BARS = 0.03
 PANEL = 0.77  # likeness of a panel's edges: honest clips reach 0.69
 SHEET = 0.6  # of the whole sheet's: honest clips reach 0.51
-FIGURE, APART = 0.72, 12.0  # likeness of a figure's detail, and difference of its colours, of 255
+FIGURE = 0.84  # likeness of a figure's detail: a person in its pose and clothes reaches 0.81
 STILL = 0.9
 FROZEN = 0.62  # of the clip: films that animate on holds stand still for half of it
 SCENE = 0.42  # of the change: what stays of a still picture when the camera's part is taken out
@@ -102,7 +102,7 @@ def _of_panels(finds: Sequence[Find], known: bool) -> list[Problem]:
         elif one.of == "panel" and one.likeness >= PANEL:
             message = f"a panel of {one.element} is in the picture as it is"
             found.append(Problem("copy", one.element, message, (one.frame,), grave=known))
-        elif one.of == "figure" and one.likeness >= FIGURE and one.apart <= APART:
+        elif one.of == "figure" and one.likeness >= FIGURE:
             message = f"the figure of {one.element} is pasted from the sheet"
             found.append(Problem("copy", one.element, message, (one.frame,), grave=known))
     return found
