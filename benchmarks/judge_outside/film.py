@@ -44,6 +44,8 @@ PLACES: dict[Half, tuple[str, ...]] = {
     "tuning": ("tree trunk", "forest"),
     "held out": ("yellow meadow", "blue meadow", "sky"),
 }
+# The tree of the shots at its trunk stands in the yellow meadow, and many of them show both.
+WITHIN: dict[str, str] = {"yellow meadow": "tree trunk"}
 # Sheets of one character and one place: half, who, pictures of the character, place.
 CAST: dict[str, tuple[Half, str, tuple[Source, ...], str]] = {
     "red-trunk": (

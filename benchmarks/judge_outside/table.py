@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.judge_outside.film import facts
+from benchmarks.judge_outside.film import CAST, WITHIN, facts
 from castsheet.judge.evidence import Glimpse, better_half
 from castsheet.judge.faces import FaceReport
 from castsheet.judge.judgement import State
@@ -77,6 +77,17 @@ def same_place(lines: Sequence[Line]) -> list[Line]:
     return kept
 
 
+def elsewhere(lines: Sequence[Line]) -> list[Line]:
+    """Film cases without shots at a spot that lies within the place that is asked for."""
+    shots = facts()
+
+    def within(one: Line) -> bool:
+        place = CAST[one["name"].split("/")[1]][3]
+        return WITHIN.get(place) == shots[int(one["name"][-3:])]["place"]
+
+    return [one for one in lines if not within(one)]
+
+
 def table(lines: Sequence[Line]) -> str:
     """All rows, as Markdown."""
     film = [one for one in lines if one["group"] == "film"]
@@ -96,6 +107,7 @@ def table(lines: Sequence[Line]) -> str:
         ),
         ("same place, other character", separation(same_place(film), "hero")),
         ("film: place", separation(film, "place")),
+        ("film: place, without shots at the tree in it", separation(elsewhere(film), "place")),
         ("film: states, right place", states([x for x in film if x["truth"].get("place") is True], "place")),
         ("film: states, wrong place", states([x for x in film if x["truth"].get("place") is False], "place")),
     ]

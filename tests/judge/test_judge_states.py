@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from castsheet.judge.cast import Figure, read_cast
+from castsheet.judge.cast import Figure, Pixels, read_cast
 from castsheet.judge.evidence import Glimpse, looked_at
-from castsheet.judge.faces import FaceReport, FaceView
+from castsheet.judge.faces import FaceReport, FaceView, FaceWitness
 from castsheet.judge.fields import Searched
 from castsheet.judge.figures import Field, Seen, look_of, used
 from castsheet.judge.motion import measure
 from castsheet.judge.pasted import figures
+from castsheet.judge.protocols import Detection, Vectors
 from castsheet.judge.search import panels, templates, whole
 from castsheet.judge.states import FIGURE, GROUND, Held, find, worth
+from castsheet.judge.verdict import FIGURE as PASTED
 from castsheet.sheet.box import Box, Kind
 from tests.doubles.judge_doubles import fixture_clip, fixture_sheet
 
@@ -124,7 +126,60 @@ def test_panels_are_found_framed_small_and_zoomed() -> None:
     assert max(one.likeness for one in panels(honest, templates(sheet, cast))) < 0.7
     assert whole(Searched(corner, [0, 2]), sheet).likeness > 0.7
     assert whole(Searched(zoomed, [0, 2]), sheet).likeness > 0.65
-    assert all(one.of == "figure" for one in figures(Searched(hung, [0, 2]), cast))
+
+
+def test_pasted_figure_is_told_from_an_actor_in_its_pose() -> None:
+    """Red: a cut-out pasted from the sheet passes, or who acts in the panel's pose counts as pasted."""
+    sheet, clean = fixture_sheet(), fixture_clip("clean").frames[:4]
+    frames = np.repeat(np.repeat(clean, 2, 1), 2, 2)
+    cast = read_cast(sheet, 384, 224)
+    look = next(one for one in cast.members if one.kind == "character").body[0]
+    tall = 150
+    size = round(look.picture_HWC.shape[1] * tall / look.picture_HWC.shape[0]), tall
+    picture = np.asarray(Image.fromarray(look.picture_HWC).resize(size))
+    mask = np.asarray(Image.fromarray(look.mask_HW).resize(size))
+    pasted = frames.copy()
+    pasted[:, 40 : 40 + tall, 250 : 250 + size[0]][:, mask] = picture[mask]
+    honest, found = (
+        max(one.likeness for one in figures(Searched(clip, [0, 2]), cast)) for clip in (frames, pasted)
+    )
+    assert honest < PASTED <= found
+
+
+def test_turned_face_denies_nobody() -> None:
+    """Red: a profile that the detector takes for a half turned face fails the right person."""
+    views = [FaceView(0, 0.83, (0, 0, 9, 9))]
+    turned, straight = (FaceReport(views, 0.83, None, 1.0, one) for one in (None, 0.83))
+    assert find("mara", held(of=turned)).state == "cannot tell"
+    assert find("mara", held(of=straight)).state == "not carried"
+
+
+def test_drawn_head_is_no_face() -> None:
+    """Red: a rabbit that the detector takes for a person is never carried by its figure."""
+    sheet = fixture_sheet()
+    known = [FaceWitness(sheet, _Sees(score), _Short()).known for score in (0.9, 0.6)]
+    assert known == [tuple(dict.fromkeys(one.element for one in sheet.panels if one.kind == "character")), ()]
+
+
+class _Sees:
+    """Sees one face in every picture, so surely."""
+
+    name = "sees"
+
+    def __init__(self, score: float) -> None:
+        self._score = score
+
+    def detect(self, frame_HWC: Pixels) -> list[Detection]:
+        return [Detection(Box(0, 0, *frame_HWC.shape[1::-1]), self._score)]
+
+
+class _Short:
+    """Embeds everything as one vector of length 1."""
+
+    name = "short"
+
+    def embed(self, crops: list[Pixels]) -> Vectors:
+        return np.ones((len(crops), 1), np.float32)
 
 
 def test_camera_over_a_still_is_no_motion_and_flicker_no_shaking() -> None:
