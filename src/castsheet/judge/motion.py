@@ -21,7 +21,7 @@ UNSTEADY = 0.72  # a block shakes if its smoothness is below
 STILL = 0.03  # mean luma steps: less change than this between two frames is compression, not motion
 NOISE = 3.0  # luma: changes of a pixel below this are not counted
 CAMERA_WIDTH = 96  # px: the camera's motion is estimated at this size
-PAIRS, LAG = 8, 6  # pairs of frames, and frames between them, for the scene's own motion
+PAIRS, LAG = 8, 12  # pairs of frames, and frames between them, for the scene's own motion
 CAMERA_SHARE = 0.7  # of the picture's detail: when more of it stands still, so does the camera
 ROUNDS = 10  # of Gauss-Newton
 LEAST = 1.0  # luma: less change than this is compression
@@ -97,7 +97,7 @@ def _everywhere(grey_FHW: Floats, detailed_YX: NDArray[np.bool_]) -> bool:
 
 
 def scene(grey_FHW: Floats) -> float:
-    """The scene's own motion: what is left of the change over six frames when the camera's part is taken out.
+    """The scene's own motion: what is left of the change over twelve frames when the camera's part is taken out.
 
     Definition: for up to eight pairs of frames, the later one is laid over the earlier by the affine map and
     brightness that fit best; the value is the median over the pairs of the difference that stays, over the
