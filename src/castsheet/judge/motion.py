@@ -97,7 +97,7 @@ def _everywhere(grey_FHW: Floats, detailed_YX: NDArray[np.bool_]) -> bool:
 
 
 def scene(grey_FHW: Floats) -> float:
-    """The scene's own motion: what is left of the change over twelve frames when the camera's part is taken out.
+    """The scene's own motion: what stays of the change over twelve frames without the camera's part.
 
     Definition: for up to eight pairs of frames, the later one is laid over the earlier by the affine map and
     brightness that fit best; the value is the median over the pairs of the difference that stays, over the
