@@ -5,12 +5,15 @@ Legend: S samples, F frames, H height, W width, A audio samples.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +95,11 @@ class Corpus(Filling):
             torch.cuda.current_stream(self.clips.device).synchronize()
         self.advance(self.ready + 1)
 
+    def story(self, index: int) -> Rendered:
+        """One sample, as it came."""
+        parts = self.clips[index], self.regions[index], self.sheets[index], self.sounds[index]
+        return Rendered(*parts, self.prompts[index])
+
     def __len__(self) -> int:
         return len(self.clips)
 
@@ -99,10 +107,11 @@ class Corpus(Filling):
 def start(seeds: Sequence[int], *, device: str | torch.device, processes: int) -> Corpus:
     """Begin rendering in the background and return at once. The order of samples is that of `seeds`."""
     corpus, place = Corpus.empty(len(seeds), device), torch.device(device)
+    stories = Stories(seeds, processes=processes, card=place.index)
 
     def work() -> None:
         with beside(place):
-            for one in rendered(seeds, processes=processes, card=place.index):
+            for one in stories:
                 corpus.add(one)
 
     corpus.fill(work)
@@ -119,28 +128,36 @@ def beside(device: torch.device) -> Iterator[None]:
         yield
 
 
-def rendered(seeds: Sequence[int], *, processes: int, card: int | None) -> Iterator[Rendered]:
-    """The stories of some seeds, in that order, made by processes that keep a little ahead.
+class Stories:
+    """The stories of some seeds, in that order, made by processes that keep ahead of whoever reads them.
+
+    They begin at once.
 
     Args:
         card: number of the graphics card to render on; when None, the driver's first.
+        ahead: how many stories may wait to be read, 43 MB of shared memory each; three a process if less.
     """
-    shared = Path("/dev/shm")
-    where = {} if card is None else {_CARD: str(card)}
-    with (
-        one_thread_each(**where),
-        tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder,
-        multiprocessing.get_context("spawn").Pool(processes) as pool,
-    ):
-        # Not more than these files wait to be read: a file has 43 MB.
-        ahead, waiting = 3 * processes, []
-        jobs = iter((seed, folder) for seed in seeds)
-        for job in jobs:
-            waiting.append(pool.apply_async(_render, (job,)))
-            if len(waiting) >= ahead:
-                yield read(Path(waiting.pop(0).get()))
-        for one in waiting:
-            yield read(Path(one.get()))
+
+    def __init__(self, seeds: Sequence[int], *, processes: int, card: int | None, ahead: int = 0) -> None:
+        shared = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        with one_thread_each(**({} if card is None else {_CARD: str(card)})):
+            self._pool = multiprocessing.get_context("spawn").Pool(processes)
+        self._jobs = iter((seed, self._folder.name) for seed in seeds)
+        self._waiting = deque[AsyncResult[str]]()
+        for _ in range(max(ahead, 3 * processes)):
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        for job in itertools.islice(self._jobs, 1):
+            self._waiting.append(self._pool.apply_async(_render, (job,)))
+
+    def __iter__(self) -> Iterator[Rendered]:
+        with self._folder, self._pool:
+            while self._waiting:
+                path = Path(self._waiting.popleft().get())
+                self._begin_next()
+                yield read(path)
 
 
 def sounds(seeds: Sequence[int], *, processes: int) -> Tensor:

@@ -5,7 +5,7 @@ Legend: S samples, N tokens of a clip, R of a sheet, T of a sound, C channels, P
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +124,7 @@ class Encoders:
         latents.advance(rows.stop)
 
 
-def encode(encoders: Encoders, stories: Iterator[Rendered], latents: Latents) -> None:
+def encode(encoders: Encoders, stories: Iterable[Rendered], latents: Latents) -> None:
     """Begin encoding in the background and return at once."""
 
     def work() -> None:

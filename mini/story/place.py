@@ -58,27 +58,49 @@ def _disc(x: Floats, y: Floats, at: tuple[float, float], radius: float, soft: fl
     return np.clip((radius - far) / soft + 0.5, 0, 1)
 
 
+def _around(
+    shape: tuple[int, ...], at: tuple[float, float], across: float, along: float
+) -> tuple[slice, slice]:
+    """Rows and columns of all pixels that lie so near."""
+    sides = []
+    for length, middle, reach in zip(shape, (at[1], at[0]), (along, across), strict=True):
+        first, last = (int((middle + far) * length) for far in (-reach, reach))
+        sides.append(slice(max(0, first - 1), max(0, last + 2)))
+    return sides[0], sides[1]
+
+
+def _spot(
+    picture: Floats, x: Floats, y: Floats, at: tuple[float, float], radius: float, soft: float, colour: Floats
+) -> None:
+    """Paint a disc, and touch nothing that lies far from it."""
+    reach = radius + soft
+    near = _around(y.shape, at, reach * 224 / (WIDER * 384), reach)
+    _over(picture[near], _disc(x[near], y[near], at, radius, soft), colour)
+
+
 def _meadow(
     picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
 ) -> None:
     if random.random() < 0.6:
         at = (random.uniform(0.2, 0.8), random.uniform(0.12, 0.26))
-        _over(picture, _disc(x, y, at, 0.075, soft), np.array([1.0, 0.93, 0.6]))
+        _spot(picture, x, y, at, 0.075, soft, np.array([1.0, 0.93, 0.6]))
     for base, shade in ((0.50, 0.85), (0.58, 1.0)):
         wave = np.sin(2 * np.pi * random.uniform(1.2, 2.4) * x + random.uniform(0, 6.28))
         _over(picture, _below(y, base - 0.06 * wave, soft), land * shade)
     _over(picture, _below(y, HORIZON, soft), ground)
     for _ in range(36):
         at = (random.random(), random.uniform(HORIZON + 0.03, 1.0))
-        tuft = _below(y, at[1] - 0.025 + 2.2 * np.abs(x - at[0]), soft) * (1 - _below(y, at[1], soft))
-        _over(picture, tuft, ground * 0.72)
+        rows, _ = _around(y.shape, at, 1.0, 0.03)
+        line = at[1] - 0.025 + 2.2 * np.abs(x[rows] - at[0])
+        tuft = _below(y[rows], line, soft) * (1 - _below(y[rows], at[1], soft))
+        _over(picture[rows], tuft, ground * 0.72)
 
 
 def _beach(
     picture: Floats, x: Floats, y: Floats, land: Floats, ground: Floats, random: Chance, soft: float
 ) -> None:
     at = (random.uniform(0.2, 0.8), random.uniform(0.12, 0.3))
-    _over(picture, _disc(x, y, at, 0.09, soft), np.array([1.0, 0.9, 0.55]))
+    _spot(picture, x, y, at, 0.09, soft, np.array([1.0, 0.9, 0.55]))
     _over(picture, _below(y, 0.48, soft), land)
     for row in range(4):
         line = 0.51 + 0.05 * row + 0.006 * np.sin(2 * np.pi * (9 * x + 0.37 * row))
@@ -102,8 +124,9 @@ def _town(
             for column in (0.3, 0.7):
                 centre = left + (right - left) * column
                 middle = top + 0.075 + 0.09 * row
-                pane = (np.abs(x - centre) < 0.016) & (np.abs(y - middle) < 0.026) & (middle < 0.60)
-                _over(picture, pane.astype(float), np.array([1.0, 0.95, 0.7]))
+                near = _around(y.shape, (centre, middle), 0.016, 0.026)
+                pane = (np.abs(x[near] - centre) < 0.016) & (np.abs(y[near] - middle) < 0.026)
+                _over(picture[near], (pane & (middle < 0.60)).astype(float), np.array([1.0, 0.95, 0.7]))
     _over(picture, _below(y, HORIZON, soft), ground)
     for line in (0.76, 0.85):
         _over(picture, _below(y, line, soft) * (1 - _below(y, line + 0.008, soft)), ground * 0.7)
@@ -119,15 +142,12 @@ def _forest(
         at = (tree + random.uniform(0.25, 0.75)) / 9
         trunk = (np.abs(x - at) < 0.011).astype(float) * _below(y, 0.35, soft)
         _over(picture, trunk * (1 - _below(y, HORIZON + 0.01, soft)), np.array([0.33, 0.24, 0.20]))
-        _over(
-            picture,
-            _disc(x, y, (at, random.uniform(0.22, 0.36)), 0.14, soft),
-            land * random.uniform(0.8, 1.15),
-        )
+        top = at, random.uniform(0.22, 0.36)
+        _spot(picture, x, y, top, 0.14, soft, land * random.uniform(0.8, 1.15))
     _over(picture, _below(y, HORIZON, soft), ground)
     for _ in range(60):
         at2 = (random.random(), random.uniform(HORIZON + 0.02, 1.0))
-        _over(picture, _disc(x, y, at2, 0.011, soft), ground * random.choice([0.65, 1.3]))
+        _spot(picture, x, y, at2, 0.011, soft, ground * random.choice([0.65, 1.3]))
 
 
 def _mountains(

@@ -123,6 +123,26 @@ class _Uploaded:
             item.release()
 
 
+class _Frames:
+    """Frames on the graphics card, fetched together: a process that waits for each one waits far longer."""
+
+    def __init__(self, context: moderngl.Context, count: int, size: tuple[int, int], components: int) -> None:
+        self._shape = count, size[1], size[0], components
+        self._bytes = size[1] * size[0] * components
+        self._buffer = context.buffer(reserve=count * self._bytes)
+
+    def take(self, target: moderngl.Framebuffer, frame: int) -> None:
+        """Keep what a framebuffer shows now."""
+        components = self._shape[-1]
+        target.read_into(self._buffer, components=components, alignment=1, write_offset=frame * self._bytes)
+
+    def read(self) -> NDArray[np.uint8]:
+        """All frames (F, H, W, C), their upper rows first; they are no longer on the card then."""
+        data = np.frombuffer(self._buffer.read(), np.uint8).reshape(self._shape)
+        self._buffer.release()
+        return np.ascontiguousarray(data[:, ::-1])
+
+
 class Renderer:
     """Draws clips. One a process.
 
@@ -167,7 +187,7 @@ class Renderer:
             windows: what each frame shows of the backdrop; all of it by default.
         """
         smooth, plain = self._target(size)
-        frames = np.zeros((len(cameras), size[1], size[0], 4), np.uint8)
+        frames = _Frames(self.context, len(cameras), size, 4)
         uploaded = [self._upload(one.figure) for one in played]
         texture = None
         if backdrop is not None:
@@ -180,27 +200,26 @@ class Renderer:
                 self._draw_backdrop(texture, (0.0, 0.0, 1.0, 1.0) if windows is None else windows[frame])
             self._draw(played, uploaded, frame, camera, size, shadows=shadows, masks=False)
             self.context.copy_framebuffer(plain, smooth)
-            data = np.frombuffer(plain.read(components=4, alignment=1), np.uint8)
-            frames[frame] = data.reshape(size[1], size[0], 4)[::-1]
+            frames.take(plain, frame)
         for item in [*uploaded, *([texture] if texture is not None else [])]:
             item.release()
-        return frames
+        return frames.read()
 
     def masks(
         self, played: Sequence[Played], cameras: Sequence[Camera], size: tuple[int, int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Part numbers and figure numbers (F, H, W) of every pixel; the first figure is 1, 0 is nobody."""
         _, plain = self._target(size)
-        out = np.zeros((len(cameras), size[1], size[0], 2), np.uint8)
+        frames = _Frames(self.context, len(cameras), size, 2)
         uploaded = [self._upload(one.figure) for one in played]
         for frame, camera in enumerate(cameras):
             plain.use()
             self.context.clear(1.0, 0.0, 0.0, 0.0, depth=1.0)
             self._draw(played, uploaded, frame, camera, size, shadows=False, masks=True)
-            data = np.frombuffer(plain.read(components=2, alignment=1), np.uint8)
-            out[frame] = data.reshape(size[1], size[0], 2)[::-1]
+            frames.take(plain, frame)
         for item in uploaded:
             item.release()
+        out = frames.read()
         return out[..., 0], out[..., 1]
 
     def _upload(self, figure: Figure) -> _Uploaded:

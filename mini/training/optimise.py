@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from castsheet.train.memory.distributed import GradientSum, same_start
 from mini.training.muon import Muon
 
 AGREE_EVERY = 40  # steps between looks at the first process's clock: each one waits for the device
+KEEP_EVERY = 120.0  # seconds between two results in between
 
 Log = Callable[[str], None]
 
@@ -33,15 +35,18 @@ class Budget:
 
     Attributes:
         share: from where to where in the rate's decay this run goes; a later run goes on from there.
+        hold: how much of the run passes before the decay begins.
     """
 
     steps: int
     seconds: float = math.inf
     share: tuple[float, float] = (0.0, 1.0)
+    hold: float = 0.0
 
     def decay(self, done: float, floor: float) -> float:
         """A cosine from 1 to `floor`, `done` of the way through this run's share."""
         begin, end = self.share
+        done = max(0.0, done - self.hold) / (1 - self.hold)
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (begin + (end - begin) * done)))
 
     def progress(self, step: int, elapsed: float) -> float:
@@ -67,6 +72,17 @@ class Average:
         for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
             parameter.copy_(shadow)
 
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the parameters are the averages."""
+        before = [p.detach().clone() for p in self.parameters]
+        self.store()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, before)
+
 
 def optimise(
     modules: Sequence[nn.Module],
@@ -80,6 +96,7 @@ def optimise(
     where: World,
     floor: float = 0.02,
     replayed: bool = False,
+    keep: Callable[[], None] | None = None,
 ) -> None:
     """Train: 2.5 % warm-up (200 steps at most), cosine decay to `floor`, gradient norm clipped at 1.
 
@@ -90,6 +107,7 @@ def optimise(
         muon: Muon for matrices, else AdamW for all.
         where: this process among all; gradients are averaged over them.
         replayed: `loss_of` leaves the gradients too, and keeps their memory.
+        keep: called on the first process now and then, while the weights are the averages.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -102,6 +120,7 @@ def optimise(
     same_start(kept, where.size)
     descend = _Descent(optimiser, kept, where, replayed)
     average, window, begun, elapsed, step = Average(kept), list[Tensor](), time.monotonic(), 0.0, 0
+    due = KEEP_EVERY
     while (done := budget.progress(step, elapsed)) < 1:
         warm = min(1.0, (step + 1) / max(1, min(200, budget.steps // 40)))
         for group in optimiser.param_groups:
@@ -115,6 +134,10 @@ def optimise(
         if step % AGREE_EVERY == 0:
             clock = torch.tensor([time.monotonic() - begun if where.main else 0.0], device=where.device)
             elapsed = where.sum(clock).item()
+            if keep is not None and where.main and elapsed >= due:
+                due = elapsed + KEEP_EVERY
+                with average.shown():
+                    keep()
         if len(window) == 100:
             mean = torch.stack(window).mean().item()
             window.clear()

@@ -25,7 +25,7 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World, world
 from mini.data import corpus as corpora
 from mini.data.captions import train_tokenizer
-from mini.data.corpus import Corpus
+from mini.data.corpus import Corpus, Stories
 from mini.data.latents import Encoders, Latents, encode
 from mini.data.prompts import texts
 from mini.official import audio_vae_to_official, video_vae_to_official, vocoder_to_official
@@ -40,6 +40,7 @@ from mini.training.stored import (
     codec_file,
     deepened,
     load_audio,
+    load_audio_vae,
     load_codec,
     load_models,
     load_vocoder,
@@ -48,7 +49,7 @@ from mini.training.stored import (
 )
 from mini.training.train_audio import train_audio_vae, train_vocoder
 from mini.training.train_codec import train_codec, train_decoder
-from mini.training.train_flow import Models, train_base
+from mini.training.train_flow import Models, mean_loss, train_base
 from mini.world import TRAINING, VALIDATION
 
 STAGES = ("sound", "codec", "base", "latents")
@@ -72,6 +73,7 @@ class Recipe:
         where.wait()
         self._corpus: Corpus | None = None
         self._latents: Latents | None = None
+        self._stories: Stories | None = None
 
     def log(self, text: str) -> None:
         if not self.where.main:
@@ -87,13 +89,16 @@ class Recipe:
         stages = self.arguments.stages
         if "sound" in stages:
             self.sound()
+        if "codec" in stages:
+            self.begin_corpus()
         held_out = None if stages == ["sound"] else self.held_out()
         if "codec" in stages:
             self.show_codec(self.decoder(self.codec()), held_out)
             self._corpus = None
         if "base" in stages:
-            vae = load_codec(codec_file(self.out), self.device)
-            self.show_clips(self.base(), vae, held_out)
+            vae, models = load_codec(codec_file(self.out), self.device), self.base()
+            self.show_clips(models, vae, held_out)
+            self.compare(models, vae, held_out)
         if "latents" in stages:
             self.store_latents()
         self.log("done")
@@ -115,19 +120,38 @@ class Recipe:
         begin = self.arguments.skip * self.where.size
         return TRAINING[begin : begin + count * self.where.size][self.where.rank :: self.where.size]
 
-    @property
-    def corpus(self) -> Corpus:
-        """This process's training stories, perhaps still being rendered."""
+    def begin_corpus(self) -> Corpus:
+        """This process's training stories, being rendered."""
         if self._corpus is None:
-            options = self.arguments
-            self._corpus = self.render(self.share(options.clips))
-            self._corpus.wait_for(min(options.first, options.clips))
-            self.log(f"{self._corpus.ready} of {options.clips} stories of this process rendered")
+            self._corpus = self.render(self.share(self.arguments.clips))
         return self._corpus
 
+    @property
+    def corpus(self) -> Corpus:
+        """This process's training stories, all of them: on a card that is being trained they take twice as
+        long, and so does a step. After them come the base's, as many as may wait.
+        """
+        corpus = self.begin_corpus()
+        if corpus.ready < len(corpus):
+            corpus.wait_for(len(corpus))
+            self.log(f"{len(corpus)} stories of this process rendered")
+        if {"base", "latents"} & set(self.arguments.stages):
+            self.stories()
+        return corpus
+
+    def stories(self) -> Stories:
+        """The base's training stories of this process, being rendered."""
+        if self._stories is None:
+            options, card = self.arguments, torch.device(self.device).index
+            seeds = self.share(options.stories)
+            self._stories = Stories(seeds, processes=options.processes, card=card, ahead=options.first)
+        return self._stories
+
     def budget(self, stage: str) -> Budget:
-        values = vars(self.arguments)
-        return Budget(values[f"{stage}_steps"], values[f"{stage}_seconds"], tuple(values[f"{stage}_share"]))
+        steps, seconds, share, hold = (
+            vars(self.arguments)[f"{stage}_{name}"] for name in ("steps", "seconds", "share", "hold")
+        )
+        return Budget(steps, seconds, tuple(share), hold)
 
     def sizes(self, stage: str) -> Sizes:
         return Sizes(cuts=vars(self.arguments)[f"{stage}_batch"])
@@ -214,22 +238,30 @@ class Recipe:
             load_models(models, begun)
         latents = self.latents(models)
         budget, batch = self.budget("base"), options.base_batch
-        train_base(models, latents, budget, batch=batch, where=self.where, log=self.log)
+
+        def keep() -> None:
+            self.keep(models_state(models), "begun-base.safetensors")
+
+        train_base(models, latents, budget, batch=batch, where=self.where, log=self.log, keep=keep)
         self.keep(models_state(models), path.name)
         return models
 
     def latents(self, models: Models) -> Latents:
         """Training stories of this process, perhaps still being rendered and encoded."""
         if self._latents is None:
-            options, seeds = self.arguments, self.share(self.arguments.stories)
-            self._latents = Latents.empty(len(seeds), self.device)
-            vae, audio = load_codec(codec_file(self.out), self.device), load_audio(self.out, self.device)[0]
-            card = torch.device(self.device).index
-            stories = corpora.rendered(seeds, processes=options.processes, card=card)
-            encode(Encoders(vae, audio, models.gemma), stories, self._latents)
-            self._latents.wait_for(min(len(seeds), options.first))
-            self.log(f"{self._latents.ready} of {len(seeds)} stories of this process encoded")
+            count = self.arguments.stories
+            self._latents = Latents.empty(count, self.device)
+            encode(
+                self.encoders(models, load_codec(codec_file(self.out), self.device)),
+                self.stories(),
+                self._latents,
+            )
+            self._latents.wait_for(min(count, self.arguments.first))
+            self.log(f"{self._latents.ready} of {count} stories of this process encoded")
         return self._latents
+
+    def encoders(self, models: Models, vae: VideoVAE) -> Encoders:
+        return Encoders(vae, load_audio_vae(self.out, self.device), models.gemma)
 
     def store_latents(self) -> None:
         """All of this process's latents, for the adapters: see pack.py."""
@@ -272,6 +304,21 @@ class Recipe:
         if held_out is not None:
             clips_picture(models, vae, held_out, self.device).save(self.out / "base.jpg", quality=92)
 
+    def compare(self, models: Models, vae: VideoVAE, held_out: Corpus | None) -> None:
+        """The base's loss on unseen stories, beside that on as many of the training's if those are there."""
+        if held_out is None:
+            return
+        count, found = held_out.ready, dict[str, Latents]()
+        found["unseen"] = Latents.empty(count, self.device)
+        for begin in range(0, count, 4):
+            stories = [held_out.story(index) for index in range(begin, min(begin + 4, count))]
+            self.encoders(models, vae).add(found["unseen"], stories)
+        if self._latents is not None and self._latents.ready >= count:
+            found["seen"] = self._latents
+        losses = {name: mean_loss(models, latents, self.device, count) for name, latents in found.items()}
+        self.log("base, mean loss: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()))
+        (self.out / "base.json").write_text(json.dumps(losses, indent=1) + "\n")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -306,6 +353,8 @@ def main() -> None:
             default=(0.0, 1.0),
             help="from where to where in the stage's rate decay this run goes",
         )
+        hold = "how much of this run passes before its rate decays"
+        parser.add_argument(f"--{stage}-hold", type=float, default=0.0, help=hold)
     arguments = parser.parse_args()
     with world(torch.device(arguments.device)) as where:
         Recipe(arguments, where).run()

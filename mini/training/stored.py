@@ -49,8 +49,13 @@ def deepened(path: Path, device: str) -> VideoVAE:
 
 def load_audio(recipe: Path, device: str) -> tuple[AudioVAE, Vocoder]:
     """The audio VAE and the vocoder."""
+    return load_audio_vae(recipe, device), load_vocoder(recipe / VOCODER, device)
+
+
+def load_audio_vae(recipe: Path, device: str) -> AudioVAE:
+    """The audio VAE."""
     vae = audio_vae_from_official(config()["audio_vae"], load_file(recipe / AUDIO, device)).float()
-    return vae.requires_grad_(False), load_vocoder(recipe / VOCODER, device)
+    return vae.requires_grad_(False)
 
 
 def load_vocoder(path: Path, device: str) -> Vocoder:

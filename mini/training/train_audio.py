@@ -21,6 +21,7 @@ from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import same_start
 from mini.second.architecture import AUDIO_RATE, MEL_HOP, SOUND_TOKENS
 from mini.story.sound import RATE
+from mini.training.captured import Captured
 from mini.training.mel import LogMel, set_analysis
 from mini.training.optimise import Budget, Log, mixed, optimise
 
@@ -137,23 +138,32 @@ def train_vocoder(
     set_analysis(vocoder)
     log_mel = LogMel(device)
 
-    def loss_of(_: int) -> Tensor:
+    def drawn() -> tuple[Tensor, Tensor, Tensor]:
+        """Excerpts' spectrograms, and their sound at 16 and at 48 kHz."""
         sounds = sounds_SWA[torch.randint(len(sounds_SWA), (batch,))].to(device)
         low, mel = at_16_khz(sounds), mels_of(sounds, log_mel)
         begins = _interesting(mel)
         steps = torch.arange(EXCERPT, device=device)
         rows = torch.arange(batch, device=device)[:, None]
         part = mel[rows, :, begins[:, None] + steps].transpose(1, 2)
-        first = vocoder.model.vocoder(part)
-        full = vocoder(part)
-        wanted = [
+        narrow, wide = (
             wave[rows, :, begins[:, None] * hop + torch.arange(EXCERPT * hop, device=device)].transpose(1, 2)
             for wave, hop in ((low, MEL_HOP), (sounds.float() / 32767, MEL_HOP * _WIDER))
-        ]
-        plain = nnf.l1_loss(first, wanted[0]) + nnf.l1_loss(full, wanted[1])
-        return spectral_loss(first, wanted[0]) + spectral_loss(full, wanted[1]) + plain
+        )
+        return part, narrow, wide
 
-    optimise([vocoder], loss_of, budget, rate=rate, log=log, name="vocoder", muon=False, where=where)
+    def loss(part: Tensor, narrow: Tensor, wide: Tensor) -> Tensor:
+        first, full = vocoder.model.vocoder(part), vocoder(part)
+        plain = nnf.l1_loss(first, narrow) + nnf.l1_loss(full, wide)
+        return spectral_loss(first, narrow) + spectral_loss(full, wide) + plain
+
+    rest: dict[str, Any] = {"rate": rate, "log": log, "name": "vocoder", "muon": False, "where": where}
+    if where.device.type == "cuda":
+        captured = Captured(loss, drawn(), list(vocoder.parameters()))
+        optimise([vocoder], lambda _: captured(drawn()), budget, replayed=True, **rest)
+        captured.release()
+    else:
+        optimise([vocoder], lambda _: loss(*drawn()), budget, **rest)
     return vocoder.requires_grad_(False).eval()
 
 

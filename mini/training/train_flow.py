@@ -10,7 +10,7 @@ Legend: B batch, N tokens of pictures, T of sound, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,10 +185,11 @@ def train_base(
     where: World,
     log: Log,
     rate: float = 1e-3,
+    keep: Callable[[], None] | None = None,
 ) -> None:
     """Text to video with sound, without a reference: what the actions look like, with looks left to chance.
 
-    Whole clips and four times as many excerpts take turns.
+    Whole clips and four times as many excerpts take turns. `keep` is called now and then, see `optimise`.
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
@@ -226,8 +227,33 @@ def train_base(
             ).mean()
 
     parts = [models.transformer, models.gemma.model, models.connectors]
-    rest: dict[str, Any] = {"rate": rate, "log": log, "name": "base", "muon": True, "where": where}
+    rest: dict[str, Any] = {
+        "rate": rate,
+        "log": log,
+        "name": "base",
+        "muon": True,
+        "where": where,
+        "keep": keep,
+    }
     optimise(parts, lambda step: whole() if step % 2 == 0 else part(), budget, **rest)
+
+
+@torch.no_grad()
+def mean_loss(models: Models, latents: Latents, device: str, count: int = 12) -> float:
+    """The joint loss of the first `count` samples, with the same noise and the same levels at every call."""
+    places, chosen = Both.of(models.transformer, device), torch.arange(count, device=device)
+    losses = []
+    eager = torch.compiler.set_stance("force_eager")  # one batch is not worth compiling for
+    devices = [device] if device.startswith("cuda") else []
+    with eager, torch.random.fork_rng(devices=devices), mixed(device):
+        torch.manual_seed(48)
+        for level in (0.95, 0.8, 0.6, 0.4, 0.2):
+            seen, heard = models.contexts(*latents.words(chosen))
+            assert heard is not None
+            given = latents.clips[chosen], latents.sounds[chosen], (seen, heard), places
+            sigmas = torch.full((count,), level, device=device)
+            losses.append(joint_losses(models.transformer, *given, sigmas, latents.weights[chosen]).mean())
+    return torch.stack(losses).mean().item()
 
 
 def sample_sigmas(count: int, tokens: int, *, generator: torch.Generator | None = None) -> Tensor:
