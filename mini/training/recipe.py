@@ -53,7 +53,7 @@ from mini.training.train_flow import Models, mean_loss, train_base
 from mini.world import TRAINING, VALIDATION
 
 STAGES = ("sound", "codec", "base", "latents")
-TOKENIZER_TEXTS = 20_000
+TOKENIZER, TOKENIZER_TEXTS = "tokenizer", 20_000
 
 
 class Recipe:
@@ -70,6 +70,8 @@ class Recipe:
             for file in sorted(arguments.given.glob("*.safetensors")):
                 if not (self.out / file.name).exists():
                     shutil.copyfile(file, self.out / file.name)
+            if (arguments.given / TOKENIZER).is_dir():
+                shutil.copytree(arguments.given / TOKENIZER, self.out / TOKENIZER, dirs_exist_ok=True)
         where.wait()
         self._corpus: Corpus | None = None
         self._latents: Latents | None = None
@@ -105,7 +107,7 @@ class Recipe:
 
     def held_out(self) -> Corpus | None:
         """Unseen stories, on the first process."""
-        if not self.where.main:
+        if not self.where.main or not self.arguments.validation:
             return None
         held_out = self.render(VALIDATION[: self.arguments.validation])
         held_out.wait_for(self.arguments.validation)
@@ -272,7 +274,7 @@ class Recipe:
         self.log(f"encoded {tuple(latents.clips.shape)}")
 
     def tokenizer(self) -> Path:
-        folder = self.out / "tokenizer"
+        folder = self.out / TOKENIZER
         if self.where.main and not (folder / "tokenizer.json").exists():
             train_tokenizer(folder, texts(TOKENIZER_TEXTS))
         self.where.wait()

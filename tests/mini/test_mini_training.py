@@ -30,7 +30,7 @@ from mini.second.architecture import LATENT_CHANNELS, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT
 from mini.training.excerpts import Sizes, draw
 from mini.training.muon import orthogonalise, split
-from mini.training.optimise import Budget, optimise
+from mini.training.optimise import Average, Budget, optimise
 from mini.training.silu_norm import SiluNorm, joined
 from mini.training.stored import deepened
 from mini.training.train_codec import batch_loss, reconstruction_loss, start_near_linear, train_decoder
@@ -84,6 +84,27 @@ def test_a_later_run_goes_on_with_the_rates_decay() -> None:
     assert first.decay(0.0, 0.02) == 1
     assert first.decay(1.0, 0.02) == second.decay(0.0, 0.02) == pytest.approx(0.51)
     assert second.decay(1.0, 0.02) == pytest.approx(0.02)
+
+
+def test_a_rate_may_hold_before_it_decays() -> None:
+    """Red: most of a run passes at less than its full rate, or its end comes before the rate's."""
+    held = Budget(10, hold=0.6)
+    assert held.decay(0.0, 0.02) == held.decay(0.6, 0.02) == 1
+    assert held.decay(0.8, 0.02) == pytest.approx(0.51)
+    assert held.decay(1.0, 0.02) == pytest.approx(0.02)
+
+
+def test_results_in_between_are_averages_and_change_nothing() -> None:
+    """Red: what is kept while a stage runs is not what it would store, or training goes on from it."""
+    layer = nn.Linear(2, 2, bias=False)
+    average = Average([layer.weight], decay=0.5)
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    before = layer.weight.detach().clone()
+    average.update(100)
+    with average.shown():
+        assert torch.allclose(layer.weight, before - 0.5)
+    assert torch.equal(layer.weight, before)
 
 
 def test_captions_are_prompts_of_the_product() -> None:

@@ -19,7 +19,7 @@ from mini.story.figure import person, rest_shape
 from mini.story.look import APART, Look, Part, distance, sample_look
 from mini.story.measure import WORN, colours, nearest, with_action
 from mini.story.motion import ACTIONS, HANDLING, HEADING, Action, Motion, Onset, move
-from mini.story.place import KINDS, kind_of, paint
+from mini.story.place import KINDS, _disc, _over, _spot, kind_of, paint
 from mini.story.plot import PHRASES, VARIANTS, action_words, plot_of, varied
 from mini.story.sample import cast, shots
 from mini.story.sound import RATE, SAMPLES, Heard, ambience, for_encoder, sound
@@ -188,6 +188,17 @@ def test_places_are_the_same_picture_at_every_size(kind: str) -> None:
     assert np.abs(shrunk - small).mean() < 6
     kinds = {kind_of(seed) for seed in TRAINING[:60]}
     assert kinds == set(KINDS)
+
+
+@pytest.mark.parametrize("at", [(0.5, 0.5), (0.01, 0.99)])
+def test_a_disc_is_whole_though_only_its_surroundings_are_painted(at: tuple[float, float]) -> None:
+    """Red: suns, trees and pebbles are cut off where the painter stopped looking."""
+    y, x = (np.indices((56, 120)) + 0.5) / np.array([56, 120])[:, None, None]
+    colour, painted, whole = np.array([0.2, 0.5, 0.9]), np.zeros((56, 120, 3)), np.zeros((56, 120, 3))
+    _spot(painted, x, y, at, 0.14, 1 / 56, colour)
+    _over(whole, _disc(x, y, at, 0.14, 1 / 56), colour)
+    assert whole.any()
+    assert np.array_equal(painted, whole)
 
 
 def test_it_sounds_when_and_where_it_happens() -> None:
