@@ -81,7 +81,7 @@ class Average:
             yield
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(self.parameters, before)
+                torch._foreach_copy_([p.detach() for p in self.parameters], before)
 
 
 def optimise(
