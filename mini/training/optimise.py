@@ -60,6 +60,7 @@ class Average:
     def __init__(self, parameters: list[nn.Parameter], decay: float = 0.999) -> None:
         self.parameters, self.decay = parameters, decay
         self.shadow = [p.detach().clone() for p in parameters]
+        self._due = KEEP_EVERY
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -82,6 +83,13 @@ class Average:
         finally:
             with torch.no_grad():
                 torch._foreach_copy_([p.detach() for p in self.parameters], before)
+
+    def kept(self, keep: Callable[[], None], elapsed: float) -> None:
+        """Call `keep` while the parameters are the averages, if it is time."""
+        if elapsed >= self._due:
+            self._due = elapsed + KEEP_EVERY
+            with self.shown():
+                keep()
 
 
 def optimise(
@@ -120,7 +128,6 @@ def optimise(
     same_start(kept, where.size)
     descend = _Descent(optimiser, kept, where, replayed)
     average, window, begun, elapsed, step = Average(kept), list[Tensor](), time.monotonic(), 0.0, 0
-    due = KEEP_EVERY
     while (done := budget.progress(step, elapsed)) < 1:
         warm = min(1.0, (step + 1) / max(1, min(200, budget.steps // 40)))
         for group in optimiser.param_groups:
@@ -134,10 +141,8 @@ def optimise(
         if step % AGREE_EVERY == 0:
             clock = torch.tensor([time.monotonic() - begun if where.main else 0.0], device=where.device)
             elapsed = where.sum(clock).item()
-            if keep is not None and where.main and elapsed >= due:
-                due = elapsed + KEEP_EVERY
-                with average.shown():
-                    keep()
+            if keep is not None and where.main:
+                average.kept(keep, elapsed)
         if len(window) == 100:
             mean = torch.stack(window).mean().item()
             window.clear()
