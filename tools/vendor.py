@@ -28,6 +28,7 @@ class Vendored:
         package: name and version. inside: the file in the package's tarball.
         file: its name in the tree. sha256: of the file as it lies in the tree.
         renamed: names of modules as the package writes them, and as the tree has them.
+        added: a last line that makes a script a module.
     """
 
     package: str
@@ -35,6 +36,7 @@ class Vendored:
     file: str
     sha256: str
     renamed: tuple[tuple[str, str], ...] = ()
+    added: str = ""
 
 
 TABLE = (
@@ -62,6 +64,20 @@ TABLE = (
         "dist/signals-core.mjs",
         "signals.js",
         "0c80bc127d72ecb1496ef116ffddae75079829a3af01e7f417c8e5a6474c68b6",
+    ),
+    Vendored(
+        "uplot@1.6.32",
+        "dist/uPlot.iife.min.js",
+        "uplot.js",
+        "5ee4acc7f62e6adf41d43a77677b5c37b716ef20512bee5209b72d51829537ac",
+        renamed=(("https://github.com/leeoniya/uPlot ", "uPlot "),),
+        added="export default uPlot;",
+    ),
+    Vendored(
+        "uplot@1.6.32",
+        "dist/uPlot.min.css",
+        "uplot.css",
+        "0cf09be05fa0760ca9a3330ea374f6655f08766c7b2b370e462afe98852147ce",
     ),
 )
 
@@ -92,6 +108,7 @@ def fetch() -> None:
                 text = text.replace(before, after)
             text = "\n".join(line for line in text.splitlines() if not line.startswith("//# sourceMapping"))
             FOLDER.mkdir(parents=True, exist_ok=True)
+            text += f"\n{one.added}" if one.added else ""
             (FOLDER / one.file).write_bytes(text.encode() + b"\n")
 
 

@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
+from castsheet.sheet.manifest import Sheet
 from tests.studio.conftest import DEMO
+from tests.studio.laid import lay_pairs, lay_run
 from tests.studio.running import CHROMIUM, Running
 
 WANTED = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
@@ -67,6 +69,8 @@ class Walk:
             self.wrong.append(f"{name} is {wide} px wide on a screen of 400")
         if folder := os.environ.get("CASTSHEET_SCREENSHOTS"):
             self.page.screenshot(path=f"{folder}/{name}-400.png", full_page=True)
+            self.page.set_viewport_size({"width": 3840, "height": 2160})
+            self.page.screenshot(path=f"{folder}/{name}-4k.png")
         self.page.set_viewport_size({"width": 1280, "height": 900})
         self.page.emulate_media(color_scheme="light")
 
@@ -103,7 +107,8 @@ def cast(walk: Walk, folder: Path) -> None:
             page.get_by_label(f"Pictures of {name}", exact=True).set_input_files(files)
         expect(page.get_by_role("region", name=name, exact=True).locator("figure")).to_have_count(len(files))
     page.get_by_label("View of hero-side.png").select_option("three-quarter")
-    expect(page.get_by_text("Missing views: side, back.")).to_be_visible()
+    lacks = page.get_by_role("region", name="hero", exact=True)
+    expect(lacks).to_contain_text("Missing views: side, back.")
     walk.button("Approve the cut-out of hero-front.png of hero").click()
     expect(page.get_by_text("cut-out kept")).to_be_visible()
     page.get_by_label("What the prompt says of hero").fill("a person")
@@ -210,6 +215,55 @@ def film(walk: Walk, studio: Running) -> None:
     assert "settings:" in file.read_text()
 
 
+def teach(walk: Walk, studio: Running) -> None:
+    """Pairs and a run that the command line left: looked at; the run's file changed, and changed back."""
+    page = walk.page
+    (sheet, *_) = (studio.folder / "sheets").glob("*.png")
+    lay_pairs(studio.folder / "pairs" / "first", Sheet.load(sheet), frames=25)
+    lay_run(studio.folder / "runs", "act")
+    page.get_by_role("link", name="Pairs").click()
+    page.get_by_role("link", name="first").click()
+    expect(page.get_by_role("region", name="Pair ab-0001w0")).to_contain_text("<b>A film</b>")
+    page.get_by_text("R30: nothing moves (2)").click()
+    expect(page.get_by_role("cell", name="w7")).to_be_visible()
+    walk.look("pairs")
+    page.get_by_role("link", name="Training").click()
+    expect(page.get_by_role("region", name="Run act")).to_contain_text("stopped at step 60")
+    walk.look("training")
+    page.get_by_role("link", name="act", exact=True).click()
+    expect(page.locator(".chart canvas")).to_have_count(3)
+    page.get_by_label("After step 60").press("ArrowLeft")
+    expect(page.get_by_alt_text(re.compile("after step 0"))).to_be_visible()
+    walk.look("run")
+    page.get_by_role("link", name="Training").click()
+    walk.button("Remove run act").click()
+    walk.button("Really remove run act").click()
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+    walk.button("Undo").click()
+    expect(page.get_by_role("region", name="Run act")).to_be_visible()
+
+
+def team(walk: Walk) -> None:
+    """A token for somebody, who may look and not change."""
+    page = walk.page
+    page.get_by_role("link", name="People").click()
+    page.get_by_label("Name of the person").fill("vera")
+    page.get_by_label("Role").select_option("viewer")
+    walk.button("Make the token").click()
+    token = page.locator(".notice pre").text_content()
+    expect(page.get_by_text("vera, viewer")).to_be_visible()
+    walk.look("people")
+    other = page.context.browser.new_page()
+    other.goto(page.url.split("#")[0])
+    other.get_by_label("Token").fill(token)
+    other.get_by_role("button", name="Enter").click()
+    expect(other.get_by_text("vera, viewer")).to_be_visible()
+    other.goto(f"{page.url.split('#')[0]}#/queue")
+    other.get_by_role("button", name="Hold the queue").click()
+    expect(other.get_by_role("alert")).to_contain_text("vera is a viewer here")
+    other.close()
+
+
 def test_the_film_makers_path(browser, tmp_path):
     """Red: a film-maker cannot get from photos to a film, or "run again" makes another clip."""
     with Running(tmp_path / "film") as studio:
@@ -223,4 +277,6 @@ def test_the_film_makers_path(browser, tmp_path):
         assert len(hashes) == 2
         assert len(set(hashes)) == 1
         film(walk, studio)
+        teach(walk, studio)
+        team(walk)
         assert walk.wrong == []

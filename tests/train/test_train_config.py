@@ -23,6 +23,7 @@ from castsheet.train.config import (
     make_config,
     read_override,
 )
+from castsheet.train.curves import Curve, smooth, thin
 from castsheet.train.log import Log, read_log
 from castsheet.train.memory.keeping import kept_bytes, plan
 from castsheet.train.optimiser import (
@@ -32,7 +33,7 @@ from castsheet.train.optimiser import (
     optimiser_state,
     set_rate,
 )
-from castsheet.train.report import Curve, chart, smooth, thin
+from castsheet.train.report import chart
 from castsheet.train.schedule import place, rate_at
 
 LEAST = {"model": "m.safetensors", "data": "d", "output": "o"}

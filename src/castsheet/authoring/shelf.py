@@ -22,6 +22,11 @@ LIBRARY = Kind("elements", lambda folder: any(folder.glob(f"*/*/{LIST}")))
 _OURS = re.compile(rf"({'|'.join(map(re.escape, VIEWS))})-[0-9a-f]{{8}}(-\d+)?(\.mask)?\.\w+")
 
 
+def is_ours(name: str) -> bool:
+    """Whether a file of a look's folder is the library's own, by its name."""
+    return name == LIST or _OURS.fullmatch(name) is not None
+
+
 def put_picture(change: Change, root: Path, target: Path, source: Path | Image.Image) -> str:
     """Store a picture, and the mask drawn for it by hand where there is one; returns the picture's hash.
 
@@ -60,7 +65,7 @@ def own_parts(root: Path, look: Path) -> list[str]:
             f"{look} is a symbolic link", remedy="remove the link itself: its files lie elsewhere"
         )
     files = [path.name for path in look.iterdir()]
-    own = [name for name in files if name == LIST or _OURS.fullmatch(name)]
+    own = [name for name in files if is_ours(name)]
     place = look.relative_to(root).as_posix()
     return [place] if own == files else [f"{place}/{one}" for one in own]
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from castsheet.cli.settings import with_options
+from castsheet.errors import OutputError
 from castsheet.loading.options import Loading
 
 
@@ -31,6 +32,14 @@ def studio(
     api_only: Annotated[
         bool, typer.Option("--api-only", help="Serve the HTTP API without the page.")
     ] = False,
+    add_token: Annotated[
+        str | None, typer.Option(help="Make a token for somebody of this name, show it, and end.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="With --add-token: viewer, maker or owner.")] = "maker",
+    remove_token: Annotated[
+        str | None, typer.Option(help="Take somebody's token and sessions away, and end.")
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="List who has a token, and end.")] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
     """Serve the film-maker's page: cast, scenes, sheets, takes, a queue that loses nothing."""
@@ -41,6 +50,9 @@ def studio(
     require("uvicorn", "studio")
     from castsheet.studio.serve import Place, serve
 
+    if add_token is not None or remove_token is not None or tokens:
+        _people(folder, add_token, role, remove_token)
+        return
     console = stderr_console()
     serve(
         folder,
@@ -51,3 +63,26 @@ def studio(
         page=not api_only,
         browser=browser and not api_only,
     )
+
+
+def _people(folder: Path, add: str | None, role: str, remove: str | None) -> None:
+    """Change or list who has a token of a studio, whether it runs or not."""
+    from castsheet.studio.folder import Folder
+    from castsheet.studio.people import People
+    from castsheet.studio.store import Store
+
+    here = Folder(folder.absolute())
+    if not here.queue.is_file():
+        raise OutputError(
+            f"{folder} is no studio's folder", remedy=f"start it once: castsheet studio {folder}"
+        )
+    store = Store(here.queue)
+    people = People(store)
+    if add is not None:
+        typer.echo(people.add(add, role))
+    if remove is not None:
+        people.remove(remove)
+    if add is None and remove is None:
+        for one in people.listed():
+            typer.echo(f"{one['name']}  {one['role']}")
+    store.close()

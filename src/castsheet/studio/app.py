@@ -19,7 +19,19 @@ from castsheet import __version__
 from castsheet.errors import CastsheetError, printable
 from castsheet.studio.guard import Guard
 from castsheet.studio.problems import MEDIA_TYPE, TITLES, problem, status_of
-from castsheet.studio.routes import elements, jobs, scenes, shots, system, takes
+from castsheet.studio.routes import (
+    elements,
+    frames,
+    jobs,
+    pairs,
+    people,
+    runs,
+    scenes,
+    shots,
+    system,
+    takes,
+    undo,
+)
 from castsheet.studio.state import Studio
 
 PAGE = Path(__file__).parent / "page"
@@ -62,7 +74,7 @@ def application(studio: Studio, *, page: bool = True, lifespan: Lifespan | None 
         redirect_slashes=False,
     )
     app.state.studio = studio
-    for part in (system, elements, scenes, jobs, takes, shots):
+    for part in (system, people, elements, frames, scenes, jobs, takes, shots, runs, pairs, undo):
         app.include_router(part.router, prefix=API)
     _add_errors(app, studio)
     _add_sessions(app, studio, page=page)

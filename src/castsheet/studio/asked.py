@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from castsheet.elements import View
-from castsheet.studio.folder import JOB_ID, NAME, SHEET_ID
+from castsheet.studio.folder import JOB_ID, NAME, PAIR_ID, SHEET_ID
+from castsheet.studio.people import PERSON, Role
 
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 SheetId = Annotated[str, StringConstraints(pattern=f"^{SHEET_ID}$")]
 JobId = Annotated[str, StringConstraints(pattern=f"^{JOB_ID}$")]
 LookName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+FrameId = SheetId
+PairId = Annotated[str, StringConstraints(pattern=f"^{PAIR_ID}$")]
+PersonName = Annotated[str, StringConstraints(pattern=f"^{PERSON}$")]
 Words = Annotated[str, StringConstraints(max_length=4_000)]
 Line = Annotated[str, StringConstraints(max_length=300)]
 Seed = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
@@ -72,6 +76,7 @@ class TakesAsked(_Asked):
     Attributes:
         scene: whose settings hold where nothing else is said.
         prompt: a whole two-part prompt in place of `action`.
+        first_frame: a picture of `/frames` that the clip starts with.
         settings: fields of docs/settings.md by name.
         force: go on although a check found an error.
     """
@@ -80,6 +85,7 @@ class TakesAsked(_Asked):
     scene: Name | None = None
     action: Words = ""
     prompt: Words | None = None
+    first_frame: FrameId | None = None
     seed: Seed | None = None
     takes: Annotated[int, Field(ge=1, le=16, strict=True)] = 1
     preset: Annotated[str, StringConstraints(max_length=60)] | None = None
@@ -124,3 +130,64 @@ class ShotsAsked(_Asked):
 
     sheet: SheetId
     force: bool = False
+
+
+class FillAsked(_Asked):
+    """Make the views that a look lacks. By default all that a good sheet needs."""
+
+    views: Annotated[list[View], Field(max_length=8)] = []
+    seed: Seed = 0
+    settings: dict[Annotated[str, StringConstraints(max_length=60)], Any] = Field({}, max_length=60)
+
+
+class FrameAsked(_Asked):
+    """A frame of a take, counted from 0; -1 is the last one."""
+
+    frame: Annotated[int, Field(ge=-1, lt=100_000, strict=True)] = -1
+
+
+class UndoAsked(_Asked):
+    """The change to take back, as it was last told."""
+
+    id: JobId
+
+
+class PersonAsked(_Asked):
+    """Somebody who gets a token."""
+
+    name: PersonName
+    role: Role = "maker"
+
+
+class SampleAsked(_Asked):
+    """A sheet and an action that a run draws again and again."""
+
+    sheet: SheetId
+    action: Words
+    seed: Seed = 0
+
+
+class RunChange(_Asked):
+    """A training run, over the preset that is named; what is left out is the preset's.
+
+    Attributes:
+        set, held_out: names of sets, as `/sets` lists them.
+        sample_every: steps between sample pictures; 0 draws none.
+    """
+
+    preset: Literal["card-recipe", "quick", "mini"]
+    set: Name
+    held_out: Name | None = None
+    steps: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    batch: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
+    seed: Seed | None = None
+    save_every: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    sample_every: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 100
+    samples: Annotated[list[SampleAsked], Field(max_length=8)] = []
+
+
+class SetAsked(_Asked):
+    """Make a training set of a result of `castsheet pairs`: of which of its parts."""
+
+    pairs: Name
+    part: Literal["train", "validation", "test"] = "train"

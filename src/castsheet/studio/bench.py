@@ -1,27 +1,25 @@
-"""What a worker does with a job: one take with the warm model, judged and published; or a list of shots."""
+"""What a worker does with a job: a take with the warm model, judged and published; shots, views, training."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from castsheet.authoring.library import Library
+from castsheet.authoring.missing import fill
+from castsheet.authoring.still import StillRenderer
 from castsheet.clip import Clip, clip_bytes
 from castsheet.errors import CastsheetError
 from castsheet.jobs.inputs import load_source
 from castsheet.jobs.request import Request, filled, make, open_model, prepare
 from castsheet.jobs.shots import run_shots
-from castsheet.jobs.watcher import Tone, Watcher
 from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
 from castsheet.loading.options import Loading
 from castsheet.machine.device import pick_device
-from castsheet.machine.files import write_atomic, write_text
+from castsheet.machine.files import write_text
 from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import World
 from castsheet.machine.replace import aside
@@ -30,64 +28,14 @@ from castsheet.media.provenance import dump, now
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run
 from castsheet.sheet.manifest import Sheet
+from castsheet.studio import teaching
+from castsheet.studio.desk import Desk
 from castsheet.studio.folder import Folder
 from castsheet.studio.job import Job
 from castsheet.studio.queue import Queue
 
 RECORD = "take.json"  # written last: a take's folder that has it is whole
-PREVIEW_EVERY_S = 1.0
-_PREVIEW_SIDE = 192
 _RECORDS = TextReader(CastsheetError, "delete the take's folder")
-
-
-class Stopped(Exception):
-    """The job was cancelled, or its worker is asked to end."""
-
-
-class Desk(Watcher):
-    """Writes news of a job into the queue, and stops the work when the queue says so."""
-
-    def __init__(self, queue: Queue, job: Job, ending: Callable[[], bool], preview: Path) -> None:
-        self._queue, self._job, self._ending, self._preview = queue, job, ending, preview
-        self._step, self._steps, self._what, self._shown = 0, 0, "", 0.0
-
-    def look(self, *, preview: bool = False) -> None:
-        """Report where the work stands.
-
-        Raises:
-            Stopped: the work is to end.
-            Lost: the claim is over.
-        """
-        asked = self._queue.tell(self._job, self._step, self._steps, self._what, preview=preview)
-        if asked or self._ending():
-            raise Stopped
-
-    @contextmanager
-    def working(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """Work begins; its steps are told by the function."""
-        self._what, self._step, self._steps = what, 0, total or 0
-        self.look()
-
-        def advance(done: int) -> None:
-            self._step = done
-            self.look()
-
-        yield advance
-
-    def drawn(self, step: int, steps: int, picture: Callable[[], Image.Image]) -> None:
-        """Show the clip as the step predicts it; not the last step, and not more often than people look."""
-        if step == steps or time.monotonic() - self._shown < PREVIEW_EVERY_S:
-            return
-        drawn = picture()
-        drawn.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-        write_atomic(self._preview, lambda path: drawn.save(path, format="WEBP", quality=80))
-        self._shown = time.monotonic()
-        self.look(preview=True)
-
-    def said(self, line: str, _tone: Tone = "plain") -> None:
-        """A line for people becomes the job's message."""
-        self._what = line
-        self.look()
 
 
 class Bench:
@@ -120,10 +68,8 @@ class Bench:
             Lost: the claim is over; nothing was published.
         """
         try:
-            if job.kind == "shots":
-                self._shots(job, ending)
-            else:
-                self._take(job, ending)
+            kinds = {"shots": self._shots, "fill": self._fill, "encode": self._encode, "train": self._train}
+            kinds.get(job.kind, self._take)(job, ending)
         except CastsheetError as error:
             self._queue.fail(job, self._folder.told(error.what), self._folder.told(error.remedy))
         finally:
@@ -134,7 +80,7 @@ class Bench:
         if (target / RECORD).is_file():  # its worker was killed between the rename and the queue's commit
             self._queue.publish(job, lambda: {"take": job.id})
             return
-        desk = Desk(self._queue, job, ending, self._folder.preview(job.id))
+        desk = self._desk(job, ending)
         with desk.working("opening the model"):
             castsheet = self.open()
         request = self._request(job.request, target / "take.mp4")
@@ -160,7 +106,7 @@ class Bench:
 
     def _shots(self, job: Job, ending: Callable[[], bool]) -> None:
         name = job.request["shots"]
-        desk = Desk(self._queue, job, ending, self._folder.preview(job.id))
+        desk = self._desk(job, ending)
         request = Request(
             source=self._folder.sheet(job.request["sheet"]),
             model=self._model,
@@ -172,6 +118,37 @@ class Bench:
         run_shots(request, self._folder.shot_list(name), desk)
         self._queue.publish(job, lambda: {"shots": name})
 
+    def _fill(self, job: Job, ending: Callable[[], bool]) -> None:
+        asked, library = job.request, Library(self._folder.library)
+        name, look = asked["element"], asked["look"]
+        desk = self._desk(job, ending)
+        with desk.working("opening the model"):
+            renderer = StillRenderer(self.open(), **asked["settings"])
+        # A worker that was lost may have made some of them.
+        there = library.load(name, look).element.images
+        views = [view for view in asked["views"] if view not in there]
+        with desk.working("making views", len(views)) as advance:
+            if views:
+                fill(library, name, renderer, look=look, views=views, seed=asked["seed"], on_view=advance)
+        self._queue.publish(job, lambda: {"element": name, "look": look})
+
+    def _encode(self, job: Job, ending: Callable[[], bool]) -> None:
+        self._let_go()
+        made = teaching.encode_pairs(self._folder, job, self._model, self._loading, self._desk(job, ending))
+        self._queue.publish(job, lambda: {"set": made})
+
+    def _train(self, job: Job, ending: Callable[[], bool]) -> None:
+        self._let_go()
+        made = teaching.train_run(self._folder, job, self._loading, self._desk(job, ending))
+        self._queue.publish(job, lambda: {"run": made})
+
+    def _desk(self, job: Job, ending: Callable[[], bool]) -> Desk:
+        return Desk(self._queue, job, ending, self._folder.preview(job.id))
+
+    def _let_go(self) -> None:
+        """Training needs the memory: the next take opens the model again."""
+        self._castsheet = None
+
     def _request(self, asked: dict[str, Any], out: Path) -> Request:
         """The command line's request, with the files that the ids name."""
         return Request(
@@ -179,6 +156,7 @@ class Bench:
             prompt=asked.get("prompt"),
             preset=asked.get("preset"),
             seed=asked.get("seed"),
+            first_frame=self._folder.frame(asked["first_frame"]) if asked.get("first_frame") else None,
             source=self._folder.sheet(asked["sheet"]),
             out=out,
             model=self._model,

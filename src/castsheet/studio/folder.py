@@ -6,6 +6,10 @@
     FOLDER/sheets/ID.png, ID.json     castsheet lint, castsheet generate; ID begins the hash of the pixels
     FOLDER/takes/ID/take.mp4 ...      with contact sheet, sidecar, judgement.json and judgement.html
     FOLDER/shots/NAME.yaml            castsheet generate --shots; results in FOLDER/shots/NAME/
+    FOLDER/frames/ID.png              first frames: castsheet generate --first-frame
+    FOLDER/pairs/NAME/                results of castsheet pairs make
+    FOLDER/sets/NAME/                 results of castsheet encode
+    FOLDER/runs/NAME.yaml, NAME/      castsheet train, and what it made
     FOLDER/.studio/                   the queue, previews, the token: what may be deleted
 
 An id that comes from outside is matched as a whole against its pattern, and then looked for among what is
@@ -26,7 +30,7 @@ from castsheet.machine.locks import Say
 from castsheet.machine.marks import Kind, owned
 from castsheet.studio.problems import Missing
 
-PARTS = frozenset(("library", "scenes", "sheets", "takes", "shots"))
+PARTS = frozenset(("library", "scenes", "sheets", "takes", "shots", "frames", "pairs", "sets", "runs"))
 
 
 def _adopted(folder: Path) -> bool:
@@ -38,6 +42,7 @@ def _adopted(folder: Path) -> bool:
 STUDIO = Kind("studio", _adopted)
 NAME = r"[a-z][a-z0-9_-]{0,63}"
 SHEET_ID = r"[0-9a-f]{16}"
+PAIR_ID = r"[0-9a-z][0-9a-z._-]{0,79}"
 JOB_ID = r"[0-9a-hjkmnp-tv-z]{26}"
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 NETWORKED = frozenset(
@@ -77,6 +82,26 @@ class Folder:
         return self.root / "shots"
 
     @property
+    def frames(self) -> Path:
+        """First frames."""
+        return self.root / "frames"
+
+    @property
+    def pairs(self) -> Path:
+        """Results of `castsheet pairs make`."""
+        return self.root / "pairs"
+
+    @property
+    def sets(self) -> Path:
+        """Training sets."""
+        return self.root / "sets"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs: a file and a folder for each."""
+        return self.root / "runs"
+
+    @property
     def private(self) -> Path:
         """The studio's own: queue, previews, token."""
         return self.root / ".studio"
@@ -99,7 +124,7 @@ class Folder:
         """
         _refuse_network(self.root)
         with owned(self.root, STUDIO, say, wait=False):
-            for path in (self.scenes, self.sheets, self.takes, self.shots, self.private / "previews"):
+            for path in (*(self.root / part for part in PARTS - {"library"}), self.private / "previews"):
                 path.mkdir(parents=True, exist_ok=True)
             self.private.chmod(0o700)
             yield self
@@ -167,12 +192,77 @@ class Folder:
         """The shot lists' names, by the alphabet."""
         return sorted(path.stem for path in self.shots.glob("*.yaml") if re.fullmatch(NAME, path.stem))
 
+    def frame(self, name: str) -> Path:
+        """A first frame that is there.
+
+        Raises:
+            Missing: there is none of this id.
+        """
+        there = (path.stem for path in self.frames.glob("*.png"))
+        return self.frames / f"{_among(name, SHEET_ID, there, 'frame')}.png"
+
+    def run_names(self) -> list[str]:
+        """The runs' names, by the alphabet."""
+        return sorted(path.stem for path in self.runs.glob("*.yaml") if re.fullmatch(NAME, path.stem))
+
+    def run(self, name: str) -> Path:
+        """The file of a training run that is there; its results are in the folder beside it.
+
+        Raises:
+            Missing: there is none of this name.
+        """
+        return self.runs / f"{_among(name, NAME, self.run_names(), 'run')}.yaml"
+
+    def new_run(self, name: str) -> Path:
+        """Where a run of this name is written.
+
+        Raises:
+            Missing: this cannot be a name.
+        """
+        return self.runs / f"{_named(name, 'run')}.yaml"
+
+    def set_names(self) -> list[str]:
+        """The training sets' names, by the alphabet."""
+        return _folders(self.sets)
+
+    def training_set(self, name: str) -> Path:
+        """A training set that is there.
+
+        Raises:
+            Missing: there is none of this name.
+        """
+        return self.sets / _among(name, NAME, self.set_names(), "set")
+
+    def new_set(self, name: str) -> Path:
+        """Where a training set of this name is written.
+
+        Raises:
+            Missing: this cannot be a name.
+        """
+        return self.sets / _named(name, "set")
+
+    def pairs_names(self) -> list[str]:
+        """The names of results of `castsheet pairs make`, by the alphabet."""
+        return _folders(self.pairs)
+
+    def pairs_of(self, name: str) -> Path:
+        """A result of `castsheet pairs make` that is there.
+
+        Raises:
+            Missing: there is none of this name.
+        """
+        return self.pairs / _among(name, NAME, self.pairs_names(), "result of pairs")
+
     def told(self, text: str) -> str:
         """A text without this folder's path: the API names no place on the disk."""
         for root in (str(self.root.absolute()), str(self.root.resolve()), str(self.root)):
             if root not in (".", "/"):
                 text = text.replace(f"{root}/", "").replace(root, "the studio's folder")
         return text
+
+
+def _folders(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if re.fullmatch(NAME, path.name) and path.is_dir())
 
 
 def _named(name: str, what: str) -> str:

@@ -2,8 +2,8 @@
 
 In this order: the Host is one of ours, letter by letter (against DNS rebinding); the body is not too
 large; the page that asks is our own (Fetch-Metadata, Origin, and a header that no other page can send);
-whoever asks has a session's cookie or the token. Nothing is allowed by CORS. Every answer carries the same
-strict headers.
+whoever asks has a session's cookie or a token, and a role that allows it. Nothing is allowed by CORS. Every
+answer carries the same strict headers, and every change is recorded with its asker.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from castsheet.studio.people import SAFE, Who
 from castsheet.studio.problems import MEDIA_TYPE, problem
 from castsheet.studio.tokens import Tokens
 
-SAFE = frozenset(("GET", "HEAD"))
 METHODS = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 OPEN = frozenset((("GET", "/"), ("HEAD", "/"), ("POST", "/login"), ("GET", "/page/login.css")))
 """What answers without a session: the page that asks for the token, and no other."""
@@ -73,8 +74,12 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        status = 500
+
         async def sent(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
@@ -86,9 +91,17 @@ class Guard:
         most = UPLOAD_MOST if _uploads(scope) else BODY_MOST
         if refused is None and _stated(headers) > most:
             refused = _too_large(most)
-        if refused is not None:
+        if refused is None:
+            await self._passed(scope, receive, sent, most)
+        else:
             await _refuse(sent, refused)
-            return
+        who = scope.get("state", {}).get("session")
+        if isinstance(who, Who) and scope["method"] not in SAFE:
+            people = self._tokens.people
+            await run_in_threadpool(people.note, who, scope["method"], scope["path"], status)
+
+    async def _passed(self, scope: Scope, receive: Receive, sent: Send, most: int) -> None:
+        """Let the application answer, and cut off a body that is too long."""
         over = False
 
         async def counted() -> Message:
@@ -122,8 +135,13 @@ class Guard:
             return Refusal(
                 401, "there is no session and no token", "open the address that the terminal shows"
             )
+        foreign = _foreign(scope, headers, f"{self._scheme}://{hosts[0]}", bearer is not None)
+        if foreign is not None:
+            return foreign
         scope.setdefault("state", {})["session"] = known
-        return _foreign(scope, headers, f"{self._scheme}://{hosts[0]}", bearer)
+        if known is not None and not known.may(scope["method"], scope["path"]):
+            return Refusal(403, f"{known.name} is a {known.role} here", "ask the studio's owner")
+        return None
 
 
 def _foreign(scope: Scope, headers: Headers, own: str, bearer: bool) -> Refusal | None:
@@ -150,7 +168,10 @@ def _foreign(scope: Scope, headers: Headers, own: str, bearer: bool) -> Refusal 
 
 
 def _uploads(scope: Scope) -> bool:
-    return scope["method"] in ("POST", "PUT") and scope["path"].endswith(("/pictures", "/mask"))
+    path = scope["path"]
+    return scope["method"] in ("POST", "PUT") and (
+        path.endswith(("/pictures", "/mask")) or path == "/api/v1/frames"
+    )
 
 
 def _stated(headers: Headers) -> int:

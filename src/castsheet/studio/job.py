@@ -30,6 +30,7 @@ class Job:
     created: float
     started: float | None
     ended: float | None
+    asked_by: str
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Job:

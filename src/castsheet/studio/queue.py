@@ -42,12 +42,14 @@ class Queue:
         asked: Sequence[tuple[str, dict[str, Any]]],
         *,
         key: str | None = None,
+        by: str = "",
     ) -> list[Job]:
         """Put jobs at the end of the queue.
 
         Args:
             asked: a label and a request each.
             key: names this call: the same call again adds nothing and returns the same jobs.
+            by: who asks.
 
         Raises:
             Conflict: the key was used for something else.
@@ -69,9 +71,9 @@ class Queue:
                 now = self._now()
                 name = new_id(int(now * 1000))
                 sql.execute(
-                    "INSERT INTO jobs (id, kind, state, position, label, request, created)"
-                    " VALUES (?, ?, 'queued', ?, ?, ?, ?)",
-                    (name, kind, last + number, label, json.dumps(request), now),
+                    "INSERT INTO jobs (id, kind, state, position, label, request, created, asked_by)"
+                    " VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
+                    (name, kind, last + number, label, json.dumps(request), now, by),
                 )
                 added.append(_told(sql, name))
             if key is not None:

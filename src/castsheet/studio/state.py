@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,11 @@ from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.machine.regular import is_file
 from castsheet.settings import Settings, preset
 from castsheet.studio.folder import Folder
+from castsheet.studio.people import Who
 from castsheet.studio.problems import NotYet
 from castsheet.studio.queue import Queue
 from castsheet.studio.tokens import Tokens
+from castsheet.studio.undo import Undo
 
 HEAVY = 2  # pictures that are cut out, or sheets that are composed, at the same time
 
@@ -35,6 +38,11 @@ class Studio:
     tokens: Tokens
     model: str = "mini"
     heavy: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HEAVY))
+
+    @cached_property
+    def undo(self) -> Undo:
+        """The changes that can be taken back."""
+        return Undo(self.folder)
 
     @property
     def library(self) -> Library:
@@ -71,3 +79,11 @@ def _studio(request: Request) -> Studio:
 
 
 Here = Annotated[Studio, Depends(_studio)]
+
+
+def _who(request: Request) -> Who:
+    who: Who = request.state.session
+    return who
+
+
+Asker = Annotated[Who, Depends(_who)]

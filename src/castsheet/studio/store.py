@@ -12,7 +12,7 @@ from typing import Any
 from castsheet.errors import OutputError
 from castsheet.machine.json_text import parse_json
 
-VERSION = 1
+VERSION = 2
 _BUSY_S = 30.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     request TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
     owner TEXT, lease_until REAL, step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0,
     message TEXT NOT NULL DEFAULT '', error TEXT, result TEXT, previews INTEGER NOT NULL DEFAULT 0,
-    created REAL NOT NULL, started REAL, ended REAL, asked_off REAL
+    created REAL NOT NULL, started REAL, ended REAL, asked_off REAL, asked_by TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS waiting ON jobs (state, position);
 CREATE TABLE IF NOT EXISTS events (
@@ -28,8 +28,21 @@ CREATE TABLE IF NOT EXISTS events (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS posts (key TEXT PRIMARY KEY, body TEXT NOT NULL, jobs TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS sessions (digest TEXT PRIMARY KEY, created REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS sessions (
+    digest TEXT PRIMARY KEY, created REAL NOT NULL, person TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE TABLE IF NOT EXISTS people (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, created REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS log (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, person TEXT NOT NULL, method TEXT NOT NULL,
+    path TEXT NOT NULL, status INTEGER NOT NULL
+) STRICT;
 """
+_FROM_1 = (
+    "ALTER TABLE jobs ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE sessions ADD COLUMN person TEXT NOT NULL DEFAULT ''",
+)
 
 
 class Store:
@@ -44,14 +57,16 @@ class Store:
             self._connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
-            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if found not in (0, VERSION):
-                raise OutputError(
-                    f"{path} is of version {found}, this program writes version {VERSION}",
-                    remedy="update castsheet, or delete the file: takes and sheets stay, the queue is lost",
-                )
-            self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            with self.change() as sql:
+                (found,) = sql.execute("PRAGMA user_version").fetchone()
+                if found not in (0, 1, VERSION):
+                    raise OutputError(
+                        f"{path} is of version {found}, this program writes version {VERSION}",
+                        remedy="update castsheet, or delete the file: takes and sheets stay, the queue goes",
+                    )
+                for line in (*(_FROM_1 if found == 1 else ()), *_TABLES.strip().rstrip(";").split(";")):
+                    sql.execute(line)
+                sql.execute(f"PRAGMA user_version = {VERSION}")
         except sqlite3.Error as error:
             raise OutputError(
                 f"the queue's file {path} cannot be used: {error}",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from castsheet.studio.people import OWNER, People, Who, digest
 from castsheet.studio.store import Store
 
 SESSION_S = 30 * 24 * 3600.0
@@ -24,7 +25,7 @@ class Tokens:
     """Tells who may ask."""
 
     def __init__(self, store: Store, file: Path, port: int) -> None:
-        self._store = store
+        self._store, self.people = store, People(store)
         self._token = _read_token(file)
         self._launch: str | None = secrets.token_urlsafe(24)
         # Browsers send cookies to every port of a host: the name keeps two studios apart.
@@ -35,41 +36,48 @@ class Tokens:
         """The one-time token; None once it was used."""
         return self._launch
 
-    def bearer(self, header: str) -> bool:
-        """Whether an Authorization header carries the token."""
+    def bearer(self, header: str) -> Who | None:
+        """Whose token an Authorization header carries."""
         kind, _, given = header.partition(" ")
-        return kind.lower() == "bearer" and _same(given, self._token)
+        return self._whose(given) if kind.lower() == "bearer" else None
+
+    def _whose(self, given: str) -> Who | None:
+        return OWNER if _same(given, self._token) else self.people.of_token(given)
 
     def exchange(self, given: str) -> str | None:
-        """A new session's secret for the one-time token, which is then used up, or for the token."""
+        """A new session's secret for the one-time token, which is then used up, or for somebody's token."""
+        who: Who | None = OWNER
         if self._launch is not None and _same(given, self._launch):
             self._launch = None
-        elif not _same(given, self._token):
+        else:
+            who = self._whose(given)
+        if who is None:
             return None
         secret = secrets.token_urlsafe(32)
         with self._store.change() as sql:
             sql.execute("DELETE FROM sessions WHERE created < ?", (time.time() - SESSION_S,))
             sql.execute(
-                "INSERT INTO sessions (digest, created) VALUES (?, ?)", (_digest(secret), time.time())
+                "INSERT INTO sessions (digest, created, person) VALUES (?, ?, ?)",
+                (digest(secret), time.time(), "" if who == OWNER else who.name),
             )
         return secret
 
-    def session(self, cookies: Mapping[str, str]) -> bool:
-        """Whether a session's cookie is among the cookies."""
+    def session(self, cookies: Mapping[str, str]) -> Who | None:
+        """Whose session's cookie is among the cookies."""
         secret = cookies.get(self.cookie)
         if not secret:
-            return False
+            return None
         found = self._store.rows(
-            "SELECT 1 FROM sessions WHERE digest = ? AND created > ?",
-            _digest(secret),
+            "SELECT person FROM sessions WHERE digest = ? AND created > ?",
+            digest(secret),
             time.time() - SESSION_S,
         )
-        return bool(found)
+        return self.people.of_name(found[0]["person"]) if found else None
 
     def end(self, cookies: Mapping[str, str]) -> None:
         """Forget a session."""
         with self._store.change() as sql:
-            sql.execute("DELETE FROM sessions WHERE digest = ?", (_digest(cookies.get(self.cookie, "")),))
+            sql.execute("DELETE FROM sessions WHERE digest = ?", (digest(cookies.get(self.cookie, "")),))
 
 
 def _read_token(file: Path) -> str:
@@ -81,10 +89,6 @@ def _read_token(file: Path) -> str:
         with os.fdopen(handle, "w", encoding="ascii") as opened:
             opened.write(f"{token}\n")
         return token
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _same(given: str, known: str) -> bool:

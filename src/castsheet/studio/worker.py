@@ -16,7 +16,8 @@ from pathlib import Path
 
 from castsheet.errors import CastsheetError
 from castsheet.loading.options import Loading
-from castsheet.studio.bench import Bench, Stopped
+from castsheet.studio.bench import Bench
+from castsheet.studio.desk import Stopped
 from castsheet.studio.folder import Folder
 from castsheet.studio.job import Job, Lost
 from castsheet.studio.queue import LEASE_S, Queue

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from castsheet.machine.files import write_text
 from castsheet.media.page import data_url, html_page
+from castsheet.train.curves import Curve, Point, by_level, series, smooth, thin
 from castsheet.train.facts import STYLE, Facts
 from castsheet.train.log import read_log
 
 PAGE = "report.html"
-LEVELS = 5
 _DOTS = 20
 _LATEST = 50  # steps that tell how long a step takes
 _AGAIN = "<script>setTimeout(() => location.reload(), 20000)</script>"
@@ -30,16 +28,6 @@ h1{font-size:1.4rem}h2{font-size:1.05rem;margin:0 0 .3rem}.grid{display:flex;fle
 svg{background:#fafafa;border:1px solid #ddd}svg text{font-size:11px;fill:#555}img{max-width:100%}
 .key span{margin-right:1em}figure{margin:1rem 0}figcaption{color:#555}
 """
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A named line."""
-
-    name: str
-    points: Sequence[Point]
 
 
 def write_page(folder: Path, facts: Facts, elapsed: float = 0.0, *, done: bool = True) -> Path:
@@ -80,37 +68,6 @@ def write_page(folder: Path, facts: Facts, elapsed: float = 0.0, *, done: bool =
     again = "" if done else _AGAIN
     page = html_page(title, _STYLE + STYLE, f"{again}<h1>{state}</h1><div class=grid>{body}")
     return write_text(folder / PAGE, page)
-
-
-def series(lines: Sequence[Mapping[str, Any]], field: str) -> list[Point]:
-    """(step, value) of the lines that have the field."""
-    return [(line["step"], line[field]) for line in lines if field in line]
-
-
-def by_level(train: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Smoothed loss of each fifth of the noise levels: the mean alone hides what is learned at low noise."""
-    levels: list[list[Point]] = [[] for _ in range(LEVELS)]
-    for line in train:
-        for sigma, loss in line["samples"]:
-            levels[min(int(sigma * LEVELS), LEVELS - 1)].append((line["step"], loss))
-    names = [f"{i / LEVELS:.1f} to {(i + 1) / LEVELS:.1f}" for i in range(LEVELS)]
-    return [Curve(name, thin(smooth(points))) for name, points in zip(names, levels, strict=True)]
-
-
-def smooth(points: Sequence[Point], memory: float = 0.95) -> list[Point]:
-    """Exponential mean, corrected for its start."""
-    smoothed, mean, weight = [], 0.0, 0.0
-    for step, value in points:
-        mean = memory * mean + (1 - memory) * value
-        weight = memory * weight + (1 - memory)
-        smoothed.append((step, mean / weight))
-    return smoothed
-
-
-def thin(points: Sequence[Point], most: int = 400) -> list[Point]:
-    """Every n-th point and the last: the page of a long run must stay small."""
-    every = math.ceil(len(points) / most) or 1
-    return [*points[:-1:every], *points[-1:]]
 
 
 def chart(title: str, curves: Sequence[Curve]) -> str:

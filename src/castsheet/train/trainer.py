@@ -58,9 +58,15 @@ from castsheet.train.teaching import Teaching
 _BYTES = 16  # of a checkpoint, for each number that is trained: its value, two moments, and for users
 ADAPTER = "adapter.safetensors"
 
+News = Callable[[int, int], bool]
+"""Is told the steps done and the steps in all before each step; True stops the run, as SIGTERM does."""
 
-def train(config: Config, console: Console | None = None) -> Path:
+
+def train(config: Config, console: Console | None = None, news: News = lambda *_: False) -> Path:
     """Train an adapter, starting from the newest checkpoint in the output folder.
+
+    Args:
+        news: see `News`.
 
     Returns:
         The finished adapter, `OUTPUT/adapter.safetensors`.
@@ -70,12 +76,12 @@ def train(config: Config, console: Console | None = None) -> Path:
         SettingsError: the GPU's memory ran out; the message says what needs less.
         NumericsError: a loss or gradient is not finite; the message names the sample.
         OutputError: the disk refused; the last good checkpoint stays.
-        SystemExit: SIGTERM came; a checkpoint was written.
+        SystemExit: SIGTERM came, or `news` said so; a checkpoint was written.
     """
     with world(pick_device(config.device)) as where, terminated() as stop, enough_memory(lighter(config)):
         console = console or stderr_console()
         with _own(config.output, where, console):
-            return Trainer(config, where, console, stop).run()
+            return Trainer(config, where, console, stop, news).run()
 
 
 @contextmanager
@@ -96,8 +102,15 @@ class Trainer:
             clock.
     """
 
-    def __init__(self, config: Config, where: World, console: Console, stop: Callable[[], bool]) -> None:
-        self.config, self.where, self.console, self.stop = config, where, console, stop
+    def __init__(
+        self,
+        config: Config,
+        where: World,
+        console: Console,
+        stop: Callable[[], bool],
+        news: News = lambda *_: False,
+    ) -> None:
+        self.config, self.where, self.console, self.stop, self.news = config, where, console, stop, news
         named = list(config.teacher.adapters.items())
         self.source = Source.open(config.model, config.text_encoder, named)
         self.data, self.held_out = self._open_data(config.data), None
@@ -172,7 +185,7 @@ class Trainer:
         """One optimiser step. Returns whether any process was asked to stop."""
         start = time.perf_counter()
         rate = rate_at(self._place(), self.config.optimiser.rate)
-        stop, now = self.stop(), self._clock.read()
+        stop, now = self.news(self.step, self.config.steps) or self.stop(), self._clock.read()
         try:
             seen = self.learner.step(batches, rate, number=self.step, stop=stop, elapsed=now)
         except NotFiniteError as error:

@@ -1,5 +1,5 @@
 // The frame: where one is, what the model's worker says, and the page that the address names.
-import { html, render, useEffect, useRef, useState, useValue, follow, said, trouble, system } from "./lib.js";
+import { html, render, useEffect, useRef, useState, useValue, follow, said, trouble, system, undo, recall, ask, attempt } from "./lib.js";
 import { Cast } from "./cast.js";
 import { Scenes, SceneEditor } from "./scene.js";
 import { Shot } from "./shot.js";
@@ -7,10 +7,16 @@ import { QueuePage } from "./queue.js";
 import { Gallery } from "./gallery.js";
 import { Compare } from "./compare.js";
 import { Shots } from "./shots.js";
+import { Training } from "./training.js";
+import { Pairs } from "./pairs.js";
+import { People } from "./people.js";
 
-const PLACES = [["cast", "Cast"], ["scenes", "Scenes"], ["shot", "Shot"], ["queue", "Queue"], ["gallery", "Gallery"], ["shots", "Shot lists"]];
-const PAGES = { cast: Cast, scenes: Scenes, scene: SceneEditor, shot: Shot, queue: QueuePage, gallery: Gallery, compare: Compare, shots: Shots };
+const PLACES = [["cast", "Cast"], ["scenes", "Scenes"], ["shot", "Shot"], ["queue", "Queue"], ["gallery", "Gallery"], ["shots", "Shot lists"], ["pairs", "Pairs"], ["training", "Training"]];
+/** @type {Record<string, (given: any) => import("./vendor/preact.js").VNode>} */
+const PAGES = { cast: Cast, scenes: Scenes, scene: SceneEditor, shot: Shot, queue: QueuePage, gallery: Gallery, compare: Compare, shots: Shots, pairs: Pairs, training: Training, people: People };
+/** @type {Record<string, string>} */
 const UNDER = { scene: "scenes", compare: "gallery" };
+const EDITED = new Set(["cast", "scenes", "scene", "shots", "training"]);
 
 function where() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -23,26 +29,33 @@ function App() {
   const told = useValue(system);
   const wrong = useValue(trouble);
   const news = useValue(said);
-  const main = useRef(null);
+  const back = useValue(undo);
+  const [taken, take] = useState(0);
+  const main = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const moved = () => { if (location.hash === "#main") return; trouble.value = null; set(where()); main.current?.focus({ preventScroll: true }); };
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
+  useEffect(() => { recall(); }, []);
+  const takeBack = () => attempt(async () => { await ask("POST", "/undo", { id: back?.id }); take(taken + 1); }, `Taken back: ${back?.what}`);
   const Page = PAGES[at.place];
-  const name = (PLACES.find(([place]) => place === (UNDER[at.place] || at.place)) || ["", "Cast"])[1];
+  const name = (PLACES.find(([place]) => place === (UNDER[at.place] || at.place)) || ["", at.place === "people" ? "People" : "Cast"])[1];
   useEffect(() => { document.title = `${name}: Castsheet Studio`; }, [name]);
   return html`
     <header class="bar">
       <strong>Castsheet Studio</strong>
       <nav aria-label="Pages">${PLACES.map(([place, label]) => html`
         <a href=${`#/${place}`} aria-current=${(UNDER[at.place] || at.place) === place ? "page" : undefined}>${label}</a>`)}</nav>
+      ${told?.who.role === "owner" && html`<a href="#/people" aria-current=${at.place === "people" ? "page" : undefined}>People</a>`}
+      ${told && told.who.role !== "owner" && html`<span class="dim">${told.who.name}, ${told.who.role}</span>`}
       <span class="model">${told?.model ? `${told.model.name}, ${told.model.width} x ${told.model.height}` : "The model is being opened"}</span>
     </header>
     <main id="main" tabindex="-1" ref=${main}>
       ${told?.trouble && html`<div class="notice"><p><strong>${told.trouble.what}</strong></p><p>${told.trouble.remedy}</p></div>`}
       ${wrong && html`<div class="notice" role="alert"><p><strong>${wrong.detail}</strong></p><p>${wrong.remedy}</p></div>`}
-      <${Page} key=${at.place + at.rest.join("/") + at.query} rest=${at.rest} query=${at.query} />
+      ${back && EDITED.has(at.place) && html`<p class="back"><button onClick=${takeBack}>Undo</button> <span class="dim">${back.what}</span></p>`}
+      <${Page} key=${taken + at.place + at.rest.join("/") + at.query} rest=${at.rest} query=${at.query} />
     </main>
     <div class="away" aria-live="polite">${news}</div>`;
 }

@@ -1,26 +1,34 @@
 // The sheet as a drawing: panels that can be moved, findings boxed and numbered, or what the model sees.
+/** @import { Box, Sheet } from "./api.js" */
 import { html, useState, useRef, address } from "./lib.js";
 
 const STEP = 0.02;
+/** @param {number} value @param {number} most */
 const clamp = (value, most) => Math.min(Math.max(value, 0), most);
 
+/** @param {{ sheet: Sheet, seen: boolean, pins: Record<string, Box>, pin: (panel: string, share: Box) => void }} given */
 export function Board({ sheet, seen, pins, pin }) {
-  const [moved, move] = useState(null);
-  const drawing = useRef(null);
+  const [moved, move] = useState(/** @type {{ number: number, from: number[], by: number[] } | null} */ (null));
+  const drawing = useRef(/** @type {SVGSVGElement | null} */ (null));
   const { width, height } = sheet;
   const size = Math.max(8, Math.round(0.035 * height));
   if (seen) return html`<${Seen} sheet=${sheet} />`;
 
+  /** @param {number} number */
   const cell = (number) => (sheet.cells.length === sheet.panels.length && sheet.cells[number].length === 4 ? sheet.cells[number] : sheet.panels[number].box);
+  /** @param {Box} place @returns {Box} */
   const share = ([x, y, w, h]) => [x / width, y / height, w / width, h / height];
+  /** @param {PointerEvent} event */
   const at = (event) => {
-    const box = drawing.current.getBoundingClientRect();
+    const box = /** @type {SVGSVGElement} */ (drawing.current).getBoundingClientRect();
     return [((event.clientX - box.left) * width) / box.width, ((event.clientY - box.top) * height) / box.height];
   };
+  /** @param {PointerEvent} event @param {number} number */
   const begin = (event, number) => {
-    event.currentTarget.setPointerCapture(event.pointerId);
+    /** @type {Element} */ (event.currentTarget).setPointerCapture(event.pointerId);
     move({ number, from: at(event), by: [0, 0] });
   };
+  /** @param {PointerEvent} event */
   const drag = (event) => { if (moved) { const [x, y] = at(event); move({ ...moved, by: [x - moved.from[0], y - moved.from[1]] }); } };
   const end = () => {
     if (!moved) return;
@@ -29,8 +37,9 @@ export function Board({ sheet, seen, pins, pin }) {
     move(null);
     if (Math.hypot(dx, dy) > 3) pin(sheet.panels[moved.number].name, share([clamp(x + dx, width - w), clamp(y + dy, height - h), w, h]));
   };
+  /** @param {KeyboardEvent} event @param {number} number */
   const key = (event, number) => {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Enter: [0, 0] }[event.key];
+    const way = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Enter: [0, 0] })[event.key];
     if (!way) return;
     event.preventDefault();
     const [x, y, w, h] = cell(number);
@@ -40,7 +49,7 @@ export function Board({ sheet, seen, pins, pin }) {
     <image width=${width} height=${height} href=${address(`/sheets/${sheet.id}/image`)} />
     ${sheet.panels.map((panel, number) => {
       const [x, y, w, h] = panel.box;
-      const by = moved?.number === number ? moved.by : [0, 0];
+      const by = moved && moved.number === number ? moved.by : [0, 0];
       return html`<g key=${panel.name} class=${`panel ${pins[panel.name] ? "pinned" : ""}`} tabindex="0" role="button" transform=${`translate(${by[0]} ${by[1]})`}
         aria-label=${`${panel.element}, ${panel.view}${pins[panel.name] ? ", pinned" : ""}. Arrow keys move and pin it; Enter pins it here.`}
         onPointerDown=${(e) => begin(e, number)} onPointerMove=${drag} onPointerUp=${end} onPointerCancel=${() => move(null)} onKeyDown=${(e) => key(e, number)}>
@@ -52,6 +61,7 @@ export function Board({ sheet, seen, pins, pin }) {
   </svg>`;
 }
 
+/** @param {{ sheet: Sheet }} given */
 function Seen({ sheet }) {
   const { width, height, cell } = sheet.seen;
   const lines = [];

@@ -3,6 +3,7 @@ import { html, useState, useRef, useEffect, ask, attempt, address } from "./lib.
 
 const SIDE = 720;
 
+/** @param {string} path @returns {Promise<HTMLImageElement>} */
 function picture(path) {
   return new Promise((done, failed) => {
     const image = new Image();
@@ -12,10 +13,14 @@ function picture(path) {
   });
 }
 
+/** @param {HTMLCanvasElement} canvas @param {CanvasRenderingContext2DSettings} [how] */
+const penOf = (canvas, how) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", how));
+
+/** @param {{ base: `/elements/${string}`, name: string, close: () => void, saved: () => Promise<void> }} given */
 export function Brush({ base, name, close, saved }) {
-  const dialog = useRef(null);
-  const shown = useRef(null);
-  const held = useRef({ mask: null, image: null, at: [0, 0], down: false });
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const shown = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const held = useRef({ mask: /** @type {HTMLCanvasElement | null} */ (null), image: /** @type {HTMLImageElement | null} */ (null), at: [0, 0], down: false });
   const [tool, setTool] = useState("add");
   const [size, setSize] = useState(24);
   const [ready, setReady] = useState(false);
@@ -23,14 +28,14 @@ export function Brush({ base, name, close, saved }) {
   const draw = () => {
     const { mask, image, at } = held.current;
     const canvas = shown.current;
-    if (!canvas || !mask) return;
-    const pen = canvas.getContext("2d");
+    if (!canvas || !mask || !image) return;
+    const pen = penOf(canvas);
     pen.globalCompositeOperation = "source-over";
     pen.globalAlpha = 1;
     pen.drawImage(image, 0, 0, canvas.width, canvas.height);
     const veil = document.createElement("canvas");
     [veil.width, veil.height] = [canvas.width, canvas.height];
-    const over = veil.getContext("2d");
+    const over = penOf(veil);
     over.fillStyle = "#e0218a";
     over.fillRect(0, 0, veil.width, veil.height);
     over.globalCompositeOperation = "destination-out";
@@ -45,18 +50,18 @@ export function Brush({ base, name, close, saved }) {
   };
 
   useEffect(() => {
-    dialog.current.showModal();
+    dialog.current?.showModal();
     (async () => {
       const [image, given] = await Promise.all([picture(`${base}/image?side=${SIDE}`), picture(`${base}/mask`)]);
       const mask = document.createElement("canvas");
       [mask.width, mask.height] = [image.width, image.height];
-      const pen = mask.getContext("2d", { willReadFrequently: true });
+      const pen = penOf(mask, { willReadFrequently: true });
       pen.drawImage(given, 0, 0, mask.width, mask.height);
       const pixels = pen.getImageData(0, 0, mask.width, mask.height);
       for (let i = 0; i < pixels.data.length; i += 4) { pixels.data[i + 3] = pixels.data[i]; pixels.data[i] = pixels.data[i + 1] = pixels.data[i + 2] = 255; }
       pen.putImageData(pixels, 0, 0);
       held.current = { mask, image, at: [image.width / 2, image.height / 2], down: false };
-      [shown.current.width, shown.current.height] = [image.width, image.height];
+      if (shown.current) [shown.current.width, shown.current.height] = [image.width, image.height];
       setReady(true);
       draw();
     })().catch(() => attempt(() => ask("GET", `${base}/mask`)).then(close));
@@ -65,21 +70,25 @@ export function Brush({ base, name, close, saved }) {
 
   const dab = () => {
     const { mask, at } = held.current;
-    const pen = mask.getContext("2d");
+    if (!mask) return;
+    const pen = penOf(mask);
     pen.globalCompositeOperation = tool === "add" ? "source-over" : "destination-out";
     pen.fillStyle = "#fff";
     pen.beginPath();
     pen.arc(at[0], at[1], size / 2, 0, 7);
     pen.fill();
   };
+  /** @param {PointerEvent} event */
   const move = (event) => {
-    const box = shown.current.getBoundingClientRect();
-    held.current.at = [((event.clientX - box.left) * shown.current.width) / box.width, ((event.clientY - box.top) * shown.current.height) / box.height];
+    const canvas = /** @type {HTMLCanvasElement} */ (shown.current);
+    const box = canvas.getBoundingClientRect();
+    held.current.at = [((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height];
     if (held.current.down) dab();
     draw();
   };
+  /** @param {KeyboardEvent} event */
   const key = (event) => {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const step = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] })[event.key];
     if (step) held.current.at = held.current.at.map((value, axis) => value + (step[axis] * size) / 3);
     else if (event.key === " ") dab();
     else return;
@@ -88,13 +97,14 @@ export function Brush({ base, name, close, saved }) {
   };
   const save = () => attempt(async () => {
     const { mask } = held.current;
+    if (!mask) return;
     const flat = document.createElement("canvas");
     [flat.width, flat.height] = [mask.width, mask.height];
-    const pen = flat.getContext("2d");
+    const pen = penOf(flat);
     pen.fillStyle = "#000";
     pen.fillRect(0, 0, flat.width, flat.height);
     pen.drawImage(mask, 0, 0);
-    await ask("PUT", `${base}/mask`, await new Promise((done) => flat.toBlob(done, "image/png")));
+    await ask("PUT", `${base}/mask`, await new Promise((done) => flat.toBlob((blob) => done(/** @type {Blob} */ (blob)), "image/png")));
     close();
     await saved();
   }, "The mask is kept");

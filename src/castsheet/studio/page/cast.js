@@ -1,12 +1,17 @@
 // Cast: people, props and places, their pictures sorted into views, and their cut-outs.
-import { html, useState, useAnswer, ask, attempt, address, percent, said, Sure, Trouble } from "./lib.js";
+import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, jobs, percent, said, Sure, Trouble } from "./lib.js";
+/** @import { Look as LookTold, Picture as PictureTold } from "./api.js" */
 import { Brush } from "./brush.js";
 
+/** @type {Record<string, string>} */
 const KINDS = { character: "a person or creature", prop: "a thing", location: "a place" };
 
+/** @param {LookTold} one @returns {`/elements/${string}`} */
 const look = (one) => `/elements/${one.id}/looks/${one.look}`;
+/** @param {LookTold} one */
 const called = (one) => (one.look === "default" ? one.id : `${one.id}@${one.look}`);
 
+/** @param {string} name @param {string} lookName @param {string} kind @param {File[]} files */
 async function send(name, lookName, kind, files) {
   for (const [number, file] of [...files].entries()) {
     said.value = `Reading picture ${number + 1} of ${files.length}`;
@@ -16,12 +21,14 @@ async function send(name, lookName, kind, files) {
   said.value = `${files.length} pictures are with ${name}`;
 }
 
+/** @param {{ label: string, act: (files: File[]) => unknown, busy: boolean }} given */
 function Drop({ label, act, busy }) {
   const [over, set] = useState(false);
+  /** @param {DragEvent} event */
   const drop = (event) => {
     event.preventDefault();
     set(false);
-    const files = [...event.dataTransfer.files].filter((one) => one.size);
+    const files = [...(event.dataTransfer?.files || [])].filter((one) => one.size);
     if (files.length) act(files);
   };
   return html`<div class=${over ? "drop over" : "drop"} onDragOver=${(event) => { event.preventDefault(); set(true); }}
@@ -35,6 +42,9 @@ export function Cast() {
   const [found, again] = useAnswer("/elements");
   const [form, set] = useState({ name: "", look: "default", kind: "character" });
   const [busy, setBusy] = useState(false);
+  const made = [...useValue(jobs).values()].filter((job) => job.kind === "fill" && job.ended !== null).length;
+  useEffect(() => { if (made) again(); }, [made]);
+  /** @param {File[]} files */
   const add = async (files) => {
     setBusy(true);
     await attempt(() => send(form.name, form.look, form.kind, files));
@@ -56,11 +66,13 @@ export function Cast() {
     ${found?.elements.map((one) => html`<${Look} key=${one.id + one.look} one=${one} views=${found.views} again=${again} />`)}`;
 }
 
+/** @param {{ one: LookTold, views: string[], again: () => Promise<void> }} given */
 function Look({ one, views, again }) {
   const [busy, setBusy] = useState(false);
   const [words, setWords] = useState(one.description);
   const [weight, setWeight] = useState(one.importance);
   if (one.trouble) return html`<section class="card"><h2>${called(one)}</h2><${Trouble} of=${one.trouble} /></section>`;
+  /** @param {File[]} files */
   const add = async (files) => {
     setBusy(true);
     await attempt(() => send(one.id, one.look, one.kind, files));
@@ -72,10 +84,11 @@ function Look({ one, views, again }) {
     await ask("PATCH", look(one), { description: words, importance: Number(weight) }, { "if-match": etag });
     await again();
   }, "Saved");
+  const fill = () => attempt(async () => { await ask("POST", `${look(one)}/fill`, {}); go("#/queue"); });
   const changed = words !== one.description || Number(weight) !== one.importance;
   return html`<section class="card" aria-label=${called(one)}>
     <h2>${called(one)} <small class="dim">${KINDS[one.kind]}</small></h2>
-    ${one.missing.length > 0 && html`<p class="look">Missing views: ${one.missing.join(", ")}.</p>`}
+    ${one.missing.length > 0 && html`<p class="look">Missing views: ${one.missing.join(", ")}. <button onClick=${fill} aria-label=${`Let the model make the missing views of ${called(one)}`}>Let the model make them</button></p>`}
     <div class="shelf">${one.pictures.map((picture) => html`<${Picture} key=${picture.id} one=${one} picture=${picture} views=${views} again=${again} />`)}</div>
     <div class="row">
       <label class="wide">What the prompt says of ${called(one)} <textarea value=${words} maxlength="4000" onInput=${(e) => setWords(e.target.value)}></textarea></label>
@@ -86,11 +99,13 @@ function Look({ one, views, again }) {
     </div></section>`;
 }
 
+/** @param {{ one: LookTold, picture: PictureTold, views: string[], again: () => Promise<void> }} given */
 function Picture({ one, picture, views, again }) {
   const [cut, setCut] = useState(false);
   const [brush, setBrush] = useState(false);
   const base = `${look(one)}/pictures/${picture.id}`;
   const name = `${picture.label} of ${called(one)}`;
+  /** @param {string} view */
   const change = (view) => attempt(async () => { await ask("PATCH", base, { view }); await again(); }, `${picture.label} shows ${view}`);
   const approve = () => attempt(async () => { await ask("POST", `${base}/approve`); await again(); }, "The cut-out is kept");
   const free = one.kind !== "location";

@@ -1,14 +1,18 @@
 // Takes side by side: players in lockstep, the judge's timeline under each, a click shows frame and panel.
-import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer } from "./lib.js";
+import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer, go } from "./lib.js";
+/** @import { Judged, Take } from "./api.js" */
 import { STATE } from "./gallery.js";
 
+/** @typedef {Take & { judged: Judged }} Looked */
+
+/** @param {{ rest: string[] }} given */
 export function Compare({ rest }) {
-  const [takes, setTakes] = useState(null);
+  const [takes, setTakes] = useState(/** @type {Record<string, Looked> | null} */ (null));
   const [frame, setFrame] = useState(0);
   const [playing, play] = useState(false);
   const [blind, setBlind] = useState(false);
   const [order, setOrder] = useState(rest);
-  const videos = useRef({});
+  const videos = useRef(/** @type {Record<string, HTMLVideoElement | null>} */ ({}));
   const read = async () => {
     const found = await attempt(() => Promise.all(rest.map(async (id) => {
       const [take, judged] = await Promise.all([ask("GET", `/takes/${id}`), ask("GET", `/takes/${id}/judgement`)]);
@@ -24,8 +28,9 @@ export function Compare({ rest }) {
   useEffect(() => {
     if (!playing) return undefined;
     let alive = true;
-    let begun = null;
+    let begun = /** @type {number | null} */ (null);
     const from = frame >= count - 1 ? 0 : frame;
+    /** @param {number} time */
     const on = (time) => {
       if (!alive) return;
       begun = begun ?? time;
@@ -45,8 +50,10 @@ export function Compare({ rest }) {
     setOrder(blind ? rest : shuffled);
     setBlind(!blind);
   };
+  /** @param {number} to */
   const seek = (to) => { play(false); setFrame(Math.min(Math.max(to, 0), count - 1)); };
-  const star = (id) => attempt(async () => { await ask("PUT", `/takes/${id}/star`, { star: !takes[id].star }); setBlind(false); await read(); }, "Starred");
+  /** @param {string} id */
+  const star = (id) => attempt(async () => { await ask("PUT", `/takes/${id}/star`, { star: !takes?.[id].star }); setBlind(false); await read(); }, "Starred");
   return html`<h1>${rest.length > 1 ? "Takes side by side" : "Take"}</h1>
     <div class="card row">
       <button class="main" onClick=${() => play(!playing)}>${playing ? "Stop" : "Play"}</button>
@@ -54,36 +61,46 @@ export function Compare({ rest }) {
       <label>Frame ${frame} of ${count - 1} <input type="range" min="0" max=${count - 1} value=${frame} onInput=${(e) => seek(Number(e.target.value))} /></label>
       ${rest.length > 1 && html`<label class="line"><input type="checkbox" checked=${blind} onChange=${hide} /> Blind: hide names and verdicts until one gets a star</label>`}</div>
     <div class="players">${takes && order.map((id, place) => html`<${Player} key=${id} take=${takes[id]} name=${blind ? `Take ${"ABCD"[place]}` : takes[id].label} blind=${blind} frame=${frame} seek=${seek}
-      hold=${(video) => { videos.current[id] = video; }} star=${() => star(id)} />`)}</div>`;
+      hold=${(/** @type {HTMLVideoElement | null} */ video) => { videos.current[id] = video; }} star=${() => star(id)} />`)}</div>`;
 }
 
+/**
+ * @param {{ take: Looked, name: string, blind: boolean, frame: number, seek: (to: number) => void,
+ *   hold: (video: HTMLVideoElement | null) => void, star: () => unknown }} given
+ */
 function Player({ take, name, blind, frame, seek, hold, star }) {
-  const [shown, show] = useState(null);
+  const [shown, show] = useState(/** @type {string | null} */ (null));
   const [tone, words] = STATE[take.state];
   const { judged } = take;
+  const on = () => attempt(async () => { const { id } = await ask("POST", `/takes/${take.id}/frames`, { frame: Math.min(frame, take.video.frames - 1) }); go(`#/shot?scene=${take.request.scene || ""}&sheet=${take.sheet}&first=${id}`); });
   return html`<section class="card" aria-label=${name}><h2>${name}</h2>
     <video ref=${hold} src=${address(`/takes/${take.id}/video`)} muted playsinline preload="auto" aria-label=${name}></video>
     ${!blind && html`<p><span class=${`chip ${tone}`}>${words}</span> score ${take.score.toFixed(3)}</p><p>${take.verdict}</p>
       ${judged.problems.map((one) => html`<p class=${one.grave ? "bad" : "look"}>${one.element ? `${one.element}: ` : ""}${one.message} ${one.frames.map((at) => html`<button onClick=${() => seek(at)}>frame ${at}</button> `)}</p>`)}`}
-    <button aria-pressed=${take.star} onClick=${star} aria-label=${`Star ${name}`}>${take.star ? "★ Starred" : "☆ Star"}</button>
+    <div class="row"><button aria-pressed=${take.star} onClick=${star} aria-label=${`Star ${name}`}>${take.star ? "★ Starred" : "☆ Star"}</button>
+      ${!blind && html`<button onClick=${on} aria-label=${`Start a shot from this frame of ${name}`}>Start a shot from this frame</button>`}</div>
     ${!blind && judged.elements.map((one) => html`<h3>${one.id}: <span class=${STATE[one.state][0]}>${one.state}</span> <small class="dim">${one.why}; seen in ${percent(one.coverage)} of the frames</small></h3>
-      <${Timeline} one=${one} judged=${judged} frame=${frame} seek=${(at) => { seek(at); show(one.id); }} />`)}
+      <${Timeline} one=${one} judged=${judged} frame=${frame} seek=${(/** @type {number} */ at) => { seek(at); show(one.id); }} />`)}
     ${!blind && shown && html`<${Panel} take=${take} element=${shown} />`}</section>`;
 }
 
+/** @param {{ one: Judged["elements"][number], judged: Judged, frame: number, seek: (to: number) => void }} given */
 function Timeline({ one, judged, frame, seek }) {
   const last = Math.max(judged.frames - 1, 1);
   const points = judged.sampled.map((at, n) => `${(100 * at) / last},${40 - 38 * Math.max(0, Math.min(1, one.similarity[n]))}`).join(" ");
   const leaks = judged.leak.leaked.map((leaked, at) => leaked && html`<rect class="leak" key=${at} x=${(100 * at) / last} y="0" width=${100 / last} height="40" />`);
-  const at = (event) => { const box = event.currentTarget.getBoundingClientRect(); return Math.round(((event.clientX - box.left) / box.width) * last); };
-  const key = (event) => { const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key]; if (step) { event.preventDefault(); seek(frame + step); } };
+  /** @param {MouseEvent} event */
+  const at = (event) => { const box = /** @type {Element} */ (event.currentTarget).getBoundingClientRect(); return Math.round(((event.clientX - box.left) / box.width) * last); };
+  /** @param {KeyboardEvent} event */
+  const key = (event) => { const step = /** @type {Record<string, number>} */ ({ ArrowLeft: -1, ArrowRight: 1 })[event.key]; if (step) { event.preventDefault(); seek(frame + step); } };
   return html`<svg class="time" viewBox="0 0 100 40" preserveAspectRatio="none" tabindex="0" role="slider" aria-label=${`Likeness of ${one.id} over time`}
       aria-valuemin="0" aria-valuemax=${last} aria-valuenow=${frame} onClick=${(e) => seek(at(e))} onKeyDown=${key}>
     ${leaks}<line class="half" x1="0" x2="100" y1="21" y2="21" /><polyline points=${points} /><line class="now" x1=${(100 * frame) / last} x2=${(100 * frame) / last} y1="0" y2="40" /></svg>`;
 }
 
+/** @param {{ take: Looked, element: string }} given */
 function Panel({ take, element }) {
-  const canvas = useRef(null);
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [sheet] = useAnswer(`/sheets/${take.sheet}`);
   useEffect(() => {
     if (!sheet) return;
@@ -96,7 +113,7 @@ function Panel({ take, element }) {
       const widths = boxes.map(([, , w, h]) => (w * tall) / h);
       canvas.current.width = widths.reduce((sum, w) => sum + w + 6, 0);
       canvas.current.height = tall;
-      const pen = canvas.current.getContext("2d");
+      const pen = /** @type {CanvasRenderingContext2D} */ (canvas.current.getContext("2d"));
       let x = 0;
       boxes.forEach(([bx, by, w, h], n) => { pen.drawImage(image, bx, by, w, h, x, 0, widths[n], tall); x += widths[n] + 6; });
     };

@@ -1,6 +1,8 @@
 // Takes that were made: filters, stars, what made each, and making it again.
+/** @import { Take } from "./api.js" */
 import { html, useState, useAnswer, ask, attempt, address, go } from "./lib.js";
 
+/** @type {Record<string, [string, string]>} */
 export const STATE = { carried: ["good", "The cast is kept"], "not carried": ["bad", "The cast is not kept"], "cannot tell": ["look", "Cannot tell"] };
 
 export function Gallery() {
@@ -8,9 +10,10 @@ export function Gallery() {
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value).map(([name, value]) => [name, String(value)]));
   const [found, again] = useAnswer(`/takes?${query}`);
   const [all] = useAnswer("/takes");
-  const [chosen, choose] = useState([]);
+  const [chosen, choose] = useState(/** @type {string[]} */ ([]));
   const names = [...new Set((all?.takes || []).flatMap((one) => one.elements))].sort();
   const presets = [...new Set((all?.takes || []).map((one) => one.preset))].sort();
+  /** @param {string} id */
   const pick = (id) => choose(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-4));
   return html`<h1>Gallery</h1>
     <div class="card row">
@@ -23,8 +26,9 @@ export function Gallery() {
     <div class="cards">${found?.takes.map((one) => html`<${Card} key=${one.id} one=${one} again=${again} chosen=${chosen.includes(one.id)} pick=${() => pick(one.id)} />`)}</div>`;
 }
 
+/** @param {{ one: Take, again: () => Promise<void>, chosen: boolean, pick: () => void }} given */
 function Card({ one, again, chosen, pick }) {
-  const [sidecar, setSidecar] = useState(null);
+  const [sidecar, setSidecar] = useState(/** @type {object | null} */ (null));
   const [tone, words] = STATE[one.state];
   const star = () => attempt(async () => { await ask("PUT", `/takes/${one.id}/star`, { star: !one.star }); await again(); }, one.star ? "The star is taken back" : "Starred");
   const rerun = () => attempt(async () => { await ask("POST", `/takes/${one.id}/again`); go("#/queue"); });

@@ -7,7 +7,14 @@ import { signal, effect } from "./vendor/signals.js";
 export const html = htm.bind(h);
 export { render, signal, useState, useEffect, useRef, useMemo, useCallback };
 
-/** A signal's value; the component is drawn anew when it changes. */
+/** @import { Change, Found, Job, System, Wrong } from "./api.js" */
+
+/**
+ * A signal's value; the component is drawn anew when it changes.
+ * @template T
+ * @param {import("./vendor/signals.js").Signal<T>} held
+ * @returns {T}
+ */
 export function useValue(held) {
   const [value, set] = useState(held.peek());
   useEffect(() => effect(() => { const now = held.value; set(() => now); }), [held]);
@@ -16,37 +23,68 @@ export function useValue(held) {
 
 /** An answer that refuses: what was wrong, and what to do. */
 export class Problem extends Error {
+  /** @param {number} status @param {string} detail @param {string} remedy */
   constructor(status, detail, remedy) {
     super(detail);
-    Object.assign(this, { status, detail, remedy });
+    this.status = status;
+    this.detail = detail;
+    this.remedy = remedy;
   }
 }
 
 const API = "/api/v1";
 
-/** Ask the API. Returns the answer's JSON with its ETag as `etag`, or null. */
+/**
+ * Ask the API. Returns the answer's JSON with its ETag as `etag`, or null where there is nothing to tell.
+ * @template {string} P
+ * @param {"GET" | "POST" | "PUT" | "PATCH" | "DELETE"} method
+ * @param {P} path
+ * @param {object | Blob} [body]
+ * @param {Record<string, string | null>} [headers]
+ * @returns {Promise<Found<P>>}
+ */
 export async function ask(method, path, body, headers = {}) {
   const raw = body instanceof Blob;
-  const sent = { "castsheet-page": "1", ...headers };
+  /** @type {Record<string, string>} */
+  const sent = { "castsheet-page": "1" };
+  for (const [name, value] of Object.entries(headers)) if (value !== null) sent[name] = value;
   if (body !== undefined && !raw) sent["content-type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(API + path, { method, headers: sent, body: raw ? body : body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(API + path, { method, headers: sent, body: raw ? /** @type {Blob} */ (body) : body === undefined ? undefined : JSON.stringify(body) });
   } catch {
     throw new Problem(0, "The studio does not answer.", "See whether it still runs in the terminal.");
   }
-  if (answer.status === 204) return null;
+  if (answer.ok && method !== "GET" && UNDOES.test(path)) recall();
+  if (answer.status === 204) return /** @type {Found<P>} */ (null);
   const told = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem(answer.status, told.detail || answer.statusText, told.remedy || "Try again.");
   const etag = answer.headers.get("etag");
   return etag ? { ...told, etag } : told;
 }
 
+const UNDOES = /^\/(elements|scenes|shots|runs|undo)/;
+export const undo = signal(/** @type {Change} */ (null));
+
+/** Learn which change can be taken back now. */
+export async function recall() {
+  const told = await ask("GET", "/undo").catch(() => null);
+  if (told) undo.value = told.undo;
+}
+
+/** @param {string} path */
 export const address = (path) => API + path;
 export const said = signal("");
-export const trouble = signal(null);
+/** @type {import("./vendor/signals.js").Signal<{ detail: string, remedy: string } | null>} */
+export const trouble = signal(/** @type {{ detail: string, remedy: string } | null} */ (null));
 
-/** Run work, and show what refuses it. Returns its value, or undefined. */
+/**
+ * Run work, and show what refuses it. Returns its value, or undefined.
+ * @template T
+ * @param {() => T | Promise<T>} work
+ * @param {string} [told]
+ * @returns {Promise<T | undefined>}
+ */
 export async function attempt(work, told) {
   trouble.value = null;
   try {
@@ -60,20 +98,26 @@ export async function attempt(work, told) {
   }
 }
 
-/** A value from the API, read when `path` changes and when `again` is called. */
-export function useAnswer(path, quiet = false) {
-  const [value, set] = useState(null);
+/**
+ * A value from the API, read when `path` changes and when the second of what it returns is called.
+ * @template {string} P
+ * @param {P | null} path
+ * @returns {[Found<P> | null, () => Promise<void>, (value: Found<P> | null) => void]}
+ */
+export function useAnswer(path) {
+  const [value, set] = useState(/** @type {Found<P> | null} */ (null));
   const again = useCallback(async () => {
     if (path === null) return;
-    const found = quiet ? await ask("GET", path).catch(() => null) : await attempt(() => ask("GET", path));
+    const found = await attempt(() => ask("GET", path));
     if (found !== undefined) set(found);
   }, [path]);
   useEffect(() => { set(null); again(); }, [again]);
   return [value, again, set];
 }
 
-export const jobs = signal(new Map());
-export const system = signal(null);
+export const jobs = signal(/** @type {Map<string, Job>} */ (new Map()));
+export const system = signal(/** @type {System | null} */ (null));
+/** @type {EventSource | null} */
 let stream = null;
 let last = 0;
 
@@ -85,15 +129,19 @@ async function readAll() {
 }
 
 function listen() {
-  stream = new EventSource(`${API}/events?since=${last}`);
-  const on = (topic, change) => stream.addEventListener(topic, (event) => {
+  const opened = new EventSource(`${API}/events?since=${last}`);
+  stream = opened;
+  /** @param {string} topic @param {(told: any) => void} change */
+  const on = (topic, change) => opened.addEventListener(topic, (event) => {
     last = Number(event.lastEventId);
     change(JSON.parse(event.data));
   });
   on("job", (job) => { jobs.value = new Map(jobs.value).set(job.id, job); });
   on("order", ({ waiting }) => {
-    const ordered = waiting.map((id) => [id, jobs.value.get(id)]).filter(([, job]) => job);
-    jobs.value = new Map([...ordered, ...[...jobs.value].filter(([id]) => !waiting.includes(id))]);
+    /** @type {string[]} */
+    const first = waiting;
+    const there = first.flatMap((id) => { const job = jobs.value.get(id); return job ? [job] : []; });
+    jobs.value = new Map([...there, ...[...jobs.value.values()].filter(({ id }) => !first.includes(id))].map((job) => [job.id, job]));
   });
   on("note", () => { ask("GET", "/system").then((told) => { system.value = told; }).catch(() => {}); });
   on("reset", () => { readAll().catch(() => {}); });
@@ -110,15 +158,20 @@ export async function follow() {
   await begin();
 }
 
+/** @param {string} hash */
 export function go(hash) { location.hash = hash; }
+/** @param {number} share */
 export const percent = (share) => `${Math.round(100 * share)} %`;
 
-/** A button that asks once more before it removes something. */
+/**
+ * A button that asks once more before it removes something.
+ * @param {{ label: string, sure: string, act: () => unknown, name: string }} given
+ */
 export function Sure({ label, sure, act, name }) {
   const [armed, arm] = useState(false);
   return html`<button type="button" aria-label=${`${armed ? sure : label} ${name}`} onBlur=${() => arm(false)}
     onClick=${() => (armed ? (arm(false), act()) : arm(true))}>${armed ? sure : label}</button>`;
 }
 
-/** What a page found wrong with a file. */
+/** What a page found wrong with a file. @param {{ of: Wrong }} given */
 export const Trouble = ({ of }) => html`<p class="bad">${of.what}</p><p class="dim">${of.remedy}</p>`;

@@ -1,5 +1,6 @@
 // Scenes: who is in it and what happens; its sheet, composed while one edits, with findings and pins drawn on it.
 import { html, useState, useEffect, useRef, useAnswer, useValue, ask, attempt, address, percent, go, system, trouble, Sure, Trouble } from "./lib.js";
+/** @import { Box, Look, Scene, Sheet } from "./api.js" */
 import { Board } from "./board.js";
 
 export function Scenes() {
@@ -28,16 +29,17 @@ export function Scenes() {
 
 const WAIT = 350;
 
+/** @param {{ rest: string[] }} given */
 export function SceneEditor({ rest: [name] }) {
   const [scene, , setScene] = useAnswer(`/scenes/${name}`);
   const [cast] = useAnswer("/elements");
-  const [sheet, setSheet] = useState(null);
+  const [sheet, setSheet] = useState(/** @type {Sheet | null} */ (null));
   const [seen, setSeen] = useState(false);
-  const [done, setDone] = useState([]);
+  const [done, setDone] = useState(/** @type {string[]} */ ([]));
   const [busy, setBusy] = useState(false);
-  const etag = useRef(null);
+  const etag = useRef(/** @type {string | null} */ (null));
   const timer = useRef(0);
-  const chain = useRef(Promise.resolve());
+  const chain = useRef(/** @type {Promise<unknown>} */ (Promise.resolve()));
 
   const compose = async () => {
     if (!system.peek()?.model) return;  // composed when the model's size is known
@@ -48,6 +50,7 @@ export function SceneEditor({ rest: [name] }) {
   useEffect(() => { if (scene && etag.current === null) etag.current = scene.etag; }, [scene]);
   useEffect(() => { if (scene && model) attempt(compose); }, [Boolean(scene), Boolean(model)]);
 
+  /** @param {Scene & { etag: string }} next */
   const save = (next) => {
     setScene(next);
     setBusy(true);
@@ -69,6 +72,7 @@ export function SceneEditor({ rest: [name] }) {
 
   const uses = new Set(scene.elements.map((one) => one.use || one.id));
   const offered = (cast?.elements || []).filter((one) => !one.trouble).map((one) => ({ ...one, use: one.look === "default" ? one.id : `${one.id}@${one.look}` }));
+  /** @param {Look & { use: string }} one */
   const toggle = (one) => {
     const left = scene.elements.filter((each) => each.id !== one.id);
     const kept = uses.has(one.use) ? left : [...left, { use: one.use, own: null, id: one.id, kind: one.kind, importance: one.importance }];
@@ -76,10 +80,13 @@ export function SceneEditor({ rest: [name] }) {
     if (kept.length) save({ ...scene, elements: kept, pins });
     else trouble.value = { detail: "A scene needs an element.", remedy: "Choose another one first." };
   };
+  /** @param {string} id @param {number} importance */
   const weigh = (id, importance) => save({ ...scene, elements: scene.elements.map((one) => (one.id === id ? { ...one, importance } : one)) });
+  /** @param {string} panel @param {Box} share */
   const pin = (panel, share) => save({ ...scene, pins: { ...scene.pins, [panel]: share } });
+  /** @param {string} panel */
   const unpin = (panel) => save({ ...scene, pins: Object.fromEntries(Object.entries(scene.pins).filter(([one]) => one !== panel)) });
-  const mend = () => attempt(async () => { const told = await ask("POST", `/sheets/${sheet.id}/mend`); setSheet(told); setDone(told.done); }, "Mended");
+  const mend = () => attempt(async () => { const told = await ask("POST", `/sheets/${sheet?.id}/mend`); setSheet(told); setDone(told.done); }, "Mended");
 
   return html`<h1>${scene.title || name}</h1>
     <div class="two">
@@ -112,6 +119,7 @@ export function SceneEditor({ rest: [name] }) {
 
 const WORD = { error: "Error", warning: "Warning", info: "Remark" };
 
+/** @param {{ sheet: Sheet, done: string[], mend?: () => unknown }} given */
 export function Findings({ sheet, done, mend }) {
   return html`${done.map((one) => html`<p class="good">Mended: ${one}</p>`)}
     ${sheet.findings.length === 0 ? html`<p class="good">All checks passed.</p>` : html`<ul class="findings">${sheet.findings.map((one, number) => html`

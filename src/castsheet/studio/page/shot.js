@@ -1,38 +1,46 @@
 // A shot: the two-part prompt, one preset with its differences spelt out, seeds and takes.
 import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, said, system } from "./lib.js";
+/** @import { Asked, Sheet } from "./api.js" */
 import { Findings } from "./scene.js";
 
+/** @param {unknown} value */
 const told = (value) => (value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
-function start(query, take) {
-  const from = take?.request || {};
+/** @param {URLSearchParams} query @param {{ request: Asked } | null} source */
+function start(query, source) {
+  /** @type {Partial<Asked>} */
+  const from = source?.request || {};
   return {
     scene: from.scene || query.get("scene") || "", sheet: from.sheet || query.get("sheet") || "",
-    action: from.action || from.prompt || "", preset: from.preset || "", seed: from.seed ?? "", takes: 1, force: Boolean(from.force),
+    action: from.action || from.prompt || "", first: from.first_frame || query.get("first") || "", preset: from.preset || "", seed: from.seed ?? "", takes: 1, force: Boolean(from.force),
     steps: from.settings?.steps ?? "", frames: from.settings?.frames ?? "", strength: from.settings?.strength || {}, others: from.settings || {},
   };
 }
 
+/** @param {{ query: URLSearchParams }} given */
 export function Shot({ query }) {
-  const from = query.get("take");
-  const [take] = useAnswer(from ? `/takes/${from}` : null);
-  if (from && !take) return html`<h1>Shot</h1>`;
-  return html`<${Form} key=${take?.id || ""} begin=${start(query, take)} changed=${Boolean(take)} />`;
+  const [take, job] = [query.get("take"), query.get("job")];
+  const [source] = useAnswer(take ? `/takes/${take}` : job ? `/jobs/${job}` : null);
+  if ((take || job) && !source) return html`<h1>Shot</h1>`;
+  return html`<${Form} key=${source?.id || ""} begin=${start(query, source)} changed=${Boolean(source)} />`;
 }
 
+/** @param {{ begin: ReturnType<typeof start>, changed: boolean }} given */
 function Form({ begin, changed }) {
   const [form, set] = useState(begin);
   const [scenes] = useAnswer("/scenes");
   const [presets] = useAnswer("/presets");
   const [made] = useAnswer("/takes");
-  const [sheet, setSheet] = useState(null);
+  const [sheet, setSheet] = useState(/** @type {Sheet | null} */ (null));
   const [key, setKey] = useState(crypto.randomUUID());
   const model = useValue(system)?.model;
+  /** @param {Partial<ReturnType<typeof start>>} more */
   const change = (more) => { set({ ...form, ...more }); setKey(crypto.randomUUID()); };
 
+  /** @param {string} scene */
   const choose = (scene) => {
     setSheet(null);
-    const found = scenes.scenes.find((one) => one.id === scene);
+    const found = scenes?.scenes.find((one) => one.id === scene);
     set({ ...form, scene, sheet: "", action: found?.action || form.action });
   };
   useEffect(() => {
@@ -48,6 +56,7 @@ function Form({ begin, changed }) {
 
   const settings = () => {
     const { steps, frames, strength, ...others } = form.others;
+    /** @type {NonNullable<Asked["settings"]>} */
     const given = { ...others };
     if (form.steps !== "") given.steps = Number(form.steps);
     if (form.frames !== "") given.frames = Number(form.frames);
@@ -55,7 +64,9 @@ function Form({ begin, changed }) {
     return given;
   };
   const shoot = () => attempt(async () => {
+    /** @type {Asked & { takes: number }} */
     const body = { sheet: form.sheet, scene: form.scene || null, action: form.action, takes: Number(form.takes), preset: form.preset || null, settings: settings(), force: form.force };
+    if (form.first) body.first_frame = form.first;
     if (form.seed !== "") body.seed = Number(form.seed);
     await ask("POST", "/jobs", body, { "idempotency-key": key });
     said.value = `${form.takes} takes are in the queue`;
@@ -80,6 +91,7 @@ function Form({ begin, changed }) {
         <label>Frames <input class="short" type="number" min="1" step="8" value=${form.frames} placeholder=${presets?.usual.frames} onInput=${(e) => change({ frames: e.target.value })} /></label>
       </div>
       ${form.preset && html`<p class="dim">${form.preset} differs from the usual settings: ${Object.entries(differ).map(([name, value]) => `${name} ${told(value)}`).join("; ") || "in nothing"}.</p>`}
+      <${First} chosen=${form.first} choose=${(first) => change({ first })} />
       ${sheet && html`<details><summary>Strength of single elements</summary><div class="row">${sheet.elements.map((id) => html`<label>${id} <input class="short" type="number" min="0.1" max="10" step="0.1" value=${form.strength[id] ?? ""} placeholder="1"
         onInput=${(e) => { const { [id]: _, ...rest } = form.strength; change({ strength: e.target.value === "" ? rest : { ...rest, [id]: Number(e.target.value) } }); }} /></label>`)}</div></details>`}
       <label class="line"><input type="checkbox" checked=${form.force} onChange=${() => change({ force: !form.force })} /> Go on although a check finds an error</label>
@@ -89,4 +101,18 @@ function Form({ begin, changed }) {
     <section class="card" aria-label="Checks"><h2>Sheet and prompt</h2>
       ${sheet ? html`<img class="sheet" src=${address(`/sheets/${sheet.id}/seen`)} alt="The sheet as the model sees it" width="100%" /><${Findings} sheet=${sheet} done=${[]} />` : html`<p class="dim">${model ? "Choose a scene." : "The model is being opened."}</p>`}
     </section></div>`;
+}
+
+/** The picture that the clip starts with, if there is one. @param {{ chosen: string, choose: (id: string) => void }} given */
+function First({ chosen, choose }) {
+  const [frames, again] = useAnswer("/frames");
+  /** @param {File} file */
+  const add = (file) => attempt(async () => { const made = await ask("POST", "/frames", file); await again(); choose(made.id); }, "The picture is kept");
+  return html`<details open=${Boolean(chosen)}><summary>First frame</summary>
+    <p class="dim">The clip starts with this picture. It should have the shape of the clip.</p>
+    <div class="row"><label>Add a picture <input type="file" accept="image/*" onChange=${(e) => { if (e.target.files[0]) add(e.target.files[0]); e.target.value = ""; }} /></label></div>
+    <div class="shelf" role="radiogroup" aria-label="First frame">
+      <label class="line"><input type="radio" name="first" checked=${!chosen} onChange=${() => choose("")} /> none</label>
+      ${frames?.frames.map((id, number) => html`<label key=${id}><img class="whole" src=${address(`/frames/${id}/image`)} alt=${`First frame ${number + 1}`} loading="lazy" />
+        <span><input type="radio" name="first" checked=${chosen === id} onChange=${() => choose(id)} aria-label=${`First frame ${number + 1}`} /> picture ${number + 1}</span></label>`)}</div></details>`;
 }

@@ -1,6 +1,7 @@
 // Lists of shots: a table that is the command line's file, and the clips that were made of it.
 import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, jobs, Sure, Trouble } from "./lib.js";
 
+/** @param {{ rest: string[] }} given */
 export function Shots({ rest: [open] }) {
   const [found, again] = useAnswer("/shots");
   const [name, setName] = useState("");
@@ -22,18 +23,23 @@ export function Shots({ rest: [open] }) {
       }, "Removed")} /></section>`)}</div>`;
 }
 
+/** @param {number | string | null | undefined} value */
 const whole = (value) => (value === "" || value === null || value === undefined ? null : Number(value));
 
+/** @typedef {{ id: string, action: string, continues: boolean, seed: number | string, takes: number | string }} Row */
+
+/** @param {{ name: string }} given */
 function Table({ name }) {
   const [list, again] = useAnswer(`/shots/${name}`);
   const [scenes] = useAnswer("/scenes");
-  const [rows, setRows] = useState(null);
+  const [rows, setRows] = useState(/** @type {Row[] | null} */ (null));
   const [scene, setScene] = useState("");
   const [film, setFilm] = useState(false);
   const ended = [...useValue(jobs).values()].filter((job) => job.result?.shots === name).length;
   useEffect(() => { if (list) { setRows(list.shots.map(({ id, action, seed, takes, continues }) => ({ id, action, continues, seed: seed ?? "", takes: takes ?? "" }))); setFilm(list.film); } }, [list]);
   useEffect(() => { if (ended) again(); }, [ended]);
   if (!list || !rows) return html`<h1>${name}</h1>`;
+  /** @param {number} number @param {Partial<Row>} more */
   const put = (number, more) => setRows(rows.map((row, at) => (at === number ? { ...row, ...more } : row)));
   const save = () => attempt(async () => {
     const shots = rows.map((row) => ({ id: row.id, action: row.action, seed: whole(row.seed), takes: whole(row.takes), continues: row.continues }));
@@ -63,7 +69,7 @@ function Table({ name }) {
       <button class="main" disabled=${!scene} onClick=${shoot}>Make what is not made yet</button></section>
     ${list.joined && html`<section class="card" aria-label="The film"><h2>The film</h2><video src=${address(`/shots/${name}/film?of=${list.joined}`)} controls playsinline preload="metadata" aria-label="The film"></video>
       <a href=${address(`/shots/${name}/film`)} download=${`${name}.mp4`}>Download the film</a></section>`}
-    <div class="cards">${list.shots.filter((one) => one.result).map((one) => html`<section class="card" key=${one.id}><h2>${one.id}</h2>
+    <div class="cards">${list.shots.map((one) => one.result && html`<section class="card" key=${one.id}><h2>${one.id}</h2>
       <video src=${address(`/shots/${name}/results/${one.id}/video`)} controls loop muted playsinline preload="metadata" aria-label=${one.id}></video>
       <p class=${one.result.passed ? "good" : "bad"}>${one.result.verdict}</p><p class="dim">Kept ${one.result.reason}</p></section>`)}</div>`;
 }

@@ -11,18 +11,22 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from castsheet.authoring.library import Kept, LibraryEntry, Sorter
+from castsheet.authoring.missing import missing
 from castsheet.authoring.revise import put_mask, revise
-from castsheet.elements import VIEWS, View
-from castsheet.errors import CastsheetError, ImageError
+from castsheet.elements import VIEWS, View, look_folder
+from castsheet.errors import CastsheetError
 from castsheet.machine.files import cache_folder
 from castsheet.media.pictures import load_image
+from castsheet.settings import override
 from castsheet.sheet.box import Kind
 from castsheet.studio import cutouts
 from castsheet.studio.answers import png
-from castsheet.studio.asked import LookChange, LookName, Name, PictureChange, PictureId
-from castsheet.studio.problems import Missing
-from castsheet.studio.reencode import reencode
-from castsheet.studio.state import Here, Studio
+from castsheet.studio.asked import FillAsked, LookChange, LookName, Name, PictureChange, PictureId
+from castsheet.studio.job import public
+from castsheet.studio.people import Who
+from castsheet.studio.problems import Conflict, Missing
+from castsheet.studio.state import Asker, Here, Studio
+from castsheet.studio.uploads import cleaned, save
 from castsheet.studio.versions import check_version, version
 
 router = APIRouter(tags=["cast"])
@@ -56,21 +60,29 @@ def one(name: Name, look: LookName, studio: Here, response: Response) -> dict[st
 
 @router.patch("/elements/{name}/looks/{look}")
 def change(
-    name: Name, look: LookName, asked: LookChange, studio: Here, response: Response, if_match: IfMatch = None
+    name: Name,
+    look: LookName,
+    asked: LookChange,
+    studio: Here,
+    who: Asker,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Change description or importance of a look, in the version that If-Match names."""
     entry = found_look(studio, name, look)
     check_version(entry.folder / LIST, if_match)
-    entry = revise(studio.library, name, look, description=asked.description, importance=asked.importance)
+    with studio.undo.kept(f"{name}: its description", entry.folder, who.name):
+        entry = revise(studio.library, name, look, description=asked.description, importance=asked.importance)
     response.headers["etag"] = version(entry.folder / LIST)
     return told(entry)
 
 
 @router.delete("/elements/{name}/looks/{look}", status_code=204)
-def remove(name: Name, look: LookName, studio: Here) -> Response:
+def remove(name: Name, look: LookName, studio: Here, who: Asker) -> Response:
     """Remove a look; files that somebody put beside it stay."""
-    found_look(studio, name, look)
-    studio.library.remove(name, look)
+    entry = found_look(studio, name, look)
+    with studio.undo.kept(f"{name}: removed", entry.folder, who.name):
+        studio.library.remove(name, look)
     return Response(status_code=204)
 
 
@@ -80,6 +92,7 @@ async def add(
     look: LookName,
     request: Request,
     studio: Here,
+    who: Asker,
     label: Annotated[str, Query(max_length=200)] = "",
     kind: Literal["character", "prop", "location"] | None = None,
     view: View | None = None,
@@ -91,24 +104,28 @@ async def add(
     """
     with tempfile.TemporaryDirectory(prefix="castsheet-upload-") as place:
         sent = Path(place) / "sent"
-        await _save(request, sent)
-        return await run_in_threadpool(_added, studio, name, look, sent, label, kind, view)
+        await save(request, sent)
+        return await run_in_threadpool(_added, studio, who, name, look, sent, label, kind, view)
 
 
 @router.patch("/elements/{name}/looks/{look}/pictures/{picture}")
 def change_picture(
-    name: Name, look: LookName, picture: PictureId, asked: PictureChange, studio: Here
+    name: Name, look: LookName, picture: PictureId, asked: PictureChange, studio: Here, who: Asker
 ) -> dict[str, Any]:
     """Correct the view of a picture."""
-    kept = _picture(studio, name, look, picture)[1]
-    return told(revise(studio.library, name, look, views={kept.file: asked.view}))
+    path, kept = _picture(studio, name, look, picture)
+    with studio.undo.kept(f"{name}: the view of a picture", path.parent, who.name):
+        return told(revise(studio.library, name, look, views={kept.file: asked.view}))
 
 
 @router.delete("/elements/{name}/looks/{look}/pictures/{picture}")
-def remove_picture(name: Name, look: LookName, picture: PictureId, studio: Here) -> dict[str, Any]:
+def remove_picture(
+    name: Name, look: LookName, picture: PictureId, studio: Here, who: Asker
+) -> dict[str, Any]:
     """Take a picture out of a look."""
-    kept = _picture(studio, name, look, picture)[1]
-    return told(revise(studio.library, name, look, without={kept.file}))
+    path, kept = _picture(studio, name, look, picture)
+    with studio.undo.kept(f"{name}: a picture taken out", path.parent, who.name):
+        return told(revise(studio.library, name, look, without={kept.file}))
 
 
 @router.get("/elements/{name}/looks/{look}/pictures/{picture}/image", response_class=Response)
@@ -144,29 +161,43 @@ def mask(name: Name, look: LookName, picture: PictureId, studio: Here, request: 
 
 @router.put("/elements/{name}/looks/{look}/pictures/{picture}/mask")
 async def draw(
-    name: Name, look: LookName, picture: PictureId, studio: Here, request: Request
+    name: Name, look: LookName, picture: PictureId, studio: Here, who: Asker, request: Request
 ) -> dict[str, Any]:
     """Keep a mask that was drawn or brushed, sent as the body: white where the subject is."""
     with tempfile.TemporaryDirectory(prefix="castsheet-upload-") as place:
         sent, clean = Path(place) / "sent", Path(place) / "clean.png"
-        await _save(request, sent)
+        await save(request, sent)
 
         def kept() -> dict[str, Any]:
-            _, known = _picture(studio, name, look, picture)
-            reencode(sent, clean)
-            put_mask(studio.library, name, look, known.file, load_image(clean).convert("L"))
+            path, known = _picture(studio, name, look, picture)
+            cleaned(sent, clean)
+            with studio.undo.kept(f"{name}: a brushed mask", path.parent, who.name):
+                put_mask(studio.library, name, look, known.file, load_image(clean).convert("L"))
             return told(found_look(studio, name, look))
 
         return await run_in_threadpool(kept)
 
 
 @router.post("/elements/{name}/looks/{look}/pictures/{picture}/approve")
-def approve(name: Name, look: LookName, picture: PictureId, studio: Here) -> dict[str, Any]:
+def approve(name: Name, look: LookName, picture: PictureId, studio: Here, who: Asker) -> dict[str, Any]:
     """Approve a cut-out: it is kept as the mask beside the picture, and no later version cuts anew."""
     path, kept = _picture(studio, name, look, picture)
-    with studio.heavy:
+    with studio.heavy, studio.undo.kept(f"{name}: a cut-out approved", path.parent, who.name):
         put_mask(studio.library, name, look, kept.file, cutouts.mask_of(path))
     return told(found_look(studio, name, look))
+
+
+@router.post("/elements/{name}/looks/{look}/fill", status_code=201)
+def make_views(name: Name, look: LookName, asked: FillAsked, studio: Here, who: Asker) -> dict[str, Any]:
+    """Let the model make the views that a look lacks, as `castsheet elements fill` does, in the queue."""
+    entry = found_look(studio, name, look)
+    views = asked.views or list(missing(entry.element))
+    if not views:
+        raise Conflict(f"{name} lacks no view", remedy="name the views to make")
+    override(studio.usual(None), asked.settings)
+    request = {"element": name, "look": look, "views": views, "seed": asked.seed, "settings": asked.settings}
+    label = f"{name}: make {', '.join(views)}"
+    return {"jobs": [public(job) for job in studio.queue.add("fill", [(label, request)], by=who.name)]}
 
 
 def found_look(studio: Studio, name: str, look: str) -> LibraryEntry:
@@ -183,15 +214,13 @@ def found_look(studio: Studio, name: str, look: str) -> LibraryEntry:
 def told(entry: LibraryEntry) -> dict[str, Any]:
     """A look as the API tells it. Of a picture's origin only the name is told."""
     element = entry.element
-    views = set(element.images)
-    wanted = ("face", "front", "three-quarter", "side", "back") if element.kind == "character" else ()
     return {
         "id": entry.name,
         "look": entry.look,
         "kind": element.kind,
         "description": element.description,
         "importance": element.importance,
-        "missing": [view for view in wanted if view not in views],
+        "missing": list(missing(element)),
         "pictures": [
             {
                 "id": kept.sha256[:16],
@@ -216,26 +245,26 @@ def _picture(studio: Studio, name: str, look: str, picture: str) -> tuple[Path, 
     raise Missing("there is no picture of this id", remedy="list the cast again")
 
 
-async def _save(request: Request, target: Path) -> None:
-    """Write a request's body to a file; the guard has limited its size."""
-    with target.open("wb") as file:
-        async for part in request.stream():
-            await run_in_threadpool(file.write, part)
-
-
 def _added(
-    studio: Studio, name: str, look: str, sent: Path, label: str, kind: Kind | None, view: View | None
+    studio: Studio,
+    who: Who,
+    name: str,
+    look: str,
+    sent: Path,
+    label: str,
+    kind: Kind | None,
+    view: View | None,
 ) -> dict[str, Any]:
     # The stem may tell the view; it is made of letters that are no path's.
     stem = re.sub(r"[^\w -]+", "-", Path(label).stem)[:LABEL_MOST].strip(" -") or "picture"
     clean = sent.with_name(f"{stem}.png")
-    if sent.stat().st_size == 0:
-        raise ImageError("the picture is empty", remedy="send a PNG or JPEG picture")
     with studio.heavy:
-        reencode(sent, clean)
+        cleaned(sent, clean)
         sorter = Sorter.installed(cache=cache_folder() / _CUTOUTS)
-        added = studio.library.add(
-            name, [clean], sorter, kind=kind, look=look, view=view, origin=f"{stem}.png"
-        )
+        thing = studio.folder.library / look_folder(name, look)
+        with studio.undo.kept(f"{name}: a picture added", thing, who.name):
+            added = studio.library.add(
+                name, [clean], sorter, kind=kind, look=look, view=view, origin=f"{stem}.png"
+            )
     known = [kept.sha256[:16] for kept in added.new]
     return {**told(added.entry), "added": known, "known": bool(added.known)}

@@ -21,7 +21,7 @@ from castsheet.studio.job import public
 from castsheet.studio.moves import State
 from castsheet.studio.problems import Missing
 from castsheet.studio.queue import Queue
-from castsheet.studio.state import Here, Studio
+from castsheet.studio.state import Asker, Here, Studio
 
 router = APIRouter(tags=["queue"])
 HEARTBEAT_S = 15.0
@@ -30,10 +30,10 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 
 
 @router.post("/jobs", status_code=201)
-def ask(asked: TakesAsked, studio: Here, key: Key = None) -> dict[str, Any]:
+def ask(asked: TakesAsked, studio: Here, who: Asker, key: Key = None) -> dict[str, Any]:
     """Ask for takes. What scene and preset say is settled now: a later edit of the scene changes no job."""
     requests = settled(studio, asked)
-    return {"jobs": [public(job) for job in studio.queue.add("take", requests, key=key)]}
+    return {"jobs": [public(job) for job in studio.queue.add("take", requests, key=key, by=who.name)]}
 
 
 @router.get("/jobs")
@@ -143,6 +143,8 @@ def settled(studio: Studio, asked: TakesAsked) -> list[tuple[str, dict[str, Any]
         Missing: the sheet or the scene is not there.
     """
     studio.folder.sheet(asked.sheet)
+    if asked.first_frame is not None:
+        studio.folder.frame(asked.first_frame)
     preset: str | None = None
     seed, settings = 0, dict[str, Any]()
     action = asked.action
@@ -161,6 +163,7 @@ def settled(studio: Studio, asked: TakesAsked) -> list[tuple[str, dict[str, Any]
         raise PromptError("nothing says what happens in the clip", remedy="write what happens")
     words = {"action": action} if asked.prompt is None else {"prompt": asked.prompt}
     request = {"sheet": asked.sheet, "scene": asked.scene, "preset": preset, "settings": settings, **words}
+    request |= {} if asked.first_frame is None else {"first_frame": asked.first_frame}
     label = (asked.prompt or action).strip().splitlines()[-1][:80]
     return [
         (f"{label} (seed {seed + number})", {**request, "seed": seed + number, "force": asked.force})

@@ -12,7 +12,7 @@ from castsheet.sheet.manifest import Sheet
 from castsheet.studio.answers import png
 from castsheet.studio.asked import Name, SceneChange, SheetId
 from castsheet.studio.composing import composed, mended, scene_told, sheet_told, written
-from castsheet.studio.state import Here
+from castsheet.studio.state import Asker, Here
 from castsheet.studio.versions import check_version, version
 
 router = APIRouter(tags=["scenes"])
@@ -46,6 +46,7 @@ def write(
     name: Name,
     asked: SceneChange,
     studio: Here,
+    who: Asker,
     response: Response,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
@@ -53,17 +54,19 @@ def write(
     """Write a scene: the version that If-Match names, or with `If-None-Match: *` a new one."""
     path = studio.folder.new_scene(name)
     check_version(path, if_match, if_none_match)
-    written(path, asked)
+    with studio.undo.kept(f"scene {name}: a change", path, who.name):
+        written(path, asked)
     response.headers["etag"] = version(path)
     return scene_told(name, path)
 
 
 @router.delete("/scenes/{name}", status_code=204)
-def remove(name: Name, studio: Here, if_match: IfMatch = None) -> Response:
+def remove(name: Name, studio: Here, who: Asker, if_match: IfMatch = None) -> Response:
     """Delete a scene's file. Its sheets and takes stay."""
     path = studio.folder.scene(name)
     check_version(path, if_match)
-    path.unlink()
+    with studio.undo.kept(f"scene {name}: removed", path, who.name):
+        path.unlink()
     return Response(status_code=204)
 
 

@@ -19,7 +19,7 @@ from castsheet.machine.text import TextReader
 from castsheet.studio.asked import Name, ShotListChange, ShotRow, ShotsAsked
 from castsheet.studio.job import public
 from castsheet.studio.problems import Missing
-from castsheet.studio.state import Here, Studio
+from castsheet.studio.state import Asker, Here, Studio
 from castsheet.studio.versions import check_version, version
 
 router = APIRouter(tags=["shots"])
@@ -60,6 +60,7 @@ def write(
     name: Name,
     asked: ShotListChange,
     studio: Here,
+    who: Asker,
     response: Response,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
@@ -78,27 +79,29 @@ def write(
     with scratch() as place:
         write_text(place / path.name, text)
         load_shots(place / path.name)  # refuses what the command line would refuse
-    write_atomic(path, lambda target: target.write_bytes(text.encode()))
+    with studio.undo.kept(f"list {name}: a change", path, who.name):
+        write_atomic(path, lambda target: target.write_bytes(text.encode()))
     response.headers["etag"] = version(path)
     return told(studio, name)
 
 
 @router.delete("/shots/{name}", status_code=204)
-def remove(name: Name, studio: Here, if_match: IfMatch = None) -> Response:
+def remove(name: Name, studio: Here, who: Asker, if_match: IfMatch = None) -> Response:
     """Delete a list's file. What was made of it stays."""
     path = studio.folder.shot_list(name)
     check_version(path, if_match)
-    path.unlink()
+    with studio.undo.kept(f"list {name}: removed", path, who.name):
+        path.unlink()
     return Response(status_code=204)
 
 
 @router.post("/shots/{name}/make", status_code=201)
-def make(name: Name, asked: ShotsAsked, studio: Here) -> dict[str, Any]:
+def make(name: Name, asked: ShotsAsked, studio: Here, who: Asker) -> dict[str, Any]:
     """Make the shots of the list that are not finished, all from one sheet."""
     studio.folder.sheet(asked.sheet)
     count = len(load_shots(studio.folder.shot_list(name)))
     request = {"shots": name, "sheet": asked.sheet, "force": asked.force}
-    jobs = studio.queue.add("shots", [(f"shots {name} ({count})", request)])
+    jobs = studio.queue.add("shots", [(f"shots {name} ({count})", request)], by=who.name)
     return {"jobs": [public(job) for job in jobs]}
 
 

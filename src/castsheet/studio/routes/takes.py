@@ -17,7 +17,7 @@ from castsheet.studio.asked import JobId, StarChange
 from castsheet.studio.folder import Folder
 from castsheet.studio.job import public
 from castsheet.studio.problems import Missing
-from castsheet.studio.state import Here, Studio
+from castsheet.studio.state import Asker, Here, Studio
 
 router = APIRouter(tags=["takes"])
 RECORD = "take.json"
@@ -94,11 +94,11 @@ def star(take: JobId, change: StarChange, studio: Here) -> dict[str, Any]:
 
 
 @router.post("/takes/{take}/again", status_code=201)
-def again(take: JobId, studio: Here) -> dict[str, Any]:
+def again(take: JobId, studio: Here, who: Asker) -> dict[str, Any]:
     """Make exactly this take once more, from the same sheet and settings."""
     record = _record(studio.folder, take)
     studio.folder.sheet(record["request"]["sheet"])
-    jobs = studio.queue.add("take", [(record["label"], record["request"])])
+    jobs = studio.queue.add("take", [(record["label"], record["request"])], by=who.name)
     return {"jobs": [public(job) for job in jobs]}
 
 

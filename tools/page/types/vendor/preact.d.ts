@@ -1,0 +1,3 @@
+export interface VNode { readonly type: unknown }
+export function h(type: unknown, props: unknown, ...children: unknown[]): VNode;
+export function render(node: VNode, place: Element | null): void;
