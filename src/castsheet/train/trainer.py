@@ -63,10 +63,7 @@ News = Callable[[int, int], bool]
 
 
 def train(config: Config, console: Console | None = None, news: News = lambda *_: False) -> Path:
-    """Train an adapter, starting from the newest checkpoint in the output folder.
-
-    Args:
-        news: see `News`.
+    """Train an adapter, from the newest checkpoint in the output folder; `news` hears of each step.
 
     Returns:
         The finished adapter, `OUTPUT/adapter.safetensors`.
