@@ -1,6 +1,6 @@
 """SIGKILL the web process, the worker, or both, at random moments of a take; then cancel takes that run.
 
-    python -m tools.studio.kills [--times 30] [--cancels 10]
+    python -m tools.studio.kills [--times 30] [--cancels 10] [--kinds worker web both]
 
 After each kill the studio is started again where it must be. The take must end as done, and its bytes must be
 those of a take that nobody disturbed. After each cancel the take must have made one more step at most.
@@ -105,12 +105,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=30)
     parser.add_argument("--cancels", type=int, default=10)
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
     given = parser.parse_args()
     dice = random.Random(7)
     with tempfile.TemporaryDirectory() as name:
         place = Place(Path(name))
         sys.stdout.write(f"undisturbed: {place.good[:16]} in {place.seconds:.2f} s\n")
-        for kind in KINDS:
+        for kind in given.kinds:
             found = Counter(place.kill(kind, dice.uniform(0, place.seconds)) for _ in range(given.times))
             sys.stdout.write(f"{kind}: {dict(found)} of {given.times}\n")
             sys.stdout.flush()
