@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from castsheet.authoring.library import Library, Sorter
+from castsheet.elements import View
 from castsheet.embedded import DEMO_SCENE
 from castsheet.loading.options import Loading
+from castsheet.sheet.box import Kind
 from castsheet.studio.app import guarded
-from castsheet.studio.asked import SceneChange
+from castsheet.studio.asked import SceneChange, SceneElement
 from castsheet.studio.bench import Bench
 from castsheet.studio.composing import composed, written
 from castsheet.studio.folder import Folder
@@ -28,11 +31,11 @@ MINI = {"name": "mini", "width": 192, "height": 112, "cell": 16, "asked": "mini"
 
 
 @pytest.fixture
-def studio(tmp_path):
+def studio(tmp_path: Path) -> Iterator[Studio]:
     yield from opened(tmp_path)
 
 
-def opened(root: Path):
+def opened(root: Path) -> Iterator[Studio]:
     folder = Folder(root / "studio")
     with folder.held(lambda _: None):
         store = Store(folder.queue)
@@ -43,12 +46,12 @@ def opened(root: Path):
 
 
 @pytest.fixture
-def client(studio):
+def client(studio: Studio) -> TestClient:
     return asker(studio)
 
 
 @pytest.fixture
-def anybody(studio):
+def anybody(studio: Studio) -> TestClient:
     """A client that has neither token nor session."""
     return TestClient(
         guarded(studio, hosts(Place(), 8187)), base_url=f"http://{HOST}", follow_redirects=False
@@ -68,29 +71,32 @@ def asker(studio: Studio) -> TestClient:
 def stock(studio: Studio) -> str:
     """Put the demo's cast into the library and a scene beside it; the id of its sheet."""
     library = Library(studio.folder.library)
-    for name, kind, files in (
+    cast: tuple[tuple[str, Kind, dict[View, str]], ...] = (
         ("hero", "character", {"face": "hero-face", "front": "hero-front", "side": "hero-side"}),
         ("lamp", "prop", {"front": "prop"}),
         ("barn", "location", {"front": "place"}),
-    ):
+    )
+    for name, kind, files in cast:
         for view, file in files.items():
             library.add(name, [DEMO / f"{file}.png"], Sorter(None), kind=kind, view=view)
-    asked = SceneChange(elements=[{"use": "hero"}, {"use": "lamp"}, {"use": "barn"}], action="hero waves")
+    elements = [SceneElement(use=name) for name, _, _ in cast]
+    asked = SceneChange(elements=elements, action="hero waves")
     written(studio.folder.scenes / "first.yaml", asked)
     return composed(studio, "first")
 
 
 @pytest.fixture
-def sheet(studio):
+def sheet(studio: Studio) -> str:
     return stock(studio)
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A studio with one take, made by a worker's bench with mini."""
     for studio in opened(tmp_path_factory.mktemp("made")):
         request = {"sheet": stock(studio), "action": "hero waves", "seed": 7, "settings": SMALL}
         studio.queue.add("take", [("hero waves (seed 7)", request)])
         job = studio.queue.claim("bench")
+        assert job is not None
         Bench(studio.folder, studio.queue, "mini", Loading(device="cpu")).work(job, lambda: False)
         yield studio

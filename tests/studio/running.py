@@ -17,8 +17,9 @@ PATIENCE_S = 120
 class Running:
     """`castsheet studio FOLDER`, started and stopped as a user does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str, **environment: str) -> None:
         self.folder, self.address = folder, ""
+        self._more, self._environment = more, environment
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Running:
@@ -31,10 +32,10 @@ class Running:
     def start(self) -> None:
         command = [sys.executable, "-m", "castsheet.cli", "studio", str(self.folder)]
         self._process = subprocess.Popen(
-            [*command, "--port", "0", "--no-browser", "--device", "cpu"],
+            [*command, "--port", "0", "--no-browser", "--device", "cpu", *self._more],
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | self._environment,
         )
         assert self._process.stderr is not None
         for line in self._process.stderr:

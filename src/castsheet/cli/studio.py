@@ -32,6 +32,12 @@ def studio(
     api_only: Annotated[
         bool, typer.Option("--api-only", help="Serve the HTTP API without the page.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Workers.", show_default="one for each GPU")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Start them by Ray on this machine: its address, auto, or local.")
+    ] = None,
     add_token: Annotated[
         str | None, typer.Option(help="Make a token for somebody of this name, show it, and end.")
     ] = None,
@@ -62,6 +68,8 @@ def studio(
         say=lambda line: console.print(line, markup=False),
         page=not api_only,
         browser=browser and not api_only,
+        workers=workers,
+        ray_address=ray_address,
     )
 
 

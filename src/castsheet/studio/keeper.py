@@ -1,4 +1,4 @@
-"""Keeps a worker process alive, and tells the queue when one has died."""
+"""Keeps worker processes alive, one for each GPU, and tells the queue when one has died."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from castsheet.studio.folder import Folder
@@ -25,8 +26,12 @@ _STEADY_S = 60.0  # a worker that lived so long was no crash at its start
 class Keeper:
     """Starts a worker, watches it, and starts the next one when it has died."""
 
-    def __init__(self, folder: Folder, queue: Queue, model: str, loading: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Folder, queue: Queue, model: str, loading: Mapping[str, Any], number: int = 0
+    ) -> None:
+        """Args: number: of the worker, from 0; it picks its GPU by it."""
         self._folder, self._queue, self._model, self._loading = folder, queue, model, dict(loading)
+        self._number = number
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner, self._failures = "", 0
@@ -38,8 +43,7 @@ class Keeper:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Give up what an earlier studio's workers held, and start a worker."""
-        self._queue.lost(None, "the studio or the machine stopped")
+        """Start a worker."""
         self._thread.start()
 
     def stop(self, patience: float = PATIENCE_S) -> None:
@@ -78,7 +82,8 @@ class Keeper:
 
     def _begin(self) -> subprocess.Popen[bytes]:
         self._owner = f"worker-{secrets.token_hex(6)}"
-        arguments = [str(self._folder.root), self._owner, self._model, json.dumps(self._loading, default=str)]
+        told = json.dumps(self._loading, default=str)
+        arguments = [str(self._folder.root), self._owner, self._model, told, str(self._number)]
         with (self._folder.private / "worker.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "castsheet.studio.worker", *arguments],
@@ -90,8 +95,17 @@ class Keeper:
             )
 
     def _end_if_deaf(self, process: subprocess.Popen[bytes]) -> None:
-        if self._queue.deaf(PATIENCE_S):
+        if self._queue.deaf(PATIENCE_S, self._owner):
             process.kill()
+
+
+def gpus() -> int:
+    """How many NVIDIA cards this process may use, told without torch; 0 where none is seen."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return len([one for one in allowed.split(",") if one.strip() not in ("", "-1")])
+    cards = Path("/proc/driver/nvidia/gpus")
+    return len(list(cards.iterdir())) if cards.is_dir() else 0
 
 
 def _why(code: int) -> str:

@@ -296,10 +296,10 @@ class Queue:
         """
         return self._give_up("owner = ? OR ?", (owner, owner is None), why)
 
-    def deaf(self, patience: float) -> bool:
+    def deaf(self, patience: float, owner: str) -> bool:
         """Whether a cancel was asked of a worker so many seconds ago, and the worker still goes on."""
-        late = self._now() - patience
-        return bool(self.store.rows("SELECT id FROM jobs WHERE state = 'cancelling' AND asked_off < ?", late))
+        asked = "SELECT id FROM jobs WHERE state = 'cancelling' AND asked_off < ? AND owner = ?"
+        return bool(self.store.rows(asked, self._now() - patience, owner))
 
     def expire(self) -> list[Job]:
         """Give up claims whose lease has ended."""

@@ -7,11 +7,11 @@ import ipaddress
 import socket
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,7 +21,8 @@ from castsheet.machine.files import write_text
 from castsheet.machine.locks import Say
 from castsheet.studio.app import Lifespan, guarded
 from castsheet.studio.folder import Folder
-from castsheet.studio.keeper import Keeper
+from castsheet.studio.keeper import Keeper, gpus
+from castsheet.studio.on_ray import RayHands
 from castsheet.studio.queue import Queue
 from castsheet.studio.state import Studio
 from castsheet.studio.store import Store
@@ -93,10 +94,14 @@ def serve(
     say: Say,
     page: bool = True,
     browser: bool = True,
+    workers: int | None = None,
+    ray_address: str | None = None,
 ) -> None:
     """Serve a studio until it is stopped.
 
     Args:
+        workers: processes with a model each; None is one for each GPU, and one without a GPU.
+        ray_address: of a Ray cluster that starts the workers on this machine; "local" starts one.
         loading: fields of `castsheet.loading.options.Loading`.
         page: whether to serve the page beside the API.
         browser: whether to open it.
@@ -113,9 +118,14 @@ def serve(
         store = Store(folder.queue)
         tokens = Tokens(store, folder.private / "token", port)
         studio = Studio(folder, Queue(store), tokens, model)
-        keeper = Keeper(folder, studio.queue, model, loading)
+        count = workers or max(1, gpus())
+        keepers: list[Hands] = [
+            Keeper(folder, studio.queue, model, loading, number) for number in range(count)
+        ]
+        if ray_address is not None:
+            keepers = [RayHands(folder, studio.queue, model, loading, count, ray_address)]
         address = f"{place.scheme}://127.0.0.1:{port}/"
-        life = _life(studio, keeper, address, say, browser=page and browser)
+        life = _life(studio, keepers, address, say, browser=page and browser)
         config = uvicorn.Config(
             guarded(studio, hosts(place, port), page=page, lifespan=life),
             log_level="warning",
@@ -133,20 +143,32 @@ def serve(
             store.close()
 
 
-def _life(studio: Studio, keeper: Keeper, address: str, say: Say, *, browser: bool) -> Lifespan:
+class Hands(Protocol):
+    """What keeps workers alive."""
+
+    def start(self) -> None:
+        """Start the workers."""
+
+    def stop(self) -> None:
+        """Let them give their jobs back, and end them."""
+
+
+def _life(studio: Studio, keepers: Sequence[Hands], address: str, say: Say, *, browser: bool) -> Lifespan:
     """What happens when the server stands, and when it stops."""
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         private, opening = studio.folder.private, f"{address}?token={studio.tokens.launch}"
         write_text(private / "address", f"{address}\n")
-        keeper.start()
+        studio.queue.lost(None, "the studio or the machine stopped")  # what an earlier one's workers held
+        for keeper in keepers:
+            keeper.start()
         say(f"studio: {opening}")
         say(f"token for programs: {private / 'token'}; Ctrl-C stops the studio")
         if browser:
             threading.Thread(target=webbrowser.open, args=(opening,), daemon=True).start()
         yield
-        await asyncio.to_thread(keeper.stop)
+        await asyncio.gather(*(asyncio.to_thread(keeper.stop) for keeper in keepers))
 
     return life
 

@@ -1,6 +1,6 @@
 """A worker: one process with one model, which takes jobs from the queue until it is asked to end.
 
-    python -m castsheet.studio.worker FOLDER OWNER MODEL LOADING
+    python -m castsheet.studio.worker FOLDER OWNER MODEL LOADING NUMBER
 
 The process that started it holds the other end of its standard input. When that end closes, the worker
 gives its job back at the next step and ends: a studio that was killed leaves no worker behind.
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from castsheet.errors import CastsheetError
@@ -68,12 +69,32 @@ class Worker:
             except Lost:
                 continue
 
+    def open(self, folder: Folder) -> None:
+        """Open the model before the first job; the page says what is wrong with it."""
+        try:
+            self._bench.open()
+            self._queue.keep("trouble", None)
+        except CastsheetError as error:
+            # Each job says it again when it fails for it.
+            told = {"what": folder.told(error.what), "remedy": folder.told(error.remedy)}
+            self._queue.keep("trouble", told)
+
+
+def placed(loading: Loading, number: int) -> Loading:
+    """Where the worker of a number runs: of several GPUs each worker has its own."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if loading.device not in ("auto", "cuda") or count < 2:
+        return loading
+    return replace(loading, device=f"cuda:{number % count}")
+
 
 def main() -> int:
-    root, owner, model, loading = sys.argv[1:5]
+    root, owner, model, loading, number = sys.argv[1:6]
     folder = Folder(Path(root))
     queue = Queue(Store(folder.queue))
-    bench = Bench(folder, queue, model, Loading(**json.loads(loading)))
+    bench = Bench(folder, queue, model, placed(Loading(**json.loads(loading)), int(number)))
     worker = Worker(bench, queue, owner)
 
     def watch() -> None:
@@ -82,12 +103,7 @@ def main() -> int:
         worker.ending.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    try:
-        bench.open()
-        queue.keep("trouble", None)
-    except CastsheetError as error:
-        # The page says it; each job says it again when it fails for it.
-        queue.keep("trouble", {"what": folder.told(error.what), "remedy": folder.told(error.remedy)})
+    worker.open(folder)
     worker.run()
     queue.store.close()
     return 0

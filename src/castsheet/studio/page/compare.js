@@ -74,14 +74,14 @@ function Player({ take, name, blind, frame, seek, hold, star }) {
   const { judged } = take;
   const on = () => attempt(async () => { const { id } = await ask("POST", `/takes/${take.id}/frames`, { frame: Math.min(frame, take.video.frames - 1) }); go(`#/shot?scene=${take.request.scene || ""}&sheet=${take.sheet}&first=${id}`); });
   return html`<section class="card" aria-label=${name}><h2>${name}</h2>
-    <video ref=${hold} src=${address(`/takes/${take.id}/video`)} muted playsinline preload="auto" aria-label=${name}></video>
+    <div class=${!blind && shown ? "beside shown" : "beside"}><video ref=${hold} src=${address(`/takes/${take.id}/video`)} muted playsinline preload="auto" aria-label=${name}></video>
+      ${!blind && shown && html`<div><${Panel} take=${take} element=${shown} /></div>`}</div>
     ${!blind && html`<p><span class=${`chip ${tone}`}>${words}</span> score ${take.score.toFixed(3)}</p><p>${take.verdict}</p>
       ${judged.problems.map((one) => html`<p class=${one.grave ? "bad" : "look"}>${one.element ? `${one.element}: ` : ""}${one.message} ${one.frames.map((at) => html`<button onClick=${() => seek(at)}>frame ${at}</button> `)}</p>`)}`}
     <div class="row"><button aria-pressed=${take.star} onClick=${star} aria-label=${`Star ${name}`}>${take.star ? "★ Starred" : "☆ Star"}</button>
       ${!blind && html`<button onClick=${on} aria-label=${`Start a shot from this frame of ${name}`}>Start a shot from this frame</button>`}</div>
     ${!blind && judged.elements.map((one) => html`<h3>${one.id}: <span class=${STATE[one.state][0]}>${one.state}</span> <small class="dim">${one.why}; seen in ${percent(one.coverage)} of the frames</small></h3>
-      <${Timeline} one=${one} judged=${judged} frame=${frame} seek=${(/** @type {number} */ at) => { seek(at); show(one.id); }} />`)}
-    ${!blind && shown && html`<${Panel} take=${take} element=${shown} />`}</section>`;
+      <${Timeline} one=${one} judged=${judged} frame=${frame} seek=${(/** @type {number} */ at) => { seek(at); show(one.id); }} />`)}</section>`;
 }
 
 /** @param {{ one: Judged["elements"][number], judged: Judged, frame: number, seek: (to: number) => void }} given */
@@ -109,13 +109,13 @@ function Panel({ take, element }) {
     const image = new Image();
     image.onload = () => {
       if (!canvas.current) return;
-      const tall = 160;
-      const widths = boxes.map(([, , w, h]) => (w * tall) / h);
-      canvas.current.width = widths.reduce((sum, w) => sum + w + 6, 0);
-      canvas.current.height = tall;
+      const wide = 200;
+      const heights = boxes.map(([, , w, h]) => (h * wide) / w);
+      canvas.current.width = wide;
+      canvas.current.height = heights.reduce((sum, h) => sum + h + 6, 0);
       const pen = /** @type {CanvasRenderingContext2D} */ (canvas.current.getContext("2d"));
-      let x = 0;
-      boxes.forEach(([bx, by, w, h], n) => { pen.drawImage(image, bx, by, w, h, x, 0, widths[n], tall); x += widths[n] + 6; });
+      let y = 0;
+      boxes.forEach(([bx, by, w, h], n) => { pen.drawImage(image, bx, by, w, h, 0, y, wide, heights[n]); y += heights[n] + 6; });
     };
     image.src = address(`/sheets/${take.sheet}/image`);
   }, [sheet, element]);

@@ -123,10 +123,14 @@ function joined(lines) {
   return [steps, ...lines.map(([, line]) => { const at = new Map(line.step.map((step, n) => [step, line.value[n]])); return steps.map((step) => at.get(step) ?? null); })];
 }
 
+const SCHEME = matchMedia("(prefers-color-scheme: dark)");
+
 /** @param {{ label: string, lines: [string, Line, string][] }} given */
 function Chart({ label, lines }) {
   const place = useRef(/** @type {HTMLElement | null} */ (null));
   const plot = useRef(/** @type {import("./vendor/uplot.js").default | null} */ (null));
+  const [dark, setDark] = useState(SCHEME.matches);
+  useEffect(() => { const changed = () => setDark(SCHEME.matches); SCHEME.addEventListener("change", changed); return () => SCHEME.removeEventListener("change", changed); }, []);
   const drawn = lines.filter(([, line]) => line.step.length > 0);
   const data = joined(drawn);
   useEffect(() => {
@@ -139,14 +143,14 @@ function Chart({ label, lines }) {
       const colour = (name) => style.getPropertyValue(name).trim();
       const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
       plot.current = new Plot({
-        width: place.current.clientWidth, height: 240, scales: { x: { time: false } }, axes: [{ ...axis, label: "step", labelSize: 20 }, { ...axis, size: 64 }],
+        width: place.current.clientWidth, height: 240, scales: { x: { time: false } }, axes: [{ ...axis, label: "step", labelSize: 20 }, { ...axis, size: 72, values: (/** @type {unknown} */ _, /** @type {number[]} */ marks) => marks.map((mark) => String(Number(mark.toPrecision(3)))) }],
         series: [{ label: "step" }, ...drawn.map(([name, , tone]) => ({ label: name, stroke: colour(tone), width: 2, spanGaps: true, points: { show: data[0].length < 30 } }))],
       }, data, place.current);
       sized = new ResizeObserver(() => { if (place.current) plot.current?.setSize({ width: place.current.clientWidth, height: 240 }); });
       sized.observe(place.current);
     });
     return () => { gone = true; sized?.disconnect(); plot.current?.destroy(); plot.current = null; };
-  }, [drawn.length]);
+  }, [drawn.length, dark]);
   useEffect(() => { plot.current?.setData(data); }, [data[0].length]);
   const last = drawn.map(([name, line]) => `${name} ${line.value[line.value.length - 1].toPrecision(4)}`).join(", ");
   return html`<div class="chart" ref=${place} role="img" aria-label=${`${label}; at step ${data[0][data[0].length - 1]}: ${last}`}></div>`;
