@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,8 +30,21 @@ def until(told, what):
     raise AssertionError(f"{what} did not come")
 
 
-def test_a_killed_worker_and_a_killed_studio_lose_nothing(tmp_path):
-    """Red: a crash of the worker, or of the web process, loses a job or changes a clip."""
+def _example(folder, place, monkeypatch):
+    """The example of docs/studio.md, as it stands there."""
+    text = (Path(__file__).parents[2] / "docs" / "studio.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (place / "film").symlink_to(folder)
+    (place / "take.mp4").unlink()
+    monkeypatch.chdir(place)
+    exec(code, {})
+    assert (place / "take.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_killed_worker_and_a_killed_studio_lose_nothing(tmp_path, monkeypatch):
+    """Red: a crash of the worker, or of the web process, loses a job or changes a clip; or the example of
+    the documents does not run.
+    """
     for studio in opened(tmp_path):
         sheet, folder = stock(studio), studio.folder.root
     with Running(folder) as running:
@@ -57,6 +72,7 @@ def test_a_killed_worker_and_a_killed_studio_lose_nothing(tmp_path):
         with pytest.raises(Refused) as refused:
             client.post(f"/jobs/{job['id']}/cancel")
         assert refused.value.status == 409
+        _example(folder, tmp_path, monkeypatch)
     with pytest.raises(CastsheetError, match="no studio runs"):
         Client.open(folder)
 

@@ -21,6 +21,7 @@ from typing import Any
 from castsheet.studio.client import Client
 from tests.studio.conftest import DEMO, SMALL
 from tests.studio.running import Running
+from tools.studio.kills import until
 
 HOOK = """
 import json, os, sys
@@ -43,6 +44,7 @@ RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
 
 def day(client: Client, place: Path) -> None:
     """A film-maker's day: cast, scene, sheet, takes, list, gallery, team, training pages."""
+    until(lambda: client.get("/system")["model"])
     for name, file, kind in (("hero", "hero-front", "character"), ("lamp", "prop", "prop")):
         client.add_picture(name, DEMO / f"{file}.png", kind=kind)
     picture = client.get("/elements")["elements"][0]["pictures"][0]["id"]
