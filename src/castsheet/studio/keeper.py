@@ -90,9 +90,13 @@ class Keeper:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env={**self._places(), **os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # Ctrl-C is for the studio, which then asks the worker to end
             )
+
+    def _places(self) -> dict[str, str]:
+        """Where torch keeps compiled code, unless the user says so: nothing is written beside the folder."""
+        return {"TORCHINDUCTOR_CACHE_DIR": str(self._folder.private / "compiled")}
 
     def _end_if_deaf(self, process: subprocess.Popen[bytes]) -> None:
         if self._queue.deaf(PATIENCE_S, self._owner):

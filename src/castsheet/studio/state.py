@@ -14,6 +14,7 @@ from castsheet.authoring.library import Library
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.machine.regular import is_file
 from castsheet.settings import Settings, preset
+from castsheet.studio.bell import Bell
 from castsheet.studio.folder import Folder
 from castsheet.studio.people import Who
 from castsheet.studio.problems import NotYet
@@ -38,6 +39,11 @@ class Studio:
     tokens: Tokens
     model: str = "mini"
     heavy: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HEAVY))
+
+    @cached_property
+    def bell(self) -> Bell:
+        """Wakes the streams of events."""
+        return Bell(self.queue)
 
     @cached_property
     def undo(self) -> Undo:

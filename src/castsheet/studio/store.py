@@ -46,15 +46,15 @@ _FROM_1 = (
 
 
 class Store:
-    """One connection; threads take turns on it, processes take turns on the file."""
+    """A connection that writes and one that reads, so that nobody waits for a disk to read.
+
+    Threads take turns on each; processes take turns on the file.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
+        self._lock, self._reading = threading.RLock(), threading.RLock()
         try:
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
+            self._connection = _connected(path)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
             with self.change() as sql:
@@ -67,6 +67,8 @@ class Store:
                 for line in (*(_FROM_1 if found == 1 else ()), *_TABLES.strip().rstrip(";").split(";")):
                     sql.execute(line)
                 sql.execute(f"PRAGMA user_version = {VERSION}")
+            # A file in memory has one connection.
+            self._reader = self._connection if str(path) == ":memory:" else _connected(path)
         except sqlite3.Error as error:
             raise OutputError(
                 f"the queue's file {path} cannot be used: {error}",
@@ -87,8 +89,8 @@ class Store:
 
     def rows(self, question: str, *values: Any) -> list[sqlite3.Row]:
         """The answer to a question that changes nothing."""
-        with self._lock:
-            return self._connection.execute(question, values).fetchall()
+        with self._reading:
+            return self._reader.execute(question, values).fetchall()
 
     def note(self, name: str) -> Any:
         """A value that was kept under a name; None where there is none."""
@@ -97,5 +99,12 @@ class Store:
 
     def close(self) -> None:
         """Let the file go."""
-        with self._lock:
+        with self._lock, self._reading:
+            self._reader.close()
             self._connection.close()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from castsheet.jobs.inputs import stated
 from castsheet.prompt import parse
 from castsheet.settings import override
 from castsheet.studio.asked import JobChange, JobId, TakesAsked
+from castsheet.studio.bell import Bell
 from castsheet.studio.job import public
 from castsheet.studio.moves import State
 from castsheet.studio.problems import Missing
@@ -25,7 +25,6 @@ from castsheet.studio.state import Asker, Here, Studio
 
 router = APIRouter(tags=["queue"])
 HEARTBEAT_S = 15.0
-POLL_S = 0.2
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 
 
@@ -111,12 +110,16 @@ async def events(
 ) -> StreamingResponse:
     """Server-sent events after a number. After a cut the browser goes on where it stopped."""
     start = int(last) if last is not None and last.isascii() and last.isdigit() else since
-    return StreamingResponse(stream(studio.queue, start, request), media_type="text/event-stream")
+    return StreamingResponse(
+        stream(studio.queue, start, request, studio.bell), media_type="text/event-stream"
+    )
 
 
-async def stream(queue: Queue, since: int, request: Request | None = None) -> AsyncIterator[str]:
+async def stream(
+    queue: Queue, since: int, request: Request | None = None, bell: Bell | None = None
+) -> AsyncIterator[str]:
     """Events as they come. Where some are gone already, `reset` tells the page to read everything anew."""
-    quiet = 0.0
+    bell = Bell(queue) if bell is None else bell
     yield "retry: 1000\n\n"
     while request is None or not await request.is_disconnected():
         found = await run_in_threadpool(queue.events, since)
@@ -127,12 +130,8 @@ async def stream(queue: Queue, since: int, request: Request | None = None) -> As
         for number, topic, data in found:
             since = number
             yield f"id: {number}\nevent: {topic}\ndata: {data}\n\n"
-        quiet = 0.0 if found else quiet + POLL_S
-        if quiet >= HEARTBEAT_S:
-            quiet = 0.0
+        if not found and not await bell.after(since, HEARTBEAT_S):
             yield ": here\n\n"
-        if not found:
-            await asyncio.sleep(POLL_S)
 
 
 def settled(studio: Studio, asked: TakesAsked) -> list[tuple[str, dict[str, Any]]]:
