@@ -40,6 +40,7 @@ class Peer:
     Attributes:
         page: the path of its first page. reads, changes: paths. body: of the change, JSON.
         seconds, cpu: until the first page, by the clock and of a processor.
+        session: the cookie that a browser of its user has; a hostile page's requests carry it.
     """
 
     name: str
@@ -50,19 +51,27 @@ class Peer:
     body: str
     seconds: float = 0.0
     cpu: float = 0.0
+    session: str = ""
 
 
 def ask(peer: Peer, method: str, path: str, headers: dict[str, str], body: str = "") -> int:
     """The status of a request, with a Host that may be a lie."""
+    return asked(peer, method, path, headers, body).status
+
+
+def asked(
+    peer: Peer, method: str, path: str, headers: dict[str, str], body: str = ""
+) -> http.client.HTTPResponse:
+    """The answer to a request."""
     connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=PATIENCE_S)
     connection.putrequest(method, path, skip_host=True)
     told = {"Host": f"127.0.0.1:{peer.port}", "Content-Length": str(len(body)), **headers}
     for name, value in told.items():
         connection.putheader(name, value)
     connection.endheaders(body.encode())
-    status = connection.getresponse().status
+    answer = connection.getresponse()
     connection.close()
-    return status
+    return answer
 
 
 def hostile(peer: Peer) -> dict[str, int]:
@@ -72,12 +81,14 @@ def hostile(peer: Peer) -> dict[str, int]:
     sandboxed = {**plain, "Origin": "null", "Sec-Fetch-Site": "cross-site"}
     lied = {"Host": rebound, "Origin": f"http://{rebound}", "Sec-Fetch-Site": "same-origin"}
     json_ = {"Content-Type": "application/json"}
+    with_session = {"Cookie": peer.session} if peer.session else {}
+    foreign, sandboxed, lied = (one | with_session for one in (foreign, sandboxed, lied))
     return {
         "another page's form": ask(peer, "POST", peer.changes, foreign, peer.body),
         "a sandboxed frame (Origin: null)": ask(peer, "POST", peer.changes, sandboxed, peer.body),
         "a rebound name changes": ask(peer, "POST", peer.changes, {**lied, **json_}, peer.body),
-        "a rebound name reads": ask(peer, "GET", peer.reads, {"Host": rebound}),
-        "another page embeds": ask(peer, "GET", peer.reads, {"Sec-Fetch-Site": "cross-site"}),
+        "a rebound name reads": ask(peer, "GET", peer.reads, {"Host": rebound, **with_session}),
+        "another page embeds": ask(peer, "GET", peer.reads, {"Sec-Fetch-Site": "cross-site", **with_session}),
         "no token": ask(peer, "GET", peer.reads, {}),
     }
 
@@ -114,8 +125,10 @@ def studio() -> Iterator[Peer]:
             found = re.search(r":(\d+)(/\S*)", running.address)
             assert found is not None
             peer = Peer("Castsheet Studio", int(found[1]), "/", "/api/v1/jobs", "/api/v1/queue/pause", "")
-            assert ask(peer, "GET", found[2], {}) == 303
-            yield replace(peer, seconds=time.perf_counter() - begun, cpu=spent(running.pid))
+            session = str(asked(peer, "GET", found[2], {}).headers["set-cookie"]).split(";")[0]
+            assert ask(peer, "GET", "/", {"Cookie": session}) == 200
+            seconds, cpu = time.perf_counter() - begun, spent(running.pid)
+            yield replace(peer, seconds=seconds, cpu=cpu, session=session)
 
 
 def comfyui(folder: Path, python: str) -> Iterator[Peer]:
