@@ -110,7 +110,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name).resolve()
         (place / "hook").mkdir()
-        (place / "hook" / "sitecustomize.py").write_text(HOOK)
+        (place / "hook" / "sitecustomize").with_suffix(".py").write_text(HOOK)
         (place / "temporary").mkdir()
         code = Path(__file__).parents[2]
         path = os.pathsep.join([str(place / "hook"), str(code / "src"), str(code)])

@@ -132,9 +132,18 @@ def studio() -> Iterator[Peer]:
 
 
 def comfyui(folder: Path, python: str) -> Iterator[Peer]:
-    """ComfyUI as its README starts it, on the processor."""
+    """ComfyUI as its README starts it, on the processor, with a base folder of its own."""
     port = free()
-    command = [python, "main.py", "--cpu", "--port", str(port), "--disable-all-custom-nodes"]
+    with tempfile.TemporaryDirectory() as base:
+        for name in ("custom_nodes", "models/checkpoints", "input", "output", "temp", "user"):
+            (Path(base) / name).mkdir(parents=True)
+        program = str((folder / "main").with_suffix(".py"))
+        command = [python, program, "--cpu", "--port", str(port), "--base-directory", base]
+        command += ["--disable-auto-launch", "--database-url", f"sqlite:///{base}/comfy.db"]
+        yield from _comfyui(folder, command, port)
+
+
+def _comfyui(folder: Path, command: list[str], port: int) -> Iterator[Peer]:
     own = Peer("ComfyUI", port, "/", "/history", "/queue", json.dumps({"clear": True}))
     with started(own, command, folder) as peer:
         yield peer
