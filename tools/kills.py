@@ -31,6 +31,7 @@ import castsheet.sheet.preview
 import castsheet.train.data.encode
 import castsheet.train.trainer  # noqa: F401
 from tests.doubles.killed import Ended, moments, run
+from tests.doubles.killed_disks import BLOCK, run_on_disk, used
 from tests.doubles.killed_work import (
     COMMANDS,
     PAIRS,
@@ -60,6 +61,13 @@ def main() -> None:
     parser.add_argument(
         "--signals", type=int, default=0, help="SIGINT and SIGTERM in turns, so many times each command"
     )
+    parser.add_argument(
+        "--disks",
+        type=int,
+        default=0,
+        help="each command on so many disks that fill up on the way, and on one that may only be read; "
+        "needs the right to mount (root, or `unshare --user --map-root-user --mount`)",
+    )
     parser.add_argument("--only", nargs="*", default=[], help="names of commands")
     parser.add_argument("--json", type=Path, help="write the counts here too")
     given = parser.parse_args()
@@ -72,6 +80,8 @@ def main() -> None:
         for one in chosen:
             if isinstance(one, Command) and given.signals:
                 row = signalled(one, good, place, given.signals)
+            elif isinstance(one, Command) and given.disks:
+                row = on_disks(one, good, place, given.disks)
             elif isinstance(one, Command) and given.most:
                 row = campaign(one, good, place, given.most, given.random)
             elif isinstance(one, Pair) and given.pairs:
@@ -111,6 +121,21 @@ def signalled(command: Command, good: Path, place: Path, count: int) -> dict[str
             found[fault.partition(":")[0]] += 1
             sys.stdout.write(f"  {command.name}, {kill.name} after {delay:.3f} s: {fault}\n")
     return {"command": command.name, "signals": count} | {k: found[k] for k in SIGNALLED}
+
+
+def on_disks(command: Command, good: Path, place: Path, count: int) -> dict[str, object]:
+    """Run one command on disks that have from no room to all the room but one block; the faults, counted."""
+    folder = place / command.name.replace(" ", "_")
+    folder.mkdir()
+    prepared = prepare(command, good, folder)
+    needed = max(used(prepared.after / "out") - used(prepared.before / "out"), BLOCK)
+    found: Counter[str] = Counter()
+    for free in (None, *(needed * number // count for number in range(count))):
+        send = partial(run_on_disk, command.words, free=free)
+        for fault in faults(prepared, folder / "work", send, clean=(2,)):
+            found[fault.partition(":")[0]] += 1
+            sys.stdout.write(f"  {command.name}, {free} bytes free: {fault}\n")
+    return {"command": command.name, "disks": count + 1} | {k: found[k] for k in SIGNALLED}
 
 
 def campaign(command: Command, good: Path, place: Path, most: int, extra: int) -> dict[str, object]:

@@ -185,7 +185,8 @@ def faults(
     """What is wrong after a kill, and after the next run of the same command.
 
     Args:
-        clean: the exit codes of a signal that the command handles; it then leaves nothing behind.
+        clean: exit codes by which the command may end otherwise than by a kill; it then leaves nothing
+            behind, and an error is said once.
         rerun: whether to run the command again, and to compare.
     """
     folder = copy(prepared.before, work)
@@ -218,6 +219,8 @@ def faults(
 def _unclean(prepared: Prepared, folder: Path, ended: Ended, codes: tuple[int, ...]) -> Iterator[str]:
     if ended.code not in (prepared.code, *codes):
         yield f"exit: {ended.code}: {ended.said[-300:]}"
+    if ended.code == 2 and sum(line.startswith("error: ") for line in ended.said.splitlines()) != 1:
+        yield f"exit: 2 with no error or several: {ended.said[-500:]}"
     if "Traceback" in ended.said or "Exception ignored" in ended.said:
         yield f"traceback: {ended.said[-2000:]}"
     for path in folder.rglob(".castsheet-*"):
