@@ -54,6 +54,7 @@ from mini.world import TRAINING, VALIDATION
 
 STAGES = ("sound", "codec", "base", "latents")
 TOKENIZER, TOKENIZER_TEXTS = "tokenizer", 20_000
+AHEAD = 120  # stories of the base that may wait for the encoder, while the codec still learns
 
 
 class Recipe:
@@ -146,7 +147,8 @@ class Recipe:
         if self._stories is None:
             options, card = self.arguments, torch.device(self.device).index
             seeds = self.share(options.stories)
-            self._stories = Stories(seeds, processes=options.processes, card=card, ahead=options.first)
+            ahead = min(options.first, AHEAD)
+            self._stories = Stories(seeds, processes=options.processes, card=card, ahead=ahead)
         return self._stories
 
     def budget(self, stage: str) -> Budget:
@@ -333,7 +335,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, help="seeds that an earlier run has used, a GPU")
     parser.add_argument("--codec-rate", type=float, default=8e-4)
     parser.add_argument(
-        "--first", type=int, default=120, help="stories a GPU waits for before a stage starts"
+        "--first", type=int, default=120, help="stories a GPU waits for before the base learns"
     )
     parser.add_argument("--validation", type=int, default=12)
     parser.add_argument("--sounds", type=int, default=1000, help="a GPU, for sound")
