@@ -1,10 +1,11 @@
 """Cut-outs of pictures with known truth, by all networks together and by u2netp and u2net alone.
 
     pip install -e ".[sheet]" scipy; castsheet elements models
-    python -m benchmarks.cutouts [FOLDER] [--every N] [--all]    writes results/cutouts.json
+    python -m benchmarks.cutouts [FOLDER] [--every N] [--all] [--beside N]    writes results/cutouts.json
 
 FOLDER keeps downloads and results between runs: a run that was stopped goes on. By default the half on which
-nothing was chosen is measured; --all measures both, --every N each Nth picture.
+nothing was chosen is measured; --all measures both, --every N each Nth picture. u2netp and u2net are asked
+alone on each picture, or with --beside N on each Nth.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ def noticed(alpha: np.ndarray, case: Case, seen: Seen) -> dict[str, bool]:
     return told
 
 
-def measured(case: Case, folder: Path) -> dict[str, Any]:
+def measured(case: Case, folder: Path, ways: Sequence[str]) -> dict[str, Any]:
     """Each way's figures for one picture."""
     path = folder / "case.png"
     case.rgb.save(path)
@@ -73,7 +75,7 @@ def measured(case: Case, folder: Path) -> dict[str, Any]:
     }
     all_here = installed_experts()
     experts = Watched(all_here.things, all_here.finder, all_here.people, all_here.faces)
-    for way in WAYS:
+    for way in ways:
         started, worked = time.perf_counter(), time.process_time()
         try:
             cut = cut_out(path, quality=way, matter=experts if way == "auto" else None)
@@ -111,8 +113,12 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of each way over all pictures, and by group."""
     told: dict[str, Any] = {}
     for way in WAYS:
-        of = [row[way] for row in rows]
+        asked = [row for row in rows if way in row]
+        of = [row[way] for row in asked]
+        if not of:
+            continue
         told[way] = {
+            "pictures": len(of),
             "iou": {name: round(value, 3) for name, value in spread([one["iou"] for one in of]).items()},
             "boundary_f_3px": round(float(np.mean([one["f"] for one in of])), 3),
             "lost": sum(bool(one["lost"]) for one in of),
@@ -121,8 +127,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "doubted_of_good": _doubted(of),
             "cpu_s": round(float(np.median([one.get("cpu_s", 0.0) for one in of])), 2),
             "by_group": {
-                group: round(float(np.mean([row[way]["iou"] for row in rows if row["group"] == group])), 3)
-                for group in sorted({row["group"] for row in rows})
+                group: round(float(np.mean([row[way]["iou"] for row in asked if row["group"] == group])), 3)
+                for group in sorted({row["group"] for row in asked})
             },
         }
     parts = [row["auto"]["noticed"] for row in rows if "noticed" in row["auto"]]
@@ -157,6 +163,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--beside", type=int, default=1)
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = told.folder or Path(temporary)
@@ -167,10 +174,15 @@ def main() -> None:
         for number, case in enumerate(cases(folder)):
             if case.name in known or number % told.every or (case.chooses and not told.all):
                 continue
-            rows.append(measured(case, folder))
+            rows.append(measured(case, folder, WAYS if number % told.beside == 0 else WAYS[:1]))
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
-            print(len(rows), rows[-1]["name"], {way: rows[-1][way]["iou"] for way in WAYS}, flush=True)
+            print(
+                len(rows),
+                rows[-1]["name"],
+                {way: rows[-1][way]["iou"] for way in WAYS if way in rows[-1]},
+                flush=True,
+            )
         rows = [row for row in rows if told.all or not row["chooses"]]
         half = [row for row in rows if not row["chooses"]]
         found = {"pictures": len(rows), "all": summary(rows), "held_out": summary(half), "rows": rows}

@@ -259,6 +259,36 @@ def test_somebody_without_a_face_in_the_place_is_seen() -> None:
     assert "S15" not in rules(lint_sheet(good(), readers=Readers(faces=Looks({}), people=Sees(30, 0.0))))
 
 
+class StandsOut:
+    """A double of the network of salient things: a thing that covers a share of the picture."""
+
+    name = "double"
+
+    def __init__(self, share: float) -> None:
+        self._side = round(320 * share**0.5)
+
+    def mask(self, rgb: Image.Image) -> np.ndarray:  # noqa: ARG002
+        mask = np.zeros((320, 320), np.float32)
+        mask[100 : 100 + self._side, 40 : 40 + self._side] = 0.9
+        return mask
+
+
+@pytest.mark.parametrize("share", [0.012, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3])
+def test_what_stands_out_of_a_place_is_a_remark(share: float) -> None:
+    """Red: an animal in the location passes without a word, or counts as somebody for sure."""
+    found = lint_sheet(good(), readers=Readers(faces=Looks({}), things=StandsOut(share)))
+    assert "S15" in rules(found, "info")
+    assert "S15" not in rules(found)
+    assert next(one for one in found if one.rule == "S15").where.overlaps(PLACE)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.7])
+def test_dust_and_scenery_do_not_stand_out(share: float) -> None:
+    """Red: every place is told to have something on it."""
+    readers = Readers(faces=Looks({}), things=StandsOut(share))
+    assert "S15" not in rules(lint_sheet(good(), readers=readers), "info")
+
+
 def test_one_side_alone_is_a_remark() -> None:
     """Red: nothing says that a figure's other sides are made up."""
     planned = dataclasses.replace(good(), layout={"grid": 32, "score": {}})

@@ -14,7 +14,7 @@ from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look import ocr
-from castsheet.sheet.look.experts import installed_people
+from castsheet.sheet.look.experts import installed_people, installed_things
 from castsheet.sheet.look.faces import CenterFace
 from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import CUTS, Tools
@@ -119,10 +119,11 @@ def check(
 
 
 def installed_readers() -> Readers:
-    """The models of the optional extras that read text, find faces and people, as far as they are
-    installed."""
+    """The models of the optional extras that read text, find faces, people and what stands out, as far as
+    they are installed."""
     try:
         faces = CenterFace()
     except DependencyError:
         faces = None
-    return Readers(ocr.RapidReader() if ocr.installed() else None, faces, installed_people())
+    text = ocr.RapidReader() if ocr.installed() else None
+    return Readers(text, faces, installed_people(), installed_things())

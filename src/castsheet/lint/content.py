@@ -20,7 +20,6 @@ from castsheet.lint.tones import chroma
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import FRONTAL_YAW
-from castsheet.sheet.look.litert import Body
 from castsheet.sheet.look.ocr import grown
 from castsheet.sheet.look.regions import luma
 from castsheet.sheet.manifest import Panel
@@ -36,7 +35,6 @@ _TONE = 0.05  # of 1: a thing whose pixels vary by less is of one tone
 _LEAST_TEMPLATE = 12  # px; smaller pictures of a prop match anything
 ALIKE, DISAGREE = 0.9, 0.2  # shared part of two figures' colours
 _SAME_HUES = 0.6  # shared hues of one figure in two lights
-_POINTS = 20  # of 33: so many are seen of a person who is really there
 _FREE = 0.15  # a figure stands free if at least this share of its panel is black
 _BACK = re.compile(r"(?<![a-z])(?:back|rear|behind)(?![a-z])", re.IGNORECASE)
 _HOLDS = re.compile(
@@ -46,7 +44,8 @@ _HOLDS = re.compile(
 )
 
 
-def _not_checked(what: str, extra: str) -> Fault:
+def not_checked(what: str, extra: str) -> Fault:
+    """A remark that a rule did not look, for want of a model."""
     return Fault(f"not checked: {what}", f'pip install "castsheet[{extra}]"', severity="info")
 
 
@@ -77,7 +76,7 @@ def no_text(subject: Subject) -> Iterator[Fault]:
                 where=box,
             )
     if subject.readers and subject.readers.text is None:
-        yield _not_checked("text inside the pictures", "ocr")
+        yield not_checked("text inside the pictures", "ocr")
 
 
 def _marks(subject: Subject) -> list[Box]:
@@ -130,7 +129,7 @@ def faces_are_large(subject: Subject) -> Iterator[Fault]:
             severity="warning" if pixels < least else "info",
         )
     if subject.readers and not looked and any(p.kind == "character" for p in subject.sheet.panels):
-        yield _not_checked("the size of faces", "faces")
+        yield not_checked("the size of faces", "faces")
 
 
 def _turned_away(person: str, subject: Subject) -> Iterator[Fault]:
@@ -254,40 +253,6 @@ def _correlate(field_HWC: Pixels, thing_HWC: Pixels) -> tuple[float, int, int]:
     score = np.asarray(agree / np.sqrt(np.maximum(energy, floor) * spread))
     y, x = np.unravel_index(int(score.argmax()), score.shape)
     return float(score[y, x]), int(x), int(y)
-
-
-@rule("S15", "locations are empty of people", "warning")
-def locations_are_empty(subject: Subject) -> Iterator[Fault]:
-    """No face and no human body on a location's panel. The rule does not see people who are small or
-    hidden, nor animals, but for those that the networks take for people."""
-    places = [panel for panel in subject.sheet.panels if panel.kind == "location"]
-    for panel in places:
-        body = subject.bodies.get(panel)
-        if body is not None and _is_person(body) and not subject.faces.get(panel):
-            yield Fault(
-                f"somebody is on {panel.element}, without a face that is seen: bystanders mix with the "
-                f"characters",
-                "use a picture of the place without people and animals",
-                where=panel.box,
-                element=panel.element,
-            )
-        for face in subject.faces.get(panel, ()):
-            box = Box(panel.box.x + face.box.x, panel.box.y + face.box.y, face.box.w, face.box.h)
-            yield Fault(
-                f"a person is on {panel.element} (a face {face.box.h} px high): "
-                f"bystanders mix with the characters",
-                "use a picture of the place without people",
-                where=box,
-                element=panel.element,
-            )
-    if places and subject.readers and subject.readers.faces is None:
-        yield _not_checked("people in locations", "faces")
-
-
-def _is_person(body: Body) -> bool:
-    """Whether it is a person for sure: most points are seen, and the mask has something to show for them."""
-    seen = int((body.visible > 0.6).sum())
-    return body.score > 0.9 and seen >= _POINTS and float((body.mask > 0.8).mean()) > 0.004
 
 
 @rule("S17", "people differ, and each agrees with itself", "warning")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from statistics import median
 
-from castsheet.lint import content, cutouts, pixels  # noqa: F401 - their rules join when they are imported
+from castsheet.lint import content, cutouts, pixels, places  # noqa: F401 - their rules join on import
 from castsheet.lint.findings import Fault, Finding, family, rule
 from castsheet.lint.pixels import MAX_ENLARGED, Readers, Subject, larger
 from castsheet.sheet.box import Box
@@ -68,11 +68,11 @@ def _gap(a: Box, b: Box) -> tuple[int, Box] | None:
     return None
 
 
-def _neighbours(places: Sequence[Box]) -> Iterator[tuple[int, int, int, Box]]:
+def _neighbours(boxes: Sequence[Box]) -> Iterator[tuple[int, int, int, Box]]:
     """Yields (i, j, gap in px, box of the gap) for every pair of neighbouring panels."""
-    for (i, a), (j, b) in combinations(enumerate(places), 2):
+    for (i, a), (j, b) in combinations(enumerate(boxes), 2):
         gap = _gap(a, b)
-        if gap and not any(gap[1].overlaps(c) for k, c in enumerate(places) if k not in (i, j)):
+        if gap and not any(gap[1].overlaps(c) for k, c in enumerate(boxes) if k not in (i, j)):
             yield i, j, *gap
 
 

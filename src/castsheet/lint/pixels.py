@@ -25,6 +25,7 @@ from castsheet.sheet.look.regions import (
     regions,
     separators,
 )
+from castsheet.sheet.look.salience import Matter
 from castsheet.sheet.manifest import Panel, Sheet
 
 BLACK = 8  # luma, of 255
@@ -42,6 +43,7 @@ class Readers:
     text: TextReader | None = None
     faces: FaceDetector | None = None
     people: KnowsPeople | None = None
+    things: Matter | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,13 @@ class Subject:
         panels = [panel for panel in self.sheet.panels if panel.kind == "location"]
         found = {panel: people.body(self.crop(panel.box)) for panel in panels if people}
         return {panel: body for panel, body in found.items() if body is not None}
+
+    @cached_property
+    def standing_out(self) -> dict[Panel, NDArray[np.floating]]:
+        """What stands out of each location's panel: a mask (H, W) 0..1 of any size, stretched over it."""
+        things = self.readers.things if self.readers else None
+        panels = [panel for panel in self.sheet.panels if panel.kind == "location"]
+        return {panel: things.mask(self.crop(panel.box)) for panel in panels if things}
 
     def crop(self, box: Box) -> Image.Image:
         """A part of the sheet."""

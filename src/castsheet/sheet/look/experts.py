@@ -127,6 +127,14 @@ def installed_people() -> People | None:
         return None
 
 
+def installed_things() -> U2Net | None:
+    """The small network of what stands out; None where the runtime or its file is missing."""
+    try:
+        return U2Net("u2netp")
+    except DependencyError:
+        return None
+
+
 def named(quality: str) -> str:
     """A way to cut with the networks that it means here, for cache keys: "auto" changes when one is added."""
     if quality != "auto":
