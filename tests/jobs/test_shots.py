@@ -110,10 +110,19 @@ def _workers_find_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_workers_find_doubles")
 def test_lost_ray_workers_lose_no_shot(tmp_path: Path) -> None:
     """Red: a worker that dies takes finished shots with it, its own shot is never made again, a shot that
-    kills every worker goes round for ever, or errors lose their remedy on the way home."""
+    kills every worker goes round for ever, errors lose their remedy on the way home, or a shot is begun
+    before the one that it goes on from is there."""
+    before = {"four": "dies-once", "seven": "four", "six": "always-dies"}
     names = ["one", "dies-once", "broken", "four", "always-dies", "six", "seven"]
     shots = [Shot(id=name, action="a") for name in names]
-    made = {shot.id: result for shot, result in on_ray(OpenCounting(tmp_path), shots, Cluster(workers=2))}
+    made = {
+        shot.id: result
+        for shot, result in on_ray(
+            OpenCounting(tmp_path), shots, Cluster(workers=2), after=lambda shot: before.get(shot.id)
+        )
+    }
+    order = list(made)
+    assert all(order.index(first) < order.index(then) for then, first in before.items())
     assert sorted(made) == sorted(names)
     assert isinstance(made["always-dies"], WorkerLost)
     assert isinstance(made["broken"], NumericsError)

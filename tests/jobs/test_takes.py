@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,14 @@ from castsheet.clip import Clip
 from castsheet.errors import OutputError, SettingsError
 from castsheet.jobs.chosen import choose_take
 from castsheet.jobs.film import Part, join
-from castsheet.jobs.folder import RECORD
+from castsheet.jobs.folder import LAST, RECORD
 from castsheet.jobs.request import Request, run
 from castsheet.jobs.shotlist import load_list
+from castsheet.jobs.shotmaker import Ready
 from castsheet.jobs.shots import run_shots
 from castsheet.jobs.watcher import Watcher
+from castsheet.jobs.workers import After, Made, OpenMaker, Pack
+from castsheet.machine.files import sha256
 from castsheet.media.video import read_sound, read_video
 
 
@@ -81,6 +86,31 @@ film: true
 settings: {steps: 1, guidance: 1}
 shots: [hero waves, {id: two, action: hero jumps}, {id: three, action: hero turns, takes: 1}]
 """
+
+
+def in_turn(
+    open_maker: OpenMaker[Ready], jobs: Sequence[Ready], *, pack: Pack[Ready], after: After[Ready]
+) -> Iterator[Made[Ready]]:
+    """A double of workers elsewhere: they see no disk of ours, and get a shot when it can be begun."""
+    make, done = open_maker(), set()
+    for job in jobs:
+        assert after(job) is None or after(job) in done
+        yield job, make(replace(pack(job), after=None))
+        done.add(job.id)
+
+
+def test_workers_get_the_frame_that_a_shot_goes_on_from(three: Request, tmp_path: Path) -> None:
+    """Red: shots that go on from each other cannot be spread over workers, or start elsewhere there."""
+    file = tmp_path / "list.yaml"
+    file.write_text("continues: true\nsettings: {steps: 1, guidance: 1}\nshots: [hero waves, hero jumps]\n")
+    asked = three.model_copy(update={"takes": 1})
+    digests = []
+    for out, spread in ((tmp_path / "here", None), (tmp_path / "there", in_turn)):
+        run_shots(asked.model_copy(update={"out": out}), file, Watcher(), spread)
+        digests.append((out / "shot-002" / "shot-002.mp4").read_bytes())
+        opened = json.loads((out / "shot-002" / RECORD).read_text())["opening"]
+        assert opened == sha256(out / "shot-001" / f"shot-001{LAST}")
+    assert digests[0] == digests[1]
 
 
 def test_shots_go_on_from_each_other_and_become_a_film(three: Request, tmp_path: Path) -> None:

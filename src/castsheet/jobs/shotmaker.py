@@ -36,7 +36,8 @@ class Ready:
     """A shot with everything settled; `key` is a hash of everything that the result depends on.
 
     Attributes:
-        after: the shot from whose last frame this one starts; its picture is read when the shot is made.
+        after: the shot from whose last frame this one starts; its picture is read when the shot is begun.
+        opened: the hash of that picture, once it is the run's opening.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Ready:
     key: str
     keep: Keep = "made"
     after: str | None = None
+    opened: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class ShotMaker:
 
     def __call__(self, ready: Ready) -> Files:
         """The shot's files by name."""
-        run, opened = self._begin(ready)
+        ready = begun(self._castsheet, self._out, ready)
+        run = ready.run
         with scratch() as folder:
             clip = folder / f"{ready.id}.mp4"
 
@@ -96,28 +99,14 @@ class ShotMaker:
             report.write(folder / "judgement.html", self._sheet, [(best, judgement)])
             save_png(Image.fromarray(best.frames[-1]), folder / f"{ready.id}{LAST}")
             files = {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*"))}
-        return {**files, RECORD: dump(_record(ready, choice, opened, sorted(files))).encode()}
-
-    def _begin(self, ready: Ready) -> tuple[Run, str | None]:
-        """The run, with the picture that it starts from; and that picture's hash if another shot gave it."""
-        if ready.after is None:
-            return ready.run, None
-        picture, settings = last_of(self._out, ready.after), ready.run.settings
-        if not picture.is_file():
-            raise SettingsError(
-                f"shot {ready.id} starts from the last frame of {ready.after}, which is not made",
-                remedy=f"mend shot {ready.after}",
-            )
-        grid = self._castsheet.models.source.grid(settings)
-        opening = read_picture(picture, grid, crf=settings.first_frame_crf)
-        return replace(ready.run, opening=opening), sha256(picture)
+        return {**files, RECORD: dump(_record(ready, choice, sorted(files))).encode()}
 
     def _stepped(self, step: int, steps: int, latents: torch.Tensor) -> None:
         self._watcher.stepped(step, steps, latents)
         self._watcher.drawn(step, steps, lambda: self._castsheet.picture(latents))
 
 
-def _record(ready: Ready, choice: Choice, opened: str | None, files: list[str]) -> dict[str, Any]:
+def _record(ready: Ready, choice: Choice, files: list[str]) -> dict[str, Any]:
     judgement = choice.best.judgement
     kept = ready.takes > 1 and ready.keep != "best"
     return {
@@ -125,7 +114,7 @@ def _record(ready: Ready, choice: Choice, opened: str | None, files: list[str]) 
         "key": ready.key,
         "shot": ready.id,
         "action": ready.run.words.action,
-        "opening": opened,
+        "opening": ready.opened,
         "seed": choice.best.seed,
         "takes": len(choice.takes),
         "made": [
@@ -146,6 +135,24 @@ def _record(ready: Ready, choice: Choice, opened: str | None, files: list[str]) 
         "reason": choice.reason,
         "files": files,
     }
+
+
+def begun(castsheet: Castsheet, out: Path, ready: Ready) -> Ready:
+    """The shot with the picture that it starts from, if another shot of the list in `out` gives it.
+
+    Raises:
+        SettingsError: that shot is not made.
+    """
+    if ready.after is None or ready.opened is not None:
+        return ready
+    picture, settings = last_of(out, ready.after), ready.run.settings
+    if not picture.is_file():
+        raise SettingsError(
+            f"shot {ready.id} starts from the last frame of {ready.after}, which is not made",
+            remedy=f"mend shot {ready.after}",
+        )
+    opening = read_picture(picture, castsheet.models.source.grid(settings), crf=settings.first_frame_crf)
+    return replace(ready, run=replace(ready.run, opening=opening), opened=sha256(picture))
 
 
 def last_of(out: Path, shot: str) -> Path:

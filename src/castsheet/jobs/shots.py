@@ -21,9 +21,9 @@ from castsheet.jobs.inputs import load_source, sheet_of
 from castsheet.jobs.page import page
 from castsheet.jobs.request import Request, filled, open_model, prepare, tell
 from castsheet.jobs.shotlist import Shot, load_list
-from castsheet.jobs.shotmaker import OpenShotMaker, Ready, ShotMaker, alone, last_of
+from castsheet.jobs.shotmaker import OpenShotMaker, Ready, ShotMaker, alone, begun, last_of
 from castsheet.jobs.watcher import Watcher
-from castsheet.jobs.workers import Made, OpenMaker, Pack, here
+from castsheet.jobs.workers import After, Made, OpenMaker, Pack, here
 from castsheet.machine.files import sha256
 from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import started
@@ -44,7 +44,7 @@ class Spread(Protocol):
     """Hands jobs to makers in other processes, as `on_ray` does with its cluster."""
 
     def __call__(
-        self, open_maker: OpenMaker[Ready], jobs: Sequence[Ready], *, pack: Pack[Ready]
+        self, open_maker: OpenMaker[Ready], jobs: Sequence[Ready], *, pack: Pack[Ready], after: After[Ready]
     ) -> Iterator[Made[Ready]]: ...
 
 
@@ -68,11 +68,6 @@ def run_shots(
     _refuse(request)
     listed, source = load_list(file), load_source(request.source)
     shots = listed.shots
-    if spread is not None and any(shot.continues for shot in shots):
-        raise SettingsError(
-            "workers make shots at the same time, and some of these start where the one before ends",
-            remedy="drop --workers and --ray-address, or leave continues out of the list",
-        )
     beside = sheet_outputs(request.out / "sheet.png") if isinstance(source, Scene) else []
     refuse_shots(request.out, [shot.id for shot in shots], beside)
     with watcher.working("opening the model"):
@@ -175,7 +170,8 @@ def _made(
     """The shots in the order in which they are finished.
 
     All prompts are encoded here first, into the cache: the text encoder is large and is loaded once. Workers
-    get the contexts of a shot together with the shot.
+    get the contexts of a shot together with the shot, and the picture that it starts from: a shot that goes
+    on from another is begun when that one's files are there.
     """
     _encode(castsheet, [one.run for one in todo])
     if spread is None:
@@ -183,10 +179,11 @@ def _made(
         return
 
     def packed(one: Ready) -> Ready:
+        one = begun(castsheet, request.out, one)
         contexts = tuple(context.to(torch.device("cpu")) for context in castsheet.contexts(one.run))
         return replace(one, run=replace(one.run, contexts=contexts))
 
-    yield from spread(OpenShotMaker(request, sheet), todo, pack=packed)
+    yield from spread(OpenShotMaker(request, sheet), todo, pack=packed, after=lambda one: one.after)
 
 
 def _encode(castsheet: Castsheet, runs: Sequence[Run]) -> None:

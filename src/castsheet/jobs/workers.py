@@ -28,6 +28,7 @@ J = TypeVar("J", bound=Job)
 Maker = Callable[[J], Files]
 OpenMaker = Callable[[], Maker[J]]  # loads the model; runs once in each process; must be picklable for Ray
 Pack = Callable[[J], J]  # completes a job right before it travels
+After = Callable[[J], str | None]  # the id of the job whose files this one needs
 Made = tuple[J, Files | CastsheetError]
 
 LOST_MAX = 3  # after so many lost workers their shot is given up: the shot itself may kill them
@@ -79,13 +80,24 @@ def as_it_is(job: J) -> J:
     return job
 
 
+def of_its_own(job: J) -> None:  # noqa: ARG001 - an `After`
+    """No other job: this one needs nobody's files."""
+    return
+
+
 def on_ray(
-    open_maker: OpenMaker[J], jobs: Sequence[J], cluster: Cluster, pack: Pack[J] = as_it_is
+    open_maker: OpenMaker[J],
+    jobs: Sequence[J],
+    cluster: Cluster,
+    pack: Pack[J] = as_it_is,
+    after: After[J] = of_its_own,
 ) -> Iterator[Made[J]]:
     """Make shots on Ray workers; yields them in the order in which they are finished.
 
     Args:
-        pack: completes a job right before it is sent: only a few jobs' large parts are in memory at once.
+        pack: completes a job right before it is sent: only a few jobs' large parts are in memory at once. An
+            error of the user's in it is that job's result.
+        after: which job of the list must be finished, and its result taken, before this one is packed.
 
     Raises:
         DependencyError: Ray is not installed, its cluster cannot be reached, or workers cannot start there.
@@ -102,25 +114,39 @@ def on_ray(
                 remedy="start one with `ray start --head`, or leave the address out",
             ) from error
     try:
-        yield from _spread(ray, open_maker, jobs, cluster, pack)
+        yield from _spread(ray, open_maker, jobs, cluster, pack, after)
     finally:
         if started:
             ray.shutdown()
 
 
 def _spread(
-    ray: Any, open_maker: OpenMaker[J], jobs: Sequence[J], cluster: Cluster, pack: Pack[J]
+    ray: Any,
+    open_maker: OpenMaker[J],
+    jobs: Sequence[J],
+    cluster: Cluster,
+    pack: Pack[J],
+    after: After[J],
 ) -> Iterator[Made[J]]:
-    """Hand every free worker the next job; the job of a lost worker goes back to the front of the queue."""
+    """Hand every free worker the next job that can be begun; the job of a lost worker goes back to the front
+    of the queue."""
     remote = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0)(_Worker)
     queue, lost = list(jobs), dict.fromkeys((job.id for job in jobs), 0)
     busy: dict[Any, tuple[Any, J]] = {}
     free = [remote.remote(open_maker) for _ in range(min(cluster.workers, len(jobs)))]
     _greet(ray, free)
     while queue or busy:
-        while queue and free:
-            worker, job = free.pop(), queue.pop(0)
-            busy[worker.make.remote(pack(job))] = worker, job
+        while free and (job := _next(queue, [one for _, one in busy.values()], after)) is not None:
+            queue.remove(job)
+            try:
+                packed = pack(job)
+            except CastsheetError as error:
+                yield job, error
+                continue
+            worker = free.pop()
+            busy[worker.make.remote(packed)] = worker, job
+        if not busy:
+            continue
         (done,), _ = ray.wait(list(busy), num_returns=1)
         worker, job = busy.pop(done)
         try:
@@ -143,6 +169,12 @@ def _spread(
         yield job, result
     for worker in free:
         ray.kill(worker)
+
+
+def _next(queue: Sequence[J], busy: Sequence[J], after: After[J]) -> J | None:
+    """The first job whose predecessor is neither waiting nor being made."""
+    open_jobs = {job.id for job in (*queue, *busy)}
+    return next((job for job in queue if after(job) not in open_jobs), None)
 
 
 def _greet(ray: Any, workers: Sequence[Any]) -> None:
