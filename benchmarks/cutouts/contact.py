@@ -31,9 +31,6 @@ GROUNDS = ((0, 0, 0), (255, 105, 180))
 def pictures(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name and file of each picture; stills are written once."""
     unpacked = fetch(folder)
-    curated = one(unpacked, "P001/assets/studio_portrait.jpg").parents[2]
-    for path in sorted(curated.glob("P*/assets/*.jpg")):
-        yield f"{path.parts[-3]} {path.stem}", path
     stills = folder / "stills"
     stills.mkdir(exist_ok=True)
     with av.open(str(one(unpacked, "resources/bbb.mp4"))) as container:
@@ -45,6 +42,9 @@ def pictures(folder: Path) -> Iterator[tuple[str, Path]]:
                 frames = (f for f in container.decode(stream) if f.time is None or f.time >= second)
                 next(frames).to_image().save(path)
             yield path.stem, path
+    curated = one(unpacked, "P001/assets/studio_portrait.jpg").parents[2]
+    for path in sorted(curated.glob("P*/assets/*.jpg")):
+        yield f"{path.parts[-3]} {path.stem}", path
 
 
 def row(picture: Image.Image, cut: CutOut | None) -> Image.Image:

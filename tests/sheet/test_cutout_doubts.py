@@ -16,6 +16,7 @@ from castsheet.errors import DependencyError, ImageError
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.agree import joined
 from castsheet.sheet.look.doubts import Doubt, Seen, doubts
+from castsheet.sheet.look.edges import without_veil
 from castsheet.sheet.look.experts import Experts
 from castsheet.sheet.look.litert import Body, Network
 from castsheet.sheet.look.matting import cut_out
@@ -88,6 +89,40 @@ def test_a_whole_figure_is_not_doubted() -> None:
 def test_a_lost_head_is_told_without_a_face() -> None:
     """Red: a figure whose face no detector found loses its head unseen."""
     assert "head" in kinds(without((0, 0, W, 122)), faces=())
+
+
+def test_a_trunk_beside_the_head_is_told_and_a_raised_arm_is_not() -> None:
+    """Red: a tree that touches the shoulder stays on the sheet without a word."""
+    trunk = alpha()
+    trunk[20:200, 230:250] = 1
+    assert "background" in kinds(trunk)
+    raised = body(alpha())
+    raised.points[16] = (240.0, 90.0)
+    told = [one.told for one in doubts(trunk, Seen((FACE,), raised))]
+    assert not any("beside the head" in words for words in told)
+
+
+def test_hair_that_is_half_transparent_is_told() -> None:
+    """Red: hair before dark trees goes without a word."""
+    faint = alpha()
+    faint[:62] *= 0.6
+    assert "hair" in kinds(faint)
+
+
+def test_the_old_background_goes_from_between_hairs() -> None:
+    """Red: a grey ring of the studio's wall stays around curls."""
+    random = np.random.default_rng(3)
+    hairs = random.random((120, 120)) < 0.5
+    pixels = np.full((120, 240, 3), 140, np.uint8)
+    pixels[:, :60] = 20
+    pixels[:, 60:68][hairs[:, :8]] = 20
+    soft = np.zeros((120, 240), np.float32)
+    soft[:, :60], soft[:, 60:68] = 1, 0.6
+    cleaned = without_veil(Image.fromarray(pixels), soft)
+    ring, strands = cleaned[:, 60:68], hairs[:, :8]
+    assert ring[~strands].mean() < 0.2
+    assert ring[strands].mean() > 0.5
+    assert (cleaned <= soft).all()
 
 
 def test_loose_pieces_and_disputed_places_are_told() -> None:

@@ -6,6 +6,7 @@ set by eye on a few pictures; `python -m benchmarks.cutouts` counts how often th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from PIL import Image
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import Face
-from castsheet.sheet.look.litert import FEET, HANDS, HEAD, Body
+from castsheet.sheet.look.litert import ARMS, FEET, HANDS, HEAD, Body
 
 Array = NDArray[np.float32]
 Kind = Literal["head", "hair", "hands", "feet", "person", "background", "disputed"]
@@ -29,6 +30,10 @@ KINDS: tuple[Kind, ...] = (*LOSSES, "background", "disputed")
 _SIDE = 512
 # Share of a part that must be there.
 _LEFT = 0.6
+# How far behind a profile's face its hair lies, in widths of the face.
+_BEHIND = 0.7
+# What the hair's alpha must be on average: hair before dark trees comes out half transparent.
+_HAIR = 0.75
 # Of 1: the networks of persons are sure, and the cut-out has nothing.
 _PERSON, _GONE = 0.8, 0.25
 # Shares of the subject's area: a lost part of a person, an island of background, a disputed place.
@@ -81,7 +86,13 @@ def doubts(alpha: Array, seen: Seen) -> list[Doubt]:
     Args:
         alpha: (H, W) 0..1, at the size of the picture that `seen` speaks of.
     """
-    found = [*_face(alpha, seen), *_limbs(alpha, seen.body), *_person(alpha, seen), *_islands(alpha)]
+    found = [
+        *_face(alpha, seen),
+        *_limbs(alpha, seen.body),
+        *_person(alpha, seen),
+        *_islands(alpha),
+        *_beside(alpha, seen),
+    ]
     if seen.disputed is not None:
         found += _disputed(alpha, seen.disputed)
     kinds: set[str] = set()
@@ -100,15 +111,36 @@ def _face(alpha: Array, seen: Seen) -> list[Doubt]:
     box = face.box
     if _mean(alpha, box) < _LEFT:
         return [Doubt("head", "the face is not in the cut-out", box)]
+    # Of a head that is turned, the hair lies behind: away from where the nose points.
+    behind = round(-_BEHIND * math.sin(math.radians(face.yaw)) * box.w)
     strip = Box(
-        box.x + box.w // 5,
-        max(0, box.y - round(0.3 * box.h)),
+        max(0, box.x + box.w // 5 + behind),
+        max(0, box.y - round(0.22 * box.h)),
         max(1, 3 * box.w // 5),
-        max(1, round(0.2 * box.h)),
+        max(1, round(0.15 * box.h)),
     )
-    if box.y > 0.3 * box.h and _mean(alpha, strip) < 0.5:
+    if box.y > 0.3 * box.h and _mean(alpha, strip) < _HAIR:
         found.append(Doubt("hair", "the hair above the face is not in the cut-out", strip))
     return found
+
+
+def _beside(alpha: Array, seen: Seen) -> list[Doubt]:
+    """Something upright beside the head that is no raised arm, such as a trunk or a pole."""
+    face = max(seen.faces, key=lambda one: one.box.h, default=None)
+    if face is None:
+        return []
+    box = face.box
+    band = alpha[max(0, box.y) : max(1, box.y + box.h // 2)]
+    filled = (band > 0.5).mean(axis=0) > 0.5 if len(band) else np.zeros(alpha.shape[1], bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], filled, [False]]).astype(np.int8)))
+    arms = () if seen.body is None else seen.body.part(ARMS)
+    for first, stop in edges.reshape(-1, 2):
+        head = first < box.right and stop > box.x
+        arm = any(first - box.w < float(x) < stop + box.w and float(y) < box.bottom for x, y in arms)
+        if not head and not arm and stop - first > box.w // 8:
+            where = Box(int(first), max(0, box.y), int(stop - first), box.h)
+            return [Doubt("background", "something beside the head may be background", where)]
+    return []
 
 
 def _limbs(alpha: Array, body: Body | None) -> list[Doubt]:

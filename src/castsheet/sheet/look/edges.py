@@ -27,6 +27,14 @@ _CLOSED = 192
 # Radius as a share of the long side, and smoothness, of the guided filter.
 _RADIUS, _SMOOTH = 1 / 110, 1e-4
 
+# How much of the surroundings must be sure subject, and sure background, and how far apart their colours must
+# lie (of 255), before colours decide in the rim.
+_NEARBY, _APART = 0.08, 40.0
+# Subjects vary in colour: a pixel counts less only as far as it is nearer to the background than this tells.
+_GAIN = 2.0
+# How wide a rim of hair may be: the long side's share is one by this.
+_REACH = 25
+
 Array = NDArray[np.float32]
 
 
@@ -236,6 +244,31 @@ def _solved(matrix: list[Array], right: Array) -> Array:
         third * x + sixth * y + last * z,
     )
     return np.dstack([row / whole for row in rows]).astype(np.float32)
+
+
+def without_veil(rgb: Image.Image, alpha: Array) -> Array:
+    """Alpha without the old background that shines between hairs: a pixel of the rim counts for the subject
+    as far as its colour lies on the way from the background's to the subject's, both known nearby.
+
+    It only takes away, and only where both sides are near and their colours differ clearly.
+    """
+    small = _small(rgb, _WORK)
+    pixels = np.asarray(small, dtype=np.float32)
+    share = np.asarray(Image.fromarray(alpha).resize(small.size, Image.Resampling.BOX))
+    radius = max(3, round(max(small.size) / _REACH))
+    inside, outside = _average(pixels, share, radius), _average(pixels, 1 - share, radius)
+    near = np.minimum(*(_box((side > 0.95).astype(np.float32), radius) for side in (share, 1 - share)))
+    way = inside - outside
+    length = np.sqrt((way * way).sum(axis=-1))
+    trust = np.clip(near / _NEARBY, 0, 1) * np.clip(length / _APART - 1, 0, 1)
+    at_full = (alpha > 0) & (alpha < 0.995)
+    planes = _resized(np.dstack([outside, way, length, trust]), rgb.size)[at_full]
+    from_outside = np.asarray(rgb)[at_full].astype(np.float32) - planes[:, :3]
+    along = np.einsum("ij,ij->i", from_outside, planes[:, 3:6]) / np.maximum(planes[:, 6] ** 2, 1)
+    result = alpha.copy()
+    part, weight = alpha[at_full], planes[:, 7]
+    result[at_full] = part + weight * (np.minimum(part, np.clip(_GAIN * along, 0, 1)) - part)
+    return result
 
 
 def own_colours(rgb: Image.Image, alpha: Array) -> Image.Image:

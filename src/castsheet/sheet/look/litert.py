@@ -31,6 +31,7 @@ _FOUND = 0.5
 _ROOM = 1.25
 # Points of BlazePose by part of the body.
 HEAD = tuple(range(11))
+ARMS = tuple(range(13, 23))
 HANDS = {"left hand": (15, 17, 19, 21), "right hand": (16, 18, 20, 22)}
 FEET = {"left foot": (27, 29, 31), "right foot": (28, 30, 32)}
 _SEEN = 0.5

@@ -21,12 +21,20 @@ from castsheet.machine.files import write_atomic
 from castsheet.media.pictures import load_image
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.doubts import Doubt, Seen, doubts
-from castsheet.sheet.look.edges import closed, estimate_backdrop, key, own_colours, refine, without_specks
+from castsheet.sheet.look.edges import (
+    closed,
+    estimate_backdrop,
+    key,
+    own_colours,
+    refine,
+    without_specks,
+    without_veil,
+)
 from castsheet.sheet.look.experts import Experts, installed_experts, named
 from castsheet.sheet.look.salience import Matter, NamedNetwork, U2Net
 
 # Part of every cache key: raise it when results change.
-VERSION = 7
+VERSION = 8
 # A sheet is at most about 1800 px wide. No panel needs more than this, not even a close-up.
 LIMIT = 2560
 # Long side at which a subject is looked for, and the room around it, as a share of that.
@@ -140,7 +148,7 @@ def _cut(
         for side, start, size in zip(look.size, (x, y), part.size, strict=True)
     )
     coarse = Image.fromarray(alpha).resize(part.size, Image.Resampling.BICUBIC, box=(x, y, right, bottom))
-    fine = refine(part, np.clip(np.asarray(coarse), 0, 1))
+    fine = without_veil(part, refine(part, np.clip(np.asarray(coarse), 0, 1)))
     share = float((alpha > 0.5).mean())
     doubted = () if seen is None else tuple(doubts(alpha, seen))
     if doubted:
