@@ -81,80 +81,89 @@ def _to_the_knees(image: Image.Image) -> Image.Image:
     return image.crop((0, 0, image.width, round(0.72 * image.height)))
 
 
-def casts(pictures: Pictures, readers: Readers) -> dict[int, Callable[[], list[Element]]]:
-    """The elements of each cast by its number."""
+def hero(name: str, face: Path | None, *figures: Path) -> Character:
+    """A character with a close-up, or none, and figures."""
+    images = ({"face": [face]} if face else {}) | {"front": list(figures)}
+    return Character(id=name, description=f"person {name}", images=images)
 
-    def hero(name: str, face: Path | None, *figures: Path) -> Character:
-        images = ({"face": [face]} if face else {}) | {"front": list(figures)}
-        return Character(id=name, description=f"person {name}", images=images)
 
-    def first() -> list[Element]:
-        return [
-            hero(
-                "gus", pictures.person("P005", "amateur_selfie"), pictures.person("P005", "amateur_posture")
-            ),
-            Prop(id="cup", description="a white cup", images=[pictures.photo("coffee.png")]),
-            Location(
-                id="street", description="a street by day", images=[pictures.film("cityCC0.mpg", 0.5, "city")]
-            ),
-        ]
+def first(pictures: Pictures, readers: Readers) -> list[Element]:  # noqa: ARG001 - as its kin
+    """A selfie in other clothes than the figure, with a top-knot; a cup; a city."""
+    return [
+        hero("gus", pictures.person("P005", "amateur_selfie"), pictures.person("P005", "amateur_posture")),
+        Prop(id="cup", description="a white cup", images=[pictures.photo("coffee.png")]),
+        Location(
+            id="street", description="a street by day", images=[pictures.film("cityCC0.mpg", 0.5, "city")]
+        ),
+    ]
 
-    def second() -> list[Element]:
-        knees = pictures.changed(pictures.person("P010", "amateur_posture"), "knees", _to_the_knees)
-        place = pictures.film("resources/bbb.mp4", RABBIT, "rabbit")
-        return [
-            hero("bo", pictures.person("P007", "amateur_selfie"), knees),
-            Prop(id="bike", description="a motorbike", images=[pictures.photo("motorcycle_left.png")]),
-            Character(id="cat", description="a tabby cat", images={"front": [pictures.photo("chelsea.png")]}),
-            Location(id="meadow", description="a meadow", images=[place]),
-        ]
 
-    def third() -> list[Element]:
-        dark = [
-            pictures.changed(pictures.person("P003", asset), f"IMG_{number}", _dimmed(share))
-            for number, (asset, share) in enumerate((("amateur_selfie", 0.12), ("amateur_posture", 0.2)), 17)
-        ]
-        lying = load_image(pictures.person("P006", "amateur_posture")).convert("RGB")
-        face = load_image(pictures.person("P006", "amateur_selfie")).convert("RGB")
-        return [
-            hero("dee", *dark),
-            hero(
-                "eve",
-                pictures.kept(face, "IMG_31", turned=True),
-                pictures.kept(lying, "IMG_32", turned=True),
-            ),
-            Prop(id="rocket", description="a rocket", images=[pictures.photo("rocket.jpg")]),
-        ]
+def second(pictures: Pictures, readers: Readers) -> list[Element]:  # noqa: ARG001 - as its kin
+    """A figure cut at the knees, a busy café, a motorbike, a cat, and a place with a rabbit."""
+    knees = pictures.changed(pictures.person("P010", "amateur_posture"), "knees", _to_the_knees)
+    place = pictures.film("resources/bbb.mp4", RABBIT, "rabbit")
+    return [
+        hero("bo", pictures.person("P007", "amateur_selfie"), knees),
+        Prop(id="bike", description="a motorbike", images=[pictures.photo("motorcycle_left.png")]),
+        Character(id="cat", description="a tabby cat", images={"front": [pictures.photo("chelsea.png")]}),
+        Location(id="meadow", description="a meadow", images=[place]),
+    ]
 
-    def fourth() -> list[Element]:
-        people = [load_image(pictures.person(f"P00{n}", "studio_posture")).convert("RGB") for n in (3, 8, 9)]
-        size = sum(one.width for one in people), people[0].height
-        group = Image.new("RGB", size, (128, 128, 128))
-        for number, picture in enumerate(people):
-            group.paste(picture, (number * people[0].width, 0))
-        return [
-            hero(
-                "kim", pictures.person("P001", "studio_portrait"), pictures.person("P001", "studio_posture")
-            ),
-            hero("tom", None, pictures.kept(group.resize((size[0] // 3, size[1] // 3)), "group")),
-            Location(
-                id="street", description="a street", images=[pictures.film("cityCC0.mpg", 4.0, "night")]
-            ),
-        ]
 
-    def fifth() -> list[Element]:
-        found: list[Element] = []
-        for name, person in (("luz", "P004"), ("max", "P008")):
-            page = load_image(pictures.person(person, "character_sheet"))
-            views = split(page, reader=readers.text, faces=readers.faces).save(
-                pictures.made / name, overwrite=True
-            )
-            images = {view: paths[:1] for view, paths in views.items() if view in ("front", "side", "back")}
-            images["face"] = [pictures.person(person, "studio_portrait")]
-            found.append(Character(id=name, description=f"person {name}", images=images))
-        return found
+def third(pictures: Pictures, readers: Readers) -> list[Element]:  # noqa: ARG001 - as its kin
+    """Dark photos, and photos that lie on their side by their tags."""
+    dark = [
+        pictures.changed(pictures.person("P003", asset), f"IMG_{number}", _dimmed(share))
+        for number, (asset, share) in enumerate((("amateur_selfie", 0.12), ("amateur_posture", 0.2)), 17)
+    ]
+    lying = load_image(pictures.person("P006", "amateur_posture")).convert("RGB")
+    face = load_image(pictures.person("P006", "amateur_selfie")).convert("RGB")
+    return [
+        hero("dee", *dark),
+        hero(
+            "eve",
+            pictures.kept(face, "IMG_31", turned=True),
+            pictures.kept(lying, "IMG_32", turned=True),
+        ),
+        Prop(id="rocket", description="a rocket", images=[pictures.photo("rocket.jpg")]),
+    ]
 
-    return {1: first, 2: second, 3: third, 4: fourth, 5: fifth}
+
+def fourth(pictures: Pictures, readers: Readers) -> list[Element]:  # noqa: ARG001 - as its kin
+    """A group of people among whom one is meant."""
+    people = [load_image(pictures.person(f"P00{n}", "studio_posture")).convert("RGB") for n in (3, 8, 9)]
+    size = sum(one.width for one in people), people[0].height
+    group = Image.new("RGB", size, (128, 128, 128))
+    for number, picture in enumerate(people):
+        group.paste(picture, (number * people[0].width, 0))
+    return [
+        hero("kim", pictures.person("P001", "studio_portrait"), pictures.person("P001", "studio_posture")),
+        hero("tom", None, pictures.kept(group.resize((size[0] // 3, size[1] // 3)), "group")),
+        Location(id="street", description="a street", images=[pictures.film("cityCC0.mpg", 4.0, "night")]),
+    ]
+
+
+def fifth(pictures: Pictures, readers: Readers) -> list[Element]:
+    """Two ready-made sheets."""
+    found: list[Element] = []
+    for name, person in (("luz", "P004"), ("max", "P008")):
+        page = load_image(pictures.person(person, "character_sheet"))
+        views = split(page, reader=readers.text, faces=readers.faces).save(
+            pictures.made / name, overwrite=True
+        )
+        images = {view: paths[:1] for view, paths in views.items() if view in ("front", "side", "back")}
+        images["face"] = [pictures.person(person, "studio_portrait")]
+        found.append(Character(id=name, description=f"person {name}", images=images))
+    return found
+
+
+CASTS: dict[int, Callable[[Pictures, Readers], list[Element]]] = {
+    1: first,
+    2: second,
+    3: third,
+    4: fourth,
+    5: fifth,
+}
 
 
 def main() -> None:
@@ -168,10 +177,10 @@ def main() -> None:
     readers = installed_readers()
     looking = Readers(None, readers.faces, readers.people, readers.things)
     pictures = Pictures(told.folder)
-    for number, elements in casts(pictures, readers).items():
+    for number, elements in CASTS.items():
         if told.numbers and number not in told.numbers:
             continue
-        scene = Scene(elements=elements())
+        scene = Scene(elements=elements(pictures, readers))
         sheet = compose(scene, tools=Tools.installed(cache=told.folder / "cache"))
         sheet.image.save(pictures.made / f"{number}.png")
         print(f"cast {number}")

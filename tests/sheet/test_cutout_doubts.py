@@ -109,6 +109,14 @@ def test_hair_that_is_half_transparent_is_told() -> None:
     assert "hair" in kinds(faint)
 
 
+def test_a_part_that_is_half_transparent_is_told() -> None:
+    """Red: an ear or a tail that is nearly gone passes without a word, or each soft rim is told."""
+    faint = alpha()
+    faint[200:280, 110:190] = 0.5
+    assert "disputed" in [one.kind for one in doubts(faint, Seen())]
+    assert doubts(alpha(), Seen()) == []
+
+
 def test_the_old_background_goes_from_between_hairs() -> None:
     """Red: a grey ring of the studio's wall stays around curls."""
     random = np.random.default_rng(3)

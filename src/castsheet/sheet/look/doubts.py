@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
@@ -38,6 +38,8 @@ _HAIR = 0.75
 _PERSON, _GONE = 0.8, 0.25
 # Shares of the subject's area: a lost part of a person, an island of background, a disputed place.
 _LOST, _ISLAND, _DISPUTED = 0.012, 0.002, 0.04
+# px that a soft rim is wide, and the share of the subject beyond it that is too soft.
+_RIM, _FAINT = 15, 0.01
 # So many times as much must be lost at the picture's border.
 _AT_BORDER = 6
 
@@ -94,6 +96,7 @@ def doubts(alpha: Array, seen: Seen) -> list[Doubt]:
         *_person(alpha, seen),
         *_islands(alpha),
         *_beside(alpha, seen),
+        *_faint(alpha),
     ]
     if seen.disputed is not None:
         found += _disputed(alpha, seen.disputed)
@@ -209,6 +212,21 @@ def _islands(alpha: Array) -> list[Doubt]:
     place = Box(*(round(side / scale) for side in (box.x, box.y, box.w, box.h)))
     many = "a loose piece" if len(loose) == 1 else f"{len(loose)} loose pieces"
     return [Doubt("background", f"{many} beside the subject may be background", place)]
+
+
+def _faint(alpha: Array) -> list[Doubt]:
+    """A part that is half transparent, and broader than a rim of hair."""
+    scale = min(1.0, _SIDE / max(alpha.shape))
+    size = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
+    small = _resized(alpha, size)
+    soft = Image.fromarray(((small > 0.15) & (small < 0.85)).astype(np.uint8) * 255)
+    broad = np.asarray(soft.filter(ImageFilter.MinFilter(_RIM))) > 0
+    box, count = max(boxes_of(broad), key=lambda one: one[1], default=(Box(0, 0, 1, 1), 0))
+    if count < _FAINT * max(1, int((small > 0.5).sum())):
+        return []
+    place = Box(*(round(side / scale) for side in (box.x, box.y, box.w, box.h)))
+    x, y = (place.x + place.w / 2) / alpha.shape[1], (place.y + place.h / 2) / alpha.shape[0]
+    return [Doubt("disputed", f"a part is half transparent ({x:.0%} across, {y:.0%} down)", place)]
 
 
 def _disputed(alpha: Array, disputed: NDArray[np.bool_]) -> list[Doubt]:
