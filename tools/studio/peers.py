@@ -110,6 +110,8 @@ def started(peer: Peer, command: list[str], where: Path) -> Iterator[Peer]:
                     break
             except OSError:
                 time.sleep(0.05)
+        else:
+            raise SystemExit(f"{peer.name} does not answer; start it by hand and see why")
         yield replace(peer, seconds=time.perf_counter() - begun, cpu=spent(process.pid))
     finally:
         process.kill()
