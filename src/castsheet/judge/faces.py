@@ -96,6 +96,10 @@ class FaceWitness:
             if not faces:
                 continue
             vectors = self._embedder.embed([crop(frame, one.box) for one in faces])
+            human = [number for number, one in enumerate(faces) if _human(one, vectors[number])]
+            if not human:
+                continue
+            faces, vectors = [faces[number] for number in human], vectors[human]
             alike_NM = np.stack([cosine(vectors, self._known[name]).max(axis=1) for name in names], axis=1)
             for face, person in assign(alike_NM):
                 name, value = names[person], float(alike_NM[face, person])
@@ -109,7 +113,7 @@ class FaceWitness:
 
 
 def _human(face: Detection, vector: NDArray[np.float32]) -> bool:
-    """Whether a face of the sheet is one that the embedder knows."""
+    """Whether it is a face that the embedder knows, not an animal's head or a bit of stone."""
     return face.score >= SURE or float(np.linalg.norm(vector)) >= LONG
 
 
