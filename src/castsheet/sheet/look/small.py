@@ -17,7 +17,7 @@ from castsheet.sheet.look.matting import mask_beside
 from castsheet.sheet.look.tools import Tools
 
 # Raise it when prepared pictures come out differently.
-_VERSION = 3
+_VERSION = 4
 # Prepared pictures are read much more often than written; PNG's first level reads as fast as its others.
 _COMPRESSION = 1
 # Of 255: up to the first, pixels are dust of a cut-out or noise on black.
