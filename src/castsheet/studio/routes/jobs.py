@@ -128,6 +128,8 @@ async def stream(
             yield f"id: {since}\nevent: reset\ndata: {{}}\n\n"
             continue
         for number, topic, data in found:
+            if request is not None and await request.is_disconnected():
+                return
             since = number
             yield f"id: {number}\nevent: {topic}\ndata: {data}\n\n"
         if not found and not await bell.after(since, HEARTBEAT_S):
