@@ -1,7 +1,8 @@
 """Films of mini's world: `python -m mini.films FOLDER --films 10 --first 100000`.
 
 Writes FOLDER/film-SEED.mp4, its truth film-SEED.json, masks film-SEED.masks.npz of every sixth frame, three
-files that no program can read as a film, and FOLDER/films.csv, the table that `castsheet pairs find` reads.
+files that no program can read as a film, and FOLDER/films.csv, the table of all films there that `castsheet
+pairs find` reads. Films that are there are not rendered again.
 Needs the `mini` extra and EGL.
 """
 
@@ -11,6 +12,7 @@ import argparse
 import csv
 import io
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from castsheet.clip import encode
 from castsheet.machine.files import write_atomic, write_text
 from mini.films.cut import Film, cut
 from mini.films.script import FilmPlan, film_plan
-from mini.films.shoot import shoot
+from mini.films.shoot import Take, shoot
 from mini.script import finish
 from mini.story.render import Renderer
 from mini.world import VALIDATION
@@ -31,7 +33,11 @@ CREDIT = ("CC0-1.0", "rendered by mini.films", "", "synthetic")
 
 def make(renderer: Renderer, plan: FilmPlan) -> Film:
     """Render and join a film."""
-    return cut(plan, [shoot(renderer, shot, plan.fps) for shot in plan.shots])
+    takes: list[Take] = []
+    for shot in plan.shots:
+        again = None if shot.of is None else replace(takes[shot.of], plan=shot)
+        takes.append(again or shoot(renderer, shot, plan.fps))
+    return cut(plan, takes)
 
 
 def save(film: Film, folder: Path) -> Path:
@@ -86,14 +92,16 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=VALIDATION[0], help="seed of the first film")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    renderer, paths = Renderer(), []
+    renderer = Renderer()
     for number in range(options.films):
         seed = options.first + number * (options.people + options.places + 1)
         plan = film_plan(seed, shots=options.shots, people=options.people, places=options.places)
-        paths.append(save(make(renderer, plan), options.folder))
-        print(paths[-1], len(plan.shots), "shots", flush=True)
-    paths += corrupt(options.folder, paths[0])
-    write_text(options.folder / "films.csv", table(paths))
+        path = options.folder / f"{plan.name}.mp4"
+        if not path.is_file():  # the last one written of a film's files
+            save(make(renderer, plan), options.folder)
+        print(path, len(plan.shots), "shots", flush=True)
+    corrupt(options.folder, options.folder / f"film-{options.first}.mp4")
+    write_text(options.folder / "films.csv", table(sorted(options.folder.glob("*.mp4"))))
 
 
 if __name__ == "__main__":

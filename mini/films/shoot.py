@@ -6,6 +6,7 @@ Legend: F frames, M masks, H height, W width.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +69,18 @@ def shoot(renderer: Renderer, plan: ShotPlan, fps: float, size: tuple[int, int] 
             held = Played(build_thing(thing), _carried(_between(motion.held_F3, at)))
     cameras = _cameras(plan, count)
     windows = [_window(camera) for camera in cameras]
-    backdrop = paint(plan.place, round(size[0] * WIDER * 1.5), round(size[1] * 1.5))
+    backdrop = _backdrop(plan.place, size)
     shown = [*played, *([held] if held is not None else [])]
     frames = renderer.picture(shown, cameras, size, backdrop=backdrop, windows=windows)[..., :3]
     seen = [Played(one.figure, one.matrices[::MASK_EVERY]) for one in shown]
     figures = renderer.masks(seen, cameras[::MASK_EVERY], size)[1]
     return Take(plan, np.ascontiguousarray(frames), figures, np.array(yaws, np.float32).reshape(-1, count))
+
+
+@lru_cache(maxsize=4)
+def _backdrop(place: int, size: tuple[int, int]) -> Pixels:
+    """A film comes back to its places."""
+    return paint(place, round(size[0] * WIDER * 1.5), round(size[1] * 1.5))
 
 
 def dressed(one: Person) -> Figure:

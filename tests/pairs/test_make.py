@@ -68,7 +68,9 @@ def test_pairs_are_what_encode_reads(made):
     _, out = made
     rows = read_table(out / "train.csv")
     assert len(rows) == len(_rows(out))
+    assert any(row.others for row in rows)
     for row in rows:
+        assert all(Sheet.load(path).sha256 != Sheet.load(row.sheet).sha256 for path in row.others)
         frames, fps = read_video(row.video)
         assert frames.shape == (25, SIZE[1], SIZE[0], 3)
         assert fps == 24

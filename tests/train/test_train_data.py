@@ -111,6 +111,25 @@ def test_what_is_encoded_is_what_the_pipeline_conditions_on(source, table, tmp_p
     torch.testing.assert_close(sample.context_LD, text.encode("hero walks left").video_LD)
 
 
+def test_further_sheets_of_a_clip_are_encoded(source, table, tmp_path):
+    """Red: other versions of a sheet lie unused, or the plain ones do not come first."""
+    clip = json.loads(table.read_text().splitlines()[0])
+    both = clip | {"sheets": ["raw/bare.png"]}
+    (tmp_path / "both.jsonl").write_text(json.dumps(both))
+    (tmp_path / "both.csv").write_text("video,sheet,sheets,caption\nraw/0.mp4,raw/sheet.png,raw/bare.png;,x\n")
+    assert read_table(tmp_path / "both.csv")[0].others == (tmp_path / "raw/bare.png",)
+    rows = read_table(tmp_path / "both.jsonl")
+    encode(rows, job(source, tmp_path / "set"))
+    sample = opened(tmp_path / "set").load(0)
+    vae = source.checkpoint.load_video_vae(dtype=torch.float32)
+    bare = Sheet.load(tmp_path / "raw/bare.png").conditioning_image(WIDTH, HEIGHT)
+    assert sample.references_KCfhw.shape[0] == 2
+    torch.testing.assert_close(sample.references_KCfhw[1:], encode_still(vae, to_pixels(bare), 1).bfloat16())
+    (tmp_path / "both.jsonl").write_text(json.dumps(clip | {"sheets": [3]}))
+    with pytest.raises(DatasetError, match="separated by ;"):
+        read_table(tmp_path / "both.jsonl")
+
+
 def test_a_still_on_disk_is_the_looped_reference_exactly(tmp_path):
     """Red: the one latent frame on disk is not what a looped sheet gives in training."""
     folder = tiny.build_data(tmp_path / "data", 2)

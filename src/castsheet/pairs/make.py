@@ -287,8 +287,9 @@ def _written(
             _put(out / "sheets" / f"{stem}.png", _png(arrays[f"sheet{k}"]))
         film = films[unit.rsplit("-", 1)[0]]
         row = {"video": f"clips/{unit}.mp4", "sheet": f"sheets/{unit}.png", "caption": values["caption"]}
+        others = [f"sheets/{unit}.{k}.png" for k in range(1, len(values["sheets"]))]
         row |= {"split": parts[unit], "title": film.title, "licence": film.licence, "credit": film.credit}
-        rows.append(row | {"people": film.people, "source": film.sha256, "panels": values["panels"][0]})
+        rows.append(row | {"people": film.people, "source": film.sha256, "panels": values["panels"][0], "sheets": others})
         cards.append(
             Card(unit, out / "clips" / f"{unit}.mp4", arrays["sheet0"], values["caption"], parts[unit])
         )
@@ -318,15 +319,16 @@ def _put(path: Path, content: bytes) -> None:
         write_atomic(path, lambda part: part.write_bytes(content))
 
 
-_COLUMNS = ("video", "sheet", "caption", "split", "title", "licence", "credit", "people", "source")
+_COLUMNS = ("video", "sheet", "sheets", "caption", "split", "title", "licence", "credit", "people", "source")
 
 
 def _tables(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    write_text(out / "pairs.csv", _csv(_COLUMNS, rows))
     lines = "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
     write_text(out / "pairs.jsonl", lines)
+    table = [row | {"sheets": ";".join(row["sheets"])} for row in rows]
+    write_text(out / "pairs.csv", _csv(_COLUMNS, table))
     for part in ("train", "validation", "test"):
-        mine = [row for row in rows if row["split"] == part]
+        mine = [row for row in table if row["split"] == part]
         write_text(out / f"{part}.csv", _csv(_COLUMNS, mine))
 
 

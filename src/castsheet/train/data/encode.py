@@ -50,6 +50,8 @@ COLUMNS = {
     "sheet": ("reference_video", "ref_media_path", "reference_path"),
     "caption": (),
 }
+OTHERS = "sheets"
+"""The column that may name further sheets of the clip: separated by `;`, or in JSONL a list."""
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
 
 _RANGES = {
@@ -69,12 +71,18 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; paths are absolute."""
+    """One line of the table; paths are absolute. `others`: further sheets of the same clip."""
 
     name: str
     video: Path
     sheet: Path
     caption: str
+    others: tuple[Path, ...] = ()
+
+    @property
+    def sheets(self) -> tuple[Path, ...]:
+        """All sheets of the clip."""
+        return self.sheet, *self.others
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,8 @@ class Encoding:
 
 
 def read_table(path: Path) -> list[Row]:
-    """Read a CSV or JSONL table with the columns video, sheet, caption; paths relative to the table.
+    """Read a CSV or JSONL table with the columns video, sheet, caption, and perhaps sheets; paths relative to
+    the table.
 
     Raises:
         DatasetError: the table is unreadable, lacks a column or a file, or two clips have one name.
@@ -249,13 +258,14 @@ def fill_crop(pixels_FCHW: Tensor, width: int, height: int) -> Tensor:
 
 @torch.no_grad()
 def _references(vae: VideoVAE, row: Row, job: Encoding) -> Tensor:
-    """Latents (K,C,1,h,w) of the sheet and its variants."""
+    """Latents (K,C,1,h,w) of the row's sheets and then of their variants, which take turns."""
     bucket = job.bucket
     size = reference_size(_grid(vae, bucket), bucket.downscale)
-    sheets = [_sheet(row.sheet)]
+    plain = [_sheet(path) for path in row.sheets]
+    sheets = list(plain)
     for number in range(1, job.augment.variants):
         random = np.random.default_rng([job.seed, number, *row.name.encode()])
-        sheets.append(variant(sheets[0], job.augment, random))
+        sheets.append(variant(plain[number % len(plain)], job.augment, random))
     device = next(vae.parameters()).device
     pictures = [to_pixels(sheet.conditioning_image(*size)).to(device) for sheet in sheets]
     return torch.cat([encode_still(vae, picture, 1) for picture in pictures])
@@ -294,7 +304,7 @@ def _encode_captions(rows: Sequence[Row], job: Encoding, device: torch.device) -
 
 def _stamp(row: Row, job: Encoding, cache: ContextCache) -> str:
     """Hash of everything that a sample's file depends on; of files it takes size and time."""
-    files = [_size_and_time(path) for path in (row.video, row.sheet)]
+    files = [_size_and_time(path) for path in (row.video, *row.sheets)]
     entries = job.source.checkpoint.entries
     model = [(path.name, *_size_and_time(path)) for path in sorted({one.file for one in entries.values()})]
     parts = [files, model, asdict(job.bucket), asdict(job.augment), job.seed, cache.path(row.caption).name]
@@ -322,15 +332,26 @@ def _row(record: Any, where: str, folder: Path) -> Row:
     if any(unicodedata.category(one) == "Cc" for one in values["caption"] if one not in "\t\r\n"):
         told = f"{where}: the caption {shown(values['caption'])} holds control characters"
         raise DatasetError(told, remedy="write it as plain text")
-    for column in ("video", "sheet"):
-        if not is_file(folder / values[column]):
-            raise DatasetError(
-                f"{where}: {values[column]} is not there", remedy="paths are relative to the table"
-            )
+    others = _others(record, where)
+    for path in (values["video"], values["sheet"], *others):
+        if not is_file(folder / path):
+            raise DatasetError(f"{where}: {path} is not there", remedy="paths are relative to the table")
     name = "__".join(
         part for part in Path(values["video"]).with_suffix("").parts if part not in ("/", "..", ".")
     )
-    return Row(name, folder / values["video"], folder / values["sheet"], values["caption"])
+    others_of = tuple(folder / path for path in others)
+    return Row(name, folder / values["video"], folder / values["sheet"], values["caption"], others_of)
+
+
+def _others(record: Mapping[str, Any], where: str) -> list[str]:
+    """The paths of a row's further sheets."""
+    given = record.get(OTHERS) or ""
+    listed = given.split(";") if isinstance(given, str) else given
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise DatasetError(
+            f"{where}: {OTHERS} is {shown(given)}", remedy="name further sheets, separated by ;"
+        )
+    return [one.strip() for one in listed if one.strip()]
 
 
 def read_shard(text: str) -> tuple[int, int]:
