@@ -5,14 +5,20 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
+from castsheet.clip import encode
 from castsheet.pairs.cast import Member, read_cast, write_cast
+from castsheet.pairs.corners import MARK, mark_in_corner
+from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import find, load
+from castsheet.pairs.frames import read_frames
 from castsheet.pairs.ledger import Ledger
-from castsheet.pairs.records import PairsError
-from tests.pairs.conftest import REPEAT
+from castsheet.pairs.records import Film, PairsError, Reject
+from tests.doubles.paper_films import frame_of, place
+from tests.pairs.conftest import REPEAT, SHOTS
 
 
 def _by_shot(found):
@@ -136,3 +142,32 @@ def test_ledger_names_depend_on_settings(found):
     ledger.put(one, Made({"x": 1}, {}))
     assert ledger.find(one) is not None
     assert ledger.find(other) is None
+
+
+def test_black_bars_are_cropped_away(tmp_path):
+    """Red: clips of a letterboxed film have black bars, or a dark film loses its edges."""
+    frames = np.stack([frame_of(SHOTS[0], at) for at in range(52)])
+    framed = np.pad(frames, ((0, 0), (24, 24), (0, 0), (0, 0)))
+    encode(tmp_path / "bars.mp4", np.concatenate([framed, framed[::-1]] * 3), 24.0, crf=14)
+    source = Source(tmp_path / "bars.mp4", "bars", "CC0-1.0", "", "", "synthetic", False)
+    film = opened(source, (192, 96))
+    assert isinstance(film, Film)
+    assert film.bars[0] == 0
+    assert 24 <= film.bars[1] <= 28
+    assert film.size == (192, 176 - 2 * film.bars[1])
+    _, frame = next(read_frames(film))
+    assert frame.shape[:2] == (film.size[1], 192)
+    assert frame[0].mean() > 50
+    refused = opened(source, (192, 160))
+    assert isinstance(refused, Reject)
+    assert refused.rule == "R02"
+
+
+def test_a_mark_in_a_corner_is_what_stays_wherever_the_film_goes():
+    """Red: a channel's logo is trained into clips, or a corner that one place shows counts as a logo."""
+    places = [[place(number)] for number in range(4)]
+    assert mark_in_corner(places) < MARK
+    for (picture,) in places:
+        picture[4:12, 160:164] = picture[4:12, 168:172] = picture[4:12, 176:180] = 255
+    assert mark_in_corner(places) > MARK
+    assert mark_in_corner(places[:2]) == 0

@@ -118,6 +118,7 @@ def test_rejects_have_reasons(made):
         rows = list(csv.DictReader(file))
     assert rows
     assert all(row["rule"] and row["meaning"] for row in rows)
+    assert '<img class="still"' in (out / "report.html").read_text()
 
 
 def test_unsure_people_are_never_paired(found, tmp_path):

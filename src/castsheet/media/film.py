@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
@@ -45,8 +46,33 @@ def probe(path: Path) -> Probe:
         return Probe(stream.width, stream.height, float(rate), seconds)
 
 
+def key_frames(path: Path, seconds: float, most: int) -> Iterator[NDArray[np.uint8]]:
+    """Some frames (H,W,3) RGB that decode alone, spread over a film; fewer where it is damaged or short.
+
+    Args:
+        seconds: how long the film is.
+    """
+    with opened_video(path) as (container, stream):
+        base = float(stream.time_base or 0)
+        seen: set[int] = set()
+        for number in range(most if base else 0):
+            at = (number + 0.5) / most * seconds
+            try:
+                container.seek(int(at / base) + (stream.start_time or 0), stream=stream, backward=True)
+                frame = next(container.decode(stream), None)
+            except av.FFmpegError:
+                return
+            if frame is not None and (frame.pts or 0) not in seen:
+                seen.add(frame.pts or 0)
+                yield _rgb(frame, None, (0, 0))
+
+
 def film_frames(
-    path: Path, *, start: float = 0.0, size: tuple[int, int] | None = None
+    path: Path,
+    *,
+    start: float = 0.0,
+    size: tuple[int, int] | None = None,
+    bars: tuple[int, int] = (0, 0),
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """The frames (H,W,3) RGB of a film from a time on, each with its own time in seconds.
 
@@ -54,7 +80,8 @@ def film_frames(
 
     Args:
         start: seconds; the first frame is the one shown there.
-        size: width and height in px to scale to; by default the film's own.
+        size: width and height in px to scale to; by default the film's own, without its bars.
+        bars: px to leave out at the left and the right, and above and below.
 
     Raises:
         ImageError: it cannot be read, or is damaged there.
@@ -70,14 +97,19 @@ def film_frames(
         for frame in container.decode(stream):
             time = _time(frame, base, zero)
             if time >= start - _EARLY / rate:
-                yield time, _rgb(frame, size)
+                yield time, _rgb(frame, size, bars)
 
 
 def _time(frame: VideoFrame, base: float, zero: float) -> float:
     return round((frame.pts or 0) * base - zero, 6)
 
 
-def _rgb(frame: VideoFrame, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _rgb(frame: VideoFrame, size: tuple[int, int] | None, bars: tuple[int, int]) -> NDArray[np.uint8]:
+    across, down = bars
+    if across or down:
+        picture = frame.to_ndarray(format="rgb24")
+        inner = picture[down : len(picture) - down, across : picture.shape[1] - across]
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(inner), format="rgb24")
     if size is not None and size != (frame.width, frame.height):
         frame = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
     return frame.to_ndarray(format="rgb24")

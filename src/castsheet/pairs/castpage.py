@@ -63,8 +63,17 @@ def _picture(track: str, found: Found, work: Path) -> str:
 def thumb(track: str, found: Found, work: Path) -> Image.Image | None:
     """A track's picture; None where its shot is no more."""
     shot, _, number = track.rpartition(".")
+    return _stored(shot, f"thumb{number}", found, work)
+
+
+def still(unit: str, found: Found, work: Path) -> Image.Image | None:
+    """A picture of a shot or of a window; None for other units, and where the shot is no more."""
+    shot, letter, number = unit.rpartition("w")
+    return _stored(shot, f"window{number}", found, work) if letter else _stored(unit, "middle", found, work)
+
+
+def _stored(shot: str, name: str, found: Found, work: Path) -> Image.Image | None:
     if shot not in found.results:
         return None
-    arrays = Stored(work / "results" / "watched" / f"{found.results[shot]}.json").arrays()
-    pixels = arrays.get(f"thumb{number}")
+    pixels = Stored(work / "results" / "watched" / f"{found.results[shot]}.json").arrays().get(name)
     return None if pixels is None else Image.fromarray(np.ascontiguousarray(pixels))

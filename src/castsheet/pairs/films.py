@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from castsheet.errors import ImageError
 from castsheet.machine.files import sha256
 from castsheet.machine.regular import MIB, is_file
 from castsheet.machine.text import TextReader
-from castsheet.media.film import probe
+from castsheet.media.film import Probe, key_frames, probe
 from castsheet.pairs.records import Film, PairsError, Reject
 
 COLUMNS = ("path", "title", "licence", "credit", "url", "people")
@@ -21,6 +24,9 @@ PEOPLE = ("consent", "synthetic", "none")
 # Licences that let anybody make and share adaptations; who needs another one says so in allow_training.
 FREE = ("CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "PDM-1.0", "MIT", "Apache-2.0")
 SLOWEST = 20.0
+LOOKS, FEWEST = 24, 2  # frames in which bars are looked for, and in how many a picture must be lit
+BLACK, LIT = 26.0, 24.0  # levels: a bar is darker; a frame that is dark all over has a lower mean
+BAR, UNEVEN = 0.02, 0.02  # of the side: thinner bars are cropped away by no one; sides differ by no more
 _TABLES = TextReader(
     PairsError,
     f"give a .csv table with the columns {', '.join(COLUMNS)}; docs/pairs.md shows one",
@@ -96,8 +102,11 @@ def opened(source: Source, size: tuple[int, int]) -> Film | Reject:
         seen = probe(source.path)
     except ImageError as error:
         return Reject(source.title, "R01", error.what)
-    if seen.width < size[0] or seen.height < size[1]:
-        return Reject(source.title, "R02", f"{seen.width}x{seen.height}", f"{size[0]}x{size[1]}")
+    bars = bars_of(source.path, seen)
+    width, height = seen.width - 2 * bars[0], seen.height - 2 * bars[1]
+    if width < size[0] or height < size[1]:
+        told = f"{width}x{height}" + (" without its bars" if any(bars) else "")
+        return Reject(source.title, "R02", told, f"{size[0]}x{size[1]}")
     if seen.fps < SLOWEST:
         return Reject(source.title, "R03", f"{seen.fps:.2f}", f"{SLOWEST:g}")
     return Film(
@@ -108,6 +117,35 @@ def opened(source: Source, size: tuple[int, int]) -> Film | Reject:
         url=source.url,
         people=source.people,
         sha256=sha256(source.path),
-        size=(seen.width, seen.height),
+        size=(width, height),
         fps=round(seen.fps, 4),
+        bars=bars,
     )
+
+
+def bars_of(path: Path, seen: Probe) -> tuple[int, int]:
+    """px of black at the left and the right, and above and below, that frame the picture all through a film.
+
+    Frames that are dark all over say nothing; without a few others no bar is sure.
+    """
+    least: list[NDArray[np.int64]] = []
+    for frame in key_frames(path, seen.seconds, LOOKS):
+        luma = frame.astype(np.float32).mean(axis=2)
+        if luma.mean() >= LIT:
+            least.append(np.array([side for axis in (1, 0) for side in _dark_sides(luma, axis)]))
+    if len(least) < FEWEST:
+        return 0, 0
+    left, right, top, bottom = np.min(least, axis=0)
+    found = []
+    for (one, other), whole in (((left, right), seen.width), ((top, bottom), seen.height)):
+        even = max(one, other) - min(one, other) <= UNEVEN * whole
+        # One px more: compression lets the picture bleed into the bar's last row.
+        found.append(int(max(one, other) + 2) // 2 * 2 if even and min(one, other) >= BAR * whole else 0)
+    return found[0], found[1]
+
+
+def _dark_sides(luma_HW: NDArray[np.float32], axis: int) -> tuple[int, int]:
+    """How many columns (axis 1) or rows (axis 0) are black from either side."""
+    lines = np.percentile(luma_HW, 99, axis=1 - axis) > BLACK
+    lit = np.flatnonzero(lines)
+    return (int(lit[0]), len(lines) - 1 - int(lit[-1])) if len(lit) else (0, 0)

@@ -26,6 +26,7 @@ from castsheet.machine.text import TextReader
 from castsheet.pairs.camera import Plate
 from castsheet.pairs.cast import Cast, corrected, proposed, write_cast
 from castsheet.pairs.castpage import cast_page
+from castsheet.pairs.corners import MARK
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify
 from castsheet.pairs.ledger import Ledger, Outcome, Task
@@ -35,7 +36,7 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 1
+VERSION = 2
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -261,7 +262,8 @@ def _gathered(
                 )
             mine += [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
         found += len(mine)
-        kept, left_out = _judged(mine)
+        mark = 0.0 if place is None else float(place.values["mark"])
+        kept, left_out = _judged(mine, mark)
         windows += kept
         rejects += left_out
     counts["windows"] = _count(found, len(windows), quarantined)
@@ -279,8 +281,10 @@ def _gathered(
     )
 
 
-def _judged(windows: Sequence[Window]) -> tuple[list[Window], list[Reject]]:
-    """A film's windows by the rules of quality."""
+def _judged(windows: Sequence[Window], mark: float) -> tuple[list[Window], list[Reject]]:
+    """A film's windows by the rules of quality. `mark`: see `corners`."""
+    if mark > MARK:
+        return [], [Reject(one.id, "R35", f"{mark:.1%} of a corner", f"{MARK:.0%}") for one in windows]
     usual = float(np.median([one.sharp for one in windows])) if windows else 0.0
     kept: list[Window] = []
     left_out: list[Reject] = []

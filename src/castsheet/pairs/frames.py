@@ -6,6 +6,7 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.clip import encode
+from castsheet.media.film import film_frames
 from castsheet.pairs.protocols import Pixels
+from castsheet.pairs.records import Film
+
+
+def read_frames(
+    film: Film, *, start: float = 0.0, size: tuple[int, int] | None = None
+) -> Iterator[tuple[float, Pixels]]:
+    """A film's frames with their times, without its bars; see `film_frames`. `ImageError` where it is
+    damaged."""
+    return film_frames(Path(film.path), start=start, size=size, bars=film.bars)
 
 
 def filled(frame: Pixels, size: tuple[int, int]) -> Pixels:

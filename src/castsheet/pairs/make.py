@@ -29,6 +29,7 @@ from castsheet.machine.locks import Say
 from castsheet.machine.marks import Kind, owned
 from castsheet.machine.regular import is_file
 from castsheet.pairs.cast import NOBODY, Cast, Member, read_cast
+from castsheet.pairs.castpage import still
 from castsheet.pairs.find import Found, by_rule, load
 from castsheet.pairs.ledger import Ledger, Stored, Task
 from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair
@@ -116,7 +117,7 @@ def _make(
             made[unit] = outcome
     counts = {"found": len(found.windows), "accepted": len(made), "quarantined": quarantined}
     counts["rejected"] = counts["found"] - counts["accepted"] - quarantined
-    return _written(found, world, made, rejects, counts, out)
+    return _written(found, work, world, made, rejects, counts, out)
 
 
 def _depends(job: Job) -> list[Any]:
@@ -265,6 +266,7 @@ def _placed(
 
 def _written(
     found: Found,
+    work: Path,
     world: _World,
     made: dict[str, Stored],
     rejects: list[Reject],
@@ -289,7 +291,10 @@ def _written(
         row = {"video": f"clips/{unit}.mp4", "sheet": f"sheets/{unit}.png", "caption": values["caption"]}
         others = [f"sheets/{unit}.{k}.png" for k in range(1, len(values["sheets"]))]
         row |= {"split": parts[unit], "title": film.title, "licence": film.licence, "credit": film.credit}
-        rows.append(row | {"people": film.people, "source": film.sha256, "panels": values["panels"][0], "sheets": others})
+        rows.append(
+            row
+            | {"people": film.people, "source": film.sha256, "panels": values["panels"][0], "sheets": others}
+        )
         cards.append(
             Card(unit, out / "clips" / f"{unit}.mp4", arrays["sheet0"], values["caption"], parts[unit])
         )
@@ -302,7 +307,8 @@ def _written(
         part: sum(one == part for one in parts.values()) for part in ("train", "validation", "test")
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    write_text(out / "report.html", result_page(cards, every, summary))
+    page = result_page(cards, every, summary, lambda unit: still(unit, found, work))
+    write_text(out / "report.html", page)
     return Result(dict(parts), tuple(every), counts)
 
 

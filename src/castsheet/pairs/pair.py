@@ -23,10 +23,9 @@ from castsheet.errors import CastsheetError
 from castsheet.judge.judge import Judge, Options
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.media.film import film_frames
 from castsheet.pairs.camera import Placed, plate_of
 from castsheet.pairs.captions import Part, action_words
-from castsheet.pairs.frames import filled, mp4
+from castsheet.pairs.frames import filled, mp4, read_frames
 from castsheet.pairs.gates import COPY, from_clip, mask_of, nearest, refused
 from castsheet.pairs.ledger import Made, Stored
 from castsheet.pairs.protocols import Pixels
@@ -179,7 +178,7 @@ def _clip(job: Job) -> Pixels:
     first = job.window.frames[0]
     wanted = [at - first for at in job.window.frames]
     frames: list[Pixels] = []
-    for _, frame in film_frames(Path(job.film.path), start=float(job.times[first])):
+    for _, frame in read_frames(job.film, start=float(job.times[first])):
         frames.append(filled(frame, job.clips.size))
         if len(frames) > wanted[-1]:
             break
@@ -222,9 +221,7 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
 def _distance(candidate: Candidate, job: Job, clip_FHW3: Pixels) -> float:
     """Levels between a candidate and the clip, at the size at which shots are looked at."""
     size = job.sizes[candidate.track.shot]
-    frame = next(film_frames(Path(job.film.path), start=float(job.times[candidate.sight.frame]), size=size))[
-        1
-    ]
+    frame = next(read_frames(job.film, start=float(job.times[candidate.sight.frame]), size=size))[1]
     box = candidate.sight.box
     figure = frame[box.y : box.bottom, box.x : box.right]
     small = clip_FHW3
@@ -260,7 +257,7 @@ def _place(job: Job) -> Plain:
     empty = [one for one in job.backdrops if one.empty]
     if empty:
         frame = _moment(empty[0], 1)
-        picture = next(film_frames(Path(job.film.path), start=float(job.times[frame])))[1]
+        picture = next(read_frames(job.film, start=float(job.times[frame])))[1]
         return Image.fromarray(filled(picture, job.clips.size)), [(job.film.id, frame)]
     if len({one.shot for one in job.backdrops}) < AT_LEAST:
         raise _Refused("R70", f"{len(job.backdrops)} other shots", f"{AT_LEAST}")
@@ -269,7 +266,7 @@ def _place(job: Job) -> Plain:
         for k in range(len(PICTURES)):
             frame = _moment(one, k)
             start = float(job.times[frame])
-            picture = next(film_frames(Path(job.film.path), start=start, size=working_size(job.film)))[1]
+            picture = next(read_frames(job.film, start=start, size=working_size(job.film)))[1]
             placed.append(Placed(picture, number, one.corners[k]))
             sources.append((job.film.id, frame))
     plate = plate_of(placed)
@@ -325,7 +322,7 @@ def _sheet(
 def _portrait(candidate: Candidate, job: Job) -> Image.Image:
     """A candidate's figure, cut out at the film's own resolution; of a close-up, head and shoulders."""
     start = float(job.times[candidate.sight.frame])
-    frame = next(film_frames(Path(job.film.path), start=start))[1]
+    frame = next(read_frames(job.film, start=start))[1]
     figure = cut(frame, _mask(candidate, job), candidate.sight.box, job.sizes[candidate.track.shot])
     if candidate.view != "face":
         return figure

@@ -21,6 +21,7 @@ RULES = {
     "R32": "too dark, too bright or without contrast",
     "R33": "frames are repeated",
     "R34": "writing stands over the picture",
+    "R35": "a mark stands in a corner of the whole film",
     "R36": "a near-repeat of an earlier window",
     "R40": "no subject",
     "R41": "more subjects than a sheet should hold",
@@ -62,8 +63,9 @@ class Film:
 
     Args:
         people: consent, synthetic or none: what the user says of the people in it.
-        sha256: of the file. size: width and height in px. fps: what the file says; frames have times of
-        their own.
+        sha256: of the file. size: width and height in px, without bars. fps: what the file says; frames have
+            times of their own.
+        bars: px of black at the left and the right, and above and below; they are cropped away.
     """
 
     path: str
@@ -75,6 +77,7 @@ class Film:
     sha256: str
     size: tuple[int, int]
     fps: float
+    bars: tuple[int, int] = (0, 0)
 
     @property
     def id(self) -> str:

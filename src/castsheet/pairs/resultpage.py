@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -25,6 +25,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding
 article{border-top:1px solid #c8d2da;padding:.8rem 0}
 img{height:150px;margin-right:4px;vertical-align:top}
 pre{white-space:pre-wrap;font:13px/1.4 monospace}
+img.still{height:64px}
 td,th{text-align:left;padding:.1rem .8rem .1rem 0}
 """
 
@@ -40,8 +41,17 @@ class Card:
     part: str
 
 
-def result_page(cards: Sequence[Card], rejects: Sequence[Reject], summary: Mapping[str, Any]) -> str:
-    """The page."""
+def result_page(
+    cards: Sequence[Card],
+    rejects: Sequence[Reject],
+    summary: Mapping[str, Any],
+    still: Callable[[str], Image.Image | None],
+) -> str:
+    """The page.
+
+    Args:
+        still: a small picture of a unit that was left out, where there is one.
+    """
     body = ["<h1>Pairs</h1>", _numbers(summary), "<h2>Accepted</h2>"]
     body += [_card(one) for one in cards[:_MOST]]
     if len(cards) > _MOST:
@@ -50,7 +60,7 @@ def result_page(cards: Sequence[Card], rejects: Sequence[Reject], summary: Mappi
     for rule in sorted({one.rule for one in rejects}):
         mine = [one for one in rejects if one.rule == rule]
         body.append(f"<h3>{escape(rule)}: {escape(RULES.get(rule, 'see below'))} ({len(mine)})</h3>")
-        body.append(_table(mine[:_LISTED]))
+        body.append(_table(mine[:_LISTED], still))
     return html_page("Pairs", _STYLE, "\n".join(body))
 
 
@@ -77,9 +87,14 @@ def _small(picture: Image.Image) -> Image.Image:
     return picture.resize((_WIDTH, max(1, round(picture.height * _WIDTH / picture.width))))
 
 
-def _table(rejects: Sequence[Reject]) -> str:
+def _table(rejects: Sequence[Reject], still: Callable[[str], Image.Image | None]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(one.unit)}</td><td>{escape(one.value)}</td><td>{escape(one.limit)}</td></tr>"
+        f"<tr><td>{_still(still(one.unit))}</td><td>{escape(one.unit)}</td>"
+        f"<td>{escape(one.value)}</td><td>{escape(one.limit)}</td></tr>"
         for one in rejects
     )
-    return f"<table><tr><th>unit</th><th>value</th><th>limit</th></tr>{rows}</table>"
+    return f"<table><tr><th></th><th>unit</th><th>value</th><th>limit</th></tr>{rows}</table>"
+
+
+def _still(picture: Image.Image | None) -> str:
+    return "" if picture is None else f'<img class="still" src="{data_url(picture)}" alt="">'

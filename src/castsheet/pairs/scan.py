@@ -9,7 +9,6 @@ people. 3. `watch_shot`: all frames of a shot: its windows with their measures, 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import CastsheetError
-from castsheet.media.film import film_frames
 from castsheet.pairs.camera import AGREE, Placed, Plate, Shift, agreement, plate_of, shift_between
+from castsheet.pairs.corners import mark_in_corner
+from castsheet.pairs.frames import read_frames
 from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import SMALL, Change, Pixels, Segmenter
 from castsheet.pairs.quality import measured
@@ -52,7 +52,7 @@ def cut_film(film: Film, detector: str) -> Made:
     """When a film's frames are shown, and its shots between transitions; or why it cannot be read."""
     times, small = [], []
     try:
-        for time, frame in film_frames(Path(film.path), size=SMALL):
+        for time, frame in read_frames(film, size=SMALL):
             times.append(time)
             small.append(frame)
     except CastsheetError as error:
@@ -84,14 +84,14 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
 
     Returns:
         values: `places`: for each shot its place's number and the corners of its three pictures, or None
-        where
-            the camera moves in other ways than sideways; `plates`: numbers of places that several shots show.
+            where the camera moves in other ways than sideways; `plates`: numbers of places that several shots
+            show; `mark`: how much stands in a corner of the whole film (see `corners`).
         arrays: plateN, sureN and originN of each of these.
     """
     try:
         pictures = _moments(film, shots)
     except CastsheetError:
-        return Made({"places": [None] * len(shots), "plates": []}, {})
+        return Made({"places": [None] * len(shots), "plates": [], "mark": 0.0}, {})
     corners = [_corners(three) for three in pictures]
     members: list[list[tuple[int, Shift]]] = []
     placed: list[dict[str, Any] | None] = []
@@ -127,7 +127,8 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
         plates.append(place)
         arrays[f"plate{place}"], arrays[f"sure{place}"] = made.picture, made.sure
         arrays[f"origin{place}"] = np.array(made.origin)
-    return Made({"places": placed, "plates": plates}, arrays)
+    mark = mark_in_corner([[pictures[number][1] for number, _ in every] for every in members])
+    return Made({"places": placed, "plates": plates, "mark": round(mark, 4)}, arrays)
 
 
 def _added(corner: Shift, own: list[Shift] | None, k: int) -> Shift:
@@ -166,7 +167,7 @@ def _moments(film: Film, shots: list[list[int]]) -> list[list[Pixels]]:
             wanted.setdefault(first + round(moment * (last - 1 - first)), []).append((number, k))
     found: list[list[Pixels]] = [[np.zeros(0, np.uint8)] * len(PICTURES) for _ in shots]
     last_wanted = max(wanted, default=-1)
-    for at, (_, frame) in enumerate(film_frames(Path(film.path), size=working_size(film))):
+    for at, (_, frame) in enumerate(read_frames(film, size=working_size(film))):
         for number, k in wanted.get(at, ()):
             found[number][k] = frame
         if at == last_wanted:
@@ -214,6 +215,9 @@ def watch_shot(
         for k, one in enumerate(line):
             arrays[f"mask{number}.{k}"] = np.packbits(one.mask)
         arrays[f"thumb{number}"] = _thumb(frames, span[0], line)
+    arrays["middle"] = _small(frames[len(frames) // 2])
+    for one in windows:
+        arrays[f"window{one.number}"] = _small(frames[one.frames[len(one.frames) // 2] - span[0]])
     tracks = [asdict(track_of(shot, number, line)) for number, line in enumerate(lines)]
     size = [int(frames.shape[2]), int(frames.shape[1])]
     values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}
@@ -244,7 +248,7 @@ def _span(film: Film, span: list[int], times: NDArray[np.float64]) -> Pixels:
     """The frames of a span at the working size; fewer if the film ends early."""
     wanted = span[1] - span[0]
     found = []
-    for _, frame in film_frames(Path(film.path), start=float(times[span[0]]), size=working_size(film)):
+    for _, frame in read_frames(film, start=float(times[span[0]]), size=working_size(film)):
         found.append(frame)
         if len(found) == wanted:
             break
@@ -298,6 +302,12 @@ def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> tup
         picture, sure = plate.at((corner[0] + x, corner[1] + y), size)
     mask = against(frame, picture) > 0.5
     return None if mask.mean() > CROWDED else (mask, ~sure)
+
+
+def _small(frame: Pixels) -> Pixels:
+    """A frame for pages, THUMB px high."""
+    height, width = frame.shape[:2]
+    return np.asarray(Image.fromarray(frame).resize((max(1, round(width * THUMB / height)), THUMB)))
 
 
 def _thumb(frames: Pixels, first: int, line: list[Seen]) -> Pixels:
