@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=VALIDATION[0], help="seed of the first film")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer()
+    renderer = Renderer(samples=0)
     for number in range(options.films):
         seed = options.first + number * (options.people + options.places + 1)
         plan = film_plan(seed, shots=options.shots, people=options.people, places=options.places)

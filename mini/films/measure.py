@@ -99,11 +99,13 @@ def cuts(found: Sequence[Sequence[int]], truth: Truth) -> tuple[Tally, Tally, Ta
     return precision, recall, dissolves
 
 
-def owners(tracks: Sequence[Track], truth: Truth, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, str]:
+def owners(
+    tracks: Sequence[Track], truth: Truth, masks: Mapping[str, NDArray[np.bool_]], *, dressed: bool = False
+) -> dict[str, str]:
     """Who each track is: the identity whose pixels its masks hold most; "" for none, or for several.
 
     Args:
-        masks: by track and sight.
+        masks: by track and sight. dressed: whether somebody in other clothes has another name.
     """
     found: dict[str, str] = {}
     for track in tracks:
@@ -116,7 +118,8 @@ def owners(tracks: Sequence[Track], truth: Truth, masks: Mapping[str, NDArray[np
             box = sight.box
             figures = frame[box.y : box.bottom, box.x : box.right][mask]
             for number, one in enumerate(shot["cast"], 1):
-                votes[one["id"]] = votes.get(one["id"], 0.0) + float((figures == number).mean())
+                name = f"{one['id']} in {one['costume']}" if dressed else str(one["id"])
+                votes[name] = votes.get(name, 0.0) + float((figures == number).mean())
             votes[""] = votes.get("", 0.0) + float((figures == 0).mean())
         total = sum(votes.values())
         best = max(votes, key=lambda name: votes[name], default="")
@@ -142,16 +145,22 @@ def cover(tracks: Sequence[Track], truth: Truth, masks: Mapping[str, NDArray[np.
     return found
 
 
-def identities(cast: Cast, title: str, owner: Mapping[str, str]) -> tuple[Tally, Tally]:
-    """Pairwise precision and recall of "the same person" over the tracks of a title that are somebody's."""
-    group = {track: one.key for one in cast[title].values() for track in one.tracks if not one.unsure}
+def identities(
+    cast: Cast, title: str, owner: Mapping[str, str], dressed: Mapping[str, str]
+) -> tuple[Tally, Tally]:
+    """Pairwise precision and recall of "the same person" over the tracks of a title that are somebody's.
+
+    Args:
+        owner, dressed: see `owners`. Somebody in other clothes may stay apart, but is never somebody else.
+    """
+    group = {track: one.key for one in cast[title].values() for track in one.tracks}
     precision, recall = Tally(), Tally()
     known = [track for track, name in owner.items() if name]
     for a, b in combinations(known, 2):
         together = a in group and group[a] == group.get(b)
         if together:
             precision.add(owner[a] == owner[b])
-        if owner[a] == owner[b]:
+        if dressed[a] == dressed[b]:
             recall.add(together)
     return precision, recall
 
@@ -257,11 +266,13 @@ def report(films: Path, work: Path, data: Path | None) -> list[str]:
         tracks = [one for one in found.tracks if one.shot.startswith(film.id)]
         masks = masks_of(found, work, tracks)
         ious += cover(tracks, truth, masks)
-        precision, recall = identities(cast, film.title, owners(tracks, truth, masks))
+        owner, dressed = (owners(tracks, truth, masks, dressed=one) for one in (False, True))
+        precision, recall = identities(cast, film.title, owner, dressed)
         _sum(total, "same person: precision", precision)
         _sum(total, "same person: recall", recall)
-        bad, faults = windows([one for one in found.windows if one.shot.startswith(film.id)], truth)
-        _sum(total, "windows with a transition", Tally(bad, len(found.windows)))
+        accepted = [one for one in found.windows if one.shot.startswith(film.id)]
+        bad, faults = windows(accepted, truth)
+        _sum(total, "windows with a transition", Tally(bad, len(accepted)))
         wrong += [f"fault in an accepted window: {one}" for one in faults]
         for name, holds, where in pairs(rows, film, found, truth):
             total.setdefault(name, Tally()).add(holds)

@@ -79,9 +79,9 @@ class FilmPlan:
 def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -> FilmPlan:
     """The film of a seed. Its identities are `seed`, `seed` + 1 and so on; its places are seeds too.
 
-    Everybody is seen near and turning twice, once in a long shot, whole and turning, and in shots with other
-    people. Of 137 shots of Big Buck Bunny 29 hold a window; here about half do, so that a film gives many.
-    The last person is a look-alike of the first one, and the second one changes clothes half-way.
+    Everybody is seen near and turning twice, whole and turning, and in shots with other people. Of 137 shots
+    of Big Buck Bunny 29 hold a window; here more than a third do, so that a film gives many. The last person
+    is a look-alike of the first one, and the second one changes clothes half-way.
 
     Args:
         seed: films need seeds that lie `people` + 4 apart.
@@ -91,12 +91,11 @@ def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -
     cast = [Person(seed + number) for number in range(people)]
     cast[-1] = replace(cast[-1], twin=seed) if people > 2 else cast[-1]
     grounds = [seed + people + number for number in range(places)]
-    turns = ((True, LONG), (True, MIDDLE), (False, MIDDLE))
-    plans = [_solo(one, grounds, random, length, near=near) for one in cast for near, length in turns]
+    plans = [_solo(person, grounds, random, near=near) for person in cast for near in (True, True, False)]
     plans += [_scene([person], grounds, random, LONG) for person in cast]
     while len(plans) < shots - 2:
         some = [cast[int(k)] for k in random.permutation(people)[: int(random.choice([0, 1, 1, 2, 2]))]]
-        plans.append(_scene(some, grounds, random, LONG if random.random() < 0.4 else SHORT))
+        plans.append(_scene(some, grounds, random, LONG if random.random() < 0.6 else SHORT))
     plans = [plans[int(k)] for k in random.permutation(len(plans))]
     plans = _faulty(_joined(_dressed(plans, cast), random), random)
     number = seed // 8
@@ -105,17 +104,10 @@ def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -
     return FilmPlan(f"film-{seed}", seed, rate, tuple(plans), letterbox=bars, logo=number % 8 == 5)
 
 
-def _solo(
-    person: Person,
-    places: list[int],
-    random: np.random.Generator,
-    length: tuple[float, float],
-    *,
-    near: bool,
-) -> ShotPlan:
+def _solo(person: Person, places: list[int], random: np.random.Generator, *, near: bool) -> ShotPlan:
     act = Act(person, "turn round", (float(random.uniform(-0.95, 0.95)) * (0.35 if near else 1.0), 0.0))
     shift = act.start[0] if near else 0.0
-    seconds = float(random.uniform(*length))
+    seconds = float(random.uniform(*MIDDLE))
     return ShotPlan((act,), int(random.choice(places)), seconds, near=near, shift=shift)
 
 
@@ -171,8 +163,9 @@ def _joined(plans: list[ShotPlan], random: np.random.Generator) -> list[ShotPlan
 
 
 def _faulty(plans: list[ShotPlan], random: np.random.Generator) -> list[ShotPlan]:
-    """Faults of every kind, one shot each, in shots that would else be usable; repeats come at the end."""
-    usable = [k for k, plan in enumerate(plans) if plan.acts and plan.seconds >= LONG[0]]
+    """Faults of every kind, one shot each, in shots that would else be usable; repeats come at the end, and
+    never right after what they repeat."""
+    usable = [k for k, plan in enumerate(plans[:-1]) if plan.acts and plan.seconds >= LONG[0]]
     chosen = [int(k) for k in random.permutation(usable)[: len(FAULTS)]]
     found = list(plans)
     for at, fault in zip(chosen, FAULTS, strict=False):

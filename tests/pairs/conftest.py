@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from castsheet.pairs import tools
+from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.find import Finding, find
 from castsheet.pairs.records import Clips
 from tests.doubles.paper_films import ANN, BOB, PaperFaces, Shot, write_film
@@ -33,7 +34,7 @@ REPEAT = len(SHOTS) - 1
 def how():
     """How the tests look at paper films: without networks, in this process."""
     tools.FACES["paper"] = PaperFaces
-    return Finding(CLIPS, "plain-1", "none", "paper", 0)
+    return Finding(CLIPS, "plain-1", Eyes(faces="paper"), 0)
 
 
 @pytest.fixture(scope="session")

@@ -127,11 +127,28 @@ def test_unsure_people_are_never_paired(found, tmp_path):
     shutil.copytree(found[2], work)
     raw = yaml.safe_load((work / "cast.yaml").read_text())
     people = raw["titles"]["one"]
-    people["p1"]["unsure"] = list(people["p2"]["tracks"])
+    for one in ("p1", "p2"):
+        people[one]["unsure"] = list(people[one]["tracks"])
     (work / "cast.yaml").write_text(yaml.safe_dump(raw))
     result = make(work, tmp_path / "data", Making(1, False, 0))
     assert not result.pairs
     assert {one.rule for one in result.rejects if "w0" in one.unit} >= {"R51"}
+
+
+def test_what_is_surely_one_person_is_paired_whoever_else_it_may_be(found, tmp_path):
+    """Red: one doubtful glimpse of somebody throws all their clips away, or lends them its picture."""
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    raw = yaml.safe_load((work / "cast.yaml").read_text())
+    people = raw["titles"]["one"]
+    glimpse = people["p1"]["tracks"].pop()
+    people["p1"]["unsure"] = [glimpse]
+    people["p9"] = {"name": "", "tracks": [glimpse], "unsure": list(people["p1"]["tracks"])}
+    (work / "cast.yaml").write_text(yaml.safe_dump(raw))
+    result = make(work, tmp_path / "data", Making(1, False, 0))
+    assert result.pairs
+    tracks = {panel.get("track") for row in _rows(tmp_path / "data") for panel in row["panels"]}
+    assert glimpse not in tracks
 
 
 def test_a_sheet_may_lack_its_place_if_asked(found, tmp_path):

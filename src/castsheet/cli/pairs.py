@@ -15,6 +15,7 @@ pairs = typer.Typer(
     no_args_is_help=True,
 )
 
+_MODELS = "hub:MODEL, endpoint:MODEL@ADDRESS"
 Workers = Annotated[int, typer.Option(min=0, max=256, help="Processes; 0 works in this one.")]
 RayAddress = Annotated[
     str | None, typer.Option(help="Work on a Ray cluster: its address, auto, or local to start one here.")
@@ -29,24 +30,33 @@ def find(
     frames: Annotated[int, typer.Option(help="Frames of a clip, 8k + 1.")] = 121,
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 24.0,
     shots: Annotated[str, typer.Option(help="plain-1, or transnetv2-1.0.5.")] = "plain-1",
+    detector: Annotated[str, typer.Option(help=f"Finds people by words: none, {_MODELS}.")] = "none",
     segmenter: Annotated[
-        str | None, typer.Option(help="u2netp or none.", show_default="u2netp where it is installed")
+        str | None,
+        typer.Option(
+            help=f"Cuts out what it finds: u2netp, none, {_MODELS}.",
+            show_default="u2netp where it is installed",
+        ),
     ] = None,
+    embedder: Annotated[str, typer.Option(help=f"Settles doubts of colours: none, {_MODELS}.")] = "none",
     workers: Workers = 1,
     ray_address: RayAddress = None,
 ) -> None:
     """Find shots, clips, people and places in films. Then look at cast.html, and correct cast.yaml."""
     from castsheet.cli import show
     from castsheet.machine.progress import progress, stderr_console
+    from castsheet.pairs.eyes import Eyes, check_eyes
     from castsheet.pairs.find import Finding, by_rule
     from castsheet.pairs.find import find as run
     from castsheet.pairs.records import Clips
-    from castsheet.pairs.tools import check_names, faces_here, segmenter_here
+    from castsheet.pairs.tools import faces_here, segmenter_here, shots_of
 
     width, height = read_size(size)
     cut = segmenter_here() if segmenter is None else segmenter
-    how = Finding(Clips(width, height, frames, fps), shots, cut, faces_here(), workers, ray_address)
-    check_names(how.shots, how.segmenter, how.faces)
+    eyes = Eyes(detector, cut, faces_here(), embedder)
+    shots_of(shots)
+    check_eyes(eyes)
+    how = Finding(Clips(width, height, frames, fps), shots, eyes, workers, ray_address)
     console = stderr_console()
     with progress("looking at films", None, console=console) as advance:
         found, cast = run(table, work, how, advance=advance, say=console.print)
@@ -69,6 +79,14 @@ def make(
     placeless: Annotated[
         bool, typer.Option("--placeless", help="Let a sheet lack its place, if no clean picture is known.")
     ] = False,
+    captioner: Annotated[str, typer.Option(help=f"Says what happens: none, {_MODELS}.")] = "none",
+    inpainter: Annotated[
+        str | None,
+        typer.Option(
+            help="Fills small holes of places: telea-1, none, endpoint:MODEL@ADDRESS.",
+            show_default="telea-1 where OpenCV is installed",
+        ),
+    ] = None,
     workers: Workers = 1,
     ray_address: RayAddress = None,
 ) -> None:
@@ -77,13 +95,17 @@ def make(
     from castsheet.machine.progress import progress, stderr_console
     from castsheet.pairs.make import Making, refuse_empty
     from castsheet.pairs.make import make as run
+    from castsheet.pairs.tools import captioner_of, inpainter_here, inpainter_of
 
+    fill = inpainter_here() if inpainter is None else inpainter
+    captioner_of(captioner)
+    inpainter_of(fill)
     console = stderr_console()
     with progress("making pairs", None, console=console) as advance:
         result = run(
             work,
             out,
-            Making(variants, judge, workers, ray_address, placeless),
+            Making(variants, judge, workers, ray_address, placeless, captioner, fill),
             advance=advance,
             say=console.print,
         )

@@ -20,6 +20,9 @@ ALIKE = 14  # levels, the largest of the channels: noise of compression stays be
 AGREE = 0.55  # share of the overlap that two pictures of one place have alike
 OVERLAP = 0.5  # share of the picture that both must show
 
+PICTURES = (0.15, 0.5, 0.85)
+"""Moments of a shot at which its place is looked at."""
+
 Shift = tuple[int, int]
 
 

@@ -27,6 +27,7 @@ from castsheet.pairs.camera import Plate
 from castsheet.pairs.cast import Cast, corrected, proposed, write_cast
 from castsheet.pairs.castpage import cast_page
 from castsheet.pairs.corners import MARK
+from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify
 from castsheet.pairs.ledger import Ledger, Outcome, Task
@@ -36,19 +37,19 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 2
+VERSION = 5
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How to look: the clips that are wanted, and the back ends by name (see `tools`)."""
+    """How to look: the clips that are wanted, the shot detector's name, and the other back ends' (see
+    `tools`)."""
 
     clips: Clips
     shots: str
-    segmenter: str
-    faces: str
+    eyes: Eyes
     workers: int = 1
     ray: str | None = None
 
@@ -201,9 +202,9 @@ def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding) -> Iterator[
     for number, span in enumerate(cut.values["shots"]):
         shot, place = f"{film.id}-{number:04d}", places[number]
         plate = None if place is None else plates.get(place["place"])
-        depends = [VERSION, film.sha256, span, asdict(how.clips), how.segmenter, how.faces, place]
+        depends = [VERSION, film.sha256, span, asdict(how.clips), asdict(how.eyes), place]
         depends.append(None if placed is None or plate is None else placed.path.stem)
-        arguments = (film, shot, span, times, how.clips, place, plate, how.segmenter, how.faces)
+        arguments = (film, shot, span, times, how.clips, place, plate, how.eyes)
         yield Task("watched", shot, depends, watch_shot, arguments)
 
 

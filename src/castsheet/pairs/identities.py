@@ -1,7 +1,8 @@
 """Who is who within a title: tracks of all its shots, joined to identities.
 
 Average linkage over the distance of looks. Two who are seen at once are two. A distance between the two
-thresholds is "unsure": an unsure identity is shown to the person who corrects the cast, and never paired.
+thresholds is "unsure": it is shown to the person who corrects the cast, and nobody is paired over it. What is
+surely one person stays so, whoever else may be the same.
 
 Legend: T tracks.
 """

@@ -12,35 +12,36 @@ DATA/report.html         pairs with sheet and clip side by side, rejects by rule
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.locks import Say
 from castsheet.machine.marks import Kind, owned
 from castsheet.machine.regular import is_file
+from castsheet.pairs.camera import PICTURES
 from castsheet.pairs.cast import NOBODY, Cast, Member, read_cast
 from castsheet.pairs.castpage import still
 from castsheet.pairs.find import Found, by_rule, load
+from castsheet.pairs.judged import judge_here
 from castsheet.pairs.ledger import Ledger, Stored, Task
 from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair
 from castsheet.pairs.pools import pool_of
-from castsheet.pairs.records import RULES, Film, PairsError, Reject, Sight, Track, Window
+from castsheet.pairs.records import Film, PairsError, Reject, Sight, Track, Window
 from castsheet.pairs.resultpage import Card, result_page
-from castsheet.pairs.scan import PICTURES
 from castsheet.pairs.split import split
+from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
-VERSION = 1
+VERSION = 2
+SPOILT = ("R31", "R32", "R34")
+"""Rules whose windows lend no pictures either: they are blurred, too dark, or written on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Making:
     Args:
         variants: versions of each sheet. judged: whether the judge looks at them.
         placeless: whether a sheet may lack the place.
+        captioner, inpainter: names of back ends (see `tools`).
         workers, ray: where the work is done (see `pools.pool_of`).
     """
 
@@ -58,6 +60,8 @@ class Making:
     workers: int = 1
     ray: str | None = None
     placeless: bool = False
+    captioner: str = "none"
+    inpainter: str = "none"
 
 
 @dataclass(frozen=True)
@@ -137,8 +141,10 @@ def _depends(job: Job) -> list[Any]:
         results,
         job.moved,
         job.variants,
-        job.judged,
+        job.judge,
         job.placeless,
+        job.captioner,
+        job.inpainter,
     ]
 
 
@@ -160,7 +166,8 @@ class _World:
             for member in members.values()
             for track in member.tracks
         }
-        self._doubtful = {t for members in cast.values() for one in members.values() for t in one.unsure}
+        # A sheet would show what spoils a clip.
+        self._spoilt = {one.unit.rpartition("w")[0] for one in found.rejects if one.rule in SPOILT}
         self._spans, self._corners, self._times = _placed(found, work)
         self.shared: dict[str, list[str]] = {}
 
@@ -173,14 +180,14 @@ class _World:
             if not sights:
                 continue
             known = self._owner.get(track.id)
-            if known is None or known[1].unsure or track.id in self._doubtful:
+            if known is None or _doubtful(known[1]):
                 return Reject(window.id, "R51", track.id)
             title, member = known
             if member.key == NOBODY:
                 continue
             name = member.name or member.key
             people = _joined(people, name, sights, self._elsewhere(member, window.shot))
-            self.shared.setdefault(window.id, []).append(f"person {title}: {member.key}")
+            self.shared.setdefault(window.id, []).extend(self._maybe(title, member))
         self.shared.setdefault(window.id, []).append(f"title {film.title}")
         place = self.found.places.get(window.shot)
         if place is not None:
@@ -198,14 +205,25 @@ class _World:
             results={shot: str(self._stored[shot]) for shot in shots},
             moved=self._moved(window),
             variants=how.variants,
-            judged=how.judged,
+            judge=judge_here() if how.judged else "",
             placeless=how.placeless,
+            captioner=how.captioner,
+            inpainter=how.inpainter,
         )
+
+    def _maybe(self, title: str, member: Member) -> list[str]:
+        """Somebody, and all who may be the same: a doubt must not part them between training and test."""
+        others = (self._owner[track][1].key for track in member.unsure if track in self._owner)
+        return [f"person {title}: {key}" for key in dict.fromkeys((member.key, *others))]
 
     def _elsewhere(self, member: Member, shot: str) -> tuple[Track, ...]:
         """Somebody's tracks in other shots of the film."""
         found = (self._tracks[track] for track in member.tracks if track in self._tracks)
-        return tuple(track for track in found if track.shot != shot and track.shot in self._stored)
+        return tuple(
+            track
+            for track in found
+            if track.shot != shot and track.shot in self._stored and track.shot not in self._spoilt
+        )
 
     def _backdrops(self, shot: str) -> tuple[Backdrop, ...]:
         place = self.found.places.get(shot)
@@ -214,7 +232,7 @@ class _World:
         return tuple(
             Backdrop(other, self._spans[other], self._corners[other], not self._by_shot.get(other))
             for other, known in self.found.places.items()
-            if known == place and other != shot and other in self._stored
+            if known == place and other != shot and other in self._stored and other in self._corners
         )
 
     def _moved(self, window: Window) -> int:
@@ -227,6 +245,11 @@ class _World:
         across = [corner[0] for corner in corners]
         low, high = np.interp([window.frames[0], window.frames[-1]], moments, across)
         return round(float(high - low))
+
+
+def _doubtful(member: Member) -> bool:
+    """Whether nobody is sure of all of somebody's tracks: a single one that may be others', or new ones."""
+    return bool(member.unsure) and (len(member.tracks) == 1 or bool(set(member.unsure) & set(member.tracks)))
 
 
 def _joined(
@@ -259,7 +282,8 @@ def _placed(
         for number, (first, last) in enumerate(cut.values["shots"]):
             shot = f"{film.id}-{number:04d}"
             spans[shot] = first, last
-            if places is not None and places[number] is not None:
+            # A near shot lies on the place's picture in another scale.
+            if places is not None and places[number] is not None and "zoom" not in places[number]:
                 corners[shot] = tuple((int(x), int(y)) for x, y in places[number]["corners"])
     return spans, corners, times
 
@@ -286,7 +310,7 @@ def _written(
         for k, manifest in enumerate(values["sheets"]):
             stem = unit if k == 0 else f"{unit}.{k}"
             _put(out / "sheets" / f"{stem}.json", manifest.encode())
-            _put(out / "sheets" / f"{stem}.png", _png(arrays[f"sheet{k}"]))
+            _put(out / "sheets" / f"{stem}.png", png(arrays[f"sheet{k}"]))
         film = films[unit.rsplit("-", 1)[0]]
         row = {"video": f"clips/{unit}.mp4", "sheet": f"sheets/{unit}.png", "caption": values["caption"]}
         others = [f"sheets/{unit}.{k}.png" for k in range(1, len(values["sheets"]))]
@@ -298,10 +322,10 @@ def _written(
         cards.append(
             Card(unit, out / "clips" / f"{unit}.mp4", arrays["sheet0"], values["caption"], parts[unit])
         )
-    _tables(rows, out)
+    write_tables(rows, out)
     every = [*found.rejects, *rejects]
-    write_text(out / "rejects.csv", _csv(("unit", "rule", "value", "limit", "meaning"), _told(every)))
-    write_text(out / "credits.txt", _credits(found.films))
+    write_text(out / "rejects.csv", csv_of(("unit", "rule", "value", "limit", "meaning"), told(every)))
+    write_text(out / "credits.txt", credits_of(found.films))
     summary = {**found.counts, "pairs": counts, "rules": by_rule(every)}
     summary["split"] = {
         part: sum(one == part for one in parts.values()) for part in ("train", "validation", "test")
@@ -323,48 +347,6 @@ def _put(path: Path, content: bytes) -> None:
     """Write a file, unless it is there with this content."""
     if not is_file(path) or path.read_bytes() != content:
         write_atomic(path, lambda part: part.write_bytes(content))
-
-
-_COLUMNS = ("video", "sheet", "sheets", "caption", "split", "title", "licence", "credit", "people", "source")
-
-
-def _tables(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    lines = "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
-    write_text(out / "pairs.jsonl", lines)
-    table = [row | {"sheets": ";".join(row["sheets"])} for row in rows]
-    write_text(out / "pairs.csv", _csv(_COLUMNS, table))
-    for part in ("train", "validation", "test"):
-        mine = [row for row in table if row["split"] == part]
-        write_text(out / f"{part}.csv", _csv(_COLUMNS, mine))
-
-
-def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
-    held = io.StringIO()
-    writer = csv.DictWriter(held, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return held.getvalue()
-
-
-def _told(rejects: Sequence[Reject]) -> list[dict[str, Any]]:
-    return [asdict(one) | {"meaning": RULES.get(one.rule, "")} for one in rejects]
-
-
-def _credits(films: Sequence[Film]) -> str:
-    lines = ["Clips and sheets in this folder are made from:", ""]
-    for film in films:
-        lines.append(
-            f"{film.title}: {film.credit or 'no credit given'}, {film.licence or 'allowed by its owner'}"
-        )
-        lines += [f"  {film.url}"] if film.url else []
-    return "\n".join(lines) + "\n"
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """A sheet's picture as the bytes of a PNG."""
-    held = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(held, format="PNG")
-    return held.getvalue()
 
 
 def _rejected(unit: str, values: Mapping[str, Any]) -> Reject | None:

@@ -7,8 +7,9 @@ rule that the window breaks.
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,19 @@ from PIL import Image
 from castsheet.clip import Clip
 from castsheet.elements import Character, Element, Location, Scene, View
 from castsheet.errors import CastsheetError
-from castsheet.judge.judge import Judge, Options
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.pairs.camera import Placed, plate_of
-from castsheet.pairs.captions import Part, action_words
+from castsheet.pairs.camera import PICTURES, Placed, plate_of
+from castsheet.pairs.captions import Part, action_words, asked, looks_in
 from castsheet.pairs.frames import filled, mp4, read_frames
 from castsheet.pairs.gates import COPY, from_clip, mask_of, nearest, refused
+from castsheet.pairs.judged import judged
 from castsheet.pairs.ledger import Made, Stored
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Clips, Film, Sight, Track, Window
 from castsheet.pairs.references import Candidate, best_of, candidates, cut
-from castsheet.pairs.scan import AT_LEAST, PICTURES, working_size
+from castsheet.pairs.scan import AT_LEAST, working_size
+from castsheet.pairs.tools import captioner_of, inpainter_of
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
@@ -79,6 +81,8 @@ class Job:
         results: of each shot of the people's tracks, the path of its file in the ledger.
         moved: px that the camera goes to the right in the window. variants: versions of the sheet.
         placeless: whether a sheet may lack the place, if there is no clean picture of it.
+        judge: what the judge looks with (see `judged.judge_here`); empty without a judge.
+        captioner, inpainter: names of back ends (see `tools`).
     """
 
     film: Film
@@ -92,8 +96,10 @@ class Job:
     results: Mapping[str, str]
     moved: int
     variants: int
-    judged: bool
+    judge: str
     placeless: bool
+    captioner: str
+    inpainter: str
 
 
 class _Refused(Exception):
@@ -129,15 +135,16 @@ def _made(job: Job) -> Made:
         made = _sheet(job, chosen, place, number)
         if all(made[0].sha256 != other.sha256 for other, _ in sheets):
             sheets.append(made)
-    words = action_words([Part(one.name, one.sights) for one in job.people], job.size[0], job.moved)
-    caption = build(sheets[0][0], words)
+    caption = build(sheets[0][0], _words(job, clip_FHW3))
     faults = [one for one in lint_prompt(caption, sheets[0][0]) if one.severity == "error"]
     if faults:
         raise _Refused("R90", faults[0].message)
     for sheet, panels in sheets:
         _check_sources(panels, job)
-        if job.judged:
-            _check_judged(sheet, clip_FHW3, job)
+        if job.judge:
+            found = judged(sheet, Clip(clip_FHW3, job.clips.fps))
+            if found is not None:
+                raise _Refused(*found)
     arrays: dict[str, NDArray[Any]] = {"clip": mp4(clip_FHW3, job.clips.fps)}
     arrays |= {f"sheet{k}": np.asarray(sheet.image) for k, (sheet, _) in enumerate(sheets)}
     values = {
@@ -147,6 +154,25 @@ def _made(job: Job) -> Made:
         "panels": [panels for _, panels in sheets],
     }
     return Made(values, arrays)
+
+
+def _words(job: Job, clip_FHW3: Pixels) -> str:
+    """The caption's second half.
+
+    Raises:
+        _Refused: a captioner leaves somebody out, or says how somebody looks.
+    """
+    parts = [Part(one.name, one.sights) for one in job.people]
+    captioner = captioner_of(job.captioner)
+    if captioner is None:
+        return action_words(parts, job.size[0], job.moved)
+    words = asked(captioner, clip_FHW3, parts, job.size[0])
+    unnamed = [part.name for part in parts if not re.search(rf"\b{re.escape(part.name)}\b", words)]
+    if unnamed:
+        raise _Refused("R91", unnamed[0])
+    if looks := looks_in(words):
+        raise _Refused("R92", " ".join(looks))
+    return words
 
 
 def _check_people(job: Job) -> None:
@@ -277,7 +303,9 @@ def _place(job: Job) -> Plain:
     unseen = 1 - float(best[1].mean())
     if unseen > UNSEEN:
         raise _Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
-    return Image.fromarray(filled(best[0], job.clips.size)), sources
+    inpainter = inpainter_of(job.inpainter)
+    picture = best[0] if inpainter is None else np.asarray(inpainter.fill(Image.fromarray(best[0]), ~best[1]))
+    return Image.fromarray(filled(picture, job.clips.size)), sources
 
 
 def _moment(one: Backdrop, k: int) -> int:
@@ -369,19 +397,3 @@ def _check_sources(panels: Sequence[Mapping[str, Any]], job: Job) -> None:
     found = refused(sources, job.window, job.film.id)
     if found:
         raise _Refused("R95", f"frame {found[0][1]}")
-
-
-def _check_judged(sheet: Sheet, clip_FHW3: Pixels, job: Job) -> None:
-    """The judge on the real clip with its own sheet: copies are refused, and elements that are not there."""
-    judgement = Judge(sheet, Options())(Clip(clip_FHW3, job.clips.fps))
-    for problem in _copies(judgement.problems):
-        raise _Refused("R96", problem)
-    for one in judgement.elements:
-        if one.kind == "character" and one.state == "not carried":
-            raise _Refused("R97", f"{one.id}: {one.why}")
-
-
-def _copies(problems: Sequence[Any]) -> Iterator[str]:
-    for problem in problems:
-        if problem.measure in ("leak", "copy") and problem.grave and problem.element != "place":
-            yield problem.message

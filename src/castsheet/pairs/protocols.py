@@ -1,15 +1,20 @@
-"""What the stages ask of models. Offline back ends are in this room; tests use doubles.
+"""What the stages ask of models. Offline back ends are in this room, models of transformers in `hub`, models
+behind an endpoint in `asked`; tests use doubles. An embedder is the judge's `Embedder`.
 
 Legend: F frames, H height, W width, N pictures, D dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.sheet.box import Box
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -46,3 +51,49 @@ class Segmenter(Protocol):
 
     def cover(self, frames_FHW3: Pixels) -> Floats:
         """How much each pixel (F, H, W) belongs to a subject, in 0..1."""
+
+    def within(self, frame_HW3: Pixels, boxes: Sequence[Box]) -> Floats:
+        """How much each pixel (N, H, W) belongs to the subject of each box, in 0..1; nothing outside it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that a detector found: where in the frame, what it was asked for, and how sure it is, in
+    0..1."""
+
+    box: Box
+    word: str
+    score: float
+
+
+class Detector(Protocol):
+    """Finds in a frame what words name."""
+
+    @property
+    def name(self) -> str:
+        """Names model and version, for cache keys."""
+
+    def find(self, frame_HW3: Pixels, words: Sequence[str]) -> list[Found]:
+        """All that the words name, the surest first; boxes lie inside the frame."""
+
+
+class Captioner(Protocol):
+    """Says what happens in a clip."""
+
+    @property
+    def name(self) -> str:
+        """Names model and version, for cache keys."""
+
+    def say(self, frames_FHW3: Pixels, question: str) -> str:
+        """The answer to a question about some frames of a clip, in their order."""
+
+
+class Inpainter(Protocol):
+    """Fills holes in the picture of a place."""
+
+    @property
+    def name(self) -> str:
+        """Names model and version, for cache keys."""
+
+    def fill(self, picture: Image.Image, hole_HW: NDArray[np.bool_]) -> Image.Image:
+        """The picture with its hole filled; outside the hole it is unchanged."""

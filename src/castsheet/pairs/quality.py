@@ -15,7 +15,7 @@ from castsheet.judge.typography import strokes
 from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.pairs.records import Reject, Window
 
-STILL = 0.6  # levels: the 99.5th percentile of change between neighbours, in most of the steps
+STILL = 0.25  # levels: the 99.5th percentile of change between neighbours, in most of the steps
 REPEATS = 0.3  # share of frames that are the frame before
 BLURRED = 0.45  # of the film's median sharpness
 DARK, BRIGHT, FLAT = 18.0, 238.0, 10.0  # levels: mean luma, and its spread

@@ -36,6 +36,8 @@ RULES = {
     "R70": "no clean picture of the place",
     "R80": "the sheet has errors",
     "R90": "the caption has errors",
+    "R91": "the caption does not name somebody of the clip",
+    "R92": "the caption says how somebody looks",
     "R95": "a panel comes from the clip",
     "R96": "a panel is nearly a part of the clip",
     "R97": "the judge does not find an element in the clip",
@@ -152,12 +154,14 @@ class Track:
     Args:
         number: from 0, in the order in which they appear.
         colours: part colours as a flat histogram, the mean over the track (see `looks`).
+        vector: what an embedder sees in it, of unit length; () without one.
     """
 
     shot: str
     number: int
     sights: tuple[Sight, ...]
     colours: tuple[float, ...]
+    vector: tuple[float, ...] = ()
 
     @property
     def id(self) -> str:

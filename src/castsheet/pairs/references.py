@@ -19,7 +19,9 @@ from castsheet.pairs.records import Sight, Track
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
-FRONT, SIDE = 24.0, 58.0  # degrees: a face below the first looks at us, above the second it is in profile
+FRONT, QUARTER, SIDE = 22.0, (26.0, 68.0), 75.0
+"""Degrees as detectors tell them, which is up to half as much again as the truth: a face below the first
+looks at us, between the next two it is turned, above the last it is in profile; else nobody knows."""
 FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
 WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
 ROOM = 0.04  # around a cut-out, of its height
@@ -66,12 +68,14 @@ def _view(one: Sight, back: bool) -> View | None:
     if one.yaw is None:
         return "back" if back else None
     turned = abs(one.yaw)
-    return "front" if turned <= FRONT else "three-quarter" if turned <= SIDE else "side"
+    if QUARTER[0] <= turned <= QUARTER[1]:
+        return "three-quarter"
+    return "front" if turned <= FRONT else "side" if turned >= SIDE else None
 
 
 def _off(view: View, turned: float) -> float:
     """Degrees from what a view shows at its best."""
-    return abs(turned - {"front": 0.0, "three-quarter": 42.0, "side": 85.0}.get(view, turned))
+    return abs(turned - {"front": 0.0, "three-quarter": 50.0, "side": 85.0}.get(view, turned))
 
 
 def _backs(track: Track) -> set[int]:

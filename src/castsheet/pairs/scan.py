@@ -16,36 +16,31 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import CastsheetError
-from castsheet.pairs.camera import AGREE, Placed, Plate, Shift, agreement, plate_of, shift_between
+from castsheet.pairs.camera import AGREE, PICTURES, Placed, Plate, Shift, agreement, plate_of, shift_between
 from castsheet.pairs.corners import mark_in_corner
+from castsheet.pairs.eyes import Eyes, subjects_of
 from castsheet.pairs.frames import read_frames
 from castsheet.pairs.ledger import Made
-from castsheet.pairs.protocols import SMALL, Change, Pixels, Segmenter
+from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.quality import measured
 from castsheet.pairs.records import Clips, Film
-from castsheet.pairs.segment import against
-from castsheet.pairs.subjects import EVERY, Mask, Seen, follow, sights_of, track_of
-from castsheet.pairs.tools import faces_of, segmenter_of, shots_of
+from castsheet.pairs.subjects import EVERY, Seen, follow, track_of, vector_of
+from castsheet.pairs.tools import embedder_of, shots_of
+from castsheet.pairs.zoom import located
 
 GUARD = 6
 """Frames at both ends of a shot that no window shows."""
 WORKING = 384
 """px of width at which subjects and places are looked for."""
 THUMB = 96
-PICTURES = (0.15, 0.5, 0.85)
-"""Moments of a shot at which its place is looked at."""
 APART = 60
 """Frames of a clip from one window to the next, at least."""
 AT_LEAST = 3
 """Shots that a plate needs: two may show one person in one place."""
 MOST_SHOTS = 16
 """Shots that make a plate: more add time and no certainty."""
-SURE = 0.8
-"""Share of a frame whose place must be known before subjects are told from it."""
 REPEATED = 0.985
 """Share of alike pixels, in all three pictures, over which one shot is another one again."""
-CROWDED = 0.65
-"""Share of the frame: if more differs from the plate, the plate is not of this picture."""
 
 
 def cut_film(film: Film, detector: str) -> Made:
@@ -84,7 +79,8 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
 
     Returns:
         values: `places`: for each shot its place's number and the corners of its three pictures, or None
-            where the camera moves in other ways than sideways; `plates`: numbers of places that several shots
+            where the camera moves in other ways than sideways; a near shot has the corner on the plate's own
+            canvas, and a `zoom`; `plates`: numbers of places that several shots
             show; `mark`: how much stands in a corner of the whole film (see `corners`).
         arrays: plateN, sureN and originN of each of these.
     """
@@ -111,24 +107,46 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
         _, place, at = best
         members[place].append((number, at))
         placed.append({"place": place, "corners": [[at[0] + x, at[1] + y] for x, y in own]})
-    plates: list[int] = []
-    arrays: dict[str, NDArray[Any]] = {}
+    plates: dict[int, Plate] = {}
     for place, every in enumerate(members):
         known = _different(every, pictures)
         if len(known) < AT_LEAST:
             continue
-        made = plate_of(
+        plates[place] = plate_of(
             [
                 Placed(pictures[number][k], number, _added(corner, corners[number], k))
                 for number, corner in _spread(known, MOST_SHOTS)
                 for k in range(len(PICTURES))
             ]
         )
-        plates.append(place)
-        arrays[f"plate{place}"], arrays[f"sure{place}"] = made.picture, made.sure
-        arrays[f"origin{place}"] = np.array(made.origin)
+    _zoom_in(members, plates, pictures, placed)
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, plate in plates.items():
+        arrays[f"plate{place}"], arrays[f"sure{place}"] = plate.picture, plate.sure
+        arrays[f"origin{place}"] = np.array(plate.origin)
     mark = mark_in_corner([[pictures[number][1] for number, _ in every] for every in members])
-    return Made({"places": placed, "plates": plates, "mark": round(mark, 4)}, arrays)
+    return Made({"places": placed, "plates": list(plates), "mark": round(mark, 4)}, arrays)
+
+
+def _zoom_in(
+    members: list[list[tuple[int, Shift]]],
+    plates: dict[int, Plate],
+    pictures: list[list[Pixels]],
+    placed: list[dict[str, Any] | None],
+) -> None:
+    """Near shots of a place that more shots show from farther away: they are laid on its picture, and their
+    own, which shows mostly people, is dropped. `placed` and `plates` change."""
+    for place in sorted(range(len(members)), key=lambda one: len(members[one])):
+        wider = [one for one in plates if len(members[one]) > len(members[place])]
+        for number, _ in members[place]:
+            found = [(one, at) for one in wider if (at := located(pictures[number][1], plates[one]))]
+            if not found:
+                break
+            base, (best, _) = max(found, key=lambda one: one[1][1])
+            corner = [round(value, 2) for value in best.corner]
+            placed[number] = {"place": base, "corners": [corner] * 3, "zoom": round(best.zoom, 4)}
+        else:
+            plates.pop(place, None)
 
 
 def _added(corner: Shift, own: list[Shift] | None, k: int) -> Shift:
@@ -190,14 +208,14 @@ def watch_shot(
     clips: Clips,
     place: dict[str, Any] | None,
     plate: Plate | None,
-    segmenter: str,
-    faces: str,
+    eyes: Eyes,
 ) -> Made:
     """The windows of a shot, and who is seen in it.
 
     Args:
         span: first and end frame. times: of all frames of the film, seconds.
         place: where the shot's pictures lie; plate: what the place looks like, on one canvas with them.
+        eyes: the names of the back ends that look (see `tools`).
     """
     try:
         frames = _span(film, span, times)
@@ -208,7 +226,7 @@ def watch_shot(
         measured(shot, number, chosen, frames[np.array(chosen) - span[0]])
         for number, chosen in enumerate(windows_of(span[0], last, times, clips))
     ]
-    seen, told = _subjects(frames, span[0], film, place, plate, segmenter_of(segmenter), faces_of(faces))
+    seen, told = subjects_of(frames, span[0], film, place, plate, eyes)
     lines = follow(seen, frames.shape[2]) if windows or len(frames) > 2 * EVERY else []
     arrays: dict[str, NDArray[Any]] = {}
     for number, line in enumerate(lines):
@@ -216,9 +234,14 @@ def watch_shot(
             arrays[f"mask{number}.{k}"] = np.packbits(one.mask)
         arrays[f"thumb{number}"] = _thumb(frames, span[0], line)
     arrays["middle"] = _small(frames[len(frames) // 2])
-    for one in windows:
-        arrays[f"window{one.number}"] = _small(frames[one.frames[len(one.frames) // 2] - span[0]])
-    tracks = [asdict(track_of(shot, number, line)) for number, line in enumerate(lines)]
+    for window in windows:
+        middle = window.frames[len(window.frames) // 2]
+        arrays[f"window{window.number}"] = _small(frames[middle - span[0]])
+    embedder = embedder_of(eyes.embedder)
+    tracks = [
+        asdict(track_of(shot, number, line, vector_of(frames, span[0], line, embedder)))
+        for number, line in enumerate(lines)
+    ]
     size = [int(frames.shape[2]), int(frames.shape[1])]
     values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}
     return Made(values, arrays)
@@ -253,55 +276,6 @@ def _span(film: Film, span: list[int], times: NDArray[np.float64]) -> Pixels:
         if len(found) == wanted:
             break
     return np.stack(found)
-
-
-def _subjects(
-    frames: Pixels,
-    first: int,
-    film: Film,
-    place: dict[str, Any] | None,
-    plate: Plate | None,
-    salient: Segmenter | None,
-    faces: Any,
-) -> tuple[list[list[Seen]], str]:
-    """The subjects of every few frames, and what told them from their place."""
-    every = max(1, round(EVERY * film.fps / 24))
-    at = list(range(0, len(frames), every))
-    masks: list[tuple[Mask, Mask | None]] = []
-    told = "plate"
-    if place is not None and plate is not None:
-        corners = np.array(place["corners"], float)
-        moments = np.array(PICTURES) * (len(frames) - 1)
-        for k in at:
-            corner = tuple(round(float(np.interp(k, moments, corners[:, axis]))) for axis in (0, 1))
-            mask = _by_plate(
-                frames[k], plate, (corner[0], corner[1]), still=bool(np.ptp(corners, 0).max() <= 1)
-            )
-            if mask is None:
-                break
-            masks.append(mask)
-    if len(masks) < len(at):
-        if salient is None:
-            return [], "nothing"
-        told, at = salient.name, at[::2]
-        masks = [(one > 0.5, None) for one in salient.cover(frames[at])]
-    found = [
-        sights_of(first + k, frames[k], mask, faces if number % 2 == 0 else None, unsure)
-        for number, (k, (mask, unsure)) in enumerate(zip(at, masks, strict=True))
-    ]
-    return found, told
-
-
-def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> tuple[Mask, Mask] | None:
-    size = frame.shape[1], frame.shape[0]
-    picture, sure = plate.at(corner, size)
-    if sure.mean() < SURE:
-        return None
-    if not still:
-        (x, y), _ = shift_between(picture, frame)
-        picture, sure = plate.at((corner[0] + x, corner[1] + y), size)
-    mask = against(frame, picture) > 0.5
-    return None if mask.mean() > CROWDED else (mask, ~sure)
 
 
 def _small(frame: Pixels) -> Pixels:

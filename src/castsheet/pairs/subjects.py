@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from castsheet.judge.protocols import Embedder
 from castsheet.pairs.looks import Look, look_at, share_seen, typical
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
@@ -27,6 +28,7 @@ LEAST = 0.006  # share of the frame: smaller things are specks or props
 GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
+LOOKS = 4  # sights of a track that an embedder sees
 NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
 
 
@@ -45,7 +47,13 @@ class Seen:
 
 
 def sights_of(
-    frame: int, picture_HW3: Pixels, mask_HW: Mask, faces: FaceDetector | None, unsure_HW: Mask | None = None
+    frame: int,
+    picture_HW3: Pixels,
+    mask_HW: Mask,
+    faces: FaceDetector | None,
+    unsure_HW: Mask | None = None,
+    *,
+    every_face: bool = True,
 ) -> list[Seen]:
     """The subjects of one frame, from left to right.
 
@@ -53,6 +61,8 @@ def sights_of(
         mask_HW: where subjects are, of all of them together.
         faces: tells which way heads look; None leaves that open.
         unsure_HW: where the place behind them is not known: what lies there mostly may be a ghost of others.
+        every_face: False looks only for faces of figures that the frame cuts off below, because nothing else
+            tells how much of them is seen.
     """
     height, width = mask_HW.shape
     found = []
@@ -65,7 +75,8 @@ def sights_of(
             if doubtful > GHOST:
                 continue
         edge = box.x <= 1 or box.y <= 1 or box.right >= width - 1 or box.bottom >= height - 1
-        yaw, size = (None, 0) if faces is None else _face(picture_HW3, box, faces)
+        wanted = faces is not None and (every_face or box.bottom >= height - 1)
+        yaw, size = _face(picture_HW3, box, faces) if wanted and faces is not None else (None, 0)
         look = look_at(picture_HW3, mask_HW, box, share_seen(box, height, size))
         found.append(Seen(frame, box, area, edge, look, crop, yaw, size))
     return sorted(found, key=lambda one: one.box.x)
@@ -131,7 +142,27 @@ def follow(frames: Sequence[Sequence[Seen]], width: int) -> list[list[Seen]]:
     return [line.seen for line in lines if len(line.seen) >= 3]
 
 
-def track_of(shot: str, number: int, seen: Sequence[Seen]) -> Track:
-    """The record of a track."""
+def vector_of(
+    frames_FHW3: Pixels, first: int, seen: Sequence[Seen], embedder: Embedder | None
+) -> tuple[float, ...]:
+    """What an embedder sees in a track: the mean of some sights' vectors, of unit length; () without one.
+
+    Args:
+        first: the film's number of the first of the frames.
+    """
+    if embedder is None:
+        return ()
+    chosen = sorted(seen, key=lambda one: (one.edge, -one.area))[:LOOKS]
+    crops = [
+        frames_FHW3[one.frame - first, one.box.y : one.box.bottom, one.box.x : one.box.right]
+        for one in chosen
+    ]
+    vectors_ND = embedder.embed(crops).astype(np.float64)
+    mean = (vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-9)).mean(axis=0)
+    return tuple(round(float(value), 5) for value in mean / max(1e-9, float(np.linalg.norm(mean))))
+
+
+def track_of(shot: str, number: int, seen: Sequence[Seen], vector: tuple[float, ...] = ()) -> Track:
+    """The record of a track. `vector`: see `vector_of`."""
     sights = tuple(Sight(one.frame, one.box, one.area, one.edge, one.yaw, one.face) for one in seen)
-    return Track(shot, number, sights, tuple(typical([one.look for one in seen]).flat()))
+    return Track(shot, number, sights, tuple(typical([one.look for one in seen]).flat()), vector)

@@ -1,70 +1,141 @@
-"""Back ends by name: a name can be sent to another process, a loaded network cannot."""
+"""Back ends by name: a name can be sent to another process, a loaded network cannot.
+
+A name is that of an offline back end, `none`, `hub:MODEL` for a model of transformers by folder or cached id,
+or `endpoint:MODEL@ADDRESS` for a model behind an OpenAI-compatible endpoint.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from castsheet.errors import DependencyError
-from castsheet.pairs.protocols import Segmenter, ShotDetector
+from castsheet.judge.models import hub_features
+from castsheet.judge.protocols import Embedder
+from castsheet.machine.endpoint import Endpoint
+from castsheet.pairs.asked import AskedCaptioner, AskedDetector, AskedEmbedder, AskedInpainter, AskedSegmenter
+from castsheet.pairs.faces import BothFaces
+from castsheet.pairs.holes import Telea
+from castsheet.pairs.hub import HubCaptioner, HubDetector, HubSegmenter
+from castsheet.pairs.protocols import Captioner, Detector, Inpainter, Segmenter, ShotDetector
 from castsheet.pairs.records import PairsError
 from castsheet.pairs.segment import Salient
 from castsheet.pairs.shots import PlainShots
 from castsheet.pairs.transnet import TransNetShots
-from castsheet.sheet.look.faces import CenterFace, FaceDetector, installed
+from castsheet.sheet.look.faces import CenterFace, FaceDetector
 from castsheet.sheet.look.salience import U2Net
 
 T = TypeVar("T")
 
 NONE, SALIENT = "none", "u2netp"
+HUB, ENDPOINT = "hub:", "endpoint:"
 
-SHOTS: dict[str, Callable[[], ShotDetector]] = {
-    PlainShots.name: PlainShots,
-    TransNetShots.name: TransNetShots,
-}
-SEGMENTERS: dict[str, Callable[[], Segmenter | None]] = {
-    SALIENT: lambda: Salient(U2Net("u2netp")),
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """The back ends of one interface.
+
+    Args:
+        what: the interface, for messages. offline: by name.
+        hub, endpoint: make a back end of a model's id, or of an endpoint; None where there is no such kind.
+    """
+
+    what: str
+    offline: Mapping[str, Callable[[], T]]
+    hub: Callable[[str], T] | None = None
+    endpoint: Callable[[Endpoint], T] | None = None
+
+    def of(self, name: str) -> T:
+        """The back end of a name.
+
+        Raises:
+            PairsError: there is none of this name.
+            DependencyError: its package is not installed.
+            CheckpointError: the model is not on this machine.
+            EndpointError: the address is none.
+        """
+        if self.hub is not None and name.startswith(HUB):
+            return self.hub(name.removeprefix(HUB))
+        if self.endpoint is not None and name.startswith(ENDPOINT):
+            model, at, base = name.removeprefix(ENDPOINT).rpartition("@")
+            if model and at:
+                return self.endpoint(Endpoint(base, model))
+        if name not in self.offline:
+            raise PairsError(f"there is no {self.what} {name!r}", remedy=f"use {' or '.join(self._names())}")
+        return self.offline[name]()
+
+    def _names(self) -> list[str]:
+        found = list(self.offline)
+        found += [f"{HUB}MODEL"] if self.hub else []
+        return found + ([f"{ENDPOINT}MODEL@ADDRESS"] if self.endpoint else [])
+
+
+SHOTS: Choice[ShotDetector] = Choice(
+    "shot detector", {PlainShots.name: PlainShots, TransNetShots.name: TransNetShots}
+)
+DETECTORS: Choice[Detector | None] = Choice("detector", {NONE: lambda: None}, HubDetector, AskedDetector)
+SEGMENTERS: Choice[Segmenter | None] = Choice(
+    "segmenter",
+    {SALIENT: lambda: Salient(U2Net("u2netp")), NONE: lambda: None},
+    HubSegmenter,
+    AskedSegmenter,
+)
+EMBEDDERS: Choice[Embedder | None] = Choice("embedder", {NONE: lambda: None}, hub_features, AskedEmbedder)
+CAPTIONERS: Choice[Captioner | None] = Choice("captioner", {NONE: lambda: None}, HubCaptioner, AskedCaptioner)
+INPAINTERS: Choice[Inpainter | None] = Choice(
+    "inpainter", {NONE: lambda: None, Telea.name: Telea}, endpoint=AskedInpainter
+)
+FACES: dict[str, Callable[[], FaceDetector | None]] = {
+    CenterFace.name: CenterFace,
+    BothFaces.name: BothFaces,
     NONE: lambda: None,
 }
-FACES: dict[str, Callable[[], FaceDetector | None]] = {CenterFace.name: CenterFace, NONE: lambda: None}
-"""To add a back end, add an entry: its name stands in cache keys, so a new version needs a new name."""
+"""To add a back end, add an entry: its name stands in cache keys, so a new version needs a new name. No model
+of transformers fills holes, so there is no such inpainter."""
 
 
 @cache
 def shots_of(name: str) -> ShotDetector:
-    """The shot detector of a name; errors as `check_names`."""
-    return _known(SHOTS, name, "shot detector")()
+    """The shot detector of a name; errors as `Choice.of`, here and below."""
+    return SHOTS.of(name)
+
+
+@cache
+def detector_of(name: str) -> Detector | None:
+    """What finds people by words, or None."""
+    return DETECTORS.of(name)
 
 
 @cache
 def segmenter_of(name: str) -> Segmenter | None:
-    """What tells subjects from an unknown place, or None; errors as `check_names`."""
-    return _known(SEGMENTERS, name, "segmenter")()
+    """What tells subjects from an unknown place, or None."""
+    return SEGMENTERS.of(name)
+
+
+@cache
+def embedder_of(name: str) -> Embedder | None:
+    """What compares people by more than their colours, or None."""
+    return EMBEDDERS.of(name)
+
+
+@cache
+def captioner_of(name: str) -> Captioner | None:
+    """What says what happens, or None for the words from the tracks."""
+    return CAPTIONERS.of(name)
+
+
+@cache
+def inpainter_of(name: str) -> Inpainter | None:
+    """What fills small holes of places, or None."""
+    return INPAINTERS.of(name)
 
 
 @cache
 def faces_of(name: str) -> FaceDetector | None:
-    """What finds faces, or None; errors as `check_names`."""
-    return _known(FACES, name, "face detector")()
-
-
-def check_names(shots: str, segmenter: str, faces: str) -> None:
-    """Refuse, before the work, back ends that do not exist or are not installed.
-
-    Raises:
-        PairsError: there is none of this name.
-        DependencyError: its package is not installed.
-    """
-    shots_of(shots)
-    segmenter_of(segmenter)
-    faces_of(faces)
-
-
-def _known(table: Mapping[str, Callable[[], T]], name: str, what: str) -> Callable[[], T]:
-    if name not in table:
-        raise PairsError(f"there is no {what} {name!r}", remedy=f"use {' or '.join(table)}")
-    return table[name]
+    """What finds faces, or None; errors as `Choice.of`."""
+    return Choice("face detector", FACES).of(name)
 
 
 def segmenter_here() -> str:
@@ -76,6 +147,21 @@ def segmenter_here() -> str:
     return SALIENT
 
 
+def inpainter_here() -> str:
+    """The name of the inpainter that is installed here."""
+    try:
+        inpainter_of(Telea.name)
+    except DependencyError:
+        return NONE
+    return Telea.name
+
+
 def faces_here() -> str:
-    """The name of the face detector that is installed here."""
-    return CenterFace.name if installed() else NONE
+    """The name of the best face detector that is installed here."""
+    for name in (BothFaces.name, CenterFace.name):
+        try:
+            faces_of(name)
+        except DependencyError:
+            continue
+        return name
+    return NONE

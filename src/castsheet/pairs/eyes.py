@@ -1,0 +1,126 @@
+"""Who is seen in a shot: against a picture of its place, or by networks where the place is not known.
+
+Legend: F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.pairs.camera import PICTURES, Plate, Shift, shift_between
+from castsheet.pairs.protocols import Detector, Floats, Pixels, Segmenter
+from castsheet.pairs.records import Film
+from castsheet.pairs.segment import against
+from castsheet.pairs.subjects import EVERY, Mask, Seen, sights_of
+from castsheet.pairs.tools import detector_of, embedder_of, faces_of, segmenter_of
+from castsheet.pairs.zoom import Zoomed, shown
+
+SURE = 0.8
+"""Share of a frame whose place must be known before subjects are told from it."""
+CROWDED = 0.65
+"""Share of the frame: if more differs from the plate, the plate is not of this picture."""
+FEW = 20
+"""Looks at a shot: of a longer one networks see every second."""
+PEOPLE = ("a person",)
+"""What an open-set detector is asked for."""
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The names of the back ends that look at shots (see `tools`)."""
+
+    detector: str = "none"
+    segmenter: str = "none"
+    faces: str = "none"
+    embedder: str = "none"
+
+
+def check_eyes(eyes: Eyes) -> None:
+    """Refuse, before the work, back ends that do not exist or are not installed; errors as `Choice.of`."""
+    detector_of(eyes.detector)
+    segmenter_of(eyes.segmenter)
+    faces_of(eyes.faces)
+    embedder_of(eyes.embedder)
+
+
+def subjects_of(
+    frames: Pixels,
+    first: int,
+    film: Film,
+    place: dict[str, Any] | None,
+    plate: Plate | None,
+    eyes: Eyes,
+) -> tuple[list[list[Seen]], str]:
+    """The subjects of every few frames, and what told them from their place."""
+    every = max(1, round(EVERY * film.fps / 24))
+    at = list(range(0, len(frames), every))
+    masks: list[tuple[Mask, Mask | None]] = []
+    told = "plate"
+    if place is not None and plate is not None and "zoom" in place:
+        ground = shown(plate, Zoomed(tuple(place["corners"][1]), place["zoom"]), frames.shape[2:0:-1])
+        for k in at:
+            mask = _before(frames[k], *ground, blurred=True)
+            if mask is None:
+                break
+            masks.append(mask)
+    elif place is not None and plate is not None:
+        corners = np.array(place["corners"], float)
+        moments = np.array(PICTURES) * (len(frames) - 1)
+        for k in at:
+            corner = tuple(round(float(np.interp(k, moments, corners[:, axis]))) for axis in (0, 1))
+            mask = _by_plate(
+                frames[k], plate, (corner[0], corner[1]), still=bool(np.ptp(corners, 0).max() <= 1)
+            )
+            if mask is None:
+                break
+            masks.append(mask)
+    if len(masks) < len(at):
+        told, at = f"{eyes.detector} {eyes.segmenter}", at[:: 1 if len(at) <= FEW else 2]
+        covered = _covered(frames[at], detector_of(eyes.detector), segmenter_of(eyes.segmenter))
+        if covered is None:
+            return [], "nothing"
+        masks = [(one > 0.5, None) for one in covered]
+    faces = faces_of(eyes.faces)
+    found = [
+        sights_of(first + k, frames[k], mask, faces, unsure, every_face=number % 2 == 0)
+        for number, (k, (mask, unsure)) in enumerate(zip(at, masks, strict=True))
+    ]
+    return found, told
+
+
+def _covered(frames: Pixels, detector: Detector | None, segmenter: Segmenter | None) -> Floats | None:
+    """Where subjects are, by networks; None without any. A detector alone tells boxes."""
+    if detector is None:
+        return None if segmenter is None else segmenter.cover(frames)
+    found = np.zeros(frames.shape[:3], np.float32)
+    for number, frame in enumerate(frames):
+        boxes = [one.box for one in detector.find(frame, PEOPLE)]
+        if segmenter is not None and boxes:
+            found[number] = segmenter.within(frame, boxes).max(axis=0)
+            continue
+        for box in boxes:
+            found[number, box.y : box.bottom, box.x : box.right] = 1
+    return found
+
+
+def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> tuple[Mask, Mask] | None:
+    size = frame.shape[1], frame.shape[0]
+    picture, sure = plate.at(corner, size)
+    if not still and sure.mean() >= SURE:
+        (x, y), _ = shift_between(picture, frame)
+        picture, sure = plate.at((corner[0] + x, corner[1] + y), size)
+    return _before(frame, picture, sure)
+
+
+def _before(
+    frame: Pixels, ground: Pixels, sure: NDArray[np.bool_], *, blurred: bool = False
+) -> tuple[Mask, Mask] | None:
+    """Who stands before a ground, and where it is not known; None where it is of no use."""
+    if sure.mean() < SURE:
+        return None
+    mask = (against(frame, ground, blurred=blurred) > 0.5) & (sure if blurred else True)
+    return None if mask.mean() > CROWDED else (mask, ~sure)

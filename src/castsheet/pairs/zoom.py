@@ -1,0 +1,129 @@
+"""A near shot of a place that is known from farther away: where on the place's picture it lies, how near.
+
+The shot's picture is made smaller step by step, and each time laid on the place by the correlation of edges;
+the best is then searched closely. It works for a camera that stands still, and a place without depth.
+
+Legend: H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.pairs.camera import ALIKE, Plate
+from castsheet.pairs.protocols import Floats, Pixels
+
+ZOOMS = tuple(float(one) for one in np.geomspace(1.3, 3.2, 16))
+FINER = (0.02, 0.006)  # shares by which the zoom is changed when it is searched closely
+AGREE = 0.5  # share of the picture that is alike, people left out of it or not
+
+
+@dataclass(frozen=True)
+class Zoomed:
+    """Where a near shot lies: its upper left corner on the place's canvas, px, and how much nearer it is."""
+
+    corner: tuple[float, float]
+    zoom: float
+
+
+def shown(plate: Plate, at: Zoomed, size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
+    """What a near shot of this width and height would show of the place (H,W,3), and where that is sure."""
+    height, width = plate.sure.shape
+    left, top = at.corner
+    right, bottom = left + size[0] / at.zoom, top + size[1] / at.zoom
+    box = max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)
+    picture, sure = np.zeros((size[1], size[0], 3), np.uint8), np.zeros((size[1], size[0]), np.bool_)
+    if box[2] - box[0] < 2 or box[3] - box[1] < 2:
+        return picture, sure
+    x0, y0 = round((box[0] - left) * at.zoom), round((box[1] - top) * at.zoom)
+    part = (
+        min(size[0] - x0, round((box[2] - box[0]) * at.zoom)),
+        min(size[1] - y0, round((box[3] - box[1]) * at.zoom)),
+    )
+    if min(part) < 2:
+        return picture, sure
+    rows, columns = slice(y0, y0 + part[1]), slice(x0, x0 + part[0])
+    image = Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
+    known = Image.fromarray(plate.sure.astype(np.uint8) * 255).resize(
+        part, Image.Resampling.BILINEAR, box=box
+    )
+    picture[rows, columns], sure[rows, columns] = np.asarray(image), np.asarray(known) > 250
+    return picture, sure
+
+
+def located(picture_HW3: Pixels, plate: Plate) -> tuple[Zoomed, float] | None:
+    """Where a picture lies on a place, and the share of it that is alike there; None if it does not fit."""
+    best: tuple[float, Zoomed] | None = None
+    canvas = _edges(plate.picture)
+    spectrum = np.conj(np.fft.rfft2(canvas))
+    for zoom in ZOOMS:
+        for one in _peaks(picture_HW3, zoom, canvas.shape, spectrum):
+            share = _alike(picture_HW3, plate, one)
+            if best is None or share > best[0]:
+                best = share, one
+    if best is None or best[0] < AGREE / 2:
+        return None
+    for step in FINER:
+        best = _closer(picture_HW3, plate, best, step)
+    return (best[1], best[0]) if best[0] >= AGREE else None
+
+
+def _peaks(
+    picture: Pixels, zoom: float, shape: tuple[int, ...], spectrum: NDArray[np.complexfloating]
+) -> Sequence[Zoomed]:
+    """The two likeliest corners at a zoom."""
+    height, width = picture.shape[:2]
+    size = max(8, round(width / zoom)), max(8, round(height / zoom))
+    if size[0] > shape[1] or size[1] > shape[0]:
+        return ()
+    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+    laid = np.zeros(shape, np.float32)
+    laid[: size[1], : size[0]] = _edges(small)
+    product = np.fft.rfft2(laid) * spectrum
+    peaks = np.fft.irfft2(product / np.maximum(np.abs(product), 1e-6) ** 0.5, shape)[::-1, ::-1]
+    peaks = np.roll(peaks, 1, (0, 1))[: shape[0] - size[1] + 1, : shape[1] - size[0] + 1]
+    found = []
+    for flat in np.argsort(peaks, axis=None)[-2:]:
+        y, x = divmod(int(flat), peaks.shape[1])
+        found.append(Zoomed((float(x), float(y)), zoom))
+    return found
+
+
+def _closer(picture: Pixels, plate: Plate, best: tuple[float, Zoomed], step: float) -> tuple[float, Zoomed]:
+    """The best of the neighbours in zoom and place, as long as they get better; the middle stays."""
+    height, width = picture.shape[:2]
+    for _ in range(6):
+        share, at = best
+        centre = at.corner[0] + width / at.zoom / 2, at.corner[1] + height / at.zoom / 2
+        tried = []
+        for zoom in (at.zoom / (1 + step), at.zoom, at.zoom * (1 + step)):
+            for dx, dy in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+                move = step * width / at.zoom / 4
+                corner = centre[0] - width / zoom / 2 + dx * move, centre[1] - height / zoom / 2 + dy * move
+                one = Zoomed(corner, zoom)
+                tried.append((_alike(picture, plate, one), one))
+        first = max(tried, key=lambda found: found[0])
+        if first[0] <= share:
+            break
+        best = first
+    return best
+
+
+def _alike(picture: Pixels, plate: Plate, at: Zoomed) -> float:
+    """The share of a picture that is alike; looked at with half of the pixels a side."""
+    height, width = picture.shape[:2]
+    laid, _ = shown(plate, Zoomed(at.corner, at.zoom / 2), (width // 2, height // 2))
+    small = np.asarray(Image.fromarray(picture).resize((width // 2, height // 2), Image.Resampling.BOX))
+    return float((np.abs(small.astype(np.int16) - laid).max(axis=2) <= ALIKE).mean())
+
+
+def _edges(picture_HW3: Pixels) -> Floats:
+    grey = picture_HW3.astype(np.float32).mean(axis=2)
+    across, down = np.zeros_like(grey), np.zeros_like(grey)
+    across[:, 1:], down[1:] = np.diff(grey, axis=1), np.diff(grey, axis=0)
+    return np.asarray(np.minimum(np.hypot(across, down), 60), np.float32)

@@ -1,0 +1,290 @@
+"""Back ends that are models: tiny ones of real architectures of transformers, and behind a real server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    BertConfig,
+    BertTokenizerFast,
+    CLIPVisionConfig,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessor,
+    GroundingDinoProcessor,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    SamConfig,
+    SamImageProcessor,
+    SamModel,
+    SamProcessor,
+    SwinConfig,
+)
+from transformers import CLIPImageProcessor as ClipPictures
+
+from castsheet.errors import CheckpointError, EndpointError
+from castsheet.machine.endpoint import Endpoint
+from castsheet.pairs import tools
+from castsheet.pairs.captions import Part, asked, looks_in
+from castsheet.pairs.eyes import Eyes, check_eyes, subjects_of
+from castsheet.pairs.hub import HubCaptioner, HubDetector, HubSegmenter
+from castsheet.pairs.protocols import Found
+from castsheet.pairs.records import Film, PairsError, Sight
+from castsheet.sheet.box import Box
+
+BOX = Box(20, 10, 30, 40)
+FRAME = np.random.default_rng(3).integers(0, 255, (64, 96, 3), np.uint8)
+
+
+class PaperDetector:
+    """Finds one box in every frame."""
+
+    name = "paper-detector"
+
+    def find(self, frame_HW3, words):
+        assert frame_HW3.shape[2] == 3
+        return [Found(BOX, words[0], 0.9)]
+
+
+class PaperSegmenter:
+    """Fills the boxes that it is given."""
+
+    name = "paper-segmenter"
+
+    def cover(self, frames_FHW3):
+        return np.zeros(frames_FHW3.shape[:3], np.float32)
+
+    def within(self, frame_HW3, boxes):
+        found = np.zeros((len(boxes), *frame_HW3.shape[:2]), np.float32)
+        for mask, box in zip(found, boxes, strict=True):
+            mask[box.y : box.bottom, box.x : box.right] = 1
+        return found
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    """Paper back ends under names."""
+    monkeypatch.setitem(tools.DETECTORS.offline, "paper", PaperDetector)
+    monkeypatch.setitem(tools.SEGMENTERS.offline, "paper", PaperSegmenter)
+
+
+@pytest.mark.parametrize("segmenter", ["none", "paper"])
+@pytest.mark.usefixtures("paper")
+def test_a_detector_tells_the_segmenter_where_to_look(segmenter):
+    """Red: a named detector changes nothing where the place is not known."""
+    frames = np.repeat(FRAME[None], 13, 0)
+    film = Film("f", "t", "", "", "", "none", "0" * 64, (96, 64), 24.0)
+    seen, told = subjects_of(frames, 0, film, None, None, Eyes("paper", segmenter))
+    assert told == f"paper {segmenter}"
+    assert [len(one) for one in seen] == [1, 1, 1]
+    assert seen[0][0].box == BOX
+
+
+@pytest.mark.parametrize("wrong", ["sam", "hubs:x", "endpoint:no-address"])
+def test_unknown_names_are_refused_before_the_work(wrong):
+    """Red: a misspelt back end ends a run of hours, or is silently left out."""
+    with pytest.raises(PairsError, match="hub:MODEL or endpoint:MODEL@ADDRESS"):
+        check_eyes(Eyes(detector=wrong))
+
+
+def _words(words):
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of three tiny models with random weights, as transformers saves them."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "a", "person"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    swin = SwinConfig(
+        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    bert = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    dino = GroundingDinoConfig(
+        backbone_config=swin, text_config=bert, d_model=32, encoder_layers=1, decoder_layers=2,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        num_queries=5, max_text_len=16,
+    )  # fmt: skip
+    GroundingDinoForObjectDetection(dino).save_pretrained(folder / "dino")
+    size = {"shortest_edge": 64, "longest_edge": 96}
+    GroundingDinoProcessor(
+        GroundingDinoImageProcessor(size=size), BertTokenizerFast(str(folder / "vocab.txt"))
+    ).save_pretrained(folder / "dino")
+    sam = SamConfig(
+        vision_config={
+            "hidden_size": 16, "output_channels": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 64, "patch_size": 16, "mlp_dim": 16, "num_pos_feats": 4, "global_attn_indexes": [0],
+            "window_size": 2,
+        },
+        prompt_encoder_config={
+            "hidden_size": 8, "image_size": 64, "patch_size": 16, "mask_input_channels": 4,
+        },
+        mask_decoder_config={
+            "hidden_size": 8, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 8,
+        },
+    )  # fmt: skip
+    SamModel(sam).save_pretrained(folder / "sam")
+    pictures = SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    SamProcessor(pictures).save_pretrained(folder / "sam")
+    return folder
+
+
+def test_an_open_set_detector_of_transformers(models, monkeypatch):
+    """Red: Grounding DINO's boxes are not read, or lie outside the frame."""
+    monkeypatch.setattr("castsheet.pairs.hub.SURE", 0.0)
+    found = HubDetector(str(models / "dino")).find(FRAME, ["a person"])
+    assert found
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert all(one.box.right <= 96 and one.box.bottom <= 64 for one in found)
+
+
+def test_a_segmenter_of_transformers(models):
+    """Red: SAM's masks are not those of the boxes, or have another size."""
+    masks = HubSegmenter(str(models / "sam")).within(FRAME, [BOX, Box(0, 0, 8, 8)])
+    assert masks.shape == (2, 64, 96)
+    assert set(np.unique(masks)) <= {0.0, 1.0}
+    masks[0, BOX.y : BOX.bottom, BOX.x : BOX.right] = 0
+    assert not masks[0].any()
+
+
+def test_a_captioner_of_transformers(tmp_path):
+    """Red: a chat model's answer holds the question, or its pictures are lost."""
+    torch.manual_seed(0)
+    words = ["walks", "<unk>", "</s>", "<image>", "<pad>", "USER", "p1", "left"]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_words(words), unk_token="<unk>", pad_token="<pad>",
+        additional_special_tokens=["<image>"],
+    )  # fmt: skip
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+    )
+    text = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=3, vision_feature_layer=-1)
+    model = LlavaForConditionalGeneration(config)
+    torch.nn.init.zeros_(model.lm_head.weight)  # the first word is as likely as any other, and comes first
+    model.save_pretrained(tmp_path)
+    template = (
+        "USER {% for one in messages[0]['content'] %}{% if one['type'] == 'image' %}<image> {% else %}"
+        "{{ one['text'] }}{% endif %}{% endfor %}"
+    )
+    pictures = ClipPictures(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    LlavaProcessor(
+        pictures, tokenizer, patch_size=8, vision_feature_select_strategy="default", chat_template=template,
+        num_additional_image_tokens=1,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    told = HubCaptioner(str(tmp_path)).say(np.stack([FRAME, FRAME]), "p1 walks")
+    assert set(told.split()) == {"walks"}
+
+
+def test_a_model_that_is_not_here_is_named(tmp_path):
+    """Red: a missing model ends in a trace of transformers, or is downloaded without being asked for."""
+    with pytest.raises(CheckpointError, match="cannot be opened as AutoModelForZeroShot"):
+        HubDetector(str(tmp_path)).find(FRAME, ["a person"])
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Answers as endpoints do, to what it is asked."""
+
+    said = ""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/chat/completions"):
+            content = json.loads(body)["messages"][0]["content"]
+            assert any(one["type"] == "image_url" for one in content)
+            answer = {"choices": [{"message": {"content": self.said}}]}
+        elif self.path.endswith("/embeddings"):
+            answer = {"data": [{"embedding": [1.0, float(k)]} for k in range(len(json.loads(body)["input"]))]}
+        else:
+            assert b'name="mask"' in body
+            held = io.BytesIO()
+            Image.new("RGB", (32, 32), (9, 200, 9)).save(held, "PNG")
+            answer = {"data": [{"b64_json": base64.b64encode(held.getvalue()).decode()}]}
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def served():
+    """A server, and the name under which its model is asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield _Server, f"endpoint:some-model@http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_models_behind_an_endpoint(served):
+    """Red: an endpoint's boxes, outlines, vectors, words or pictures are read wrongly."""
+    server, name = served
+    server.said = 'Here: [{"label": "person", "box": [250, 250, 500, 750]}, {"label": "x", "box": "no"}]'
+    (found,) = tools.DETECTORS.of(name).find(FRAME, ["person"])
+    assert found.box == Box(24, 16, 24, 32)
+    server.said = "[[0, 0], [1000, 0], [1000, 1000], [0, 1000]]"
+    masks = tools.SEGMENTERS.of(name).within(FRAME, [BOX])
+    assert masks[0, BOX.y : BOX.bottom, BOX.x : BOX.right].all()
+    assert masks.sum() == BOX.area
+    assert tools.EMBEDDERS.of(name).embed([FRAME, FRAME]).tolist() == [[1, 0], [1, 1]]
+    hole = np.zeros(FRAME.shape[:2], np.bool_)
+    hole[:5, :5] = True
+    filled = np.asarray(tools.INPAINTERS.of(name).fill(Image.fromarray(FRAME), hole))
+    assert (filled[~hole] == FRAME[~hole]).all()
+    assert filled[0, 0].tolist() == [9, 200, 9]
+    server.said = "no list at all"
+    with pytest.raises(EndpointError, match="without a JSON list"):
+        tools.DETECTORS.of(name).find(FRAME, ["person"])
+    assert tools.DETECTORS.of(name).endpoint == Endpoint(name.partition("@")[2], "some-model")
+
+
+def test_a_captioner_knows_who_stands_where_and_says_no_looks(served):
+    """Red: names are bound to nobody, or a caption repeats what the sheet shows."""
+    server, name = served
+    server.said = "  p1 walks to\nthe right. "
+    parts = [Part("p1", (Sight(0, Box(0, 0, 10, 40), 9, False),))]
+    assert (
+        asked(tools.CAPTIONERS.of(name), np.repeat(FRAME[None], 9, 0), parts, 96) == "p1 walks to the right."
+    )
+    assert looks_in("p1 in a Red coat waves at the boat") == ["red", "coat"]
