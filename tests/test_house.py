@@ -22,7 +22,11 @@ MODEL_BACK_ENDS = {"src/castsheet/authoring/diffusion.py", "src/castsheet/author
 """Missing views are drawn with torch: by an image model of the user's, and by mini with a one-frame clip."""
 
 OTHERS_CLASSES = ("src/castsheet/ltx/parts/", "src/castsheet/ltx/files/")
-OTHERS_NETWORKS = {"src/castsheet/authoring/diffusion.py", "src/castsheet/judge/features.py"}
+OTHERS_NETWORKS = {
+    "src/castsheet/authoring/diffusion.py",
+    "src/castsheet/judge/features.py",
+    "src/castsheet/pairs/hub.py",
+}
 """Both run a network that the user brings, whole: an image pipeline, and an embedder of pictures."""
 
 

@@ -15,8 +15,11 @@ from castsheet.pairs.corners import MARK, mark_in_corner
 from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import find, load
 from castsheet.pairs.frames import read_frames
+from castsheet.pairs.identities import identify
 from castsheet.pairs.ledger import Ledger
-from castsheet.pairs.records import Film, PairsError, Reject
+from castsheet.pairs.looks import SIZE
+from castsheet.pairs.records import Film, PairsError, Reject, Sight, Track
+from castsheet.sheet.box import Box
 from tests.doubles.paper_films import frame_of, place
 from tests.pairs.conftest import REPEAT, SHOTS
 
@@ -171,3 +174,24 @@ def test_a_mark_in_a_corner_is_what_stays_wherever_the_film_goes():
         picture[4:12, 160:164] = picture[4:12, 168:172] = picture[4:12, 176:180] = 255
     assert mark_in_corner(places) > MARK
     assert mark_in_corner(places[:2]) == 0
+
+
+def _seen(shot, number, bins, vector):
+    """A track whose three parts have a colour of two neighbouring bins, mixed."""
+    part = np.zeros(SIZE)
+    part[0], part[1] = bins
+    box = Box(0, 0, 9, 9)
+    return Track(shot, number, (Sight(0, box, 9, False),), tuple(np.tile(part, 3)), vector)
+
+
+def test_an_embedder_settles_what_colours_leave_open():
+    """Red: a named embedder changes nothing, or joins two who are seen at once."""
+    ann, bob = (1.0, 0.0), (0.0, 1.0)
+    doubtful = (0.6, 0.4)  # 0.47 from the first colour: neither the same nor another
+    tracks = [_seen(f"f-{k}", n, c, v) for k in range(3) for n, c, v in ((0, (1, 0), ann), (1, (0, 1), bob))]
+    glimpse = [_seen("f-9", 0, doubtful, ann)]
+    plain = identify([replace(one, vector=()) for one in tracks + glimpse])
+    assert next(one for one in plain if "f-9.0" in one.tracks).unsure
+    settled = identify(tracks + glimpse)
+    assert {len(one.tracks) for one in settled} == {4, 3}
+    assert next(one for one in settled if "f-9.0" in one.tracks).tracks[0] == "f-0.0"

@@ -24,6 +24,8 @@ OTHER = 0.53
 FEWER = 0.06
 """What each part that the two do not share takes off both thresholds: head and chest alone say less."""
 PARTS = 3
+RIVALS, SETTLED = 3, 0.01
+"""Pairs seen at once that an embedder needs, and how far below the limit a settled doubt lies."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def identify(tracks: Sequence[Track]) -> list[Identity]:
         return []
     far, limit = _distances(tracks)
     apart_TT = _at_once(tracks)
+    far = _settled(tracks, far, limit, apart_TT)
     groups = [[k] for k in range(len(tracks))]
     while len(groups) > 1:
         best: tuple[float, int, int] | None = None
@@ -94,6 +97,28 @@ def _distances(tracks: Sequence[Track]) -> tuple[NDArray[np.float64], NDArray[np
             far[a, b] = far[b, a] = value if common >= PARTS - 1 else 1.0
             limit[a, b] = limit[b, a] = SAME - FEWER * (PARTS - common)
     return far, limit
+
+
+def _settled(
+    tracks: Sequence[Track],
+    far: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    apart_TT: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Distances (T, T) with doubts of colours settled by an embedder's vectors, where tracks have some.
+
+    An embedder's scale is its own. Two who are seen at once are two, and show how alike two people can be:
+    tracks between which colours leave a doubt are one person if they are more alike than all of these.
+    """
+    if not all(track.vector for track in tracks) or len({len(track.vector) for track in tracks}) != 1:
+        return far
+    vectors_TD = np.array([track.vector for track in tracks])
+    alike = vectors_TD @ vectors_TD.T
+    rivals = alike[np.triu(apart_TT)]
+    if len(rivals) < RIVALS:
+        return far
+    doubt = (far >= limit) & (far < limit + OTHER - SAME) & ~apart_TT
+    return np.where(doubt & (alike > rivals.max()), limit - SETTLED, far)
 
 
 def _at_once(tracks: Sequence[Track]) -> NDArray[np.bool_]:
