@@ -88,8 +88,9 @@ def test_a_detector_tells_the_segmenter_where_to_look(segmenter):
     """Red: a named detector changes nothing where the place is not known."""
     frames = np.repeat(FRAME[None], 13, 0)
     film = Film("f", "t", "", "", "", "none", "0" * 64, (96, 64), 24.0)
-    seen, told = subjects_of(frames, 0, film, None, None, Eyes("paper", segmenter))
+    seen, told, ghosts = subjects_of(frames, 0, film, None, None, Eyes("paper", segmenter))
     assert told == f"paper {segmenter}"
+    assert not ghosts
     assert [len(one) for one in seen] == [1, 1, 1]
     assert seen[0][0].box == BOX
 

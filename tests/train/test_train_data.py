@@ -116,7 +116,8 @@ def test_further_sheets_of_a_clip_are_encoded(source, table, tmp_path):
     clip = json.loads(table.read_text().splitlines()[0])
     both = clip | {"sheets": ["raw/bare.png"]}
     (tmp_path / "both.jsonl").write_text(json.dumps(both))
-    (tmp_path / "both.csv").write_text("video,sheet,sheets,caption\nraw/0.mp4,raw/sheet.png,raw/bare.png;,x\n")
+    listed = "video,sheet,sheets,caption\nraw/0.mp4,raw/sheet.png,raw/bare.png;,x\n"
+    (tmp_path / "both.csv").write_text(listed)
     assert read_table(tmp_path / "both.csv")[0].others == (tmp_path / "raw/bare.png",)
     rows = read_table(tmp_path / "both.jsonl")
     encode(rows, job(source, tmp_path / "set"))

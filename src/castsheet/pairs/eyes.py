@@ -15,7 +15,7 @@ from castsheet.pairs.camera import PICTURES, Plate, Shift, shift_between
 from castsheet.pairs.protocols import Detector, Floats, Pixels, Segmenter
 from castsheet.pairs.records import Film
 from castsheet.pairs.segment import against
-from castsheet.pairs.subjects import EVERY, Mask, Seen, sights_of
+from castsheet.pairs.subjects import EVERY, LEAST, Mask, Seen, sights_of
 from castsheet.pairs.tools import detector_of, embedder_of, faces_of, segmenter_of
 from castsheet.pairs.zoom import Zoomed, shown
 
@@ -54,7 +54,7 @@ def subjects_of(
     place: dict[str, Any] | None,
     plate: Plate | None,
     eyes: Eyes,
-) -> tuple[list[list[Seen]], str]:
+) -> tuple[list[list[Seen]], str, list[int]]:
     """The subjects of every few frames, and what told them from their place."""
     every = max(1, round(EVERY * film.fps / 24))
     at = list(range(0, len(frames), every))
@@ -82,14 +82,20 @@ def subjects_of(
         told, at = f"{eyes.detector} {eyes.segmenter}", at[:: 1 if len(at) <= FEW else 2]
         covered = _covered(frames[at], detector_of(eyes.detector), segmenter_of(eyes.segmenter))
         if covered is None:
-            return [], "nothing"
+            return [], "nothing", []
         masks = [(one > 0.5, None) for one in covered]
     faces = faces_of(eyes.faces)
     found = [
         sights_of(first + k, frames[k], mask, faces, unsure, every_face=number % 2 == 0)
         for number, (k, (mask, unsure)) in enumerate(zip(at, masks, strict=True))
     ]
-    return found, told
+    # What stands where the place is not known may be anybody.
+    ghosts = [
+        first + k
+        for k, (mask, unsure) in zip(at, masks, strict=True)
+        if unsure is not None and (mask & unsure).mean() > LEAST
+    ]
+    return found, told, ghosts
 
 
 def _covered(frames: Pixels, detector: Detector | None, segmenter: Segmenter | None) -> Floats | None:

@@ -37,7 +37,7 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 5
+VERSION = 6
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -62,6 +62,8 @@ class Found:
         windows: those that may become clips. tracks: all that were seen. places: of each shot that has one,
         the
             place's name. results: of each shot, the stem of its file in the ledger.
+        ghosts: of each shot, the frames in which somebody may stand where its place is not known.
+        blind: shots whose place is not known at all.
         stages: of each film, the stems of its files in the ledger.
         counts: films and windows that were found, accepted, rejected and quarantined.
     """
@@ -73,6 +75,8 @@ class Found:
     sizes: dict[str, tuple[int, int]]
     places: dict[str, str]
     results: dict[str, str]
+    ghosts: dict[str, list[int]]
+    blind: tuple[str, ...]
     stages: dict[str, dict[str, str]]
     rejects: tuple[Reject, ...]
     counts: dict[str, dict[str, int]]
@@ -231,7 +235,8 @@ def _gathered(
 ) -> Found:
     windows: list[Window] = []
     tracks: list[Track] = []
-    places, results, sizes = {}, {}, {}
+    places, results, sizes, ghosts = {}, {}, {}, {}
+    blind: list[str] = []
     stages: dict[str, dict[str, str]] = {}
     found = quarantined = 0
     for film in films:
@@ -252,6 +257,8 @@ def _gathered(
                 rejects.append(Reject(shot, "R01", str(values["error"])))
                 continue
             results[shot], sizes[shot] = outcome.path.stem, tuple(values["size"])
+            ghosts[shot] = values["ghosts"]
+            blind += [shot] if values["by"] != "plate" else []
             if place is not None and place.values["places"][number] is not None:
                 places[shot] = f"{film.id}/{place.values['places'][number]['place']}"
             tracks += [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
@@ -276,6 +283,8 @@ def _gathered(
         sizes,
         places,
         results,
+        ghosts,
+        tuple(blind),
         stages,
         tuple(rejects),
         counts,

@@ -36,10 +36,12 @@ from castsheet.pairs.pools import pool_of
 from castsheet.pairs.records import Film, PairsError, Reject, Sight, Track, Window
 from castsheet.pairs.resultpage import Card, result_page
 from castsheet.pairs.split import split
+from castsheet.pairs.subjects import EVERY
 from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
 VERSION = 2
+GHOSTS = 0.2  # share of the looks at a window
 SPOILT = ("R31", "R32", "R34")
 """Rules whose windows lend no pictures either: they are blurred, too dark, or written on."""
 
@@ -188,6 +190,10 @@ class _World:
             name = member.name or member.key
             people = _joined(people, name, sights, self._elsewhere(member, window.shot))
             self.shared.setdefault(window.id, []).extend(self._maybe(title, member))
+        ghosts = sum(first <= frame <= last for frame in self.found.ghosts[window.shot])
+        looks = max(1, (last - first) // max(1, round(EVERY * film.fps / 24)))
+        if ghosts > GHOSTS * looks:
+            return Reject(window.id, "R45", f"{ghosts / looks:.0%} of the time", f"{GHOSTS:.0%}")
         self.shared.setdefault(window.id, []).append(f"title {film.title}")
         place = self.found.places.get(window.shot)
         if place is not None:
@@ -230,10 +236,15 @@ class _World:
         if place is None:
             return ()
         return tuple(
-            Backdrop(other, self._spans[other], self._corners[other], not self._by_shot.get(other))
+            Backdrop(other, self._spans[other], self._corners[other], self._empty(other))
             for other, known in self.found.places.items()
             if known == place and other != shot and other in self._stored and other in self._corners
         )
+
+    def _empty(self, shot: str) -> bool:
+        """Whether surely nobody is in a shot."""
+        known = shot not in self.found.blind and not self.found.ghosts[shot]
+        return known and not self._by_shot.get(shot)
 
     def _moved(self, window: Window) -> int:
         """px that the camera goes to the right from the window's first frame to its last."""

@@ -28,6 +28,7 @@ RULES = {
     "R42": "a subject is too small or too large",
     "R43": "a subject is cut off by the frame for half of the time or more",
     "R44": "a subject is lost for a part of the time",
+    "R45": "somebody may stand where the place is not known",
     "R50": "somebody is not seen in any other shot",
     "R51": "nobody is sure who somebody is",
     "R60": "no close view of somebody's face outside the clip",

@@ -226,7 +226,7 @@ def watch_shot(
         measured(shot, number, chosen, frames[np.array(chosen) - span[0]])
         for number, chosen in enumerate(windows_of(span[0], last, times, clips))
     ]
-    seen, told = subjects_of(frames, span[0], film, place, plate, eyes)
+    seen, told, ghosts = subjects_of(frames, span[0], film, place, plate, eyes)
     lines = follow(seen, frames.shape[2]) if windows or len(frames) > 2 * EVERY else []
     arrays: dict[str, NDArray[Any]] = {}
     for number, line in enumerate(lines):
@@ -244,6 +244,7 @@ def watch_shot(
     ]
     size = [int(frames.shape[2]), int(frames.shape[1])]
     values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}
+    values["ghosts"] = ghosts
     return Made(values, arrays)
 
 
