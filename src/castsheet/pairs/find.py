@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -235,8 +235,7 @@ def _gathered(
 ) -> Found:
     windows: list[Window] = []
     tracks: list[Track] = []
-    places, results, sizes, ghosts = {}, {}, {}, {}
-    blind: list[str] = []
+    places, results, sizes = {}, {}, {}
     stages: dict[str, dict[str, str]] = {}
     found = quarantined = 0
     for film in films:
@@ -257,21 +256,16 @@ def _gathered(
                 rejects.append(Reject(shot, "R01", str(values["error"])))
                 continue
             results[shot], sizes[shot] = outcome.path.stem, tuple(values["size"])
-            ghosts[shot] = values["ghosts"]
-            blind += [shot] if values["by"] != "plate" else []
             if place is not None and place.values["places"][number] is not None:
                 places[shot] = f"{film.id}/{place.values['places'][number]['place']}"
             tracks += [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
             if not values["windows"]:
                 found += 1
-                seconds = (span[1] - span[0]) / film.fps
-                rejects.append(
-                    Reject(shot, "R10", f"{seconds:.2f} s", f"{how.clips.seconds:.2f} s and guards")
-                )
+                told = f"{(span[1] - span[0]) / film.fps:.2f} s", f"{how.clips.seconds:.2f} s and guards"
+                rejects.append(Reject(shot, "R10", *told))
             mine += [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
         found += len(mine)
-        mark = 0.0 if place is None else float(place.values["mark"])
-        kept, left_out = _judged(mine, mark)
+        kept, left_out = _judged(mine, 0.0 if place is None else float(place.values["mark"]))
         windows += kept
         rejects += left_out
     counts["windows"] = _count(found, len(windows), quarantined)
@@ -283,12 +277,23 @@ def _gathered(
         sizes,
         places,
         results,
-        ghosts,
-        tuple(blind),
+        *_hidden(watched),
         stages,
         tuple(rejects),
         counts,
     )
+
+
+def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+    """`Found.ghosts` and `Found.blind` of the shots that could be watched."""
+    ghosts, blind = {}, []
+    for shot, outcome in watched.items():
+        if outcome is None or "error" in (values := outcome.values):
+            continue
+        ghosts[shot] = values["ghosts"]
+        if values["by"] != "plate":
+            blind.append(shot)
+    return ghosts, tuple(blind)
 
 
 def _judged(windows: Sequence[Window], mark: float) -> tuple[list[Window], list[Reject]]:
