@@ -19,6 +19,7 @@ import av
 from PIL import Image
 
 from benchmarks.judge_outside.packages import fetch, one
+from castsheet.authoring.library import Library, Sorter
 from castsheet.authoring.split import split
 from castsheet.elements import Character, Element, Location, Prop, Scene
 from castsheet.jobs.inputs import installed_readers
@@ -129,16 +130,19 @@ def third(pictures: Pictures, readers: Readers) -> list[Element]:  # noqa: ARG00
     ]
 
 
-def fourth(pictures: Pictures, readers: Readers) -> list[Element]:  # noqa: ARG001 - as its kin
+def fourth(pictures: Pictures, readers: Readers) -> list[Element]:
     """A group of people among whom one is meant."""
     people = [load_image(pictures.person(f"P00{n}", "studio_posture")).convert("RGB") for n in (3, 8, 9)]
     size = sum(one.width for one in people), people[0].height
     group = Image.new("RGB", size, (128, 128, 128))
     for number, picture in enumerate(people):
         group.paste(picture, (number * people[0].width, 0))
+    path = pictures.kept(group.resize((size[0] // 3, size[1] // 3)), "group")
+    library = Library(pictures.made / "library")
+    added = library.add("tom", [path], Sorter(readers.faces), description="person tom", pick=2)
     return [
         hero("kim", pictures.person("P001", "studio_portrait"), pictures.person("P001", "studio_posture")),
-        hero("tom", None, pictures.kept(group.resize((size[0] // 3, size[1] // 3)), "group")),
+        added.entry.element,
         Location(id="street", description="a street", images=[pictures.film("cityCC0.mpg", 4.0, "night")]),
     ]
 
