@@ -13,7 +13,7 @@ from typing import Any
 from castsheet.errors import NumericsError
 from castsheet.jobs.shotlist import Shot
 from castsheet.jobs.shotmaker import OpenShotMaker, Ready
-from castsheet.jobs.workers import Made, Pack
+from castsheet.jobs.workers import After, Made, Pack
 from castsheet.ltx.parts.text import GemmaEncoder
 
 
@@ -62,10 +62,11 @@ class Elsewhere:
     opened: int = 0
 
     def __call__(
-        self, open_maker: OpenShotMaker, jobs: Sequence[Ready], *, pack: Pack[Ready]
+        self, open_maker: OpenShotMaker, jobs: Sequence[Ready], *, pack: Pack[Ready], after: After[Ready]
     ) -> Iterator[Made[Ready]]:
         makers = [self._open(open_maker) for _ in range(self.workers)]
         for number, job in enumerate(jobs):
+            assert after(job) is None
             travelled = pickle.loads(pickle.dumps(pack(job)))
             yield job, makers[number % self.workers](travelled)
 

@@ -131,15 +131,15 @@ def test_panels_are_found_framed_small_and_zoomed() -> None:
 def test_pasted_figure_is_told_from_an_actor_in_its_pose() -> None:
     """Red: a cut-out pasted from the sheet passes, or who acts in the panel's pose counts as pasted."""
     sheet, clean = fixture_sheet(), fixture_clip("clean").frames[:4]
-    frames = np.repeat(np.repeat(clean, 2, 1), 2, 2)
-    cast = read_cast(sheet, 384, 224)
+    frames = np.repeat(np.repeat(clean, 3, 1), 3, 2)
+    cast = read_cast(sheet, 576, 336)
     look = next(one for one in cast.members if one.kind == "character").body[0]
-    tall = 150
+    tall = 225
     size = round(look.picture_HWC.shape[1] * tall / look.picture_HWC.shape[0]), tall
     picture = np.asarray(Image.fromarray(look.picture_HWC).resize(size))
     mask = np.asarray(Image.fromarray(look.mask_HW).resize(size))
     pasted = frames.copy()
-    pasted[:, 40 : 40 + tall, 250 : 250 + size[0]][:, mask] = picture[mask]
+    pasted[:, 60 : 60 + tall, 375 : 375 + size[0]][:, mask] = picture[mask]
     honest, found = (
         max(one.likeness for one in figures(Searched(clip, [0, 2]), cast)) for clip in (frames, pasted)
     )

@@ -27,9 +27,12 @@ def figures(searched: Searched, cast: Cast) -> list[Find]:
     positions and sizes from 0.3 of the frame's height; then the two best places of each frame at 512 px. A
     pasted figure has the panel's own pixels; a person in its pose and clothes has other folds and strands.
     Source: masked normalised cross-correlation (Padfield, 2012), without the mean, which the blur took.
-    Blind to: turned, mirrored and smaller figures.
+    Blind to: turned, mirrored and smaller figures; and to all in clips of less than 512 px, where an actor in
+    the panel's pose keeps too little detail of his own.
     """
-    found = []
+    found: list[Find] = []
+    if max(searched.full_FHWC[0].shape[:2]) < CLOSE_SIDE:
+        return found
     for member in cast.members:
         looks = member.body if member.kind == "character" else ()
         every = [_figure(searched, member.id, look) for look in looks]
@@ -42,8 +45,7 @@ def _figure(searched: Searched, element: str, look: Figure) -> Find:
     rough = _roughly(searched, look)
     values, places = [], []
     for frame_HWC, candidates in zip(searched.full_FHWC, rough, strict=True):
-        scale = min(1.0, CLOSE_SIDE / max(frame_HWC.shape[:2]))
-        frame = resized(frame_HWC, scale) if scale < 1 else frame_HWC
+        frame = resized(frame_HWC, CLOSE_SIDE / max(frame_HWC.shape[:2]))
         up = frame.shape[1] / searched.width
         near = [
             (_closely(frame, look, box, up), box) if value >= ROUGHLY else (0.0, box)
