@@ -38,6 +38,7 @@ class Case:
         codes: the exit codes that are right. 2 needs an error with a remedy, and leaves nothing behind.
         finishes: the work is done, and its files stay, although 2 is the code.
         mute: nothing can be said.
+        says: what must stand in what is said.
         check: what is wrong afterwards, if anything is, beside what is always asked.
     """
 
@@ -50,6 +51,7 @@ class Case:
     codes: tuple[int, ...] = (2,)
     finishes: bool = False
     mute: bool = False
+    says: str = ""
     check: Callable[[Path], str] = lambda _: ""
 
 
@@ -66,6 +68,8 @@ def faults(case: Case, good: Path, work: Path) -> tuple[list[str], str]:
         wrong.append(f"traceback: {said[-600:]}")
     if code == 2 and not case.mute and not ("error: " in said and "fix: " in said) and "Usage: " not in said:
         wrong.append(f"no remedy: {said[-300:]}")
+    if case.says not in said:
+        wrong.append(f"does not say {case.says!r}: {said[-300:]}")
     if memory > MOST_BYTES:
         wrong.append(f"took {memory >> 20} MiB")
     after = _tree(folder)

@@ -90,19 +90,8 @@ class EndpointDescriber:
         data = io.BytesIO()
         picture.save(data, "PNG")
         url = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
-        content = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
-        body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 300}
-        told = self.endpoint.post_json("/chat/completions", body)
-        try:
-            text = told["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError):
-            text = None
-        if not isinstance(text, str):
-            raise EndpointError(
-                f"{self.endpoint.base} answered without text",
-                remedy="use a model that reads pictures and chats",
-            )
-        return text
+        parts = ({"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}})
+        return self.endpoint.chat(parts, 300)
 
 
 def describe_sheet(

@@ -13,7 +13,7 @@ import os
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,6 +73,28 @@ class Endpoint:
         """
         data = json.dumps({"model": self.model, **body}).encode()
         return self._post(path, data, "application/json")
+
+    def chat(self, content: Sequence[Mapping[str, Any]], tokens: int) -> str:
+        """The text that the model answers to one message.
+
+        Args:
+            content: parts of the message: texts and addresses of pictures.
+            tokens: of the answer, at most.
+
+        Raises:
+            EndpointError: as `post_json`, or an answer without text.
+        """
+        body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": tokens}
+        told = self.post_json("/chat/completions", body)
+        try:
+            text = told["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise EndpointError(
+                f"{self.base} answered without text", remedy="use a model that reads pictures and chats"
+            )
+        return text
 
     def post_form(self, path: str, fields: Mapping[str, str], files: Mapping[str, bytes]) -> dict[str, Any]:
         """The JSON object that the endpoint answers to a form: fields, the model's name, PNG files by name.

@@ -59,15 +59,7 @@ class Asked:
             {"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in pictures
         ]
         content.append({"type": "text", "text": question})
-        body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": tokens}
-        told = self.endpoint.post_json("/chat/completions", body)
-        try:
-            text = told["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError):
-            text = None
-        if not isinstance(text, str):
-            raise self._useless("without text")
-        return text
+        return self.endpoint.chat(content, tokens)
 
     def listed(self, picture: Image.Image, question: str) -> list[Any]:
         """The JSON list that answers a question; words around it are let pass."""
