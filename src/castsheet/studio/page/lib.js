@@ -100,16 +100,20 @@ export async function attempt(work, told) {
 
 /**
  * A value from the API, read when `path` changes and when the second of what it returns is called.
+ * Only the latest request counts: a slow answer to an earlier one must not take the place of what was asked since.
  * @template {string} P
  * @param {P | null} path
  * @returns {[Found<P> | null, () => Promise<void>, (value: Found<P> | null) => void]}
  */
 export function useAnswer(path) {
   const [value, set] = useState(/** @type {Found<P> | null} */ (null));
+  const asked = useRef(0);
   const again = useCallback(async () => {
+    asked.current += 1;
+    const mine = asked.current;
     if (path === null) return;
     const found = await attempt(() => ask("GET", path));
-    if (found !== undefined) set(found);
+    if (found !== undefined && mine === asked.current) set(found);
   }, [path]);
   useEffect(() => { set(null); again(); }, [again]);
   return [value, again, set];
