@@ -9,7 +9,7 @@ for any partition; the plan's score says how far the plan may be from the bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -232,7 +232,17 @@ class _Search:
 
     def tree(self, room: Box, mask: int) -> Tree:
         """The best tree of panels for a subset of elements in a room; proportions are the lattice's."""
-        among = self.among.tree(mask, *self.size(room))
+        return self._whole(self.among.tree(mask, *self.size(room)), room)
+
+    def trees(self, room: Box) -> list[tuple[float, Tree]]:
+        """The best trees of all panels for different first cuts, each with its value on this lattice."""
+        every = (1 << len(self.groups)) - 1
+        return [
+            (value, self._whole(among, room))
+            for value, among in self.among.divisions(every, *self.size(room))
+        ]
+
+    def _whole(self, among: Tree, room: Box) -> Tree:
         return replaced(among, [self._inner(i, among, self.size(room)) for i in range(len(self.groups))])
 
     def _inner(self, element: int, among: Tree, size: tuple[int, int]) -> Tree:
@@ -304,10 +314,31 @@ class _Planner:
         division = Division(tuple(self.pinned.values()), len(search.groups), self.gutter, search.values)
         if not np.isfinite(division.best(self.canvas)[every]):
             return None
-        rooms = [room for room, _ in division.parts(self.canvas, every)]
+        if not self.pins:
+            return self._first_cuts(
+                search, self.canvas, lambda tree: self._climbed([Part(self.canvas, tree)], polisher)
+            )
         parts = [Part(room, search.tree(room, mask)) for room, mask in division.parts(self.canvas, every)]
+        return self._climbed(parts, polisher)
+
+    def _climbed(self, parts: list[Part], polisher: Polisher) -> Placed | None:
         better = [refined(part, self.worth, self.gutter) for part in parts]
+        rooms = [part.room for part in parts]
         return polisher.best(rooms, [in_pixels(part.tree, part.room, self.gutter) for part in better])
+
+    def _first_cuts(
+        self, search: _Search, room: Box, climbed: Callable[[Tree], Placed | None]
+    ) -> Placed | None:
+        """The best of several first cuts. What the search leaves out only subtracts: a tree that is worth
+        less before the climb than another after it cannot win, but for the little that finer cuts add."""
+        best: Placed | None = None
+        for value, tree in search.trees(room):
+            if best is not None and value <= best.value:
+                break
+            found = climbed(tree)
+            if found is not None and (best is None or found.value > best.value + 1e-6):
+                best = found
+        return best
 
     def _from_grid(self, groups: list[tuple[int, ...]], polisher: Polisher) -> Placed | None:
         """The climb from the best plan whose cuts lie on latent edges: a gutter starts the cell after it."""
@@ -320,8 +351,13 @@ class _Planner:
         if not np.isfinite(search.among.value(every, *units)):
             return None
         room = Box(0, 0, int(unit) * units[0] - self.gutter, int(unit) * units[1] - self.gutter)
-        split = in_pixels(search.tree(room, every), self.canvas, self.gutter, snap=self.worth.cell)
-        return polisher.best([self.canvas], [split])
+
+        def climbed(tree: Tree) -> Placed | None:
+            return polisher.best(
+                [self.canvas], [in_pixels(tree, self.canvas, self.gutter, snap=self.worth.cell)]
+            )
+
+        return self._first_cuts(search, room, climbed)
 
     def _bound(
         self, groups: list[tuple[int, ...]], fine: tuple[tuple[float, float], tuple[int, int]]
