@@ -27,6 +27,12 @@ WINDOWS: dict[str, tuple[Half, tuple[int, ...]]] = {
     "data/bikes.mp4": ("held out", (0, 60, 120, 180)),
     "carphone_pristine.mp4": ("tuning", (0, 60)),
     "data/bigbuckbunny.mp4": ("held out", (0, 50)),
+    "data/vtest.avi": ("held out", tuple(range(0, 746, 49))),
+    "data/tree.avi": ("tuning", (0,)),
+    "video/small.mp4": ("tuning", (0, 60, 117)),
+    "video/obama_speech.mp4": ("tuning", (0, 50)),
+    "video/shot_change.mp4": ("held out", (0,)),
+    "videos/world.mp4": ("held out", (0, 300, 600, 850)),
 }
 
 

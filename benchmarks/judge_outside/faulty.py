@@ -1,9 +1,11 @@
 """Faults and false alarms: `python -m benchmarks.judge_outside.faulty FOLDER --half "held out"`.
 
 Twenty clips of either half, ten of people and ten of film, each with every fault of `faults.py` put in, one
-at a time; then clean clips: those twenty, every second shot of the film, and real cameras. Measured without
-networks, which find neither leaks nor motion. What was seen goes to FOLDER/faulty.json, one line a
-judgement; a run that was stopped goes on where it was. With --table it prints the figures of what was seen.
+at a time; then clean clips: those twenty, every second shot of the film, cut in clips of two seconds, and
+real cameras. Clips are held against the sheets in turns. Measured without networks, which find neither leaks
+nor motion, but where only the camera moves: then it matters whether somebody is there. What was seen goes to
+FOLDER/faulty.json, one line a judgement; a run that was stopped goes on where it was. With --table it prints
+the figures of what was seen.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,14 @@ from benchmarks.judge_outside import cameras, film, people, questions
 from benchmarks.judge_outside.case import Case, Half
 from benchmarks.judge_outside.faults import FAULTS, HONEST
 from benchmarks.judge_outside.measure import built, sheet_path
+from benchmarks.judge_outside.packages import one
+from castsheet.clip import Clip
 from castsheet.judge import leak, motion, search, typography
 from castsheet.judge.cast import Pixels, read_cast, working_frames, working_size
 from castsheet.judge.evidence import looked_at
-from castsheet.judge.judge import of_leak, searched
-from castsheet.judge.judgement import TextReport
-from castsheet.judge.verdict import conclude
+from castsheet.judge.judge import Judge, Options, of_leak, searched
+from castsheet.judge.judgement import ElementReport, TextReport
+from castsheet.judge.verdict import SCENE, conclude
 from castsheet.sheet.manifest import Sheet
 
 EACH = 10  # clips of people, and of film, into which faults are put
@@ -75,17 +80,20 @@ def judgements(folder: Path, half: Half) -> Iterator[tuple[str, str, str, Case]]
         for fault in (*FAULTS, *HONEST):
             yield f"{case.name}/{fault}", fault, fault, case
         yield f"{case.name}/clean", f"clean, {case.name.split('/')[0]}", "", case
-    seen = {case.name.rsplit("/", 1)[1] for case in base if case.name.startswith("film/")}
     sheets = [name for name, (of, *_) in film.CAST.items() if of == half]
-    for number in range(len(film.facts())):
-        name = f"{number:03d}"
-        # Every second shot is of either half; see docs/judge.md.
-        if number % 2 == (half == "held out") and name not in seen and number != 112:
-            sheet = f"film/{sheets[number // 2 % len(sheets)]}"
-            if _lent(sheet, number):
-                continue
-            made = _frames(folder, number)
-            yield f"shot/{name}", "clean, film", "", Case(f"shot/{name}", half, "shot", sheet, made)
+    path = one(folder / "packages", "resources/bbb.mp4")
+    for turn, (number, first, length) in enumerate(film.windows()):
+        # Every second shot is of either half; see docs/judge.md. 112 is the credits.
+        sheet = f"film/{sheets[turn % len(sheets)]}"
+        if number % 2 != (half == "held out") or number == 112 or _lent(sheet, number):
+            continue
+        made = partial(film.window, path, first, length)
+        yield (
+            f"window/{number:03d}-{first}",
+            "clean, film",
+            "",
+            Case(f"window/{first}", half, "", sheet, made),
+        )
     names: dict[Half, tuple[str, ...]] = {half: tuple(dict.fromkeys(case.sheet for case in base))}
     other: Half = "tuning" if half == "held out" else "held out"
     for case in cameras.cases(folder / "packages", {**names, other: ("",)}):
@@ -97,10 +105,6 @@ def _lent(sheet: str, number: int) -> bool:
     """Whether a shot lent pictures to a sheet: it may look like the panel, for it is the panel."""
     _, _, looks, place = film.CAST[sheet.removeprefix("film/")]
     return number in {shot for shot, _ in looks} | {film.PLATES[place][0]}
-
-
-def _frames(folder: Path, number: int):  # noqa: ANN202
-    return lambda: film.frames(folder / "film", number)
 
 
 def measured(folder: Path, half: Half, rows: Sequence[str]) -> None:
@@ -126,10 +130,15 @@ def measured(folder: Path, half: Half, rows: Sequence[str]) -> None:
 
 
 class Searching:
-    """The parts of the judge that find sheets, faults of motion and text: no elements, no networks."""
+    """The parts of the judge that find sheets, faults of motion and text. Networks look for the cast only
+    where it matters to a verdict of motion."""
 
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
+
+    def _elements(self, frames: Pixels) -> list[ElementReport]:
+        """Who is there."""
+        return Judge(self.sheet, Options.installed())(Clip(frames, FPS)).elements
 
     def seen(self, frames: Pixels, fault: str) -> dict[str, Any]:
         """What the table and the choice of thresholds need. A fault is looked for by the measures that may
@@ -145,7 +154,8 @@ class Searching:
         if fault in NAMED or fault not in FAULTS:
             moved = motion.measure(leak.luma_of(small))
             text = TextReport(typography.strokes(leak.luma_of(small)), None)
-        problems = conclude(leaks, (), (), moved, text, (), cast.known, (0.0,))[0]
+        elements = self._elements(frames) if moved.scene <= SCENE else []
+        problems = conclude(leaks, elements, (), moved, text, (), cast.known, (0.0,))[0]
         told = asdict(moved)
         del told["amount"]
         return {

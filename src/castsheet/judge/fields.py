@@ -20,9 +20,11 @@ from castsheet.judge.cast import Pixels
 
 Floats = NDArray[np.float32]
 Place = tuple[int, int, int, int]  # (x, y, w, h)
+Candidate = tuple[float, Place]  # likeness, and where
 What = Literal["sheet", "panel", "figure"]
 
 LONG_SIDE = 256  # px: a panel of an eighth of the frame still has some 30 px
+CLOSE_SIDE = 512  # px: the size at which places that were found are looked at closely
 BLACK, LIT_AROUND = 20.0, 128.0  # luma: the template's black, and what is surely no black in the frame
 BLACK_SHARE = 0.1  # of a template: with less black it has none to compare
 
@@ -185,6 +187,21 @@ def blurred(values_HW: NDArray[np.floating]) -> Floats:
     for _ in range(2):
         out = avg_pool2d(out, 2 * REACH + 1, 1, REACH, count_include_pad=False)
     return np.asarray(out[0, 0].numpy())
+
+
+def apart(tried: Sequence[Candidate], count: int) -> list[Candidate]:
+    """The `count` best places that lie apart from each other."""
+    kept: list[Candidate] = []
+    for value, box in sorted(tried, reverse=True):
+        x, y, w, h = box
+        beside = (
+            abs(x - a + (w - c) / 2) > w / 4 or abs(y - b + (h - d) / 2) > h / 8 for _, (a, b, c, d) in kept
+        )
+        if all(beside):
+            kept.append((value, box))
+        if len(kept) == count:
+            break
+    return kept
 
 
 def nothing(count: int) -> tuple[Floats, list[Place]]:

@@ -135,8 +135,15 @@ class Examiner:
         """How far above wrong ones a frame's best window and its best thing are, in deviations."""
         looks = self._figures[name]
         beside = _best(view.windows_ND, np.stack([one.beside_D for one in looks]))
-        alone = _best(view.things_ND, np.stack([one.alone_D for one in looks]))
+        alone = float(max(self.things(name, view), default=0.0))
         return (self.levels.windows.above(beside) + self.levels.figures.above(alone)) / 2
+
+    def things(self, name: str, view: View) -> Floats:
+        """How much each of a frame's things (N,) is like a figure: cosines."""
+        if not len(view.things_ND):
+            return np.zeros(0, np.float32)
+        known_MD = np.stack([one.alone_D for one in self._figures[name]])
+        return np.asarray(cosine(view.things_ND, known_MD).max(axis=1), np.float32)
 
     def place(self, name: str, view: View) -> float | None:
         """How far above wrong ones a frame's ground is, in deviations; None where none is seen."""

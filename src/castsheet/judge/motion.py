@@ -100,17 +100,20 @@ def scene(grey_FHW: Floats) -> float:
     """The scene's own motion: what stays of the change over twelve frames without the camera's part.
 
     Definition: for up to eight pairs of frames, the later one is laid over the earlier by the affine map and
-    brightness that fit best; the value is the median over the pairs of the difference that stays, over the
-    difference without it, each in the twentieth of the picture in which it is largest. 0..1; a still on which
-    the camera closes in gives about 0.2, a scene that moves by itself nearly 1.
+    brightness that fit best; what stays of the difference is taken over the difference without it, each in
+    the twentieth of the picture in which it is largest; the value is the second largest of the pairs. 0..1; a
+    still on which the camera closes in gives 0.2 or less in every pair, and a scene that rests for a while
+    moves in some.
     Source: affine image alignment by Gauss-Newton (Lucas and Kanade, 1981; Baker and Matthews, 2004).
-    Blind to: depth, since a near thing that the camera passes moves against the far ones, as if by itself.
+    Blind to: depth, since a near thing that the camera passes moves against the far ones, as if by itself;
+    and to far scenery, which is like a painting of itself.
     """
     count = len(grey_FHW)
     lag = min(LAG, count - 1)
     starts = sorted({round(at) for at in np.linspace(0, count - 1 - lag, PAIRS)})
     small = {at: _small(grey_FHW[at]) for start in starts for at in (start, start + lag)}
-    return float(np.median([_left_over(small[start], small[start + lag]) for start in starts]))
+    left = sorted(_left_over(small[start], small[start + lag]) for start in starts)
+    return left[-2:][0]
 
 
 def _small(grey_HW: Floats) -> Floats:
@@ -184,7 +187,8 @@ def _jolts(grey_FHW: Floats) -> float:
         y, x = np.unravel_index(int(np.argmax(peak)), peak.shape)
         moves.append(((y + height // 2) % height - height // 2, (x + width // 2) % width - width // 2))
     turns = np.linalg.norm(np.diff(np.array(moves, np.float64), axis=0), axis=1)
-    return float(1000 * turns.mean() / width) if len(turns) else 0.0
+    # The median: a cut, or a fall towards the ground, is a jump or two and no trembling.
+    return float(1000 * np.median(turns) / width) if len(turns) else 0.0
 
 
 def _flicker(grey_FHW: Floats) -> float:

@@ -10,13 +10,26 @@ import torch
 from PIL import Image
 
 from castsheet.judge.cast import Cast, Figure, Pixels
-from castsheet.judge.fields import Field, Find, Floats, Place, Searched, blurred, detail, luma, resized, steps
+from castsheet.judge.fields import (
+    CLOSE_SIDE,
+    Candidate,
+    Field,
+    Find,
+    Floats,
+    Place,
+    Searched,
+    apart,
+    blurred,
+    detail,
+    luma,
+    resized,
+    steps,
+)
 
 SMALLEST, STEP = 0.3, 1.05  # of the frame's height: smaller ones are like anything
 RIM = 0.8  # of a blurred mask: below it is the figure's rim, where the ground shows
 ROUGHLY = 0.66  # likeness from which a place is looked at closely
 CANDIDATES = 2  # places of a frame: who acts in the panel's pose is often more like it from afar
-CLOSE_SIDE = 512  # px: the size at which places are looked at closely
 CLOSE_STEPS = np.exp(np.linspace(-0.03, 0.03, 7))  # sizes beside the one that was found
 
 
@@ -57,31 +70,17 @@ def _figure(searched: Searched, element: str, look: Figure) -> Find:
     return searched.find("figure", element, np.array(values, np.float32), places)
 
 
-def _roughly(searched: Searched, look: Figure) -> list[list[tuple[float, Place]]]:
+def _roughly(searched: Searched, look: Figure) -> list[list[Candidate]]:
     """The most likely places of each frame, apart from each other."""
     tall, wide = look.picture_HWC.shape[:2]
     largest = min(searched.height / tall, searched.width / wide)
-    tried: list[list[tuple[float, Place]]] = [[] for _ in searched.numbers]
+    tried: list[list[Candidate]] = [[] for _ in searched.numbers]
     for scale in steps(max(SMALLEST * searched.height / tall, 14 / wide), largest, STEP):
         size = round(wide * scale), round(tall * scale)
         values, corners = searched.detail.masked(*_masked(look, size))
         for mine, value, (y, x) in zip(tried, values, corners, strict=True):
             mine.append((float(value), (x, y, *size)))
-    return [_apart(one) for one in tried]
-
-
-def _apart(tried: list[tuple[float, Place]]) -> list[tuple[float, Place]]:
-    kept: list[tuple[float, Place]] = []
-    for value, box in sorted(tried, reverse=True):
-        x, y, w, h = box
-        beside = (
-            abs(x - a + (w - c) / 2) > w / 4 or abs(y - b + (h - d) / 2) > h / 8 for _, (a, b, c, d) in kept
-        )
-        if all(beside):
-            kept.append((value, box))
-        if len(kept) == CANDIDATES:
-            break
-    return kept
+    return [apart(one, CANDIDATES) for one in tried]
 
 
 def _closely(frame_HWC: Pixels, look: Figure, box: Place, up: float) -> float:

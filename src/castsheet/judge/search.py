@@ -15,7 +15,23 @@ import torch
 from PIL import Image
 
 from castsheet.judge.cast import Cast, Pixels
-from castsheet.judge.fields import BLACK, Field, Find, Searched, edges, keep, luma, nothing, steps
+from castsheet.judge.fields import (
+    BLACK,
+    CLOSE_SIDE,
+    Candidate,
+    Field,
+    Find,
+    Floats,
+    Place,
+    Searched,
+    apart,
+    edges,
+    keep,
+    luma,
+    nothing,
+    resized,
+    steps,
+)
 from castsheet.judge.pasted import figures
 from castsheet.sheet.box import Kind
 from castsheet.sheet.manifest import Sheet
@@ -25,6 +41,12 @@ PANEL_WIDEST = 0.55  # of the frame: a place that fills more of it, either way, 
 BUSY = 0.15  # share of a place's pixels with edges: a plainer one is like any sky
 SMALLEST_PANEL = 0.14  # heights or widths of the frame, whichever is less
 FAINT = 6.0  # luma: weaker edges count as none
+CANDIDATES = 3  # places of a frame: a long horizon is often more like a panel's edges than the panel
+ROUGHLY = 0.5  # likeness of edges from which a place is looked at closely
+PARTS, SMALLEST_PART = 4, 6  # of a panel, in either direction, and their smallest side in px
+PLAIN = 3.0  # luma: a part of a panel with less spread says nothing
+CLOSE_ROOM = 0.12  # of a panel's longer side: how far beside the place that was found it is looked for
+CLOSE_STEPS = np.exp(np.linspace(-0.1, 0.1, 13))  # sizes beside the one that was found
 SMALL_SHEETS = (0.22, 0.55, 1.06)  # smallest, largest, step: a sheet in a corner
 LARGE_SHEETS = (0.97, 1.35, 1.035)  # a sheet as large as the frame, or zoomed
 
@@ -49,12 +71,13 @@ def templates(sheet: Sheet, cast: Cast) -> list[Template]:
 def panels(searched: Searched, templates: Sequence[Template]) -> list[Find]:
     """The best place of every panel, black and all.
 
-    Definition: normalised cross-correlation of the strength of edges of a panel's whole rectangle with the
-    frame's, largest over positions and sizes from 0.14 of the frame to its whole height; places up to 0.55
-    of its width.
-    A panel with black in it counts by 1 - m / 128, where m is the frame's mean luma under that black: a
-    person who takes the panel's pose has a lit place around him. Props are not searched, since a prop that
-    is kept well looks like its panel.
+    Definition: first, normalised cross-correlation of the strength of edges of a panel's whole rectangle with
+    the frame's, largest over positions and sizes from 0.14 of the frame to its whole height; places up to
+    0.55 of its width. A panel with black in it counts by 1 - m / 128, where m is the frame's mean luma under
+    that black: a person who takes the panel's pose has a lit place around him. Then that place is looked at
+    closely: the likeness is the median correlation of luma over the parts of the panel, four by four. A
+    meadow has the edges of any other meadow, for its edges are its horizon; a copy is like the panel in
+    every part. Props are not searched, since a prop that is kept well looks like its panel.
     Source: zero-mean normalised cross-correlation by FFT (Lewis, "Fast normalized cross-correlation", 1995).
     Blind to: turned and mirrored panels, panels without their black, and honest black around the same pose.
     """
@@ -62,18 +85,68 @@ def panels(searched: Searched, templates: Sequence[Template]) -> list[Find]:
     for element, kind, picture in templates:
         if kind == "location" and not _busy(picture):
             continue
-        smallest = SMALLEST_PANEL * min(searched.width / picture.width, searched.height / picture.height)
-        smallest = max(smallest, 16 / min(picture.size))
-        room = PANEL_WIDEST if kind == "location" else 1.0
-        largest = min(room * searched.width / picture.width, room * searched.height / picture.height)
-        values, places = nothing(len(searched.numbers))
-        for scale in steps(smallest, largest, STEP):
-            size = round(picture.width * scale), round(picture.height * scale)
-            grey = luma(np.asarray(picture.resize(size, Image.Resampling.BOX)))
-            scores, corners = searched.edges.likeness(edges(grey))
-            keep(values, places, (scores * searched.darkness(grey < BLACK, corners), corners), size)
+        rough = _roughly(searched, picture, PANEL_WIDEST if kind == "location" else 1.0)
+        values, places = nothing(len(rough))
+        for at, candidates in enumerate(rough):
+            near = [
+                (_closely(searched, at, picture, box), box) for value, box in candidates if value >= ROUGHLY
+            ]
+            values[at], places[at] = max(near, key=lambda one: one[0], default=(0.0, (0, 0, 1, 1)))
         found.append(searched.find("panel", element, values, places))
     return found
+
+
+def _roughly(searched: Searched, picture: Image.Image, room: float) -> list[list[Candidate]]:
+    """The likeliest places of each frame with the panel's edges, up to `room` of its width or height."""
+    smallest = SMALLEST_PANEL * min(searched.width / picture.width, searched.height / picture.height)
+    smallest = max(smallest, 16 / min(picture.size))
+    largest = min(room * searched.width / picture.width, room * searched.height / picture.height)
+    tried: list[list[Candidate]] = [[] for _ in searched.numbers]
+    for scale in steps(smallest, largest, STEP):
+        size = round(picture.width * scale), round(picture.height * scale)
+        grey = luma(np.asarray(picture.resize(size, Image.Resampling.BOX)))
+        scores, corners = searched.edges.likeness(edges(grey))
+        scores = scores * searched.darkness(grey < BLACK, corners)
+        for mine, value, (y, x) in zip(tried, scores, corners, strict=True):
+            mine.append((float(value), (x, y, *size)))
+    return [apart(one, CANDIDATES) for one in tried]
+
+
+def _closely(searched: Searched, at: int, picture: Image.Image, place: Place) -> float:
+    """How much the parts of a panel are like those of one place of a frame, at the size that fits best."""
+    full_HWC = searched.full_FHWC[at]
+    frame_HW = luma(resized(full_HWC, min(1.0, CLOSE_SIDE / max(full_HWC.shape[:2]))))
+    up = frame_HW.shape[1] / searched.width
+    x, y, w, h = (round(up * side) for side in place)
+    room = round(CLOSE_ROOM * max(w, h)) + 2
+    top, left = max(0, y - room), max(0, x - room)
+    near_HW = frame_HW[top : y + h + room, left : x + w + room]
+    field = Field(torch.from_numpy(np.ascontiguousarray(near_HW)[None]))
+    best = -1.0, near_HW[:1, :1], near_HW[:1, :1]
+    for by in CLOSE_STEPS:
+        grey = luma(np.asarray(picture.resize((round(w * by), round(h * by)), Image.Resampling.BOX)))
+        (value,), ((row, column),) = field.likeness(grey)
+        if value > best[0]:
+            best = value, grey, near_HW[row : row + grey.shape[0], column : column + grey.shape[1]]
+    return _parts(best[1], best[2])
+
+
+def _parts(panel_hw: Floats, seen_hw: Floats) -> float:
+    """Median correlation of the parts of a panel that show something."""
+    rows, columns = (max(1, min(PARTS, side // SMALLEST_PART)) for side in panel_hw.shape)
+    found = []
+    for part_hw, other_hw in zip(
+        _split(panel_hw, rows, columns), _split(seen_hw, rows, columns), strict=True
+    ):
+        if part_hw.std() >= PLAIN:
+            a, b = part_hw - part_hw.mean(), other_hw - other_hw.mean()
+            found.append(float((a * b).sum() / np.sqrt((a**2).sum() * max(float((b**2).sum()), b.size))))
+    return float(np.median(found)) if found else 0.0
+
+
+def _split(values_hw: Floats, rows: int, columns: int) -> list[Floats]:
+    bands = np.array_split(values_hw, rows, axis=0)
+    return [part for band in bands for part in np.array_split(band, columns, axis=1)]
 
 
 def _busy(picture: Image.Image) -> bool:
