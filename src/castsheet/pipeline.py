@@ -10,11 +10,10 @@ Legend: B batch (1), C channels, F frames, H height, W width, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -40,9 +39,17 @@ from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
-from castsheet.media import provenance
 from castsheet.prompt import Prompt
-from castsheet.run import Run, findings_of, make_levels, make_weights, read_prompt, refuse_errors, run_texts
+from castsheet.run import (
+    Run,
+    findings_of,
+    make_levels,
+    make_weights,
+    read_prompt,
+    record_of,
+    refuse_errors,
+    run_texts,
+)
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
@@ -279,13 +286,27 @@ class Castsheet:
                 seconds = settings.frames / settings.fps
                 sound = None if audio is None else decode_audio(self.models.audio(), audio, seconds)
         record = {
-            **self._record(run, inputs),
+            **record_of(run, self.models, inputs.levels),
             "seed": run.seed if noise is None else None,
             "findings": [finding.to_dict() for finding in run.findings],
             "timings_s": stages.seconds,
         }
         wave, rate = (None, None) if sound is None else sound
         return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
+
+    @torch.no_grad()
+    def latents(self, run: Run, *, on_step: OnStep | None = None) -> Tensor:
+        """The clean latents (1,C,F,H,W) of a clip, fp32; nothing is decoded.
+
+        Args:
+            on_step: see `__call__`.
+
+        Raises:
+            SettingsError, NumericsError, CheckpointError, AdapterError, TextEncoderError: see `__call__`.
+        """
+        stages = Stages(self.models.device)
+        with enough_memory():
+            return self._sample(run, self._inputs(run, stages), None, on_step, stages)[0]
 
     @torch.no_grad()
     def picture(self, latents_BCFHW: Tensor, at: float = 1.0) -> Image.Image:
@@ -377,21 +398,3 @@ class Castsheet:
                 on_step=on_step,
             )
         return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
-
-    def _record(self, run: Run, inputs: Inputs) -> dict[str, Any]:
-        """What made a clip: its settings and inputs, and hashes of the files."""
-        source, settings, sheet, opening = self.models.source, run.settings, run.sheet, run.opening
-        told = f"{settings.name}, {settings.all_steps} steps, guidance {settings.guidance:g}"
-        return {
-            "notes": {"model": source.name, "run": told, "action": run.words.action},
-            "settings": asdict(settings),
-            "sigmas": inputs.levels.tolist(),
-            "prompt": run.words.text,
-            "sheet": {"sha256": sheet.sha256, "name": None if sheet.path is None else sheet.path.name},
-            "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
-            "model": {**source.record(settings), "adapter_layers_left_out": list(self.models.left_out)},
-            "device": str(self.models.device),
-            "memory": None if self.models.placement.plan is None else self.models.placement.plan.describe(),
-            "dtype": str(self.models.dtype).removeprefix("torch."),
-            "numerics": self.models.numerics,
-        }

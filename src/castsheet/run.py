@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -13,8 +15,10 @@ from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import lint_distilled, lint_video
+from castsheet.loading.models import Models
 from castsheet.loading.source import Source
 from castsheet.ltx.latents import Grid, Reference
+from castsheet.media import provenance
 from castsheet.prompt import Prompt, build, parse
 from castsheet.sampling.denoiser import Contexts, PassWeights
 from castsheet.sampling.guidance import Weights
@@ -102,3 +106,26 @@ def make_levels(settings: Settings, grid: Grid, reference: Reference) -> Tensor:
         return listed(settings.sigmas)
     tokens = schedule_tokens(settings.schedule, grid.tokens, reference.tokens_BTC.shape[1])
     return sigmas(settings.steps, tokens=tokens)
+
+
+def record_of(run: Run, models: Models, levels: Tensor) -> dict[str, Any]:
+    """What made a clip: its settings and inputs, and hashes of the files.
+
+    Args:
+        levels: the noise levels of the first stage.
+    """
+    source, settings, sheet, opening = models.source, run.settings, run.sheet, run.opening
+    told = f"{settings.name}, {settings.all_steps} steps, guidance {settings.guidance:g}"
+    return {
+        "notes": {"model": source.name, "run": told, "action": run.words.action},
+        "settings": asdict(settings),
+        "sigmas": levels.tolist(),
+        "prompt": run.words.text,
+        "sheet": {"sha256": sheet.sha256, "name": None if sheet.path is None else sheet.path.name},
+        "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
+        "model": {**source.record(settings), "adapter_layers_left_out": list(models.left_out)},
+        "device": str(models.device),
+        "memory": None if models.placement.plan is None else models.placement.plan.describe(),
+        "dtype": str(models.dtype).removeprefix("torch."),
+        "numerics": models.numerics,
+    }

@@ -11,7 +11,8 @@ from castsheet.sheet.manifest import Sheet
 from castsheet.studio.asked import RunChange
 from castsheet.studio.bench import Bench
 from castsheet.studio.desk import Stopped
-from castsheet.train.config import PRESETS, load_config
+from castsheet.train.config import load_config
+from castsheet.train.presets import PRESETS
 from tests.studio.conftest import DEMO, SMALL, asker, opened, stock
 from tests.studio.laid import PAIR, lay_pairs
 

@@ -102,6 +102,12 @@ COMMANDS = (
         "Train a reference-sheet adapter. The same command goes on where an interrupted run stopped.",
     ),
     Command(
+        "distill",
+        "train",
+        _TRAINING,
+        "Distil a model and its adapters into one that needs few passes: no clips, only sheets and prompts.",
+    ),
+    Command(
         "inspect",
         "machine",
         _MACHINE,

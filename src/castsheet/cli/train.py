@@ -90,3 +90,73 @@ def encode(
         made = run(rows, job, shard=share, advance=advance, say=console.print)
     console.print(f"{made} samples made, {count - made} were there")
     show.paths(dataset=out)
+
+
+_Adapters = Annotated[
+    list[str] | None, typer.Option(help="FILE or FILE:STRENGTH, in addition to the model's; repeatable.")
+]
+_Trained = Annotated[
+    Path | None, typer.Option(help="An adapter of `castsheet train`, used as it was trained.")
+]
+_Recipe = Annotated[str | None, typer.Option(help="The teacher's recipe.", show_default="the model's own")]
+_Stages = Annotated[str, typer.Option(help="What is learned: guidance, then falling numbers of steps.")]
+_Start = Annotated[Path | None, typer.Option(help="A distilled adapter that the first stage begins with.")]
+_Clips = Annotated[int, typer.Option(min=1, max=1000, help="Clips that the teacher makes of each prompt.")]
+_Steps = Annotated[
+    int | None, typer.Option(min=1, help="Training steps of each stage.", show_default="the preset's")
+]
+_Fields = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="FIELD=VALUE of every stage's run, as for `castsheet train`."),
+]
+
+
+def distill(
+    sheets: Annotated[Path, typer.Argument(help="A folder of sheets, each beside its NAME.txt of prompts.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the stages, their data and adapters.")],
+    model: Annotated[str, typer.Option(help="mini, a folder with bundle.json, or a checkpoint.")] = "mini",
+    text_encoder: Annotated[Path | None, typer.Option(help="Gemma-3 folder, or packed Gemma-4 file.")] = None,
+    adapter: _Adapters = None,
+    trained: _Trained = None,
+    preset: _Recipe = None,
+    stages: _Stages = "guidance,8,4",
+    start: _Start = None,
+    clips: _Clips = 1,
+    steps: _Steps = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    override: _Fields = None,
+    cost: Annotated[bool, typer.Option("--cost", help="Say what it takes, and do nothing.")] = False,
+) -> None:
+    """Distil a model and its adapters into one that needs few passes: no clips, only sheets and prompts."""
+    from castsheet.cli import show
+    from castsheet.cli.settings import adapter as read_adapter
+    from castsheet.train.config import join, read_override
+    from castsheet.train.distil import Distillation, bill, distil
+    from castsheet.train.facts import try_command
+    from castsheet.train.trainer import ADAPTER
+
+    changes: dict = {}
+    for text in override or []:
+        changes = join(changes, read_override(text))
+    job = Distillation(
+        folder=sheets,
+        out=out,
+        model=model,
+        text_encoder=text_encoder,
+        adapters=tuple(read_adapter(one) for one in adapter or ()),
+        trained=trained,
+        preset=preset,
+        stages=tuple(one.strip() for one in stages.split(",")),
+        start=start,
+        clips=clips,
+        steps=steps,
+        device=device,
+        changes=changes,
+    )
+    if cost:
+        sys.stdout.write(f"{bill(job).told()}\n")
+        return
+    runs = distil(job)
+    show.paths(**{run.output.name: run.output / ADAPTER for run in runs})
+    if (runs[-1].output / ADAPTER).is_file():  # only the first of several processes writes it
+        sys.stdout.write(f"try it: {try_command(runs[-1], runs[-1].output / ADAPTER)}\n")

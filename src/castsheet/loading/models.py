@@ -173,7 +173,7 @@ class Models:
         Raises:
             TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
         """
-        cache = ContextCache(self.cache_dir / "contexts", self._text_fingerprint(audio))
+        cache = self._contexts(audio)
         found = {prompt: cache.get(prompt) for prompt in prompts}
         missing = [prompt for prompt, context in found.items() if context is None]
         if missing:
@@ -189,6 +189,13 @@ class Models:
             )
             for one in contexts
         ]
+
+    def context_path(self, prompt: str) -> Path:
+        """The file of a prompt's context, without sound, in the cache."""
+        return self._contexts(audio=False).path(prompt)
+
+    def _contexts(self, audio: bool) -> ContextCache:
+        return ContextCache(self.cache_dir / "contexts", self._text_fingerprint(audio))
 
     def _text_encoder(self, audio: bool) -> TextEncoder:
         folder, device = self._text_folder(), self.placement.text_device

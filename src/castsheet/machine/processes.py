@@ -64,6 +64,9 @@ def world(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
+    if dist.is_initialized():  # a command of several parts keeps its processes from one part to the next
+        yield World(rank, size, device)
+        return
     # The others wait while one process draws sample pictures.
     waits = timedelta(hours=1)
     if device.type == "cuda":

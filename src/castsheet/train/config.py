@@ -1,7 +1,6 @@
 """The YAML file of a training run, checked whole before anything is loaded.
 
-The defaults below ARE the published recipe of the reference-sheet adapter. Therefore `preset: card-recipe`
-adds nothing, and every other preset lists its differences from that recipe.
+The defaults below ARE the published recipe of the reference-sheet adapter; presets.py holds the presets.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from castsheet.ltx.adapters.lora import IC_TARGETS
 from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.machine.text import TextReader
 from castsheet.machine.wording import first_mistake
+from castsheet.train.presets import PRESETS
 
 
 def _no_flag(value: Any) -> Any:
@@ -96,12 +96,17 @@ class TeacherConfig(_Part):
 
     Attributes:
         adapters: files with their strengths, beside those of the model's bundle; null is the preset's.
+        trained: an adapter used as it was trained: if that was alone, in place of the bundle's.
         preset: by default the model's own. settings: over the preset's.
+        student: few-step: the teacher is the student that the run starts from, named by `start`, run as its
+            file says. It needs no guidance, and a step costs less.
     """
 
     adapters: dict[Path, Annotated[float, _Number, Field(ge=-10, le=10)] | None] = {}
+    trained: Path | None = None
     preset: str | None = None
     settings: dict[str, Any] = {}
+    student: bool = False
 
 
 class ObjectiveConfig(_Part):
@@ -238,6 +243,8 @@ class Config(_Part):
     def _teacher_is_asked(self) -> Config:
         if self.objective.kind == "flow" and self.teacher != TeacherConfig():
             raise ValueError("teacher: objective flow has none; set objective to guidance or few-step")
+        if self.teacher.student and (self.objective.kind != "few-step" or self.adapter.start is None):
+            raise ValueError("teacher.student: name it in adapter.start, and set objective to few-step")
         return self
 
     def global_batch(self, processes: int) -> int:
@@ -260,36 +267,14 @@ class Config(_Part):
                 values["objective"].pop(name)
             values.pop("teacher")
         else:  # a file's folder may move
-            teacher = values["teacher"]["adapters"]
-            values["teacher"]["adapters"] = {Path(file).name: one for file, one in teacher.items()}
+            teacher = values["teacher"]
+            teacher["adapters"] = {Path(file).name: one for file, one in teacher["adapters"].items()}
+            teacher["trained"] = teacher["trained"] and Path(teacher["trained"]).name
+            for name in ("trained", "student"):
+                if not teacher[name]:
+                    teacher.pop(name)
         values |= {"model": Path(self.model).name, "weights": self.base.weights}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "card-recipe": {},
-    "quick": {
-        "steps": 2_000,
-        "adapter": {"rank": 32, "alpha": 32.0},
-        "optimiser": {"rate": [{"until": 2_000, "start": 2e-4, "end": 2e-5}]},
-        "base": {"weights": "fp8"},
-    },
-    "mini": {
-        "model": "mini",
-        "steps": 3_000,
-        "batch": 64,
-        "save_every": 500,
-        "adapter": {"rank": 32, "alpha": 32.0, "joined": True},
-        "optimiser": {
-            "name": "adamw",
-            "betas": (0.9, 0.98),
-            "average": 0.999,
-            "rate": [{"until": 75, "start": 1e-5, "end": 1e-3}, {"until": 3_000, "start": 1e-3, "end": 2e-5}],
-        },
-        "base": {"recompute": "none"},
-        "watch": {"log_every": 100, "page_every": 500},
-    },
-}
 
 
 def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -356,14 +341,18 @@ def _absolute(config: Config, folder: Path) -> Config:
     named = ("data", "output", "held_out", "text_encoder")
     paths = {name: folder / getattr(config, name) for name in named if getattr(config, name) is not None}
     start = config.adapter.start
-    taught = {folder / file: strength for file, strength in config.teacher.adapters.items()}
+    teacher = config.teacher
+    taught = {
+        "adapters": {folder / file: strength for file, strength in teacher.adapters.items()},
+        "trained": teacher.trained and folder / teacher.trained,
+    }
     model = config.model if config.model == "mini" else str(folder / config.model)
     return config.model_copy(
         update={
             **paths,
             "model": model,
             "adapter": config.adapter.model_copy(update={"start": start and folder / start}),
-            "teacher": config.teacher.model_copy(update={"adapters": taught}),
+            "teacher": teacher.model_copy(update=taught),
             "watch": config.watch.model_copy(update={"samples": samples}),
         }
     )

@@ -15,7 +15,7 @@ the teacher makes several small steps to y at s_(i+1), and the student's one vel
     loss = |v_student(x, s_i) - (y - x) / (s_(i+1) - s_i)|^2
 
 The states are those that the student meets when it is used, so that its errors do not add up unseen, and no
-clips are needed.
+clips are needed. As in that paper, the teacher of 4 steps may be the student of 8: then it needs no guidance.
 
 Legend: B batch, N target tokens, L D text context, C channels.
 """
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from castsheet.ltx.adapters.lora import without
+from castsheet.ltx.adapters.lora import as_started, without
 from castsheet.ltx.model.dit import Pass, Transformer
 from castsheet.sampling.guidance import Weights, combine
 from castsheet.train.objective import Given
@@ -36,17 +36,19 @@ from castsheet.train.objective import Given
 
 @dataclass(frozen=True)
 class Teacher:
-    """The model without its trained adapter, with guidance.
+    """The model without its trained adapter, with guidance; or an earlier student.
 
     Attributes:
         weights: of the passes. stg_blocks: those that the perturbed pass perturbs.
         negative_BLD: text context (1,L,D) of the negative prompt, if a pass reads it.
+        student: the trained adapter counts with the values that it started from.
     """
 
     transformer: Transformer
     weights: Weights
     stg_blocks: Collection[int] = ()
     negative_BLD: Tensor | None = None
+    student: bool = False
 
     @torch.no_grad()
     def velocity(self, given: Given, x_BNC: Tensor, sigma_B: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ class Teacher:
             passes["uncond"] = Pass(given.stream(x_BNC, sigma_B, negative_BLD))
         if "stg" in self.weights.scales:
             passes["stg"] = Pass(video, stg_blocks=self.stg_blocks)
-        with without(self.transformer):
+        with as_started(self.transformer) if self.student else without(self.transformer):
             outputs = self.transformer.forward_passes(tuple(passes.values()), targets=given.tokens)
         if len(passes) == 1:
             return outputs[0].video_BTC.float()

@@ -133,4 +133,10 @@ def try_command(config: Config, adapter: Path) -> str:
     words += ["--model", config.model]
     if config.text_encoder is not None:
         words += ["--text-encoder", str(config.text_encoder)]
-    return shlex.join([*words, "--trained", str(adapter), "-o", "try.mp4"])
+    for file, strength in config.teacher.adapters.items():
+        words += ["--adapter", str(file) if strength is None else f"{file}:{strength:g}"]
+    if config.teacher.trained is None:
+        words += ["--trained", str(adapter)]
+    else:
+        words += ["--trained", str(config.teacher.trained), "--adapter", str(adapter), "--preset", "fast"]
+    return shlex.join([*words, "-o", "try.mp4"])

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from castsheet.ltx.adapters.lora import attach, load_attached
+from castsheet.ltx.adapters.lora import attach, keep_start, load_attached
 from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.rope import Rope
@@ -336,6 +336,8 @@ def _attach(transformer: Transformer, config: Config) -> None:
     attach(transformer, adapter.rank, adapter.alpha, adapter.targets, generator=source, joined=adapter.joined)
     if adapter.start is not None:
         load_attached(transformer, LoRA.open(adapter.start))
+    if config.teacher.student:
+        keep_start(transformer)
 
 
 def _buckets(transformer: Transformer, where: World) -> list[Bucket]:

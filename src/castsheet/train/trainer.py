@@ -24,7 +24,6 @@ from torch import Tensor
 
 from castsheet.errors import NumericsError
 from castsheet.loading.placement import enough_memory, working_dtype
-from castsheet.loading.source import Source
 from castsheet.ltx.adapters.lora import attached_state
 from castsheet.ltx.adapters.lora_file import write
 from castsheet.ltx.files.transformer import load_transformer
@@ -108,8 +107,7 @@ class Trainer:
         news: News = lambda *_: False,
     ) -> None:
         self.config, self.where, self.console, self.stop, self.news = config, where, console, stop, news
-        named = list(config.teacher.adapters.items())
-        self.source = Source.open(config.model, config.text_encoder, named)
+        self.source = Teaching.open(config)
         self.data, self.held_out = self._open_data(config.data), None
         if config.held_out is not None:
             self.held_out = self._open_data(config.held_out)
@@ -150,7 +148,7 @@ class Trainer:
             size = sum(one.numel() for one in (*self.learner.parameters, *self.learner.averages))
             require_space(config.output, (config.keep + 1) * size * _BYTES)
             if self.teaching is not None:
-                self._say(self.teaching.cost(config.steps))
+                self._say(self.teaching.cost.told(config.steps, config.batch * config.accumulation))
         if self.step == 0:
             self._compare()
         with self._shown() as advance:

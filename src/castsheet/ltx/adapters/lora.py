@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +38,13 @@ class LoRALinear(nn.Linear):
 
     If that layer is in fp8, `weight_scale` is its own too. `joined` adds the term to the weight before the
     product, as `merge` does for inference: this saves passes over the activations and costs one more product
-    in the backward pass. It pays in narrow layers with many tokens. `on` is False inside `without`.
+    in the backward pass. It pays in narrow layers with many tokens. `term` says which factors count: the
+    trained ones, none inside `without`, or inside `as_started` those that `keep_start` kept.
     """
 
     weight_scale: nn.Parameter | None
+    start_A: nn.Parameter | None
+    start_B: nn.Parameter | None
 
     def __init__(
         self,
@@ -54,22 +58,31 @@ class LoRALinear(nn.Linear):
         self.weight = base.weight
         self.register_parameter("bias", base.bias)
         self.register_parameter("weight_scale", getattr(base, "weight_scale", None))
-        self.scale, self.joined, self.on = scale, joined, True
+        self.register_parameter("start_A", None)
+        self.register_parameter("start_B", None)
+        self.scale, self.joined = scale, joined
+        self.term: Literal["trained", "none", "start"] = "trained"
         down_RI = torch.empty(rank, base.in_features)
         nn.init.kaiming_uniform_(down_RI, a=math.sqrt(5), generator=generator)
         self.lora_A = nn.Parameter(down_RI.to(base.weight.device))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=base.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.on:
+        down_RI, up_OR = self._factors()
+        if down_RI is None or up_OR is None:
             return self._frozen(x)
         if self.joined:
             with torch.autocast(x.device.type, enabled=False):  # an fp32 sum, rounded once
-                weight = self._wide() + self.scale * (self.lora_B @ self.lora_A)
+                weight = self._wide() + self.scale * (up_OR @ down_RI)
             return F.linear(x, weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
         # The factors stay fp32 for the optimiser and work in the activations' dtype.
-        low = F.linear(F.linear(x, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
+        low = F.linear(F.linear(x, down_RI.to(x.dtype)), up_OR.to(x.dtype))
         return self._frozen(x) + self.scale * low
+
+    def _factors(self) -> tuple[Tensor | None, Tensor | None]:
+        if self.term == "none":
+            return None, None
+        return (self.start_A, self.start_B) if self.term == "start" else (self.lora_A, self.lora_B)
 
     def _wide(self) -> Tensor:
         return (
@@ -192,14 +205,34 @@ def attached_state(transformer: Transformer, dtype: torch.dtype | None = None) -
 @contextmanager
 def without(transformer: Transformer) -> Iterator[None]:
     """Inside, the model is the one that the terms were attached to: its teacher, in distillation."""
+    with _with_term(transformer, "none"):
+        yield
+
+
+@contextmanager
+def as_started(transformer: Transformer) -> Iterator[None]:
+    """Inside, the terms are those that `keep_start` kept."""
+    with _with_term(transformer, "start"):
+        yield
+
+
+def keep_start(transformer: Transformer) -> None:
+    """Keep a frozen copy of the attached terms beside them, for `as_started`."""
+    for layer in _attached(transformer).values():
+        layer.start_A = nn.Parameter(layer.lora_A.detach().clone(), requires_grad=False)
+        layer.start_B = nn.Parameter(layer.lora_B.detach().clone(), requires_grad=False)
+
+
+@contextmanager
+def _with_term(transformer: Transformer, term: Literal["none", "start"]) -> Iterator[None]:
     layers = _attached(transformer).values()
     for layer in layers:
-        layer.on = False
+        layer.term = term
     try:
         yield
     finally:
         for layer in layers:
-            layer.on = True
+            layer.term = "trained"
 
 
 @torch.no_grad()
