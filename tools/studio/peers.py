@@ -5,7 +5,8 @@
     python -m tools.studio.peers --gradio PYTHON                   a text box of Gradio
 
 Six requests are sent that only a hostile page, or somebody without a token, would make; each must be refused
-(a status from 400 on). They are sent by hand: a browser would send the very same.
+(a status from 400 on). They are sent by hand: a browser would send the very same. ComfyUI gets some jobs as
+well, is killed while the first one runs, and is asked for them when it stands again.
 """
 
 from __future__ import annotations
@@ -20,16 +21,24 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.studio.running import Running
 from tools.studio.start import spent
 
 PATIENCE_S = 300.0
 EVIL = "evil.test"
+JOBS = 5
+_NOISE = {"width": 4096, "height": 4096, "batch_size": 4, "color": 0}
+_SLOW = {  # ComfyUI's own nodes, without a model: seconds of writing pictures
+    "1": {"class_type": "EmptyImage", "inputs": _NOISE},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "kept"}},
+}
 _APP = "import gradio as g; g.Interface(str, 'text', 'text').launch(server_port={port}, quiet=True)"
 
 
@@ -134,7 +143,10 @@ def studio() -> Iterator[Peer]:
 
 
 def comfyui(folder: Path, python: str) -> Iterator[Peer]:
-    """ComfyUI as its README starts it, on the processor, with a base folder of its own."""
+    """ComfyUI as its README starts it, on the processor, with a base folder of its own.
+
+    It yields the first start, then tells what a kill leaves of its jobs.
+    """
     port = free()
     with tempfile.TemporaryDirectory() as base:
         for name in ("custom_nodes", "models/checkpoints", "input", "output", "temp", "user"):
@@ -142,13 +154,30 @@ def comfyui(folder: Path, python: str) -> Iterator[Peer]:
         program = str((folder / "main").with_suffix(".py"))
         command = [python, program, "--cpu", "--port", str(port), "--base-directory", base]
         command += ["--disable-auto-launch", "--database-url", f"sqlite:///{base}/comfy.db"]
-        yield from _comfyui(folder, command, port)
+        own = Peer("ComfyUI", port, "/", "/history", "/queue", json.dumps({"clear": True}))
+        with started(own, command, folder) as peer:
+            yield peer
+            for number in range(JOBS):
+                _queue(peer, number)
+        with started(own, command, folder) as peer:  # `started` ends a server by SIGKILL
+            queue, history = _json(peer, "/queue"), _json(peer, "/history")
+            there = len(queue["queue_running"]) + len(queue["queue_pending"])
+            sys.stdout.write(f"  {JOBS} jobs before a kill; after it {there} queued or running, ")
+            sys.stdout.write(f"{len(history)} in its history\n")
 
 
-def _comfyui(folder: Path, command: list[str], port: int) -> Iterator[Peer]:
-    own = Peer("ComfyUI", port, "/", "/history", "/queue", json.dumps({"clear": True}))
-    with started(own, command, folder) as peer:
-        yield peer
+def _queue(peer: Peer, number: int) -> None:
+    """Ask ComfyUI for a job that lasts; jobs that are alike would be taken from its cache."""
+    graph = json.loads(json.dumps(_SLOW))
+    graph["1"]["inputs"]["color"] = number
+    told = {"Content-Type": "application/json"}
+    status = ask(peer, "POST", "/prompt", told, json.dumps({"prompt": graph}))
+    assert status == 200, status
+
+
+def _json(peer: Peer, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{peer.port}{path}", timeout=PATIENCE_S) as answer:
+        return json.load(answer)
 
 
 def gradio(python: str) -> Iterator[Peer]:
