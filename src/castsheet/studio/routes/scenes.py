@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from castsheet.errors import CastsheetError
 from castsheet.media.pictures import load_image
@@ -12,12 +12,10 @@ from castsheet.sheet.manifest import Sheet
 from castsheet.studio.answers import png
 from castsheet.studio.asked import Name, SceneChange, SheetId
 from castsheet.studio.composing import composed, mended, scene_told, sheet_told, written
-from castsheet.studio.state import Asker, Here
-from castsheet.studio.versions import check_version, version
+from castsheet.studio.state import Here
+from castsheet.studio.versions import Versioned, version
 
 router = APIRouter(tags=["scenes"])
-IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100)]
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=100)]
 
 
 @router.get("/scenes")
@@ -42,32 +40,18 @@ def one(name: Name, studio: Here, response: Response) -> dict[str, Any]:
 
 
 @router.put("/scenes/{name}")
-def write(
-    name: Name,
-    asked: SceneChange,
-    studio: Here,
-    who: Asker,
-    response: Response,
-    if_match: IfMatch = None,
-    if_none_match: IfNoneMatch = None,
-) -> dict[str, Any]:
+def write(name: Name, asked: SceneChange, studio: Here, change: Versioned) -> dict[str, Any]:
     """Write a scene: the version that If-Match names, or with `If-None-Match: *` a new one."""
     path = studio.folder.new_scene(name)
-    check_version(path, if_match, if_none_match)
-    with studio.undo.kept(f"scene {name}: a change", path, who.name):
+    with change.of(path, f"scene {name}: a change"):
         written(path, asked)
-    response.headers["etag"] = version(path)
     return scene_told(name, path)
 
 
 @router.delete("/scenes/{name}", status_code=204)
-def remove(name: Name, studio: Here, who: Asker, if_match: IfMatch = None) -> Response:
+def remove(name: Name, studio: Here, change: Versioned) -> Response:
     """Delete a scene's file. Its sheets and takes stay."""
-    path = studio.folder.scene(name)
-    check_version(path, if_match)
-    with studio.undo.kept(f"scene {name}: removed", path, who.name):
-        path.unlink()
-    return Response(status_code=204)
+    return change.removes(studio.folder.scene(name), f"scene {name}: removed")
 
 
 @router.post("/scenes/{name}/sheet")
