@@ -61,14 +61,21 @@ class Counted:
 
 
 @contextmanager
-def served(studio: Studio) -> Iterator[tuple[str, Counted]]:
-    """The studio's own server, without a worker: its address, and what it answered."""
+def served(studio: Studio, front: int | None = None) -> Iterator[tuple[str, Counted]]:
+    """The studio's own server, without a worker: its address, and what it answered.
+
+    Args:
+        front: the port of something between it and who asks.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    tokens = Tokens(studio.queue.store, studio.folder.private / "token", port)
+    asked_at = port if front is None else front
+    tokens = Tokens(studio.queue.store, studio.folder.private / "token", asked_at)
     own = Studio(studio.folder, studio.queue, tokens)
-    app = Counted(guarded(own, hosts(Place(), port)))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+    app = Counted(guarded(own, hosts(Place(), asked_at)))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{port}", app

@@ -12,11 +12,17 @@ from castsheet.studio.moves import State
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the queue. `request` is what the page asked for, in ids."""
+    """A row of the queue.
+
+    Attributes:
+        position: jobs that wait run in its order.
+        request: what the page asked for, in ids.
+    """
 
     id: str
     kind: str
     state: State
+    position: float
     label: str
     request: dict[str, Any]
     attempt: int

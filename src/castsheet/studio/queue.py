@@ -159,7 +159,7 @@ class Queue:
             names.insert(max(0, min(at, len(names))), name)
             for one, position in zip(names, places, strict=True):
                 sql.execute("UPDATE jobs SET position = ? WHERE id = ?", (position, one))
-            _event(sql, "order", "", {"waiting": names})
+            _event(sql, "order", "", {"waiting": names, "positions": places})
         return self.job(name)
 
     def pause(self, paused: bool) -> None:

@@ -38,7 +38,7 @@ function App() {
     return () => removeEventListener("hashchange", moved);
   }, []);
   useEffect(() => { recall(); }, []);
-  const takeBack = () => attempt(async () => { await ask("POST", "/undo", { id: back?.id }); take(taken + 1); }, `Taken back: ${back?.what}`);
+  const takeBack = () => attempt(async () => { await ask("POST", "/undo", { id: back?.id }); take((times) => times + 1); }, `Taken back: ${back?.what}`);
   const Page = PAGES[at.place];
   const name = (PLACES.find(([place]) => place === (UNDER[at.place] || at.place)) || ["", at.place === "people" ? "People" : "Cast"])[1];
   useEffect(() => { document.title = `${name}: Castsheet Studio`; }, [name]);

@@ -8,7 +8,7 @@ const clamp = (value, most) => Math.min(Math.max(value, 0), most);
 
 /** @param {{ sheet: Sheet, seen: boolean, pins: Record<string, Box>, pin: (panel: string, share: Box) => void }} given */
 export function Board({ sheet, seen, pins, pin }) {
-  const [moved, move] = useState(/** @type {{ number: number, from: number[], by: number[] } | null} */ (null));
+  const [moved, move] = useState(/** @type {{ panel: string, cell: Box, from: number[], by: number[] } | null} */ (null));
   const drawing = useRef(/** @type {SVGSVGElement | null} */ (null));
   const { width, height } = sheet;
   const size = Math.max(8, Math.round(0.035 * height));
@@ -26,16 +26,17 @@ export function Board({ sheet, seen, pins, pin }) {
   /** @param {PointerEvent} event @param {number} number */
   const begin = (event, number) => {
     /** @type {Element} */ (event.currentTarget).setPointerCapture(event.pointerId);
-    move({ number, from: at(event), by: [0, 0] });
+    // The panel and its cell are kept: a sheet that is composed meanwhile may have others under this number.
+    move({ panel: sheet.panels[number].name, cell: cell(number), from: at(event), by: [0, 0] });
   };
   /** @param {PointerEvent} event */
   const drag = (event) => { if (moved) { const [x, y] = at(event); move({ ...moved, by: [x - moved.from[0], y - moved.from[1]] }); } };
   const end = () => {
     if (!moved) return;
-    const [x, y, w, h] = cell(moved.number);
+    const [x, y, w, h] = moved.cell;
     const [dx, dy] = moved.by;
     move(null);
-    if (Math.hypot(dx, dy) > 3) pin(sheet.panels[moved.number].name, share([clamp(x + dx, width - w), clamp(y + dy, height - h), w, h]));
+    if (Math.hypot(dx, dy) > 3) pin(moved.panel, share([clamp(x + dx, width - w), clamp(y + dy, height - h), w, h]));
   };
   /** @param {KeyboardEvent} event @param {number} number */
   const key = (event, number) => {
@@ -49,7 +50,7 @@ export function Board({ sheet, seen, pins, pin }) {
     <image width=${width} height=${height} href=${address(`/sheets/${sheet.id}/image`)} />
     ${sheet.panels.map((panel, number) => {
       const [x, y, w, h] = panel.box;
-      const by = moved && moved.number === number ? moved.by : [0, 0];
+      const by = moved && moved.panel === panel.name ? moved.by : [0, 0];
       return html`<g key=${panel.name} class=${`panel ${pins[panel.name] ? "pinned" : ""}`} tabindex="0" role="button" transform=${`translate(${by[0]} ${by[1]})`}
         aria-label=${`${panel.element}, ${panel.view}${pins[panel.name] ? ", pinned" : ""}. Arrow keys move and pin it; Enter pins it here.`}
         onPointerDown=${(e) => begin(e, number)} onPointerMove=${drag} onPointerUp=${end} onPointerCancel=${() => move(null)} onKeyDown=${(e) => key(e, number)}>

@@ -1,5 +1,5 @@
 // Takes side by side: players in lockstep, the judge's timeline under each, a click shows frame and panel.
-import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer, go } from "./lib.js";
+import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer, useLatest, go } from "./lib.js";
 /** @import { Judged, Take } from "./api.js" */
 import { STATE } from "./gallery.js";
 
@@ -13,13 +13,11 @@ export function Compare({ rest }) {
   const [blind, setBlind] = useState(false);
   const [order, setOrder] = useState(rest);
   const videos = useRef(/** @type {Record<string, HTMLVideoElement | null>} */ ({}));
-  const read = async () => {
-    const found = await attempt(() => Promise.all(rest.map(async (id) => {
-      const [take, judged] = await Promise.all([ask("GET", `/takes/${id}`), ask("GET", `/takes/${id}/judgement`)]);
-      return { ...take, judged: judged.clips[0] };
-    })));
-    if (found) setTakes(Object.fromEntries(found.map((one) => [one.id, one])));
-  };
+  const last = useLatest();
+  const read = () => last(() => attempt(() => Promise.all(rest.map(async (id) => {
+    const [take, judged] = await Promise.all([ask("GET", `/takes/${id}`), ask("GET", `/takes/${id}/judgement`)]);
+    return { ...take, judged: judged.clips[0] };
+  }))), (found) => setTakes(Object.fromEntries(found.map((one) => [one.id, one]))));
   useEffect(() => { read(); }, []);
   const first = takes && takes[rest[0]];
   const fps = first?.video.fps || 24;
@@ -103,12 +101,13 @@ function Panel({ take, element }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [sheet] = useAnswer(`/sheets/${take.sheet}`);
   useEffect(() => {
-    if (!sheet) return;
+    if (!sheet) return undefined;
+    let gone = false;
     const boxes = sheet.panels.filter((panel) => panel.element === element).map((panel) => panel.box);
-    if (!boxes.length) return;
+    if (!boxes.length) return undefined;
     const image = new Image();
     image.onload = () => {
-      if (!canvas.current) return;
+      if (!canvas.current || gone) return;
       const wide = 200;
       const heights = boxes.map(([, , w, h]) => (h * wide) / w);
       canvas.current.width = wide;
@@ -118,6 +117,7 @@ function Panel({ take, element }) {
       boxes.forEach(([bx, by, w, h], n) => { pen.drawImage(image, bx, by, w, h, 0, y, wide, heights[n]); y += heights[n] + 6; });
     };
     image.src = address(`/sheets/${take.sheet}/image`);
+    return () => { gone = true; };
   }, [sheet, element]);
   return html`<h3>${element} on the sheet</h3><canvas ref=${canvas} role="img" aria-label=${`Panels of ${element} on the sheet`}></canvas>`;
 }

@@ -66,10 +66,10 @@ export async function ask(method, path, body, headers = {}) {
 const UNDOES = /^\/(elements|scenes|shots|runs|undo)/;
 export const undo = signal(/** @type {Change} */ (null));
 
+const remembered = latest();
 /** Learn which change can be taken back now. */
-export async function recall() {
-  const told = await ask("GET", "/undo").catch(() => null);
-  if (told) undo.value = told.undo;
+export function recall() {
+  return remembered(() => ask("GET", "/undo").catch(() => undefined), (told) => { undo.value = told.undo; });
 }
 
 /** @param {string} path */
@@ -79,7 +79,7 @@ export const said = signal("");
 export const trouble = signal(/** @type {{ detail: string, remedy: string } | null} */ (null));
 
 /**
- * Run work, and show what refuses it. Returns its value, or undefined.
+ * Do what somebody asked for, and show what refuses it. Returns its value, or undefined.
  * @template T
  * @param {() => T | Promise<T>} work
  * @param {string} [told]
@@ -87,10 +87,22 @@ export const trouble = signal(/** @type {{ detail: string, remedy: string } | nu
  */
 export async function attempt(work, told) {
   trouble.value = null;
-  try {
+  return shown(async () => {
     const value = await work();
     if (told) said.value = told;
     return value;
+  });
+}
+
+/**
+ * Do what nobody asked for, such as reading a list again: what refused somebody before stays in sight.
+ * @template T
+ * @param {() => T | Promise<T>} work
+ * @returns {Promise<T | undefined>}
+ */
+async function shown(work) {
+  try {
+    return await work();
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     trouble.value = error;
@@ -99,22 +111,33 @@ export async function attempt(work, told) {
 }
 
 /**
+ * Of all that it is asked to do only the latest counts: a slow answer to an earlier request must not take the
+ * place of what was asked since. `then` gets the value; undefined means that there is none.
+ * @returns {<T>(work: () => T | Promise<T>, then: (value: Exclude<Awaited<T>, undefined>) => void) => Promise<void>}
+ */
+export function latest() {
+  let asked = 0;
+  return async (work, then) => {
+    asked += 1;
+    const mine = asked;
+    const value = await work();
+    if (mine === asked && value !== undefined) then(/** @type {any} */ (value));
+  };
+}
+
+/** `latest`, for as long as a component is there. */
+export const useLatest = () => useMemo(latest, []);
+
+/**
  * A value from the API, read when `path` changes and when the second of what it returns is called.
- * Only the latest request counts: a slow answer to an earlier one must not take the place of what was asked since.
  * @template {string} P
  * @param {P | null} path
  * @returns {[Found<P> | null, () => Promise<void>, (value: Found<P> | null) => void]}
  */
 export function useAnswer(path) {
   const [value, set] = useState(/** @type {Found<P> | null} */ (null));
-  const asked = useRef(0);
-  const again = useCallback(async () => {
-    asked.current += 1;
-    const mine = asked.current;
-    if (path === null) return;
-    const found = await attempt(() => ask("GET", path));
-    if (found !== undefined && mine === asked.current) set(found);
-  }, [path]);
+  const last = useLatest();
+  const again = useCallback(() => last(() => (path === null ? undefined : shown(() => ask("GET", path))), set), [path]);
   useEffect(() => { set(null); again(); }, [again]);
   return [value, again, set];
 }
@@ -123,41 +146,50 @@ export const jobs = signal(/** @type {Map<string, Job>} */ (new Map()));
 export const system = signal(/** @type {System | null} */ (null));
 /** @type {EventSource | null} */
 let stream = null;
-let last = 0;
+const begun = latest();
+const AGAIN_MS = 1000;
 
-async function readAll() {
-  const [all, told] = await Promise.all([ask("GET", "/jobs"), ask("GET", "/system")]);
-  jobs.value = new Map(all.jobs.map((job) => [job.id, job]));
-  system.value = told;
-  last = all.last_event;
+/** Read everything, then follow what changes from there. An earlier stream ends, or is not begun. */
+function begin() {
+  stream?.close();
+  stream = null;
+  const all = () => Promise.all([ask("GET", "/jobs"), ask("GET", "/system")]).catch(() => null);
+  return begun(all, (found) => {
+    if (found === null) {
+      setTimeout(() => { if (!stream && !document.hidden) begin(); }, AGAIN_MS);
+      return;
+    }
+    const [listed, told] = found;
+    jobs.value = new Map(listed.jobs.map((job) => [job.id, job]));
+    system.value = told;
+    listen(listed.last_event);
+  });
 }
 
-function listen() {
-  const opened = new EventSource(`${API}/events?since=${last}`);
+/** @param {number} since */
+function listen(since) {
+  const opened = new EventSource(`${API}/events?since=${since}`);
   stream = opened;
+  const noted = latest();
   /** @param {string} topic @param {(told: any) => void} change */
-  const on = (topic, change) => opened.addEventListener(topic, (event) => {
-    last = Number(event.lastEventId);
-    change(JSON.parse(event.data));
-  });
+  const on = (topic, change) => opened.addEventListener(topic, (event) => { if (opened === stream) change(JSON.parse(event.data)); });
   on("job", (job) => { jobs.value = new Map(jobs.value).set(job.id, job); });
-  on("order", ({ waiting }) => {
-    /** @type {string[]} */
-    const first = waiting;
-    const there = first.flatMap((id) => { const job = jobs.value.get(id); return job ? [job] : []; });
-    jobs.value = new Map([...there, ...[...jobs.value.values()].filter(({ id }) => !first.includes(id))].map((job) => [job.id, job]));
+  on("order", ({ waiting, positions }) => {
+    const moved = new Map(jobs.value);
+    /** @type {string[]} */ (waiting).forEach((id, place) => { const job = moved.get(id); if (job) moved.set(id, { ...job, position: positions[place] }); });
+    jobs.value = moved;
   });
-  on("note", () => { ask("GET", "/system").then((told) => { system.value = told; }).catch(() => {}); });
-  on("reset", () => { readAll().catch(() => {}); });
+  on("note", () => noted(() => ask("GET", "/system").catch(() => null), (told) => { if (opened !== stream) return; if (told) system.value = told; else begin(); }));
+  on("reset", begin);
+  // After a cut the browser goes on by itself, but not after an answer that refuses.
+  opened.addEventListener("error", () => { if (opened === stream && opened.readyState === EventSource.CLOSED) setTimeout(() => { if (opened === stream) begin(); }, AGAIN_MS); });
 }
 
 /** Follow the queue while the page is looked at; a hidden page gives its connection back. */
 export async function follow() {
-  const begin = async () => {
-    try { await readAll(); listen(); } catch { setTimeout(begin, 1000); }
-  };
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) { stream?.close(); stream = null; } else if (!stream) begin();
+    if (!document.hidden) begin();
+    else { begun(() => undefined, () => {}); stream?.close(); stream = null; }
   });
   await begin();
 }

@@ -11,7 +11,7 @@ export function People() {
   const usable = /^[a-z][a-z0-9-]*$/.test(form.name);
   const add = () => attempt(async () => {
     setMade(await ask("POST", "/people", form));
-    set({ ...form, name: "" });
+    set((now) => ({ ...now, name: now.name === form.name ? "" : now.name }));
     await Promise.all([again(), more()]);
   }, "The token is made");
   return html`<h1>People</h1>

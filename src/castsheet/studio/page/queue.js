@@ -15,7 +15,7 @@ export function QueuePage() {
   const all = [...useValue(jobs).values()];
   const paused = useValue(system)?.paused;
   const running = all.filter((job) => job.state === "running" || job.state === "cancelling");
-  const waiting = all.filter((job) => job.state === "queued");
+  const waiting = all.filter((job) => job.state === "queued").sort((a, b) => a.position - b.position);
   const ended = all.filter((job) => job.ended !== null && !["queued", "running", "cancelling"].includes(job.state)).sort((a, b) => (b.ended || 0) - (a.ended || 0));
   return html`<h1>Queue</h1>
     <div class="row card">

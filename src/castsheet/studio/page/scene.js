@@ -40,15 +40,18 @@ export function SceneEditor({ rest: [name] }) {
   const etag = useRef(/** @type {string | null} */ (null));
   const timer = useRef(0);
   const chain = useRef(/** @type {Promise<unknown>} */ (Promise.resolve()));
+  const now = useRef(/** @type {Sheet | null} */ (null));
 
+  /** One after another, as they were asked for: no sheet takes the place of a later one. @param {() => Promise<void>} work @param {string} [told] */
+  const inTurn = (work, told) => { chain.current = chain.current.then(() => attempt(work, told)).catch((error) => reportError(error)); return chain.current; };
+  /** @param {Sheet} made @param {string[]} mended */
+  const show = (made, mended) => { now.current = made; setSheet(made); setDone(mended); };
   const compose = async () => {
-    if (!system.peek()?.model) return;  // composed when the model's size is known
-    setSheet(await ask("POST", `/scenes/${name}/sheet`));
-    setDone([]);
+    if (system.peek()?.model) show(await ask("POST", `/scenes/${name}/sheet`), []);  // else when its size is known
   };
   const model = useValue(system)?.model;
   useEffect(() => { if (scene && etag.current === null) etag.current = scene.etag; }, [scene]);
-  useEffect(() => { if (scene && model) attempt(compose); }, [Boolean(scene), Boolean(model)]);
+  useEffect(() => { if (scene && model) inTurn(compose); }, [Boolean(scene), Boolean(model)]);
 
   /** @param {Scene & { etag: string }} next */
   const save = (next) => {
@@ -56,7 +59,7 @@ export function SceneEditor({ rest: [name] }) {
     setBusy(true);
     clearTimeout(timer.current);
     const mine = setTimeout(() => {
-      chain.current = chain.current.then(() => attempt(async () => {
+      inTurn(async () => {
         const body = {
           title: next.title, action: next.action, pins: next.pins,
           elements: next.elements.map((one) => ({ use: one.use, own: one.own, importance: one.importance })),
@@ -64,7 +67,7 @@ export function SceneEditor({ rest: [name] }) {
         const kept = await ask("PUT", `/scenes/${name}`, body, { "if-match": etag.current });
         etag.current = kept.etag;
         await compose();
-      }, "The scene is saved and its sheet is composed")).then(() => { if (timer.current === mine) setBusy(false); });
+      }, "The scene is saved and its sheet is composed").then(() => { if (timer.current === mine) setBusy(false); });
     }, WAIT);
     timer.current = mine;
   };
@@ -86,7 +89,7 @@ export function SceneEditor({ rest: [name] }) {
   const pin = (panel, share) => save({ ...scene, pins: { ...scene.pins, [panel]: share } });
   /** @param {string} panel */
   const unpin = (panel) => save({ ...scene, pins: Object.fromEntries(Object.entries(scene.pins).filter(([one]) => one !== panel)) });
-  const mend = () => attempt(async () => { const told = await ask("POST", `/sheets/${sheet?.id}/mend`); setSheet(told); setDone(told.done); }, "Mended");
+  const mend = () => inTurn(async () => { const told = await ask("POST", `/sheets/${now.current?.id}/mend`); show(told, told.done); }, "Mended");
 
   return html`<h1>${scene.title || name}</h1>
     <div class="two">
