@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from castsheet.authoring.apart import apart
 from castsheet.authoring.library import Added, Library, Sorter
 from castsheet.cli import main
-from castsheet.cli.elements import apart
-from castsheet.elements import Scene
-from castsheet.errors import ImageError, SceneError, SettingsError
+from castsheet.elements import Scene, View
+from castsheet.errors import ImageError, SceneError, SheetError
 from castsheet.lint.pixels import Readers
 from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
@@ -101,17 +100,34 @@ def test_a_ready_made_sheet_is_taken_apart(tmp_path: Path) -> None:
         def read(self, _image: Image.Image) -> list[TextLine]:
             return lines
 
-    def put(paths: list[Path], view: str, origin: str) -> Added:
+    def put(paths: list[Path], view: View | None, origin: str) -> Added:
         return Library(tmp_path / "l").add("hero", paths, sorter(), view=view, origin=origin)
 
-    console = Console(quiet=True)
-    added = apart([tmp_path / "page.png"], put, Readers(text=Reads()), console)
-    assert len(added) == 2
+    found = apart(tmp_path / "page.png", put, Readers(text=Reads()))
+    assert (len(found.added), found.left) == (2, 0)
     entry = Library(tmp_path / "l").load("hero")
     assert set(entry.element.images) == {"front", "back"}
     assert {Path(kept.origin).name for kept in entry.pictures} == {"page.png"}
-    with pytest.raises(SettingsError, match="no view of the sheet"):
-        apart([tmp_path / "page.png"], put, Readers(), console)
+
+
+def test_a_sheet_without_labels_is_sorted_by_what_it_shows(tmp_path: Path) -> None:
+    """Red: without a reader of labels a ready-made sheet gives nothing, or its views pass for stated ones."""
+    page = Image.new("RGB", (800, 460), "#d8d8d8")
+    for i, view in enumerate(("front", "back")):
+        person = figure(view).resize((190, 380))
+        page.paste(person, (60 + 400 * i, 20), person)
+    page.save(tmp_path / "page.png")
+
+    def put(paths: list[Path], view: View | None, origin: str) -> Added:
+        return Library(tmp_path / "l").add("hero", paths, sorter(), view=view, origin=origin)
+
+    (added,) = apart(tmp_path / "page.png", put, Readers(), "page").added
+    assert len(added.new) == 2
+    assert all(kept.reason != "stated" for kept in added.new)
+    assert {kept.origin for kept in added.new} == {"page"}
+    Image.new("RGB", (400, 300), "#d8d8d8").save(tmp_path / "blank.png")
+    with pytest.raises(SheetError, match="no parts"):
+        apart(tmp_path / "blank.png", put, Readers())
 
 
 def test_adding_again_adds_nothing(tmp_path: Path, shots: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import random
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +16,7 @@ from castsheet.elements import Scene
 from castsheet.jobs.shotlist import load_shots
 from castsheet.sheet.manifest import Sheet
 from castsheet.studio.routes.jobs import stream
-from tests.studio.conftest import SMALL
+from tests.studio.conftest import SMALL, asker
 
 API = "/api/v1"
 TRAVERSALS = (
@@ -118,6 +120,10 @@ def test_jobs_are_checked_when_they_are_asked_for(client, studio, sheet):
         {"takes": 0},
         {"settings": {"steps": 0}},
         {"settings": {"colour": 1}},
+        {"settings": {"further_adapters": {"/etc/passwd": 1.0}}},
+        {"settings": {"further_adapters": {"../other.safetensors": 1.0}}},
+        {"adapter": "../act"},
+        {"adapter": "none"},
         {"preset": "none"},
         {"action": "  "},
         {"sheet": "0" * 16},
@@ -147,6 +153,27 @@ def test_posts_are_idempotent(client, studio, sheet):
     assert client.post(f"{API}/jobs", json=body, headers=key).json() == first
     assert client.post(f"{API}/jobs", json={**body, "seed": 3}, headers=key).status_code == 409
     assert len(studio.queue.jobs()) == 1
+
+
+@pytest.mark.usefixtures("sheet")
+def test_of_two_changes_of_one_version_one_is_refused(studio):
+    """Red: two people who save at the same moment overwrite each other, and nobody is told."""
+    etag = asker(studio).get(f"{API}/scenes/first").headers["etag"]
+    together = threading.Barrier(8)
+
+    def save(number):
+        client = asker(studio)
+        together.wait(20)
+        body = {"elements": [{"use": "hero"}], "action": f"hero waves {number}"}
+        answer = client.put(f"{API}/scenes/first", json=body, headers={"if-match": etag})
+        return answer.status_code, answer.headers.get("etag"), body["action"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(save, range(8)))
+    assert sorted(status for status, _, _ in found) == [200] + 7 * [412]
+    ((_, told, action),) = [one for one in found if one[0] == 200]
+    now = asker(studio).get(f"{API}/scenes/first")
+    assert (now.headers["etag"], now.json()["action"]) == (told, action)
 
 
 @pytest.mark.parametrize("name", TRAVERSALS)

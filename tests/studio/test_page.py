@@ -106,7 +106,9 @@ def cast(walk: Walk, folder: Path) -> None:
         else:
             page.get_by_label(f"Pictures of {name}", exact=True).set_input_files(files)
         expect(page.get_by_role("region", name=name, exact=True).locator("figure")).to_have_count(len(files))
-    page.get_by_label("View of hero-side.png").select_option("three-quarter")
+    slot = page.get_by_role("group", name="three-quarter of hero", exact=True)
+    page.get_by_alt_text("hero-side.png of hero, side", exact=True).drag_to(slot)
+    expect(slot.locator("figure")).to_have_count(1)
     lacks = page.get_by_role("region", name="hero", exact=True)
     expect(lacks).to_contain_text("Missing views: side, back.")
     walk.button("Approve the cut-out of hero-front.png of hero").click()
@@ -183,7 +185,7 @@ def shoot(walk: Walk) -> list[str]:
     walk.look("takes")
     slow: list[Route] = []
     everything = re.compile(r"/takes\?$")
-    page.route(everything, slow.append)
+    page.route(everything, lambda route: slow.append(route))
     page.get_by_role("link", name="Gallery").click()
     page.get_by_label("Starred").check()
     expect(page.get_by_role("region", name=re.compile("hero waves"))).to_have_count(1)

@@ -6,7 +6,10 @@ import pytest
 from PIL import Image
 
 from castsheet.authoring.missing import missing
+from castsheet.jobs.request import Request, run
+from castsheet.jobs.watcher import Watcher
 from castsheet.loading.options import Loading
+from castsheet.machine.files import sha256
 from castsheet.sheet.manifest import Sheet
 from castsheet.studio.asked import RunChange
 from castsheet.studio.bench import Bench
@@ -97,7 +100,44 @@ def test_pairs_become_a_set_and_a_run_an_adapter(taught):
     assert client.get(f"{API}/runs/act").json()["pictures"] == [{"step": 2, "number": 0}]
     assert client.get(f"{API}/runs/act/samples/2/0/image").headers["content-type"] == "image/png"
     assert client.get(f"{API}/runs/act/samples/3/0/image").status_code == 404
+    _shot_with_it(studio, client, sheet)
     _stopped(studio, client, body)
+
+
+def _shot_with_it(studio, client, sheet):
+    """Takes with and without the run's adapter, by one warm worker; then the run is trained anew."""
+    body = {"sheet": sheet, "action": "hero waves", "seed": 3, "settings": SMALL}
+    refused = client.post(f"{API}/jobs", json={**body, "adapter": "none"})
+    assert refused.status_code == 404, refused.json()
+    adapter = studio.folder.adapter("act")
+    bench = Bench(studio.folder, studio.queue, "mini", Loading(device="cpu"))
+    takes = []
+    for more in ({}, {"adapter": "act"}, {}):
+        client.post(f"{API}/jobs", json={**body, **more})
+        job = studio.queue.claim("bench")
+        bench.work(job, lambda: False)
+        assert studio.queue.job(job.id).state == "done", studio.queue.job(job.id).error
+        takes.append((job.id, client.get(f"{API}/takes/{job.id}").json()["video"]["sha256"]))
+    assert takes[0][1] == takes[2][1] != takes[1][1]
+    told = client.get(f"{API}/takes/{takes[1][0]}/sidecar").json()["provenance"]["model"]
+    assert told["used_as_trained"] == adapter.name
+    assert sha256(adapter) in {one["sha256"] for one in told["adapters"]}
+    out = studio.folder.root / "by-hand.mp4"
+    request = Request(
+        source=studio.folder.sheet(sheet), out=out, action="hero waves", seed=3, settings=SMALL, force=True
+    )
+    files = run(request.model_copy(update={"trained": (adapter, None)}), Watcher())
+    assert sha256(files["clip"]) == takes[1][1]
+    rows = {"shots": [{"id": "one", "action": "hero waves", "seed": 3}]}
+    client.put(f"{API}/shots/taught", json=rows, headers={"if-none-match": "*"})
+    client.post(f"{API}/shots/taught/make", json={"sheet": sheet, "adapter": "act"})
+    waits = studio.queue.claim("bench")
+    assert waits.request["adapter_sha256"] == sha256(adapter)
+    adapter.write_bytes(adapter.read_bytes() + b" ")
+    bench.work(waits, lambda: False)
+    failed = studio.queue.job(waits.id)
+    assert failed.state == "failed"
+    assert "with changes" in failed.error["remedy"]
 
 
 def _stopped(studio, client, body):

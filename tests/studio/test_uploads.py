@@ -43,6 +43,39 @@ def test_uploads_become_clean_pictures(client, studio):
     assert client.patch(base, json={"view": "upside"}).status_code == 422
 
 
+def ready_made(folder):
+    """A sheet as another program makes it: two figures and a head on one ground, without labels."""
+    page = Image.new("RGB", (900, 500), "#d8d8d8")
+    for number, view in enumerate(("face", "front", "side")):
+        with Image.open(DEMO / f"hero-{view}.png") as opened:
+            figure = opened.convert("RGBA")
+        figure.thumbnail((240, 440))
+        page.paste(figure, (30 + 300 * number, 30), figure)
+    page.save(folder / "page.png")
+    return folder / "page.png"
+
+
+def test_a_ready_made_sheet_is_taken_apart(client, studio, tmp_path):
+    """Red: a sheet that somebody has already goes into the cast as one picture, or cannot be taken back."""
+    base = f"{API}/elements/hero/looks/default"
+    sent = ready_made(tmp_path).read_bytes()
+    answer = client.post(f"{base}/apart", params={"label": "../page.png"}, content=sent)
+    assert answer.status_code == 201, answer.json()
+    told = answer.json()
+    assert (len(told["pictures"]), len(told["added"]), told["left"]) == (3, 3, 0)
+    assert {one["label"] for one in told["pictures"]} == {"page.png"}
+    assert len(Library(studio.folder.library).load("hero").pictures) == 3
+    blank = io.BytesIO()
+    Image.new("RGB", (300, 200), "#d8d8d8").save(blank, format="PNG")
+    refused = client.post(f"{base}/apart", content=blank.getvalue())
+    assert refused.status_code == 422
+    assert "separate pictures" in refused.json()["remedy"]
+    undo = client.get(f"{API}/undo").json()["undo"]
+    assert undo["what"] == "hero: a sheet taken apart"
+    client.post(f"{API}/undo", json={"id": undo["id"]})
+    assert client.get(base).status_code == 404
+
+
 def hostile():
     """Files that must be refused, or taken for what they are."""
     held = io.BytesIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 
 from castsheet.errors import CastsheetError
 from castsheet.loading.options import Loading
+from castsheet.machine.files import sha256
 from castsheet.studio.bench import Bench
 from castsheet.studio.client import Client, Refused
 from castsheet.studio.queue import Queue
 from castsheet.studio.store import Store
+from castsheet.studio.worker import Worker, placed
 from tests.studio.conftest import SMALL, opened, stock
 from tests.studio.running import PATIENCE_S, Running
 
@@ -75,6 +78,55 @@ def test_a_killed_worker_and_a_killed_studio_lose_nothing(tmp_path, monkeypatch)
         _example(folder, tmp_path, monkeypatch)
     with pytest.raises(CastsheetError, match="no studio runs"):
         Client.open(folder)
+
+
+def test_jobs_spread_over_workers(studio, sheet):
+    """Red: with several GPUs one worker makes everything, a job is made twice, or a clip depends on who made
+    it. The workers are two of the studio's own, on the processor.
+    """
+    wanted = {"sheet": sheet, "action": "hero waves", "seed": 4, "settings": SMALL}
+    studio.queue.add("take", [(f"take {number}", wanted) for number in range(4)])
+    owners = {}
+
+    class Watched(Queue):
+        def publish(self, job, put):
+            ((owner,),) = self.store.rows("SELECT owner FROM jobs WHERE id = ?", job.id)
+            owners.setdefault(job.id, []).append(owner)
+            return super().publish(job, put)
+
+    stores = [Store(studio.folder.queue) for _ in range(2)]
+    workers = []
+    for number, store in enumerate(stores):
+        queue = Watched(store)
+        bench = Bench(studio.folder, queue, "mini", Loading(device="cpu"))
+        workers.append(Worker(bench, queue, f"worker-{number}"))
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(studio.queue.jobs(("done", "failed"))) == 4, "the takes")
+    for worker, thread, store in zip(workers, threads, stores, strict=True):
+        worker.ending.set()
+        thread.join()
+        store.close()
+    assert len(studio.queue.jobs(("done",))) == 4
+    assert {len(found) for found in owners.values()} == {1}
+    assert {owner for (owner,) in owners.values()} == {"worker-0", "worker-1"}
+    assert len({sha256(studio.folder.takes / job / "take.mp4") for job in owners}) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "places"),
+    [
+        ("auto", 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", 4, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("auto", 1, ["auto"] * 3),
+        ("cpu", 4, ["cpu"] * 3),
+        ("cuda:1", 4, ["cuda:1"] * 3),
+    ],
+)
+def test_each_worker_has_its_own_gpu(device, cards, places):
+    """Red: of several GPUs all workers take the first one, or one that the user named is not taken."""
+    assert [placed(Loading(device=device), number, cards).device for number in range(3)] == places
 
 
 def test_a_result_that_is_there_is_not_made_twice(made):

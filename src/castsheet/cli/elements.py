@@ -12,14 +12,14 @@ from castsheet.cli.settings import Overwrite
 from castsheet.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
+    from castsheet.authoring.apart import Put
     from castsheet.authoring.library import Added, Kept
     from castsheet.lint.pixels import Readers
 
 NO_FACES = 'no face detector: views are guessed by shape and name; pip install "castsheet[faces]"'
+NO_LABELS = 'labels are not read, the views are guessed: pip install "castsheet[ocr]"'
 app = typer.Typer(
     help="Keep a library of characters, props and locations, their pictures sorted into views.",
     no_args_is_help=True,
@@ -81,7 +81,7 @@ def add(
             origin=origin,
         )
 
-    added = apart(pictures, put, installed_readers(), console) if ready else [put(pictures, view)]
+    added = _apart(pictures, put, installed_readers(), console) if ready else [put(pictures, view)]
     for one in added:
         for path in one.known:
             console.print(f"{path} is there already", style="dim", markup=False)
@@ -94,32 +94,20 @@ def add(
     _doubts(added, name, quality)
 
 
-def apart(pictures: list[Path], put: Callable[..., Added], readers: Readers, console: Console) -> list[Added]:
-    """Add the views of ready-made sheets, each under the view that its label tells.
+def _apart(pictures: list[Path], put: Put, readers: Readers, console: Console) -> list[Added]:
+    """Add the pictures of ready-made sheets."""
+    from castsheet.authoring.apart import apart
 
-    Args:
-        put: adds pictures (paths, view, origin).
-
-    Raises:
-        SettingsError: no label told a view.
-    """
-    from castsheet.authoring.split import split
-    from castsheet.machine.replace import scratch
-    from castsheet.media.pictures import load_image
-
+    if readers.text is None:
+        console.print(NO_LABELS, style="yellow", markup=False)
     added: list[Added] = []
     for picture in pictures:
-        parts = split(load_image(picture), reader=readers.text, faces=readers.faces)
-        for doubt in parts.doubts:
+        found = apart(picture, put, readers)
+        for doubt in found.doubts:
             console.print(f"{picture}: {doubt.message}", style="yellow", markup=False)
-        with scratch() as folder:
-            # Faces and figures first: details alone are no element yet.
-            views = sorted(parts.save(folder).items(), key=lambda one: one[0] == "detail")
-            added += [put(list(paths), view, picture.as_posix()) for view, paths in views]
-    if not added:
-        raise SettingsError(
-            "no view of the sheet could be told", remedy='pip install "castsheet[ocr]", or castsheet split'
-        )
+        if found.left:
+            console.print(f"{picture}: {found.left} pictures without a view are left out", markup=False)
+        added += found.added
     return added
 
 

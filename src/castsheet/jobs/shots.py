@@ -49,13 +49,18 @@ class Spread(Protocol):
 
 
 def run_shots(
-    request: Request, file: Path, watcher: Watcher, spread: Spread | None = None
+    request: Request,
+    file: Path,
+    watcher: Watcher,
+    spread: Spread | None = None,
+    castsheet: Castsheet | None = None,
 ) -> dict[str, Path]:
     """Make those shots of a list that are not finished yet.
 
     Args:
         request: as for one clip; `out` names the folder, `takes` is for shots that do not set their own.
         spread: workers that make the shots instead of this process.
+        castsheet: the request's model, where it is open already.
 
     Returns:
         The page, the film if the list asks for one, and the sheet of a scene, by role.
@@ -70,8 +75,9 @@ def run_shots(
     shots = listed.shots
     beside = sheet_outputs(request.out / "sheet.png") if isinstance(source, Scene) else []
     refuse_shots(request.out, [shot.id for shot in shots], beside)
-    with watcher.working("opening the model"):
-        castsheet = open_model(request, alone(request))
+    if castsheet is None:
+        with watcher.working("opening the model"):
+            castsheet = open_model(request, alone(request))
     settings = override(castsheet.settings(request.preset), request.settings)
     sheet = sheet_of(source, (settings.width, settings.height), castsheet.models.source.cell)
     befores = [None, *(shot.id for shot in shots)]

@@ -77,6 +77,7 @@ class TakesAsked(_Asked):
         scene: whose settings hold where nothing else is said.
         prompt: a whole two-part prompt in place of `action`.
         first_frame: a picture of `/frames` that the clip starts with.
+        adapter: a run of `/runs` that has finished; its adapter is used as it was trained.
         settings: fields of docs/settings.md by name.
         force: go on although a check found an error.
     """
@@ -86,6 +87,7 @@ class TakesAsked(_Asked):
     action: Words = ""
     prompt: Words | None = None
     first_frame: FrameId | None = None
+    adapter: Name | None = None
     seed: Seed | None = None
     takes: Annotated[int, Field(ge=1, le=16, strict=True)] = 1
     preset: Annotated[str, StringConstraints(max_length=60)] | None = None
@@ -126,9 +128,10 @@ class ShotListChange(_Asked):
 
 
 class ShotsAsked(_Asked):
-    """Make the shots of a list that are not finished."""
+    """Make the shots of a list that are not finished, with the adapter of a run if one is named."""
 
     sheet: SheetId
+    adapter: Name | None = None
     force: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from castsheet.authoring.library import Library
 from castsheet.authoring.missing import fill
 from castsheet.authoring.still import StillRenderer
 from castsheet.clip import Clip, clip_bytes
-from castsheet.errors import CastsheetError
+from castsheet.errors import AdapterError, CastsheetError
 from castsheet.jobs.inputs import load_source
 from castsheet.jobs.request import Request, filled, make, open_model, prepare
 from castsheet.jobs.shots import run_shots
@@ -19,7 +20,7 @@ from castsheet.judge import report
 from castsheet.judge.judge import Judge, Options
 from castsheet.loading.options import Loading
 from castsheet.machine.device import pick_device
-from castsheet.machine.files import write_text
+from castsheet.machine.files import sha256, write_text
 from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import World
 from castsheet.machine.replace import aside
@@ -38,22 +39,38 @@ RECORD = "take.json"  # written last: a take's folder that has it is whole
 _RECORDS = TextReader(CastsheetError, "delete the take's folder")
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """An adapter's file, and its hash when it was asked for."""
+
+    path: Path
+    sha256: str
+
+
 class Bench:
     """One model kept warm, and the folder that it works for."""
 
     def __init__(self, folder: Folder, queue: Queue, model: str, loading: Loading) -> None:
         self._folder, self._queue, self._model, self._loading = folder, queue, model, loading
         self._castsheet: Castsheet | None = None
+        self._trained: _Trained | None = None
 
-    def open(self) -> Castsheet:
-        """The model, opened once; what the page needs to know of it is kept as a note.
+    def open(self, trained: _Trained | None = None) -> Castsheet:
+        """The model, with a run's adapter or without, kept warm. Of the bare model the page gets a note.
 
         Raises:
             CastsheetError: the model's files cannot be used.
         """
-        if self._castsheet is None:
-            request = Request(source=Path(), out=Path(), model=self._model, loading=self._loading)
+        if self._castsheet is None or self._trained != trained:
+            self._let_go()  # two would not fit
+            adapter = None if trained is None else (trained.path, None)
+            request = Request(
+                source=Path(), out=Path(), model=self._model, loading=self._loading, trained=adapter
+            )
             self._castsheet = open_model(request, World(0, 1, pick_device(self._loading.device)))
+            self._trained = trained
+            if trained is not None:
+                return self._castsheet
             usual, source = self._castsheet.settings(), self._castsheet.models.source
             told = {"name": source.name, "width": usual.width, "height": usual.height, "cell": source.cell}
             clip = {"frames": usual.frames, "fps": usual.fps, "steps": usual.all_steps}
@@ -82,7 +99,7 @@ class Bench:
             return
         desk = self._desk(job, ending)
         with desk.working("opening the model"):
-            castsheet = self.open()
+            castsheet = self.open(self._adapter(job.request))
         request = self._request(job.request, target / "take.mp4")
         source = load_source(request.source)
         asked = prepare(castsheet, filled(request, source), source)
@@ -115,7 +132,9 @@ class Bench:
             force=bool(job.request.get("force")),
             takes=job.request.get("takes") or 1,
         )
-        run_shots(request, self._folder.shot_list(name), desk)
+        with desk.working("opening the model"):
+            castsheet = self.open(self._adapter(job.request))
+        run_shots(request, self._folder.shot_list(name), desk, castsheet=castsheet)
         self._queue.publish(job, lambda: {"shots": name})
 
     def _fill(self, job: Job, ending: Callable[[], bool]) -> None:
@@ -141,6 +160,24 @@ class Bench:
         self._let_go()
         made = teaching.train_run(self._folder, job, self._loading, self._desk(job, ending))
         self._queue.publish(job, lambda: {"run": made})
+
+    def _adapter(self, asked: dict[str, Any]) -> _Trained | None:
+        """The adapter that a request names.
+
+        Raises:
+            Missing: its run has gone.
+            AdapterError: the run was trained anew since the request.
+        """
+        name = asked.get("adapter")
+        if name is None:
+            return None
+        trained = _Trained(self._folder.adapter(name), asked["adapter_sha256"])
+        if sha256(trained.path) != trained.sha256:
+            raise AdapterError(
+                f"the adapter of run {name} has changed since this was asked for",
+                remedy='ask "with changes": what is asked for now takes the adapter that is there now',
+            )
+        return trained
 
     def _desk(self, job: Job, ending: Callable[[], bool]) -> Desk:
         return Desk(self._queue, job, ending, self._folder.preview(job.id))

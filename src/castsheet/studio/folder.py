@@ -28,6 +28,7 @@ from pathlib import Path
 from castsheet.errors import OutputError
 from castsheet.machine.locks import Say
 from castsheet.machine.marks import Kind, owned
+from castsheet.machine.regular import is_file
 from castsheet.studio.problems import Missing
 
 PARTS = frozenset(("library", "scenes", "sheets", "takes", "shots", "frames", "pairs", "sets", "runs"))
@@ -40,6 +41,7 @@ def _adopted(folder: Path) -> bool:
 
 
 STUDIO = Kind("studio", _adopted)
+ADAPTER = "adapter.safetensors"  # as `castsheet train` names it
 NAME = r"[a-z][a-z0-9_-]{0,63}"
 SHEET_ID = r"[0-9a-f]{16}"
 PAIR_ID = r"[0-9a-z][0-9a-z._-]{0,79}"
@@ -212,6 +214,17 @@ class Folder:
             Missing: there is none of this name.
         """
         return self.runs / f"{_among(name, NAME, self.run_names(), 'run')}.yaml"
+
+    def adapter(self, name: str) -> Path:
+        """The adapter of a training run that has finished.
+
+        Raises:
+            Missing: there is no run of this name, or it has not finished.
+        """
+        path = self.run(name).with_suffix("") / ADAPTER
+        if not is_file(path):
+            raise Missing(f"the run {name} has not finished", remedy="train it to its last step")
+        return path
 
     def new_run(self, name: str) -> Path:
         """Where a run of this name is written.

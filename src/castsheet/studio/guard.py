@@ -170,7 +170,7 @@ def _foreign(scope: Scope, headers: Headers, own: str, bearer: bool) -> Refusal 
 def _uploads(scope: Scope) -> bool:
     path = scope["path"]
     return scope["method"] in ("POST", "PUT") and (
-        path.endswith(("/pictures", "/mask")) or path == "/api/v1/frames"
+        path.endswith(("/pictures", "/apart", "/mask")) or path == "/api/v1/frames"
     )
 
 

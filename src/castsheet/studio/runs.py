@@ -19,13 +19,12 @@ from castsheet.machine.files import write_text
 from castsheet.machine.regular import is_file
 from castsheet.machine.text import TextReader
 from castsheet.studio.asked import RunChange
-from castsheet.studio.folder import NAME, SHEET_ID
+from castsheet.studio.folder import ADAPTER, NAME, SHEET_ID
 from castsheet.studio.problems import Missing
 from castsheet.studio.state import Studio
 from castsheet.train.curves import series, smooth, thin
 from castsheet.train.log import LOG, read_log
 
-ADAPTER = "adapter.safetensors"
 POINTS = 1_000
 _RUNS = TextReader(SettingsError, "correct the line, or write the run anew")
 _PICTURE = re.compile(r"(\d{6,})_(\d+)\.png")

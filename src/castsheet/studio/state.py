@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from castsheet.authoring.library import Library
+from castsheet.errors import SettingsError, shown
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.machine.regular import is_file
-from castsheet.settings import Settings, preset
+from castsheet.settings import Settings, override, preset
 from castsheet.studio.bell import Bell
 from castsheet.studio.folder import Folder
 from castsheet.studio.people import Who
@@ -77,6 +79,23 @@ class Studio:
         if self.model == "mini" or is_file(path / BUNDLE_FILE):
             return Bundle.load(path).settings(name)
         return preset("card" if name is None else name)
+
+    def refuse(self, name: str | None, asked: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        """Refuse settings that cannot be, before a job waits for its turn with them.
+
+        Args:
+            name: the preset. asked: what somebody asks for. known: what the scene's own file says.
+
+        Raises:
+            SettingsError: a setting is wrong; or it names a file, which no request may.
+        """
+        usual = self.usual(name)
+        files = set(override(usual, {**known, **asked}).further_adapters)
+        if strange := files - set(override(usual, known).further_adapters):
+            raise SettingsError(
+                f"the settings add {shown(sorted(strange)[0])}, and a request names no file",
+                remedy="choose the adapter of a training run, or write it into the scene's file",
+            )
 
 
 def _studio(request: Request) -> Studio:

@@ -80,21 +80,22 @@ class Worker:
             self._queue.keep("trouble", told)
 
 
-def placed(loading: Loading, number: int) -> Loading:
+def placed(loading: Loading, number: int, cards: int) -> Loading:
     """Where the worker of a number runs: of several GPUs each worker has its own."""
-    import torch
-
-    count = torch.cuda.device_count()
-    if loading.device not in ("auto", "cuda") or count < 2:
+    if loading.device not in ("auto", "cuda") or cards < 2:
         return loading
-    return replace(loading, device=f"cuda:{number % count}")
+    return replace(loading, device=f"cuda:{number % cards}")
 
 
 def main() -> int:
+    import torch
+
     root, owner, model, loading, number = sys.argv[1:6]
     folder = Folder(Path(root))
     queue = Queue(Store(folder.queue))
-    bench = Bench(folder, queue, model, placed(Loading(**json.loads(loading)), int(number)))
+    bench = Bench(
+        folder, queue, model, placed(Loading(**json.loads(loading)), int(number), torch.cuda.device_count())
+    )
     worker = Worker(bench, queue, owner)
 
     def watch() -> None:

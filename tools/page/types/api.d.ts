@@ -8,12 +8,12 @@ export type State = "queued" | "running" | "cancelling" | "done" | "failed" | "c
 export type Verdict = "carried" | "not carried" | "cannot tell";
 
 export interface Asked {
-  sheet: string; scene?: Name | null; action?: string; prompt?: string; first_frame?: string; preset?: string | null;
+  sheet: string; scene?: Name | null; action?: string; prompt?: string; first_frame?: string; adapter?: Name; preset?: string | null;
   seed?: number; force?: boolean; settings?: { steps?: number; frames?: number; strength?: Record<Name, number>; [name: string]: unknown };
   run?: Name;
 }
 export interface Job {
-  id: string; kind: "take" | "shots" | "fill" | "encode" | "train"; state: State; label: string; request: Asked; asked_by: string; losses: number;
+  id: string; position: number; kind: "take" | "shots" | "fill" | "encode" | "train"; state: State; label: string; request: Asked; asked_by: string; losses: number;
   step: number; steps: number; message: string; error: Wrong | null; previews: number; created: number; started: number | null; ended: number | null;
   result: { take?: string; shots?: Name; element?: Name; look?: Name; run?: Name; set?: Name } | null;
 }
@@ -71,6 +71,7 @@ export type Change = { id: string; what: string } | null;
 export type Found<P extends string> =
   P extends "/elements" ? { elements: Look[]; views: string[] } :
   P extends `/elements/${string}/pictures?${string}` ? Look & { added: string[]; known: boolean } :
+  P extends `/elements/${string}/apart?${string}` ? Look & { added: string[]; doubts: string[]; left: number } :
   P extends `/elements/${string}/fill` ? { jobs: Job[] } :
   P extends `/elements/${string}` ? Look & { etag: string } :
   P extends "/scenes" ? { scenes: Scene[] } :

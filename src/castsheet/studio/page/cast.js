@@ -1,5 +1,5 @@
 // Cast: people, props and places, their pictures sorted into views, and their cut-outs.
-import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, jobs, percent, said, Sure, Trouble } from "./lib.js";
+import { html, useState, useEffect, useRef, useAnswer, useValue, ask, attempt, address, go, jobs, percent, said, Sure, Trouble } from "./lib.js";
 /** @import { Look as LookTold, Picture as PictureTold } from "./api.js" */
 import { Brush } from "./brush.js";
 
@@ -11,30 +11,47 @@ const look = (one) => `/elements/${one.id}/looks/${one.look}`;
 /** @param {LookTold} one */
 const called = (one) => (one.look === "default" ? one.id : `${one.id}@${one.look}`);
 
-/** @param {string} name @param {string} lookName @param {string} kind @param {File[]} files */
-async function send(name, lookName, kind, files) {
+/**
+ * What pictures are said to be: a view that all of them show, SORTED by what each shows, or SHEETS to take apart.
+ * @typedef {string} As
+ */
+const SORTED = "";
+const SHEETS = "sheets";
+
+/** @param {string} name @param {string} lookName @param {string} kind @param {File[]} files @param {As} as */
+async function send(name, lookName, kind, files, as) {
+  const doubts = [];
   for (const [number, file] of [...files].entries()) {
     said.value = `Reading picture ${number + 1} of ${files.length}`;
-    const query = new URLSearchParams({ label: file.name, kind });
-    await ask("POST", `/elements/${name}/looks/${lookName}/pictures?${query}`, file);
+    const query = new URLSearchParams({ label: file.name, kind, ...(as === SORTED || as === SHEETS ? {} : { view: as }) });
+    const base = /** @type {const} */ (`/elements/${name}/looks/${lookName}`);
+    if (as === SHEETS) doubts.push(...(await ask("POST", `${base}/apart?${query}`, file)).doubts);
+    else await ask("POST", `${base}/pictures?${query}`, file);
   }
-  said.value = `${files.length} pictures are with ${name}`;
+  said.value = [`${files.length} pictures are with ${name}`, ...doubts].join(". ");
 }
 
-/** @param {{ label: string, act: (files: File[]) => unknown, busy: boolean }} given */
-function Drop({ label, act, busy }) {
+/** @param {DragEvent} event */
+const filesOf = (event) => [...(event.dataTransfer?.files || [])].filter((one) => one.size);
+
+/** @param {{ label: string, views: string[], act: (files: File[], as: As) => unknown, busy: boolean }} given */
+function Drop({ label, views, act, busy }) {
   const [over, set] = useState(false);
+  const [as, setAs] = useState(SORTED);
   /** @param {DragEvent} event */
   const drop = (event) => {
     event.preventDefault();
     set(false);
-    const files = [...(event.dataTransfer?.files || [])].filter((one) => one.size);
-    if (files.length) act(files);
+    const files = filesOf(event);
+    if (files.length && !busy) act(files, as);
   };
   return html`<div class=${over ? "drop over" : "drop"} onDragOver=${(event) => { event.preventDefault(); set(true); }}
       onDragLeave=${() => set(false)} onDrop=${drop}>
-    <label>${label} <input type="file" multiple accept="image/*" disabled=${busy}
-      onChange=${(event) => { act([...event.target.files]); event.target.value = ""; }} /></label>
+    <div class="row"><label>${label} <input type="file" multiple accept="image/*" disabled=${busy}
+      onChange=${(event) => { act([...event.target.files], as); event.target.value = ""; }} /></label>
+    <label>What they are <select aria-label=${`What they are: ${label}`} value=${as} onChange=${(e) => setAs(e.target.value)}>
+      <option value=${SORTED}>photos, to be sorted</option><option value=${SHEETS}>ready-made sheets, to be taken apart</option>
+      ${views.map((view) => html`<option value=${view}>all show ${view}</option>`)}</select></label></div>
     <small class="dim">${busy ? "Reading…" : "or drop them here"}</small></div>`;
 }
 
@@ -44,10 +61,10 @@ export function Cast() {
   const [busy, setBusy] = useState(false);
   const made = [...useValue(jobs).values()].filter((job) => job.kind === "fill" && job.ended !== null).length;
   useEffect(() => { if (made) again(); }, [made]);
-  /** @param {File[]} files */
-  const add = async (files) => {
+  /** @param {File[]} files @param {As} as */
+  const add = async (files, as) => {
     setBusy(true);
-    await attempt(() => send(form.name, form.look, form.kind, files));
+    await attempt(() => send(form.name, form.look, form.kind, files, as));
     setBusy(false);
     await again();
   };
@@ -59,7 +76,7 @@ export function Cast() {
         <label>What it is <select value=${form.kind} onChange=${(e) => set({ ...form, kind: e.target.value })}>
           ${Object.entries(KINDS).map(([kind, words]) => html`<option value=${kind}>${words}</option>`)}</select></label>
         <label>Look <input class="short" value=${form.look} maxlength="64" onInput=${(e) => set({ ...form, look: e.target.value.toLowerCase() })} /></label>
-        ${named ? html`<${Drop} label=${`Pictures of ${form.name}`} act=${add} busy=${busy} />` : html`<p class="dim">Give a name first: a small letter, then letters, digits, - or _.</p>`}
+        ${named ? html`<${Drop} label=${`Pictures of ${form.name}`} views=${slotsOf(form.kind, found?.views || [])} act=${add} busy=${busy} />` : html`<p class="dim">Give a name first: a small letter, then letters, digits, - or _.</p>`}
       </div>
     </section>
     ${found && found.elements.length === 0 && html`<p>The cast is empty. Add pictures of a person, a thing or a place.</p>`}
@@ -72,10 +89,10 @@ function Look({ one, views, again }) {
   const [words, setWords] = useState(one.description);
   const [weight, setWeight] = useState(one.importance);
   if (one.trouble) return html`<section class="card"><h2>${called(one)}</h2><${Trouble} of=${one.trouble} /></section>`;
-  /** @param {File[]} files */
-  const add = async (files) => {
+  /** @param {File[]} files @param {As} as */
+  const add = async (files, as) => {
     setBusy(true);
-    await attempt(() => send(one.id, one.look, one.kind, files));
+    await attempt(() => send(one.id, one.look, one.kind, files, as));
     setBusy(false);
     await again();
   };
@@ -89,35 +106,106 @@ function Look({ one, views, again }) {
   return html`<section class="card" aria-label=${called(one)}>
     <h2>${called(one)} <small class="dim">${KINDS[one.kind]}</small></h2>
     ${one.missing.length > 0 && html`<p class="look">Missing views: ${one.missing.join(", ")}. <button onClick=${fill} aria-label=${`Let the model make the missing views of ${called(one)}`}>Let the model make them</button></p>`}
-    <div class="shelf">${one.pictures.map((picture) => html`<${Picture} key=${picture.id} one=${one} picture=${picture} views=${views} again=${again} />`)}</div>
+    <${Slots} one=${one} views=${views} again=${again} add=${add} />
     <div class="row">
       <label class="wide">What the prompt says of ${called(one)} <textarea value=${words} maxlength="4000" onInput=${(e) => setWords(e.target.value)}></textarea></label>
       <label>Importance on the sheet (2 gets about twice the area) <input class="short" type="number" min="0.1" max="100" step="0.1" value=${weight} onInput=${(e) => setWeight(e.target.value)} /></label>
       <button class="main" disabled=${!changed} onClick=${save} aria-label=${`Save ${called(one)}`}>Save</button>
-      <${Drop} label=${`More pictures of ${called(one)}`} act=${add} busy=${busy} />
+      <${Drop} label=${`More pictures of ${called(one)}`} views=${slotsOf(one.kind, views)} act=${add} busy=${busy} />
       <${Sure} label="Remove" sure="Really remove" name=${called(one)} act=${() => attempt(async () => { await ask("DELETE", look(one)); await again(); }, "Removed")} />
     </div></section>`;
 }
 
-/** @param {{ one: LookTold, picture: PictureTold, views: string[], again: () => Promise<void> }} given */
-function Picture({ one, picture, views, again }) {
+/** The views that a sheet may show of a kind. @param {string} kind @param {string[]} views */
+const slotsOf = (kind, views) => (kind === "character" ? views : kind === "prop" ? views.filter((view) => view !== "face") : ["front"]);
+
+/** The picture that is dragged now, and the look that it is of. @type {{ look: string, picture: PictureTold } | null} */
+let dragged = null;
+
+/**
+ * A place for every view. A picture goes to another view by dragging it there; by its handle, with the arrow keys
+ * and Enter or with a click on the place; or by its list of views. Pictures from elsewhere are dropped on a view.
+ * @param {{ one: LookTold, views: string[], again: () => Promise<void>, add: (files: File[], as: As) => unknown }} given
+ */
+function Slots({ one, views, again, add }) {
+  const [over, setOver] = useState("");
+  const [held, hold] = useState(/** @type {{ picture: PictureTold, view: string } | null} */ (null));
+  const shelf = useRef(/** @type {HTMLElement | null} */ (null));
+  const slots = [...new Set([...slotsOf(one.kind, views), ...one.pictures.map((picture) => picture.view)])];
+  /** @param {PictureTold} picture @param {string} view @param {string} control */
+  const put = (picture, view, control) => attempt(async () => {
+    hold(null);
+    if (view === picture.view) return;
+    await ask("PATCH", `${look(one)}/pictures/${picture.id}`, { view });
+    await again();
+    said.value = `${picture.label} shows ${view}`;
+    // The picture stands in another place now: its control gets the focus back.
+    requestAnimationFrame(() => /** @type {HTMLElement | null | undefined} */ (shelf.current?.querySelector(`[data-picture="${picture.id}"] ${control}`))?.focus());
+  });
+  /** @param {string} view */
+  const aim = (view) => { if (held) { hold({ ...held, view }); said.value = `${view}; Enter puts ${held.picture.label} there`; } };
+  /** @param {KeyboardEvent} event */
+  const key = (event) => {
+    if (!held) return;
+    const step = /** @type {Record<string, number>} */ ({ ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 })[event.key];
+    if (step) aim(slots[(slots.indexOf(held.view) + step + slots.length) % slots.length]);
+    else if (event.key === "Escape") hold(null);
+    else return;
+    event.preventDefault();
+  };
+  /** @param {PictureTold} picture */
+  const grip = (picture) => {
+    if (held?.picture.id === picture.id) { put(picture, held.view, "button"); return; }
+    hold({ picture, view: picture.view });
+    said.value = `Choose a view for ${picture.label} with the arrow keys, then press Enter`;
+  };
+  /** @param {DragEvent} event @param {string} view */
+  const drop = (event, view) => {
+    event.preventDefault();
+    setOver("");
+    const files = filesOf(event);
+    if (files.length) add(files, view);
+    else if (dragged?.look === called(one)) put(dragged.picture, view, "button");
+  };
+  /** @param {DragEvent} event @param {string} view */
+  const enter = (event, view) => {
+    if (dragged ? dragged.look !== called(one) : !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    setOver(view);
+  };
+  return html`<div class="slots" ref=${shelf} onKeyDown=${key}>${slots.map((view) => {
+    const mine = one.pictures.filter((picture) => picture.view === view);
+    return html`<div key=${view} class=${`slot${view === over || view === held?.view ? " over" : ""}${mine.length > 2 ? " many" : ""}`} role="group" aria-label=${`${view} of ${called(one)}`}
+        onDragOver=${(/** @type {DragEvent} */ event) => enter(event, view)} onDragLeave=${() => setOver("")} onDrop=${(/** @type {DragEvent} */ event) => drop(event, view)}>
+      <h3>${view}</h3>
+      ${held && held.picture.view !== view && html`<button onClick=${() => put(held.picture, view, "button")}>Put ${held.picture.label} here</button>`}
+      ${mine.length === 0 && html`<p class="dim">${one.missing.includes(view) ? "missing" : "none"}</p>`}
+      ${mine.map((picture) => html`<${Picture} key=${picture.id} one=${one} picture=${picture} views=${slots} again=${again} held=${held?.picture.id === picture.id}
+        grip=${() => grip(picture)} put=${(/** @type {string} */ to) => put(picture, to, "select")} />`)}</div>`;
+  })}</div>`;
+}
+
+/**
+ * @param {{ one: LookTold, picture: PictureTold, views: string[], again: () => Promise<void>, held: boolean, grip: () => unknown,
+ *   put: (view: string) => unknown }} given
+ */
+function Picture({ one, picture, views, again, held, grip, put }) {
   const [cut, setCut] = useState(false);
   const [brush, setBrush] = useState(false);
   const base = `${look(one)}/pictures/${picture.id}`;
   const name = `${picture.label} of ${called(one)}`;
-  /** @param {string} view */
-  const change = (view) => attempt(async () => { await ask("PATCH", base, { view }); await again(); }, `${picture.label} shows ${view}`);
   const approve = () => attempt(async () => { await ask("POST", `${base}/approve`); await again(); }, "The cut-out is kept");
   const free = one.kind !== "location";
-  return html`<figure>
-    <img class=${cut ? "cut" : ""} src=${address(cut ? `${base}/cutout?kept=${picture.approved}` : `${base}/image`)} alt=${`${cut ? "Cut-out of " : ""}${name}, ${picture.view}`} loading="lazy" />
+  return html`<figure data-picture=${picture.id}>
+    <img draggable="true" onDragStart=${(/** @type {DragEvent} */ event) => { dragged = { look: called(one), picture }; event.dataTransfer?.setData("text/plain", picture.label); }} onDragEnd=${() => { dragged = null; }} class=${cut ? "cut" : ""} src=${address(cut ? `${base}/cutout?kept=${picture.approved}` : `${base}/image`)} alt=${`${cut ? "Cut-out of " : ""}${name}, ${picture.view}`} loading="lazy" />
     <figcaption>
-      <label>View of ${picture.label} <select value=${picture.view} onChange=${(e) => change(e.target.value)}>${views.map((view) => html`<option value=${view}>${view}</option>`)}</select></label>
+      <label>View of ${picture.label} <select value=${picture.view} onChange=${(e) => put(e.target.value)}>${views.map((view) => html`<option value=${view}>${view}</option>`)}</select></label>
       <p><span class=${`chip ${picture.unsure ? "look" : "good"}`}>${picture.unsure ? "look at it" : percent(picture.confidence)}</span>
         ${picture.approved && html` <span class="chip good">cut-out kept</span>`}
         ${picture.shown ? "" : html` <span class="chip dim">not on sheets</span>`}</p>
       <small class="dim">${picture.reason}</small>
       <div class="row">
+        ${views.length > 1 && html`<button aria-pressed=${held} onClick=${grip} aria-label=${`Move ${name} to another view`}>Move</button>`}
         ${free && html`<button aria-pressed=${cut} onClick=${() => setCut(!cut)} aria-label=${`Show the cut-out of ${name}`}>Cut-out</button>
           <button onClick=${approve} disabled=${picture.approved} aria-label=${`Approve the cut-out of ${name}`}>Approve</button>
           <button onClick=${() => setBrush(true)} aria-label=${`Brush the cut-out of ${name}`}>Brush</button>`}

@@ -46,6 +46,6 @@ function Card({ one, again, chosen, pick }) {
       <a href=${address(`/takes/${one.id}/video`)} download=${`${one.id}.mp4`}>Download</a></div>
     <details onToggle=${(e) => { if (e.target.open && !sidecar) attempt(() => ask("GET", `/takes/${one.id}/sidecar`)).then((told) => told && setSidecar(told)); }}>
       <summary>What made it</summary>
-      <p class="dim">Seed ${one.seed}, preset ${one.preset}, sheet ${one.sheet}, ${one.video.frames} frames. Video ${one.video.sha256.slice(0, 16)}.</p>
+      <p class="dim">Seed ${one.seed}, preset ${one.preset}${one.request.adapter ? `, the adapter of run ${one.request.adapter}` : ""}, sheet ${one.sheet}, ${one.video.frames} frames. Video ${one.video.sha256.slice(0, 16)}.</p>
       ${sidecar && html`<pre tabindex="0">${JSON.stringify(sidecar, null, 1)}</pre>`}</details></section>`;
 }

@@ -1,5 +1,5 @@
 // A shot: the two-part prompt, one preset with its differences spelt out, seeds and takes.
-import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, said, system } from "./lib.js";
+import { html, useState, useEffect, useAnswer, useLatest, useValue, ask, attempt, address, go, said, system } from "./lib.js";
 /** @import { Asked, Sheet } from "./api.js" */
 import { Findings } from "./scene.js";
 
@@ -12,7 +12,7 @@ function start(query, source) {
   const from = source?.request || {};
   return {
     scene: from.scene || query.get("scene") || "", sheet: from.sheet || query.get("sheet") || "",
-    action: from.action || from.prompt || "", first: from.first_frame || query.get("first") || "", preset: from.preset || "", seed: from.seed ?? "", takes: 1, force: Boolean(from.force),
+    action: from.action || from.prompt || "", first: from.first_frame || query.get("first") || "", adapter: from.adapter || "", preset: from.preset || "", seed: from.seed ?? "", takes: 1, force: Boolean(from.force),
     steps: from.settings?.steps ?? "", frames: from.settings?.frames ?? "", strength: from.settings?.strength || {}, others: from.settings || {},
   };
 }
@@ -31,28 +31,30 @@ function Form({ begin, changed }) {
   const [scenes] = useAnswer("/scenes");
   const [presets] = useAnswer("/presets");
   const [made] = useAnswer("/takes");
+  const [runs] = useAnswer("/runs");
   const [sheet, setSheet] = useState(/** @type {Sheet | null} */ (null));
   const [key, setKey] = useState(crypto.randomUUID());
   const model = useValue(system)?.model;
   /** @param {Partial<ReturnType<typeof start>>} more */
-  const change = (more) => { set({ ...form, ...more }); setKey(crypto.randomUUID()); };
+  const change = (more) => { set((now) => ({ ...now, ...more })); setKey(crypto.randomUUID()); };
+  const last = useLatest();
 
   /** @param {string} scene */
   const choose = (scene) => {
     setSheet(null);
     const found = scenes?.scenes.find((one) => one.id === scene);
-    set({ ...form, scene, sheet: "", action: found?.action || form.action });
+    set((now) => ({ ...now, scene, sheet: "", action: found?.action || now.action }));
   };
-  useEffect(() => {
-    if (!model) return;
-    if (form.sheet) attempt(() => ask("GET", `/sheets/${form.sheet}?${new URLSearchParams({ action: form.action })}`)).then((one) => one && setSheet(one));
-    else if (form.scene) attempt(() => ask("POST", `/scenes/${form.scene}/sheet`)).then((one) => { if (one) { setSheet(one); set((now) => ({ ...now, sheet: one.id })); } });
-  }, [form.scene, form.sheet, Boolean(model)]);
+  const read = () => attempt(() => {
+    if (form.sheet) return ask("GET", `/sheets/${form.sheet}?${new URLSearchParams({ action: form.action })}`);
+    return form.scene ? ask("POST", `/scenes/${form.scene}/sheet`) : undefined;
+  });
+  const check = () => last(read, (one) => { setSheet(one); set((now) => ({ ...now, sheet: one.id })); });
+  useEffect(() => { if (model) check(); }, [form.scene, form.sheet, Boolean(model)]);
   useEffect(() => {
     const found = scenes?.scenes.find((one) => one.id === form.scene);
-    if (found && !form.action) set({ ...form, action: found.action || "" });
+    if (found) set((now) => ({ ...now, action: now.action || found.action || "" }));
   }, [scenes]);
-  const check = () => { if (form.sheet) attempt(() => ask("GET", `/sheets/${form.sheet}?${new URLSearchParams({ action: form.action })}`)).then((one) => one && setSheet(one)); };
 
   const settings = () => {
     const { steps, frames, strength, ...others } = form.others;
@@ -67,6 +69,7 @@ function Form({ begin, changed }) {
     /** @type {Asked & { takes: number }} */
     const body = { sheet: form.sheet, scene: form.scene || null, action: form.action, takes: Number(form.takes), preset: form.preset || null, settings: settings(), force: form.force };
     if (form.first) body.first_frame = form.first;
+    if (form.adapter) body.adapter = form.adapter;
     if (form.seed !== "") body.seed = Number(form.seed);
     await ask("POST", "/jobs", body, { "idempotency-key": key });
     said.value = `${form.takes} takes are in the queue`;
@@ -75,16 +78,18 @@ function Form({ begin, changed }) {
   const differ = presets?.presets[form.preset] || {};
   const like = (made?.takes || []).filter((one) => one.preset === (form.preset || presets?.usual.name));
   const seconds = like.length ? like.reduce((sum, one) => sum + one.seconds, 0) / like.length : null;
+  const trained = [...new Set([...(runs?.runs || []).filter((one) => one.finished).map((one) => one.id), ...(form.adapter ? [form.adapter] : [])])];
   return html`<h1>${changed ? "Shot, with changes" : "Shot"}</h1>
     <div class="two"><section class="card"><h2>What the clip shows</h2>
       <label>Scene <select value=${form.scene} onChange=${(e) => choose(e.target.value)}><option value="">choose a scene</option>
         ${scenes?.scenes.filter((one) => !one.trouble).map((one) => html`<option value=${one.id}>${one.title || one.id}</option>`)}</select></label>
       ${sheet && html`<p><strong>The sheet shows</strong> ${sheet.reference}</p>`}
-      <label class="wide">What happens <textarea value=${form.action} maxlength="4000" onInput=${(e) => change({ action: e.target.value })} onBlur=${check}></textarea></label>
+      <label class="wide">What happens <textarea value=${form.action} maxlength="4000" onInput=${(e) => change({ action: e.target.value })} onBlur=${() => { if (form.sheet) check(); }}></textarea></label>
       ${sheet && html`<div class="row" role="group" aria-label="Put a name into the action">${sheet.elements.map((id) => html`<button onClick=${() => change({ action: `${form.action.trimEnd()} ${id}`.trimStart() })}>@${id}</button>`)}</div>`}
       <p class="dim">${form.action.trim().split(/\s+/).filter(Boolean).length} words</p>
       <div class="row">
         <label>Preset <select value=${form.preset} onChange=${(e) => change({ preset: e.target.value })}><option value="">the model's usual</option>${presets && Object.keys(presets.presets).map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+        ${trained.length > 0 && html`<label>Trained adapter <select value=${form.adapter} onChange=${(e) => change({ adapter: e.target.value })}><option value="">none</option>${trained.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>`}
         <label>Seed <input class="short" type="number" min="0" value=${form.seed} placeholder="the scene's" onInput=${(e) => change({ seed: e.target.value })} /></label>
         <label>Takes <input class="short" type="number" min="1" max="16" value=${form.takes} onInput=${(e) => change({ takes: e.target.value })} /></label>
         <label>Steps <input class="short" type="number" min="1" max="1000" value=${form.steps} placeholder=${presets?.usual.steps} onInput=${(e) => change({ steps: e.target.value })} /></label>

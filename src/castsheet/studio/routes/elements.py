@@ -7,17 +7,18 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from castsheet.authoring.library import Kept, LibraryEntry, Sorter
+from castsheet.authoring.apart import apart
+from castsheet.authoring.library import Added, Kept, LibraryEntry, Sorter
 from castsheet.authoring.missing import missing
 from castsheet.authoring.revise import put_mask, revise
 from castsheet.elements import VIEWS, View, look_folder
 from castsheet.errors import CastsheetError
+from castsheet.jobs.inputs import installed_readers
 from castsheet.machine.files import cache_folder
 from castsheet.media.pictures import load_image
-from castsheet.settings import override
 from castsheet.sheet.box import Kind
 from castsheet.studio import cutouts
 from castsheet.studio.answers import png
@@ -27,10 +28,9 @@ from castsheet.studio.people import Who
 from castsheet.studio.problems import Conflict, Missing
 from castsheet.studio.state import Asker, Here, Studio
 from castsheet.studio.uploads import cleaned, save
-from castsheet.studio.versions import check_version, version
+from castsheet.studio.versions import Versioned, version
 
 router = APIRouter(tags=["cast"])
-IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100)]
 _CUTOUTS = "cutouts"
 LIST = "element.yaml"
 LABEL_MOST = 60
@@ -59,21 +59,13 @@ def one(name: Name, look: LookName, studio: Here, response: Response) -> dict[st
 
 
 @router.patch("/elements/{name}/looks/{look}")
-def change(
-    name: Name,
-    look: LookName,
-    asked: LookChange,
-    studio: Here,
-    who: Asker,
-    response: Response,
-    if_match: IfMatch = None,
+def describe(
+    name: Name, look: LookName, asked: LookChange, studio: Here, change: Versioned
 ) -> dict[str, Any]:
     """Change description or importance of a look, in the version that If-Match names."""
     entry = found_look(studio, name, look)
-    check_version(entry.folder / LIST, if_match)
-    with studio.undo.kept(f"{name}: its description", entry.folder, who.name):
+    with change.of(entry.folder / LIST, f"{name}: its description", entry.folder):
         entry = revise(studio.library, name, look, description=asked.description, importance=asked.importance)
-    response.headers["etag"] = version(entry.folder / LIST)
     return told(entry)
 
 
@@ -106,6 +98,26 @@ async def add(
         sent = Path(place) / "sent"
         await save(request, sent)
         return await run_in_threadpool(_added, studio, who, name, look, sent, label, kind, view)
+
+
+@router.post("/elements/{name}/looks/{look}/apart", status_code=201)
+async def take_apart(
+    name: Name,
+    look: LookName,
+    request: Request,
+    studio: Here,
+    who: Asker,
+    label: Annotated[str, Query(max_length=200)] = "",
+    kind: Literal["character", "prop", "location"] | None = None,
+) -> dict[str, Any]:
+    """Take a ready-made sheet apart, sent as the body, and add its pictures to a look, by their labels.
+
+    Where no label tells a view, or none can be read here, the pictures are sorted by what they show.
+    """
+    with tempfile.TemporaryDirectory(prefix="castsheet-upload-") as place:
+        sent = Path(place) / "sent"
+        await save(request, sent)
+        return await run_in_threadpool(_apart, studio, who, name, look, sent, label, kind)
 
 
 @router.patch("/elements/{name}/looks/{look}/pictures/{picture}")
@@ -194,7 +206,7 @@ def make_views(name: Name, look: LookName, asked: FillAsked, studio: Here, who: 
     views = asked.views or list(missing(entry.element))
     if not views:
         raise Conflict(f"{name} lacks no view", remedy="name the views to make")
-    override(studio.usual(None), asked.settings)
+    studio.refuse(None, asked.settings, {})
     request = {"element": name, "look": look, "views": views, "seed": asked.seed, "settings": asked.settings}
     label = f"{name}: make {', '.join(views)}"
     return {"jobs": [public(job) for job in studio.queue.add("fill", [(label, request)], by=who.name)]}
@@ -255,16 +267,43 @@ def _added(
     kind: Kind | None,
     view: View | None,
 ) -> dict[str, Any]:
-    # The stem may tell the view; it is made of letters that are no path's.
-    stem = re.sub(r"[^\w -]+", "-", Path(label).stem)[:LABEL_MOST].strip(" -") or "picture"
-    clean = sent.with_name(f"{stem}.png")
+    clean = sent.with_name(f"{_stem(label)}.png")
     with studio.heavy:
         cleaned(sent, clean)
-        sorter = Sorter.installed(cache=cache_folder() / _CUTOUTS)
-        thing = studio.folder.library / look_folder(name, look)
-        with studio.undo.kept(f"{name}: a picture added", thing, who.name):
+        with studio.undo.kept(f"{name}: a picture added", _place(studio, name, look), who.name):
             added = studio.library.add(
-                name, [clean], sorter, kind=kind, look=look, view=view, origin=f"{stem}.png"
+                name, [clean], _sorter(), kind=kind, look=look, view=view, origin=clean.name
             )
     known = [kept.sha256[:16] for kept in added.new]
     return {**told(added.entry), "added": known, "known": bool(added.known)}
+
+
+def _apart(
+    studio: Studio, who: Who, name: str, look: str, sent: Path, label: str, kind: Kind | None
+) -> dict[str, Any]:
+    clean = sent.with_name(f"{_stem(label)}.png")
+    sorter, readers = _sorter(), installed_readers()
+
+    def put(paths: list[Path], view: View | None, origin: str) -> Added:
+        return studio.library.add(name, paths, sorter, kind=kind, look=look, view=view, origin=origin)
+
+    with studio.heavy:
+        cleaned(sent, clean)
+        with studio.undo.kept(f"{name}: a sheet taken apart", _place(studio, name, look), who.name):
+            found = apart(clean, put, readers, clean.name)
+    new = [kept.sha256[:16] for one in found.added for kept in one.new]
+    doubts = [studio.folder.told(one.message) for one in found.doubts]
+    return {**told(found.added[-1].entry), "added": new, "doubts": doubts, "left": found.left}
+
+
+def _sorter() -> Sorter:
+    return Sorter.installed(cache=cache_folder() / _CUTOUTS)
+
+
+def _place(studio: Studio, name: str, look: str) -> Path:
+    return studio.folder.library / look_folder(name, look)
+
+
+def _stem(label: str) -> str:
+    """A picture's name without its ending, which may tell the view; made of letters that are no path's."""
+    return re.sub(r"[^\w -]+", "-", Path(label).stem)[:LABEL_MOST].strip(" -") or "picture"

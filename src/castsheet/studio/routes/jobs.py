@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from castsheet.elements import Scene
 from castsheet.errors import PromptError
 from castsheet.jobs.inputs import stated
+from castsheet.machine.files import sha256
 from castsheet.prompt import parse
-from castsheet.settings import override
 from castsheet.studio.asked import JobChange, JobId, TakesAsked
 from castsheet.studio.bell import Bell
 from castsheet.studio.job import public
@@ -156,8 +156,8 @@ def settled(studio: Studio, asked: TakesAsked) -> list[tuple[str, dict[str, Any]
         action = action or scene.action
     preset = asked.preset if asked.preset is not None else preset
     seed = asked.seed if asked.seed is not None else seed
+    studio.refuse(preset, asked.settings, settings)
     settings = {**settings, **asked.settings}
-    override(studio.usual(preset), settings)
     if asked.prompt is not None:
         parse(asked.prompt)
     elif not action.strip():
@@ -165,8 +165,18 @@ def settled(studio: Studio, asked: TakesAsked) -> list[tuple[str, dict[str, Any]
     words = {"action": action} if asked.prompt is None else {"prompt": asked.prompt}
     request = {"sheet": asked.sheet, "scene": asked.scene, "preset": preset, "settings": settings, **words}
     request |= {} if asked.first_frame is None else {"first_frame": asked.first_frame}
+    request |= adapter_of(studio, asked.adapter)
     label = (asked.prompt or action).strip().splitlines()[-1][:80]
     return [
         (f"{label} (seed {seed + number})", {**request, "seed": seed + number, "force": asked.force})
         for number in range(asked.takes)
     ]
+
+
+def adapter_of(studio: Studio, run: str | None) -> dict[str, str]:
+    """How a job's request names a run's adapter: with its hash. Training it anew changes no job.
+
+    Raises:
+        Missing: there is no such run, or it has not finished.
+    """
+    return {} if run is None else {"adapter": run, "adapter_sha256": sha256(studio.folder.adapter(run))}

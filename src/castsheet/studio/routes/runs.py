@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 
 from castsheet.errors import CastsheetError
@@ -14,11 +14,9 @@ from castsheet.studio.asked import Name, RunChange, SetAsked
 from castsheet.studio.job import public
 from castsheet.studio.problems import Missing
 from castsheet.studio.state import Asker, Here
-from castsheet.studio.versions import check_version, version
+from castsheet.studio.versions import Versioned, version
 
 router = APIRouter(tags=["training"])
-IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100)]
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=100)]
 Step = Annotated[int, Path(ge=0, lt=2**40)]
 Number = Annotated[int, Path(ge=0, lt=1000)]
 
@@ -65,32 +63,18 @@ def one(name: Name, studio: Here, response: Response) -> dict[str, Any]:
 
 
 @router.put("/runs/{name}")
-def write(
-    name: Name,
-    asked: RunChange,
-    studio: Here,
-    who: Asker,
-    response: Response,
-    if_match: IfMatch = None,
-    if_none_match: IfNoneMatch = None,
-) -> dict[str, Any]:
+def write(name: Name, asked: RunChange, studio: Here, change: Versioned) -> dict[str, Any]:
     """Write a run's file: the version that If-Match names, or with `If-None-Match: *` a new one."""
     path = studio.folder.new_run(name)
-    check_version(path, if_match, if_none_match)
-    with studio.undo.kept(f"run {name}: a change", path, who.name):
+    with change.of(path, f"run {name}: a change"):
         runs.written(studio, path, asked)
-    response.headers["etag"] = version(path)
     return runs.told(studio, name)
 
 
 @router.delete("/runs/{name}", status_code=204)
-def remove(name: Name, studio: Here, who: Asker, if_match: IfMatch = None) -> Response:
+def remove(name: Name, studio: Here, change: Versioned) -> Response:
     """Delete a run's file. What it made stays."""
-    path = studio.folder.run(name)
-    check_version(path, if_match)
-    with studio.undo.kept(f"run {name}: removed", path, who.name):
-        path.unlink()
-    return Response(status_code=204)
+    return change.removes(studio.folder.run(name), f"run {name}: removed")
 
 
 @router.post("/runs/{name}/train", status_code=201)
@@ -117,7 +101,5 @@ def picture(name: Name, step: Step, number: Number, studio: Here) -> FileRespons
 @router.get("/runs/{name}/adapter", response_class=FileResponse)
 def adapter(name: Name, studio: Here) -> FileResponse:
     """The finished adapter's file."""
-    path = studio.folder.run(name).with_suffix("") / runs.ADAPTER
-    if not is_file(path):
-        raise Missing("this run has not finished", remedy="train it to its last step")
+    path = studio.folder.adapter(name)
     return FileResponse(path, media_type="application/octet-stream", filename=f"{name}.safetensors")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from castsheet.errors import CastsheetError, OutputError
@@ -19,12 +19,11 @@ from castsheet.machine.text import TextReader
 from castsheet.studio.asked import Name, ShotListChange, ShotRow, ShotsAsked
 from castsheet.studio.job import public
 from castsheet.studio.problems import Missing
+from castsheet.studio.routes.jobs import adapter_of
 from castsheet.studio.state import Asker, Here, Studio
-from castsheet.studio.versions import check_version, version
+from castsheet.studio.versions import Versioned, version
 
 router = APIRouter(tags=["shots"])
-IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100)]
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=100)]
 _RECORDS = TextReader(OutputError, "the shot is made again")
 
 
@@ -56,43 +55,22 @@ def file(name: Name, studio: Here) -> FileResponse:
 
 
 @router.put("/shots/{name}")
-def write(
-    name: Name,
-    asked: ShotListChange,
-    studio: Here,
-    who: Asker,
-    response: Response,
-    if_match: IfMatch = None,
-    if_none_match: IfNoneMatch = None,
-) -> dict[str, Any]:
+def write(name: Name, asked: ShotListChange, studio: Here, change: Versioned) -> dict[str, Any]:
     """Write a list. Fields of a shot that the table does not show stay as the file has them."""
     path = studio.folder.new_shot_list(name)
-    check_version(path, if_match, if_none_match)
-    content = _content(path)
-    before = _rows(content)
-    rows = [_row(before.get(row.id, {}), row) for row in asked.shots]
-    content = {key: value for key, value in content.items() if key not in ("continues", "takes", "film")}
-    content |= {"takes": asked.takes} if asked.takes is not None else {}
-    content |= {"film": True} if asked.film else {}
-    content["shots"] = rows
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    with scratch() as place:
-        write_text(place / path.name, text)
-        load_shots(place / path.name)  # refuses what the command line would refuse
-    with studio.undo.kept(f"list {name}: a change", path, who.name):
+    with change.of(path, f"list {name}: a change"):
+        text = _text(_content(path), asked)
+        with scratch() as place:
+            write_text(place / path.name, text)
+            load_shots(place / path.name)  # refuses what the command line would refuse
         write_atomic(path, lambda target: target.write_bytes(text.encode()))
-    response.headers["etag"] = version(path)
     return told(studio, name)
 
 
 @router.delete("/shots/{name}", status_code=204)
-def remove(name: Name, studio: Here, who: Asker, if_match: IfMatch = None) -> Response:
+def remove(name: Name, studio: Here, change: Versioned) -> Response:
     """Delete a list's file. What was made of it stays."""
-    path = studio.folder.shot_list(name)
-    check_version(path, if_match)
-    with studio.undo.kept(f"list {name}: removed", path, who.name):
-        path.unlink()
-    return Response(status_code=204)
+    return change.removes(studio.folder.shot_list(name), f"list {name}: removed")
 
 
 @router.post("/shots/{name}/make", status_code=201)
@@ -100,7 +78,7 @@ def make(name: Name, asked: ShotsAsked, studio: Here, who: Asker) -> dict[str, A
     """Make the shots of the list that are not finished, all from one sheet."""
     studio.folder.sheet(asked.sheet)
     count = len(load_shots(studio.folder.shot_list(name)))
-    request = {"shots": name, "sheet": asked.sheet, "force": asked.force}
+    request = {"shots": name, "sheet": asked.sheet, "force": asked.force, **adapter_of(studio, asked.adapter)}
     jobs = studio.queue.add("shots", [(f"shots {name} ({count})", request)], by=who.name)
     return {"jobs": [public(job) for job in jobs]}
 
@@ -167,6 +145,16 @@ def _result(folder: Path) -> dict[str, Any] | None:
 def _content(path: Path) -> dict[str, Any]:
     raw = _RECORDS.yaml(path) if path.exists() else None
     return raw if isinstance(raw, dict) else {}
+
+
+def _text(content: dict[str, Any], asked: ShotListChange) -> str:
+    """A list's file: what the table shows, over what the file had."""
+    before = _rows(content)
+    content = {key: value for key, value in content.items() if key not in ("continues", "takes", "film")}
+    content |= {"takes": asked.takes} if asked.takes is not None else {}
+    content |= {"film": True} if asked.film else {}
+    content["shots"] = [_row(before.get(row.id, {}), row) for row in asked.shots]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _rows(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
