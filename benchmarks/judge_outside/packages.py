@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import cache
 from pathlib import Path
 
 from castsheet.errors import DependencyError
@@ -78,8 +79,9 @@ def _run(*command: str, where: Path | None = None) -> None:
         ) from error
 
 
+@cache
 def one(unpacked: Path, name: str) -> Path:
-    """The only file whose path ends in `name`.
+    """The only file whose path ends in `name`. Kept: to walk through all packages takes a second.
 
     Raises:
         DependencyError: no package holds it.
