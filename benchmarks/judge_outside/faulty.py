@@ -15,7 +15,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ from castsheet.judge.cast import Pixels, read_cast, working_frames, working_size
 from castsheet.judge.evidence import looked_at
 from castsheet.judge.judge import Judge, Options, of_leak, searched
 from castsheet.judge.judgement import ElementReport, TextReport
+from castsheet.judge.models import lookers_here, matter_here
 from castsheet.judge.verdict import SCENE, conclude
 from castsheet.sheet.manifest import Sheet
 
 EACH = 10  # clips of people, and of film, into which faults are put
 FPS = 24.0
+SELDOM = 16  # frames from look to look for somebody who is there
 # Measures by which a fault counts as named.
 NAMED: dict[str, tuple[str, ...]] = {
     "still": ("motion",),
@@ -136,9 +138,14 @@ class Searching:
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
 
+    @cached_property
+    def _judge(self) -> Judge:
+        # Without faces: whether somebody is there, not who it is.
+        return Judge(self.sheet, Options(matter=matter_here(), lookers=lookers_here()))
+
     def _elements(self, frames: Pixels) -> list[ElementReport]:
-        """Who is there."""
-        return Judge(self.sheet, Options.installed())(Clip(frames, FPS)).elements
+        """Who is there, in a few frames."""
+        return self._judge(Clip(frames[::SELDOM], FPS)).elements
 
     def seen(self, frames: Pixels, fault: str) -> dict[str, Any]:
         """What the table and the choice of thresholds need. A fault is looked for by the measures that may

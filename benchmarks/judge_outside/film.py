@@ -44,7 +44,9 @@ PLACES: dict[Half, tuple[str, ...]] = {
     "tuning": ("tree trunk", "forest"),
     "held out": ("yellow meadow", "blue meadow", "sky"),
 }
-# The tree of the shots at its trunk stands in the yellow meadow, and many of them show both.
+# The tree stands in the yellow meadow: shot 17, labelled meadow, shows the rabbit under it. All fifteen shots
+# at its trunk show the meadow's grass, with bushes or hills behind it, and 42 and 47 show more meadow than
+# trunk. So it is wrong to say of them that the meadow is not there. Figures are given with them and without.
 WITHIN: dict[str, str] = {"yellow meadow": "tree trunk"}
 # Sheets of one character and one place: half, who, pictures of the character, place.
 CAST: dict[str, tuple[Half, str, tuple[Source, ...], str]] = {

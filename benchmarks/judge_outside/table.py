@@ -15,25 +15,45 @@ import numpy as np
 
 from benchmarks.judge_outside.film import CAST, WITHIN, facts
 from castsheet.judge.evidence import Glimpse, better_half
-from castsheet.judge.faces import FaceReport
+from castsheet.judge.faces import FaceReport, FaceView
 from castsheet.judge.judgement import State
-from castsheet.judge.states import Held, find
+from castsheet.judge.states import Held, find, worth
 from castsheet.sheet.box import Kind
 from mini.judged.thresholds import auc
 
 Line = dict[str, Any]
+TAKES = ("right", "stranger, same clothes", "nobody", "wrong place")
 KEPT = 0.9  # of the right ones, where rates of false ones are compared
 
 
-def state(line: Line, element: str, *, faces: bool = True) -> State:
-    """What the package says of an element of a case; with `faces` off, as if they were not installed."""
+def held(line: Line, element: str, *, faces: bool = True) -> Held:
+    """What is known of an element of a case; with `faces` off, as if they were not installed."""
     kind: Kind = "location" if element == "place" else "character"
     glimpses = [Glimpse(**one) for one in line["figures"][element]]
     seen = line["faces"].get(element) if faces else None
-    face = None if seen is None else FaceReport(**seen)
+    views = [] if seen is None else [FaceView(**one) for one in seen["views"]]
+    face = None if seen is None else FaceReport(**(seen | {"views": views}))
     # Colours count as present: what they would say of the whole clip is not measured here.
-    faceless = element not in line["known"] and faces
-    return find(element, Held(kind, 1.0, 1.0, glimpses, face, faceless)).state
+    return Held(kind, 1.0, 1.0, glimpses, face, element not in line["known"] and faces)
+
+
+def state(line: Line, element: str, *, faces: bool = True) -> State:
+    """What the package says of an element of a case; `faces` as above."""
+    return find(element, held(line, element, faces=faces)).state
+
+
+def takes(lines: Sequence[Line]) -> str:
+    """How often the right clip has the best score of four of one sheet: right, a stranger in the same
+    clothes, nobody, wrong place."""
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    for line in lines:
+        _, sheet, case = line["name"].split("/")
+        group, number = case.rsplit("-", 1)
+        worths = [worth(held(line, element), 0.0) for element in ("hero", "place")]
+        scores.setdefault((sheet, number), {})[group] = float(np.mean(worths))
+    whole = [one for one in scores.values() if len(one) == len(TAKES)]
+    first = sum(max(one, key=lambda name: one[name]) == TAKES[0] for one in whole)
+    return f"chosen {first} of {len(whole)}"
 
 
 def value(line: Line, element: str) -> float:
@@ -124,6 +144,7 @@ def table(lines: Sequence[Line]) -> str:
         ("people: twin instead of the second", states(group("twin"), "rival")),
         ("people: wrong place", states(group("wrong place"), "place")),
         ("people: right place", states(group("right") + group("pair"), "place")),
+        ("people: the right one of four takes", takes([one for name in TAKES for one in group(name)])),
     ]
     return (
         "\n".join(["| question | held-out figure |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])

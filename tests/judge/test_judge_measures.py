@@ -71,6 +71,9 @@ def test_bars_are_measured_and_a_dark_scene_has_none() -> None:
     frame[:10] = frame[90:] = 0
     assert leak.bars(frame) == pytest.approx(0.2)
     assert leak.bars(np.zeros((100, 100), np.float32)) == 0
+    rows, columns = np.mgrid[0:100, 0:100]
+    ball = np.where((rows - 50) ** 2 + (columns - 50) ** 2 < 900, 200, 0).astype(np.float32)
+    assert leak.bars(ball) == 0
     dim = np.tile(np.linspace(0, 40, 100, dtype=np.float32)[:, None], (1, 100))
     assert leak.bars(dim) == 0
 

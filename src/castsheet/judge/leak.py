@@ -17,6 +17,7 @@ Floats = NDArray[np.float32]
 
 BLACK = 20.0  # luma: darker lines may be gutters or bars
 SHARP = 12.0  # luma: by how much the picture sets off from a bar
+ALONG = 0.25  # of a bar's length: where the picture begins along less of it, it is a thing before black
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def bars(grey_HW: Floats) -> float:
     """Share of the frame's height (or width, whichever is more) under black bars at its borders, in 0..1.
 
     Definition: rows from the border inwards with mean luma under 20 and deviation under 4. They count only if
-    the picture begins sharply after them; an all black frame has no bars.
+    the picture begins sharply after them, over a quarter of their length or more; an all black frame has no
+    bars.
     Blind to: coloured and blurred bars, and bars that belong to the scene.
     """
     return max(_bars(grey_HW), _bars(grey_HW.T))
@@ -111,7 +113,9 @@ def _bars(grey_LP: Floats) -> float:
         (first, first - 1, min(first + 1, last - 1)),
         (len(plain) - last, last % len(plain), max(last - 2, first)),
     ):
-        if count and grey_LP[inner].mean() >= grey_LP[edge].mean() + SHARP:
+        step_P = grey_LP[inner] - grey_LP[edge]
+        # Along the line too: a ball before black begins with a short stretch.
+        if count and step_P.mean() >= SHARP and (step_P >= SHARP / 2).mean() >= ALONG:
             covered += count
     return covered / len(plain)
 

@@ -41,6 +41,9 @@ def element_row(sheet: Sheet, clip: Clip, one: Judgement, element: ElementReport
         flags=one.leak.leaked,
     )
     missing = f"<br><b>not compared: {', '.join(element.missing)}</b>" if element.missing else ""
+    # Where figures were compared, colours that are somewhere in the frame only confuse.
+    seen = f"<br>its colours are in {element.coverage:.0%} of the frames"
+    colours = seen if element.glimpses is None else ""
     face = ""
     if element.face is not None and element.face.likeness is not None:
         face = (
@@ -49,8 +52,8 @@ def element_row(sheet: Sheet, clip: Clip, one: Judgement, element: ElementReport
     text = (
         f'<h3>{html.escape(element.id)}</h3><p class="{TONES[element.state]}">{element.state}</p>'
         f"<p>{html.escape(element.why)}</p>"
-        f'<p class="dim">{element.kind}<br>compared: {", ".join(element.compared)}{missing}{face}'
-        f"<br>its colours are in {element.coverage:.0%} of the frames</p>"
+        f'<p class="dim">{element.kind}<br>compared: {", ".join(element.compared)}'
+        f"{missing}{face}{colours}</p>"
     )
     panels = [
         (panel.view, crop(np.asarray(sheet.image.convert("RGB")), panel.box))
