@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.pipeline import Castsheet
 from castsheet.sheet.manifest import Sheet
 from mini.bundle.model_card import plot, read_losses
-from mini.bundle.package import Defaults, package
+from mini.bundle.package import Defaults, coarse, package
 from mini.bundle.unpack import unpack
 from mini.data.captions import caption
 from mini.official import official_keys
@@ -46,6 +47,11 @@ def bundle(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def shipped(tensor: torch.Tensor) -> torch.Tensor:
+    """What the bundle holds of a tensor of the base, the codec or sound."""
+    return coarse(tensor) if tensor.dtype == torch.bfloat16 else tensor
+
+
 def test_checkpoint_is_official(bundle: Path) -> None:
     """Red: mini's file has other names, shapes or precisions than an official file of its config, so that
     mini no longer stands for the 22B files."""
@@ -65,14 +71,26 @@ def test_weights_are_those_of_the_recipe(bundle: Path, recipe: Path) -> None:
     base = load_file(recipe / "base.safetensors")
     transformer = load_wide(checkpoint, dtype=torch.float32).state_dict()
     for name, tensor in transformer.items():
-        assert torch.equal(tensor.float(), base[f"transformer.{name}"].float()), name
+        assert torch.equal(tensor, shipped(base[f"transformer.{name}"]).float()), name
     connectors = checkpoint.load_connectors(dtype=torch.float32, audio=True).state_dict()
     for name in (key for key in base if key.startswith("connectors.")):
-        assert torch.equal(connectors[name.removeprefix("connectors.")], base[name].float()), name
+        assert torch.equal(connectors[name.removeprefix("connectors.")], shipped(base[name]).float()), name
     stored = load_file(bundle / "mini.safetensors")
     for part in ("codec", "audio", "vocoder"):
         for name, tensor in load_file(recipe / f"{part}.safetensors").items():
-            assert torch.equal(stored[name], tensor), name
+            assert torch.equal(stored[name], shipped(tensor)), name
+
+
+def test_rounded_weights_deflate_and_stay_near() -> None:
+    """Red: the wheel is too large again, or mini's weights are not those that were trained."""
+    generator = torch.Generator().manual_seed(0)
+    given = (torch.randn(100_000, generator=generator) * 0.02).bfloat16()
+    rounded = coarse(given)
+    torch.testing.assert_close(rounded, given, rtol=1 / 64, atol=0)
+    torch.testing.assert_close(coarse(-given), -rounded, rtol=0, atol=0)
+    torch.testing.assert_close(coarse(rounded), rounded, rtol=0, atol=0)
+    before, after = (len(zlib.compress(one.view(torch.int16).numpy().tobytes())) for one in (given, rounded))
+    assert after < 0.88 * before
 
 
 def test_text_encoder_loads_here_and_in_transformers(bundle: Path, recipe: Path) -> None:
@@ -179,5 +197,10 @@ def test_a_bundle_comes_apart_into_what_it_was_made_of(recipe: Path, bundle: Pat
     for name in ("base", "codec", "audio", "vocoder", "looped", "still"):
         made, taken = load_file(recipe / f"{name}.safetensors"), load_file(tmp_path / f"{name}.safetensors")
         assert made.keys() == taken.keys()
-        assert all(torch.equal(made[key].to(taken[key].dtype), taken[key]) for key in made), name
+        whole = (
+            made
+            if name in ("looped", "still")
+            else {key: one if key.startswith("gemma.") else shipped(one) for key, one in made.items()}
+        )
+        assert all(torch.equal(whole[key].to(taken[key].dtype), taken[key]) for key in made), name
     assert (tmp_path / "tokenizer" / "tokenizer.json").is_file()
