@@ -5,7 +5,7 @@
 
 FOLDER keeps downloads and results between runs: a run that was stopped goes on. By default the half on which
 nothing was chosen is measured; --all measures both, --every N each Nth picture. u2netp and u2net are asked
-alone on each picture, or with --beside N on each Nth.
+alone on each picture, or with --beside N on each Nth (0: on none).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,51 +61,59 @@ def noticed(alpha: np.ndarray, case: Case, seen: Seen) -> dict[str, bool]:
     return told
 
 
-def measured(case: Case, folder: Path, ways: Sequence[str]) -> dict[str, Any]:
-    """Each way's figures for one picture."""
+def measured(case: Case, folder: Path, way: str) -> dict[str, Any]:
+    """One way's figures for one picture."""
     path = folder / "case.png"
     case.rgb.save(path)
     truth = case.alpha > 0.5
-    found: dict[str, Any] = {
-        "name": case.name,
-        "group": case.group,
-        "ground": case.ground,
-        "chooses": case.chooses,
-    }
     all_here = installed_experts()
     experts = Watched(all_here.things, all_here.finder, all_here.people, all_here.faces)
-    for way in ways:
-        started, worked = time.perf_counter(), time.process_time()
-        try:
-            cut = cut_out(path, quality=way, matter=experts if way == "auto" else None)
-        except ImageError:
-            found[way] = {
-                "iou": 0.0,
-                "f": 0.0,
-                "lost": list(case.parts),
-                "warned": True,
-                "doubts": ["none found"],
-            }
-            continue
-        wall, cpu = time.perf_counter() - started, time.process_time() - worked
-        whole, box = Image.new("L", case.rgb.size), cut.window or Box(0, 0, *case.rgb.size)
-        whole.paste(cut.image.getchannel("A").resize((box.w, box.h)), (box.x, box.y))
-        solid = np.asarray(whole) > 127
-        gone, kinds = lost(solid, case.parts), [doubt.kind for doubt in cut.doubts]
-        warned = all(set(kinds) & set(WARNS[part]) for part in gone) or bool(cut.note and not cut.doubts)
-        found[way] = {
-            "iou": round(iou(solid, truth), 4),
-            "f": round(boundary_f(solid, truth), 4),
-            "lost": gone,
-            "warned": warned,
-            "doubts": kinds,
-            "wall_s": round(wall, 2),
-            "cpu_s": round(cpu, 2),
-        }
-        if way == "auto":
-            alpha = np.asarray(whole, np.float32) / 255
-            found[way]["noticed"] = noticed(alpha, case, experts.last[0].seen)
+    started, worked = time.perf_counter(), time.process_time()
+    try:
+        cut = cut_out(path, quality=way, matter=experts if way == "auto" else None)
+    except ImageError:
+        return {"iou": 0.0, "f": 0.0, "lost": list(case.parts), "warned": True, "doubts": ["none found"]}
+    wall, cpu = time.perf_counter() - started, time.process_time() - worked
+    whole, box = Image.new("L", case.rgb.size), cut.window or Box(0, 0, *case.rgb.size)
+    whole.paste(cut.image.getchannel("A").resize((box.w, box.h)), (box.x, box.y))
+    solid = np.asarray(whole) > 127
+    gone, kinds = lost(solid, case.parts), [doubt.kind for doubt in cut.doubts]
+    found: dict[str, Any] = {
+        "iou": round(iou(solid, truth), 4),
+        "f": round(boundary_f(solid, truth), 4),
+        "lost": gone,
+        "warned": all(set(kinds) & set(WARNS[part]) for part in gone) or bool(cut.note and not cut.doubts),
+        "doubts": kinds,
+        "wall_s": round(wall, 2),
+        "cpu_s": round(cpu, 2),
+    }
+    if way == "auto":
+        found["noticed"] = noticed(np.asarray(whole, np.float32) / 255, case, experts.last[0].seen)
     return found
+
+
+class Known:
+    """Figures of earlier runs, by picture and way.
+
+    Args:
+        path: a file with one line of JSON for each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self._found = {(row["name"], row["way"]): row["figures"] for row in map(json.loads, lines)}
+
+    def get(self, case: Case, way: str) -> dict[str, Any] | None:
+        """What is known."""
+        return self._found.get((case.name, way))
+
+    def add(self, case: Case, way: str, folder: Path) -> dict[str, Any]:
+        """Measures, and keeps it."""
+        figures = measured(case, folder, way)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"name": case.name, "way": way, "figures": figures}) + "\n")
+        return figures
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -126,6 +133,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "doubted": sum(bool(one["doubts"]) for one in of),
             "doubted_of_good": _doubted(of),
             "cpu_s": round(float(np.median([one.get("cpu_s", 0.0) for one in of])), 2),
+            "wall_s": round(float(np.median([one.get("wall_s", 0.0) for one in of])), 2),
             "by_group": {
                 group: round(float(np.mean([row[way]["iou"] for row in asked if row["group"] == group])), 3)
                 for group in sorted({row["group"] for row in asked})
@@ -168,21 +176,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = told.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / f"cutouts-{VERSION}.jsonl"
-        rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-        known = {row["name"] for row in rows}
+        rows = []
+        known = Known(folder / f"cutouts-{VERSION}.jsonl")
         for number, case in enumerate(cases(folder)):
-            if case.name in known or number % told.every or (case.chooses and not told.all):
+            if number % told.every or (case.chooses and not told.all):
                 continue
-            rows.append(measured(case, folder, WAYS if number % told.beside == 0 else WAYS[:1]))
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(
-                len(rows),
-                rows[-1]["name"],
-                {way: rows[-1][way]["iou"] for way in WAYS if way in rows[-1]},
-                flush=True,
-            )
+            row: dict[str, Any] = {"name": case.name, "group": case.group, "ground": case.ground}
+            row["chooses"] = case.chooses
+            ways = WAYS if told.beside and number % told.beside == 0 else WAYS[:1]
+            row |= {way: known.get(case, way) or known.add(case, way, folder) for way in ways}
+            rows.append(row)
+            print(len(rows), case.name, {way: row[way]["iou"] for way in ways}, flush=True)
         rows = [row for row in rows if told.all or not row["chooses"]]
         half = [row for row in rows if not row["chooses"]]
         found = {"pictures": len(rows), "all": summary(rows), "held_out": summary(half), "rows": rows}

@@ -90,18 +90,16 @@ def doubts(alpha: Array, seen: Seen) -> list[Doubt]:
     Args:
         alpha: (H, W) 0..1, at the size of the picture that `seen` speaks of.
     """
-    found = [
-        *_face(alpha, seen),
-        *_limbs(alpha, seen.body),
-        *_person(alpha, seen),
-        *_islands(alpha),
-        *_beside(alpha, seen),
-        *_faint(alpha),
-    ]
+    found = [*losses(alpha, seen), *_islands(alpha), *_beside(alpha, seen), *_faint(alpha)]
     if seen.disputed is not None:
         found += _disputed(alpha, seen.disputed)
     kinds: set[str] = set()
     return [one for one in found if one.kind not in kinds and not kinds.add(one.kind)]  # type: ignore[func-returns-value]
+
+
+def losses(alpha: Array, seen: Seen) -> list[Doubt]:
+    """The parts of a person that are not there; as `doubts`."""
+    return [*_face(alpha, seen), *_limbs(alpha, seen.body), *_person(alpha, seen)]
 
 
 def _face(alpha: Array, seen: Seen) -> list[Doubt]:

@@ -13,9 +13,11 @@ from PIL import Image
 
 from castsheet.errors import DependencyError
 from castsheet.sheet.look.agree import disputed, fitted, joined
-from castsheet.sheet.look.doubts import LOSSES, Seen, doubts
+from castsheet.sheet.look.doubts import Seen, losses
+from castsheet.sheet.look.edges import estimate_backdrop, key
 from castsheet.sheet.look.faces import FaceDetector, installed_detector
 from castsheet.sheet.look.litert import Body, People
+from castsheet.sheet.look.overlooked import restored
 from castsheet.sheet.look.salience import Matter, U2Net, around
 from castsheet.sheet.look.weights import there
 
@@ -27,6 +29,8 @@ _SURE = 0.5
 # Of 1: what a first look thinks this likely is looked at more closely.
 _FAINT = 0.3
 _SMALL = 320
+# The side at which the finder looks: a third of the time of its own 320, and the close look is as good.
+_FINDER = 192
 
 
 class KnowsPeople(Protocol):
@@ -81,18 +85,26 @@ class Experts:
             return Found(things, Seen(faces))
         seen = Seen(faces, body, disputed(rgb.size, things, body.mask))
         # Joined masks are coarser: only what the salience network loses is worth that.
-        lost = any(doubt.kind in LOSSES for doubt in doubts(fitted(things, rgb.size), seen))
+        lost = losses(fitted(things, rgb.size), seen)
         return Found(joined(rgb, things, body.mask) if lost else things, seen)
 
     def _things(self, rgb: Image.Image, body: Body | None) -> Array:
         if self.finder is None or not isinstance(self.things, U2Net):
             return self.things.mask(rgb)
-        coarse = self.finder.glance(rgb)
-        found = coarse > _FAINT
+        coarse, network = self.finder.glance(rgb), self.things
+        found = fitted(coarse, (_SMALL, _SMALL)) > _FAINT
         if body is not None and _is_subject(body, coarse):
             found |= fitted(body.mask, (_SMALL, _SMALL)) > _SURE
         box = around(found, rgb.size)
-        return coarse if box is None else self.things.within(rgb, box)
+        if box is None:
+            return coarse
+        return restored(rgb, coarse, network.within(rgb, box), lambda: _whole(rgb, network))
+
+
+def _whole(rgb: Image.Image, network: U2Net) -> Array:
+    """The subject of the whole picture, by a plain background's colour or the large network's glance."""
+    backdrop = estimate_backdrop(rgb)
+    return network.glance(rgb) if backdrop is None else key(rgb, backdrop)
 
 
 def _is_subject(body: Body, things: Array) -> bool:
@@ -111,8 +123,8 @@ def installed_experts() -> Experts:
     people, faces = installed_people(), installed_detector()
     if not there("u2net.onnx"):
         return Experts(U2Net("u2netp"), None, people, faces)
-    # The small network tells where something is as well as the large one, in a fifth of the time.
-    finder = U2Net("u2netp") if there("u2netp.onnx") else None
+    # The small network tells where something is as well as the large one, in an eighth of the time.
+    finder = U2Net("u2netp", side=_FINDER) if there("u2netp.onnx") else None
     return Experts(U2Net("u2net"), finder, people, faces)
 
 

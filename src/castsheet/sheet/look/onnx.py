@@ -53,3 +53,17 @@ def session(model: bytes | Path, extra: str, *, threads: int = 0) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     given = model if isinstance(model, bytes) else str(model)
     return runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def refusals(extra: str) -> tuple[type[Exception], ...]:
+    """What the runtime raises at a file that is no network, or does not take what it is given."""
+    bound = require("onnxruntime.capi.onnxruntime_pybind11_state", extra)
+    names = (
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    return (RuntimeError, ValueError, *(getattr(bound, name) for name in names))

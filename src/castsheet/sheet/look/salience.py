@@ -19,7 +19,7 @@ from castsheet.errors import DependencyError, ImageError
 from castsheet.machine.files import require
 from castsheet.machine.regular import is_file
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.onnx import session
+from castsheet.sheet.look.onnx import refusals, session
 from castsheet.sheet.look.weights import weights
 
 EXTRA = "cutout"
@@ -55,15 +55,22 @@ class Matter(Protocol):
 class U2Net:
     """A U-2-Net: `u2netp` (5 MB), or `u2net` (176 MB), which is better with hair.
 
+    Args:
+        side: px of the square at which it looks; it was trained at 320.
+
     Raises:
         DependencyError: onnxruntime or the file of weights is missing.
     """
 
-    def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp") -> None:
-        self.name: str = name
+    def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp", side: int = _SIDE) -> None:
+        self.name: str = name if side == _SIDE else f"{name}-{side}"
+        self._side = side
         threads = min(_THREADS, os.cpu_count() or 1)
-        self._session: Any = session(weights(f"{name}.onnx").read_bytes(), EXTRA, threads=threads)
-        self._input = self._session.get_inputs()[0].name
+        model = weights(f"{name}.onnx").read_bytes()
+        self._session: Any = session(model if side == _SIDE else _any_size(model), EXTRA, threads=threads)
+        self._input, self._output = (
+            one[0].name for one in (self._session.get_inputs(), self._session.get_outputs())
+        )
 
     def mask(self, rgb: Image.Image) -> Array:
         """Looks twice: at the whole picture, then closer at what it found, with more pixels."""
@@ -86,14 +93,28 @@ class U2Net:
         return np.clip(np.asarray(canvas), 0, 1)
 
     def glance(self, rgb: Image.Image) -> Array:
-        """One look at the whole picture, (320, 320)."""
-        small = rgb.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
+        """One look at the whole picture, (side, side)."""
+        small = rgb.resize((self._side, self._side), Image.Resampling.LANCZOS, reducing_gap=3)
         pixels = np.asarray(small, dtype=np.float32)
         pixels = (pixels / max(float(pixels.max()), 1.0) - _MEAN) / _DEVIATION
-        found = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})[0][0, 0]
+        found = self._session.run([self._output], {self._input: pixels.transpose(2, 0, 1)[None]})[0][0, 0]
         # The output is stretched to 0..1 only if it nearly has that range: else nothing in view stands out.
         low, high = float(found.min()), float(found.max())
         return (found - low) / max(high - low, 0.5)
+
+
+def _any_size(model: bytes) -> bytes:
+    """The network with free height and width in place of the 1 x 3 x 320 x 320 that its file states.
+
+    In protobuf's wire format a dimension is {0A 03 08 C0 02} when it is the number 320, and {0A 03 12 01 x}
+    when it is free and called x; both take five bytes, so nothing else moves.
+    """
+    fixed = bytes((0x0A, 3, 8, 0xC0, 2))
+    free = [bytes((0x0A, 3, 0x12, 1, ord(name))) for name in "hw"]
+    for channels in (3, 1):
+        before = bytes((0x0A, 2, 8, 1, 0x0A, 2, 8, channels))
+        model = model.replace(before + 2 * fixed, before + free[0] + free[1])
+    return model
 
 
 def around(mask: NDArray[np.bool_], size: tuple[int, int]) -> Box | None:
@@ -133,7 +154,7 @@ class NamedNetwork:
         told = _told(settings)
         try:
             self._session: Any = session(model, EXTRA, threads=1)
-        except (RuntimeError, ValueError) as error:
+        except refusals(EXTRA) as error:
             raise ImageError(
                 f"{model} is not a network that can be run: {str(error)[:200]}", remedy="name an .onnx file"
             ) from error
@@ -160,7 +181,14 @@ class NamedNetwork:
         small = rgb.convert("RGB").resize(self._size, Image.Resampling.BILINEAR, reducing_gap=3)
         pixels = (np.asarray(small, np.float32) / 255 - self._mean) / self._deviation
         given = pixels.transpose(2, 0, 1)[None].astype(np.float16 if self._half else np.float32)
-        maps = self._session.run(None, {self._input: given})
+        try:
+            maps = self._session.run(None, {self._input: given})
+        except refusals(EXTRA) as error:
+            raise ImageError(
+                f"the network {self.name} does not take a picture of {self._size[0]}x{self._size[1]}: "
+                f"{str(error)[:200]}",
+                remedy="name a network that cuts out subjects",
+            ) from error
         found = np.asarray(maps[0] if maps[0].shape[-1] >= maps[-1].shape[-1] else maps[-1], np.float32)
         found = found.reshape(-1, *found.shape[-2:])[0]
         if found.min() < -0.01 or found.max() > 1.01:
@@ -188,12 +216,8 @@ def _located(named: str) -> tuple[Path, Path | None]:
 
 def _from_hub(named: str) -> tuple[Path, Path | None]:
     hub = require("huggingface_hub", EXTRA)
-    wrong = (
-        hub.errors.HfHubHTTPError,
-        hub.errors.LocalEntryNotFoundError,
-        hub.errors.HFValidationError,
-        OSError,
-    )
+    told = require("huggingface_hub.errors", EXTRA)
+    wrong = (told.HfHubHTTPError, told.LocalEntryNotFoundError, told.HFValidationError, OSError)
     try:
         model = Path(hub.hf_hub_download(named, "onnx/model.onnx"))
     except wrong as error:
