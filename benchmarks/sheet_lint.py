@@ -35,6 +35,7 @@ from castsheet.lint.pixels import Readers
 from castsheet.machine.files import write_atomic
 from castsheet.media.pictures import load_image
 from castsheet.sheet.compose import compose
+from castsheet.sheet.look.matting import VERSION
 from castsheet.sheet.look.tools import Tools
 
 SHEETS, PHOTOS = range(200), 50
@@ -85,15 +86,24 @@ def run(folder: Path) -> int:
     readers = [Readers(None, here.faces, here.people, here.things), here]
     tools, found, stock = Tools.installed(cache=folder / "cache"), stills(film, folder), Stock(folder)
     told: dict[str, list[list[str]]] = {"error": [], "warning": [], "info": []}
-    for seed in SHEETS:
+    kept = folder / f"good-sheets-{VERSION}.jsonl"  # a run that was stopped goes on
+    known = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    for seed, rows in enumerate(known):
+        for severity, rule, message in rows:
+            told[severity].append([str(seed), rule, message])
+    for seed in SHEETS[len(known) :]:
         if seed < PHOTOS:
             scene, output = good_scene(seed, people, folder, found, here)
         else:
             scene, output = rendered_scene(seed - PHOTOS, stock)
         sheet = compose(scene, output=output, tools=tools)
-        for one in lint_sheet(sheet, readers=readers[seed < PHOTOS]):
-            told[one.severity].append([str(seed), one.rule, one.message.replace(f"{folder}/", "")])
-        print(seed, [row[1:] for row in told["warning"] if row[0] == str(seed)], flush=True)
+        said = lint_sheet(sheet, readers=readers[seed < PHOTOS])
+        rows = [(one.severity, one.rule, one.message.replace(f"{folder}/", "")) for one in said]
+        for severity, rule, message in rows:
+            told[severity].append([str(seed), rule, message])
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows) + "\n")
+        print(seed, [row for row in rows if row[0] != "info"], flush=True)
     result: dict[str, Any] = {
         **where(),
         "sheets": len(SHEETS),
