@@ -24,11 +24,17 @@ class Keys:
     def to(self, wanted: Locator) -> None:
         """Tab until a control has the focus. What has it must show it."""
         expect(wanted).to_be_visible()
+        one = wanted.element_handle()
         for _ in range(MOST_TABS):
             self.page.keyboard.press("Tab")
-            if wanted.evaluate("(one) => one === document.activeElement"):
-                assert wanted.evaluate("(one) => one.matches(':focus-visible')")
+            has, shows, there = one.evaluate(
+                "(one) => [one === document.activeElement, one.matches(':focus-visible'), one.isConnected]"
+            )
+            if has:
+                assert shows
                 return
+            if not there:  # drawn anew
+                one = wanted.element_handle()
         raise AssertionError(f"{wanted} is not reached by Tab")
 
     def press(self, role: str, name: str, key: str = "Enter", **more: object) -> None:
