@@ -10,9 +10,9 @@ Legend: B batch (1), C channels, F frames, H height, W width, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -24,36 +24,24 @@ from castsheet.loading.models import Models
 from castsheet.loading.options import Loading
 from castsheet.loading.placement import Placement, enough_memory, working_dtype
 from castsheet.loading.source import Source, check_fits
-from castsheet.ltx.latents import (
-    Grid,
-    Reference,
-    decode,
-    decode_audio,
-    decode_frame,
-    encode_still,
-    make_reference,
-    reference_size,
-    to_pixels,
-)
-from castsheet.ltx.model.bias import TokenBias
+from castsheet.ltx.latents import decode, decode_audio, decode_frame
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
 from castsheet.prompt import Prompt
 from castsheet.run import (
+    Inputs,
     Run,
+    contexts_of,
     findings_of,
-    make_levels,
-    make_weights,
+    make_inputs,
     read_prompt,
     record_of,
     refuse_errors,
-    run_texts,
 )
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
-    PassWeights,
     RunPasses,
     audio_track,
     clip_latents,
@@ -64,33 +52,18 @@ from castsheet.sampling.first_frame import read_picture
 from castsheet.sampling.guidance import Pace
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.sampling.schedule import listed
-from castsheet.sampling.strength import token_bias
 from castsheet.sampling.walk import OnStep, walk
 from castsheet.settings import Settings
 from castsheet.settings.kinds import SEED
 from castsheet.sheet.manifest import Sheet
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What one run's denoiser reads besides the noise.
+class Sampled(NamedTuple):
+    """Clean latents (1,C,F,H,W), clean audio tokens if the clip has sound, and what the denoiser did."""
 
-    Attributes:
-        contexts: of the prompt, and of the negative prompt if guidance uses it.
-        picture: the sheet at the size at which the model sees it. reference: the sheet as tokens.
-        bias: strengths of the sheet's elements.
-        given: the latent frame of the picture that the clip starts with.
-        levels: the noise levels of the first stage.
-    """
-
-    grid: Grid
-    weights: PassWeights
-    contexts: tuple[Contexts, ...]
-    picture: Image.Image
-    reference: Reference
-    bias: TokenBias | None
-    given: Tensor | None
-    levels: Tensor
+    video_BCFHW: Tensor
+    audio_BTC: Tensor | None
+    work: dict[str, int]
 
 
 class Castsheet:
@@ -279,14 +252,17 @@ class Castsheet:
         """
         settings, stages = run.settings, Stages(self.models.device)
         with enough_memory():
-            inputs = self._inputs(run, stages)
-            video, audio = self._sample(run, inputs, noise, on_step, stages)
+            inputs = make_inputs(run, self.models, stages)
+            made = self._sample(run, inputs, noise, on_step, stages)
             with stages("decode"):
-                frames = decode(self.models.vae(), video, run.seed)
+                frames = decode(self.models.vae(), made.video_BCFHW, run.seed)
                 seconds = settings.frames / settings.fps
-                sound = None if audio is None else decode_audio(self.models.audio(), audio, seconds)
+                sound = None
+                if made.audio_BTC is not None:
+                    sound = decode_audio(self.models.audio(), made.audio_BTC, seconds)
         record = {
             **record_of(run, self.models, inputs.levels),
+            "work": made.work,
             "seed": run.seed if noise is None else None,
             "findings": [finding.to_dict() for finding in run.findings],
             "timings_s": stages.seconds,
@@ -306,7 +282,7 @@ class Castsheet:
         """
         stages = Stages(self.models.device)
         with enough_memory():
-            return self._sample(run, self._inputs(run, stages), None, on_step, stages)[0]
+            return self._sample(run, make_inputs(run, self.models, stages), None, on_step, stages).video_BCFHW
 
     @torch.no_grad()
     def picture(self, latents_BCFHW: Tensor, at: float = 1.0) -> Image.Image:
@@ -323,47 +299,12 @@ class Castsheet:
         Raises:
             TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
         """
-        return tuple(self.models.contexts(run_texts(run), audio=run.settings.audio))
-
-    def _inputs(self, run: Run, stages: Stages) -> Inputs:
-        """Everything that the denoiser reads besides the noise."""
-        settings, source, device = run.settings, self.models.source, self.models.device
-        check_fits(settings, source.checkpoint)
-        self.models.settle(settings)
-        grid, downscale = source.grid(settings), source.downscale(settings)
-        picture = run.sheet.conditioning_image(*reference_size(grid, downscale))
-        with stages("text"):
-            contexts = run.contexts or self.contexts(run)
-        with stages("load"):
-            vae = self.models.vae()
-        with stages("reference"):
-            pixels = to_pixels(picture).to(device)
-            reference = make_reference(
-                vae,
-                pixels,
-                grid,
-                mode=settings.reference,
-                downscale=downscale,
-                strength=settings.reference_strength,
-            )
-            bias = token_bias(
-                run.sheet,
-                settings.strength,
-                size=picture.size,
-                cell=source.cell,
-                clip_tokens=grid.tokens,
-                frames=grid.frames if settings.reference == "looped" else 1,
-            )
-            given = None
-            if run.opening is not None:
-                given = encode_still(vae, to_pixels(run.opening).to(device), 1)
-        levels = make_levels(settings, grid, reference)
-        return Inputs(grid, make_weights(settings), contexts, picture, reference, bias, given, levels)
+        return contexts_of(run, self.models)
 
     def _sample(
         self, run: Run, inputs: Inputs, noise: Tensor | None, on_step: OnStep | None, stages: Stages
-    ) -> tuple[Tensor, Tensor | None]:
-        """Clean latents (1,C,F,H,W), and clean audio tokens if the clip has sound."""
+    ) -> Sampled:
+        """Walk from noise to clean latents."""
         settings, grid = run.settings, inputs.grid
         with stages("load"):
             transformer = self.models.transformer(settings)
@@ -384,6 +325,7 @@ class Castsheet:
             inputs.weights,
             reference_every=settings.reference_every,
             pace=Pace(settings.guidance_every, settings.guidance_interval),
+            residual_threshold=settings.residual_threshold,
             run=self.models.run,
         )
         with stages("sampling"), attention_kernels(device):
@@ -397,4 +339,5 @@ class Castsheet:
                 noise=noise,
                 on_step=on_step,
             )
-        return clip_latents(denoiser, grid, x), denoiser.unpack(x)[1]
+        work = {name: count for name, count in denoiser.work.items() if count}
+        return Sampled(clip_latents(denoiser, grid, x), denoiser.unpack(x)[1], work)

@@ -1,4 +1,7 @@
-"""A run: one clip with everything settled and nothing computed; what checks, text and sampler are given."""
+"""A run: one clip with everything settled; what checks, text and sampler are given, and what is told of it.
+
+Legend: C channels, F frames, H height, W width.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,18 @@ from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import lint_distilled, lint_video
 from castsheet.loading.models import Models
-from castsheet.loading.source import Source
-from castsheet.ltx.latents import Grid, Reference
+from castsheet.loading.source import Source, check_fits
+from castsheet.ltx.latents import Grid, Reference, encode_still, make_reference, reference_size, to_pixels
+from castsheet.ltx.model.bias import TokenBias
+from castsheet.machine.stages import Stages
 from castsheet.media import provenance
 from castsheet.prompt import Prompt, build, parse
 from castsheet.sampling.denoiser import Contexts, PassWeights
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import listed, schedule_tokens, sigmas
+from castsheet.sampling.strength import token_bias
 from castsheet.settings import Settings
+from castsheet.settings.paces import EXACT
 from castsheet.sheet.manifest import Sheet
 
 
@@ -108,6 +115,78 @@ def make_levels(settings: Settings, grid: Grid, reference: Reference) -> Tensor:
     return sigmas(settings.steps, tokens=tokens)
 
 
+def contexts_of(run: Run, models: Models) -> tuple[Contexts, ...]:
+    """The encoded prompt, and the encoded negative prompt if guidance uses it.
+
+    Raises:
+        TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
+    """
+    return tuple(models.contexts(run_texts(run), audio=run.settings.audio))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one run's denoiser reads besides the noise.
+
+    Attributes:
+        contexts: of the prompt, and of the negative prompt if guidance uses it.
+        picture: the sheet at the size at which the model sees it. reference: the sheet as tokens.
+        bias: strengths of the sheet's elements.
+        given: the latent frame of the picture that the clip starts with.
+        levels: the noise levels of the first stage.
+    """
+
+    grid: Grid
+    weights: PassWeights
+    contexts: tuple[Contexts, ...]
+    picture: Image.Image
+    reference: Reference
+    bias: TokenBias | None
+    given: Tensor | None
+    levels: Tensor
+
+
+def make_inputs(run: Run, models: Models, stages: Stages) -> Inputs:
+    """Everything that the denoiser reads besides the noise.
+
+    Raises:
+        SettingsError: the model or the memory does not allow the run.
+        TextEncoderError: see `contexts_of`.
+    """
+    settings, source, device = run.settings, models.source, models.device
+    check_fits(settings, source.checkpoint)
+    models.settle(settings)
+    grid, downscale = source.grid(settings), source.downscale(settings)
+    picture = run.sheet.conditioning_image(*reference_size(grid, downscale))
+    with stages("text"):
+        contexts = run.contexts or contexts_of(run, models)
+    with stages("load"):
+        vae = models.vae()
+    with stages("reference"):
+        pixels = to_pixels(picture).to(device)
+        reference = make_reference(
+            vae,
+            pixels,
+            grid,
+            mode=settings.reference,
+            downscale=downscale,
+            strength=settings.reference_strength,
+        )
+        bias = token_bias(
+            run.sheet,
+            settings.strength,
+            size=picture.size,
+            cell=source.cell,
+            clip_tokens=grid.tokens,
+            frames=grid.frames if settings.reference == "looped" else 1,
+        )
+        given = None
+        if run.opening is not None:
+            given = encode_still(vae, to_pixels(run.opening).to(device), 1)
+    levels = make_levels(settings, grid, reference)
+    return Inputs(grid, make_weights(settings), contexts, picture, reference, bias, given, levels)
+
+
 def record_of(run: Run, models: Models, levels: Tensor) -> dict[str, Any]:
     """What made a clip: its settings and inputs, and hashes of the files.
 
@@ -116,6 +195,7 @@ def record_of(run: Run, models: Models, levels: Tensor) -> dict[str, Any]:
     """
     source, settings, sheet, opening = models.source, run.settings, run.sheet, run.opening
     told = f"{settings.name}, {settings.all_steps} steps, guidance {settings.guidance:g}"
+    told += "" if settings.pace == EXACT else f", pace {settings.pace}"
     return {
         "notes": {"model": source.name, "run": told, "action": run.words.action},
         "settings": asdict(settings),

@@ -9,7 +9,7 @@ from castsheet.errors import SettingsError
 from castsheet.ltx.model.reuse import RowCache
 from castsheet.sampling.denoiser import PassWeights, draw
 from castsheet.sampling.guidance import Pace, Weights
-from castsheet.settings import preset
+from castsheet.settings import PRESETS, override, preset
 from castsheet.settings.kinds import Interval
 from tests.sampling.test_denoiser import GRID, denoiser
 
@@ -82,3 +82,38 @@ def test_the_settings_take_only_what_makes_sense() -> None:
     for wrong in ([0.9, 0.2], [0.1], [0.0, 1.5], "all", [True, 1]):
         with pytest.raises(SettingsError, match="guidance_interval"):
             preset("card", guidance_interval=wrong)
+
+
+def test_every_preset_is_exact_and_a_pace_sets_what_belongs_to_it() -> None:
+    """Red: a run is approximate though nobody asked, or a pace does nothing, or overrules the user."""
+    for one in PRESETS.values():
+        assert one == override(one, {"pace": "exact"})
+    brisk = preset("card", pace="brisk")
+    assert (brisk.pace, brisk.guidance_every, brisk.reference_every) == ("brisk", 2, 2)
+    assert preset("card", pace="brisk", guidance_every=1).guidance_every == 1
+    assert override(brisk, {"pace": "exact"}) == PRESETS["card"]
+    with pytest.raises(SettingsError, match="pace"):
+        preset("card", pace="slow")
+
+
+def test_settings_that_leave_nothing_out_change_no_bit() -> None:
+    """Red: what is called exact differs from a run without these settings."""
+    plain = denoiser(GUIDED)
+    whole = denoiser(
+        GUIDED, pace=Pace(every=1, interval=(0.0, 1.0)), reference_every=1, residual_threshold=0.0
+    )
+    x = draw(plain, GRID, 0, None, 1.0)
+    for step, level in enumerate((1.0, 0.5, 0.1)):
+        assert torch.equal(whole(x, torch.tensor(level), step), plain(x, torch.tensor(level), step))
+    assert whole.work == {"calls": 3, "passes": 9, "sheet's rows reused": 0, "blocks reused": 0}
+
+
+def test_the_work_that_was_left_out_is_counted() -> None:
+    """Red: the sidecar says that a step was computed which was not."""
+    subject = denoiser(GUIDED, pace=Pace(every=2), reference_every=2)
+    x = draw(subject, GRID, 0, None, 1.0)
+    for step in range(4):
+        subject(x, torch.tensor(0.9 - 0.1 * step), step)
+    assert subject.work["passes"] == 3 + 1 + 3 + 1
+    assert subject.work["guidance reused"] == 2
+    assert subject.work["sheet's rows reused"] == 2

@@ -14,6 +14,7 @@ N sampled values.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,7 @@ from castsheet.ltx.latents import Grid, Reference, patchify, unpatchify
 from castsheet.ltx.model.bias import TokenBias
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import AVTimesteps, Output, Pass, Stream, Transformer
-from castsheet.ltx.model.reuse import RowCache
+from castsheet.ltx.model.reuse import ResidualCache, RowCache
 from castsheet.ltx.model.rope import audio_bounds, audio_tables, cross_tables, video_tables
 from castsheet.ltx.model.sequence import Sequence
 from castsheet.machine.seeds import generator
@@ -172,7 +173,11 @@ class Denoiser:
         reference_every: compute a clean reference's rows only in every such step; 1 is exact. See
             ltx/model/reuse.py.
         pace: in which steps guidance is computed; by default in all.
+        residual_threshold: reuse what the blocks add while it changes little; 0 is exact. See there too.
         run: runs the passes; several processes can share them (sampling/parallel.py).
+
+    Attributes:
+        work: what was done so far: calls, passes, and in how many calls something was reused or left out.
 
     Raises:
         ValueError: audio comes without weights, or weights without audio, or the negative prompt is missing.
@@ -190,6 +195,7 @@ class Denoiser:
         *,
         reference_every: int = 1,
         pace: Pace = EXACT,
+        residual_threshold: float = 0.0,
         run: RunPasses = run_alone,
     ) -> None:
         if (audio is None) != (weights.audio is None):
@@ -203,6 +209,8 @@ class Denoiser:
         self.fixed_BTC = video.fixed
         self.targets = None if self.fixed_BTC is None else video.sampled
         self.cache = RowCache(reference_every)
+        self.residuals = ResidualCache(residual_threshold) if residual_threshold else None
+        self.work: Counter[str] = Counter()
         self.pace = pace
         self._added: dict[str, Tensor] = {}  # what guidance added to each stream, where it is reused
         self.run = run
@@ -242,6 +250,8 @@ class Denoiser:
         outputs = self._passes(x, a, sigma, step, guiding == "computed")
         if guiding == "off":
             self._added = {}
+        if guiding != "computed":
+            self.work[f"guidance {guiding}"] += 1
         video = self._combine(
             {name: out.video_BTC for name, out in outputs.items()},
             x,
@@ -270,13 +280,19 @@ class Denoiser:
         if weights.wants("isolated"):
             passes["isolated"] = Pass(*streams, isolate=True)
         self.cache.begin(step, len(passes))
+        if self.residuals is not None:
+            self.residuals.begin(step)
         outputs = self.run(
             self.transformer,
             tuple(passes.values()),
             av_timesteps=self.av_timesteps,
             targets=self.targets,
             cache=self.cache,
+            residuals=self.residuals,
         )
+        self.work += Counter(calls=1, passes=len(passes))
+        self.work["sheet's rows reused"] += not self.cache.fresh and self.targets is not None
+        self.work["blocks reused"] += self.residuals is not None and self.residuals.reused
         return dict(zip(passes, outputs, strict=True))
 
     def _streams(

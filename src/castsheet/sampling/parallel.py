@@ -50,10 +50,15 @@ class SharedPasses:
         """The outputs of `Transformer.forward_passes`. All processes must call this with the same passes.
 
         Raises:
-            SettingsError: rows are kept over steps, and the steps differ in their passes: other processes
-                hold them.
+            SettingsError: blocks are reused over steps; or rows are, and the steps differ in their passes:
+                other processes hold them.
             SettingsError: the sequence is too short, or the heads too few, for this many processes.
         """
+        if options.get("residuals") is not None:
+            raise SettingsError(
+                "several processes share a clip, and each would decide for itself when blocks are reused",
+                remedy="set residual_threshold to 0",
+            )
         kept = options.get("cache")
         if kept is not None and kept.every > 1 and self._passes not in (0, len(passes)):
             raise SettingsError(

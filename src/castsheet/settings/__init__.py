@@ -33,6 +33,7 @@ from castsheet.settings.kinds import (
     refuse,
     setting,
 )
+from castsheet.settings.paces import EXACT, PACES, paced
 
 _DISTILLED = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"  # with it eight steps suffice for the dev model
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
@@ -70,6 +71,11 @@ class Settings:
     )
     guidance: float = setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
     stg_scale: float = setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
+    pace: str = setting(
+        EXACT,
+        "What a run leaves out to be faster: one word for several of the settings below.",
+        Choice(PACES),
+    )
     guidance_every: int = setting(
         1,
         "Reuse what guidance and STG add over so many steps; 1: exact, more: faster.",
@@ -100,6 +106,11 @@ class Settings:
     )
     reference_every: int = setting(
         1, "Reuse the sheet's rows over so many steps; 1: exact, more: faster.", Number(1, MAX_STEPS)
+    )
+    residual_threshold: float = setting(
+        0.0,
+        "Reuse what the blocks add while the first one's own addition moves by less; 0: exact, such as 0.1.",
+        Number(0.0, 10.0),
     )
     strength: Mapping[str, float] = setting(
         {}, "Of single elements: hero=1.2 backpack=0.7; 1 is usual.", Strengths(0.0, 10.0, "hero: 1.2")
@@ -197,11 +208,13 @@ S = TypeVar("S", bound=Settings)
 def override(base: S, overrides: Mapping[str, Any]) -> S:
     """`base` with some fields replaced, by values as Python, YAML or JSON have them.
 
-    New `sigmas` set `steps`. New `steps` are refused if the preset has sigmas: the sigmas would win.
+    A `pace` sets what belongs to it (settings/paces.py). New `sigmas` set `steps`. New `steps` are refused
+    if the preset has sigmas: the sigmas would win.
 
     Raises:
         SettingsError: no such field, a wrong type or a value out of range.
     """
+    overrides = paced(overrides)
     known = described(type(base))
     unknown = sorted(set(overrides) - set(known))
     if any(name.startswith("keyframe") for name in unknown):

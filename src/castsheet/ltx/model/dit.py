@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from castsheet.ltx.model.block import Block, Conditions, CrossConditions, new_table
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.layers import AdaLNSingle
-from castsheet.ltx.model.reuse import RowCache
+from castsheet.ltx.model.reuse import ResidualCache, RowCache
 from castsheet.ltx.model.rows import clip_segments, modulate
 from castsheet.ltx.model.sequence import Sequence
 from castsheet.ltx.model.shards import Shards
@@ -172,8 +172,9 @@ class Transformer(nn.Module):
         av_timesteps: AVTimesteps = "own",
         targets: int | None = None,
         cache: RowCache | None = None,
+        residuals: ResidualCache | None = None,
     ) -> tuple[Output, ...]:
-        """The outputs of one `forward` call for each pass, bit for bit unless `cache` replaces some rows.
+        """The outputs of one `forward` call for each pass, bit for bit unless a cache replaces something.
 
         All passes go through a block before the next block: streamed weights are fetched once. Passes with
         the same inputs share the blocks before the first block that only one of them perturbs. Passes are
@@ -182,6 +183,7 @@ class Transformer(nn.Module):
         Args:
             cache: the rows after `targets` from an earlier step; see ltx/model/reuse.py. The order of the
                 passes must be the same in all steps.
+            residuals: what the blocks after the first added in an earlier step; see there too.
 
         Raises:
             ValueError: as `forward`.
@@ -197,7 +199,16 @@ class Transformer(nn.Module):
             shared.append((twin, 0 if twin == number else min(apart, default=self.config.layers)))
             entered = (one.video, one.audio, one.isolate, av_timesteps)
             flows.append(self._enter(*entered) if twin == number else flows[twin])
+        entered_BTC, after_first = flows[0].video_BTC[:, :targets], list[_Flow]()
         for index in range(self.config.layers):
+            if index == 1 and residuals is not None:
+                first_BTC = flows[0].video_BTC[:, :targets] - entered_BTC
+                if residuals.decide(first_BTC, len(passes)):
+                    return tuple(
+                        self._leave(_with_added(flow, residuals.added(number)))
+                        for number, flow in enumerate(flows)
+                    )
+                after_first = list(flows)
             for number, (twin, branch) in enumerate(shared):
                 if index < branch:
                     flows[number] = flows[twin]
@@ -208,6 +219,8 @@ class Transformer(nn.Module):
                 audio_too = passes[number].stg_audio
                 rows = targets if alone or index == self.config.layers - 1 else None
                 flows[number] = self._step(flow, index, index in perturbed[number], audio_too, rows)
+        if residuals is not None and after_first:
+            residuals.keep([_added(*pair) for pair in zip(after_first, flows, strict=True)])
         return tuple(self._leave(flow) for flow in flows)
 
     def _perturbed(self, stg_blocks: Collection[int]) -> frozenset[int]:
@@ -322,3 +335,20 @@ def _with_cached(flow: _Flow, cache: RowCache, where: tuple[int, int], targets: 
         return flow, False
     joined = torch.cat([flow.video_BTC[:, :targets], cache.rows_BRC[where]], dim=1)
     return replace(flow, video_BTC=joined), True
+
+
+def _added(early: _Flow, late: _Flow) -> tuple[Tensor, ...]:
+    """What blocks added to the tokens that the later flow still has, and to the sound's."""
+    video_BTC = late.video_BTC - early.video_BTC[:, : late.video_BTC.shape[1]]
+    if early.audio_BTC is None or late.audio_BTC is None:
+        return (video_BTC,)
+    return video_BTC, late.audio_BTC - early.audio_BTC
+
+
+def _with_added(flow: _Flow, added: tuple[Tensor, ...]) -> _Flow:
+    """The flow after blocks that were not computed."""
+    video_BTC, *audio = added
+    video_BTC = flow.video_BTC[:, : video_BTC.shape[1]] + video_BTC
+    if not audio or flow.audio_BTC is None:
+        return replace(flow, video_BTC=video_BTC)
+    return replace(flow, video_BTC=video_BTC, audio_BTC=flow.audio_BTC + audio[0])
