@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
+from tests.doubles.tiny_bundle import build_bundle, tiny_sheet
 
 
 # Two sections make clips with the embedded model: minutes on a CPU; they have tests of their own.
@@ -207,3 +210,20 @@ def test_every_section_has_a_table() -> None:
     """Red: what was measured is shown nowhere."""
     text = (ROOT / "README.md").read_text()
     assert {match["name"] for match in MARKER.finditer(text)} >= {one.name for one in SECTIONS} | {"floor"}
+
+
+def test_a_commands_seconds_are_told_part_by_part(tmp_path: Path) -> None:
+    """Red: a part of a command is not seen, or the parts do not add up to the whole."""
+    bundle, sheet = build_bundle(tmp_path / "tiny"), tmp_path / "sheet.png"
+    tiny_sheet().save(sheet)
+    command = [sys.executable, "-m", "benchmarks.timeline", "--json", str(tmp_path / "found.json")]
+    command += ["generate", str(sheet), "--action", "hero waves", "--model", str(bundle), "--device", "cpu"]
+    command += ["--cache-dir", str(tmp_path), "--force", "-o", str(tmp_path / "clip.mp4")]
+    done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    wanted = {"imports", "text", "first step", "2 further steps", "decode", "encode and write", "between"}
+    assert {part["name"] for part in found["parts"]} >= wanted
+    outer = sum(part["seconds"] for part in found["parts"] if part["depth"] == 0)
+    assert outer == pytest.approx(found["seconds"], rel=0.05)
+    assert "in all" in done.stderr
