@@ -64,7 +64,7 @@ SECTIONS = (
     Section("vae", "clip.vae", 60),
     Section("text", "clip.text", 60),
     Section("attention-fp8", "denoiser.attention_fp8", 90),
-    Section("pace-full", "pace.full", 240),
+    Section("pace-full", "pace.full", 400),
     Section("identity", "identity.identity", 5400),  # on a CPU
     Section("pace", "pace.pace", 900),
 )
