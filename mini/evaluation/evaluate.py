@@ -142,9 +142,14 @@ def open_set(count: int, work: Path) -> ValidationSet:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The whole command: scores, table on stdout, JSON and pictures where they are asked for."""
     castsheet = Castsheet.load(
-        options.bundle, device=options.device, dtype=options.dtype, attention=options.attention
+        options.bundle,
+        adapters=options.adapter,
+        device=options.device,
+        dtype=options.dtype,
+        attention=options.attention,
     )
-    takes = Takes(castsheet, open_set(options.count, options.work), options.work, dict(options.set))
+    truths = open_set(options.count, options.work)
+    takes = Takes(castsheet, truths, options.work, dict(options.set), options.preset)
     results = evaluate(takes, options.modes, options.count)
     report = {
         "version": 1,
@@ -191,6 +196,14 @@ def _setting(text: str) -> tuple[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="mini", help="a folder with bundle.json; by default mini")
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        action="append",
+        default=[],
+        help="beside the bundle's, such as a distilled one",
+    )
+    parser.add_argument("--preset", help="of the runs, such as fast; by default the bundle's own")
     parser.add_argument("--count", type=int, default=validation.COUNT, help="identities, an even number")
     parser.add_argument("--modes", type=_modes, default=_DEFAULT, help=f"of {','.join(MODES)}")
     parser.add_argument("--json", type=Path, help="write the figures here")

@@ -46,11 +46,11 @@ class Takes:
 
     Args:
         castsheet: the model. truths: the validation set. work: folder of the takes.
-        overrides: settings other than the model's own, by name.
+        overrides: settings other than the preset's, by name. preset: by default the model's own.
 
     Raises:
-        SettingsError: a setting is unknown or out of range, or the model does not make clips of the size
-            that the masks have.
+        SettingsError: the preset or a setting is unknown, a value is out of range, or the model does not make
+            clips of the size that the masks have.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class Takes:
         truths: ValidationSet,
         work: Path,
         overrides: Mapping[str, Any] | None = None,
+        preset: str | None = None,
     ) -> None:
         self.castsheet, self.truths, self.work = castsheet, truths, work
-        self.settings = override(castsheet.settings(), overrides or {})
+        self.settings = override(castsheet.settings(preset), overrides or {})
         made = (self.settings.width, self.settings.height, self.settings.frames)
         if made != (WIDTH, HEIGHT, FRAMES):
             raise SettingsError(

@@ -192,6 +192,8 @@ def test_run_makes_figures_and_pictures(
     options = argparse.Namespace(
         attention="auto",
         bundle=MINI,
+        adapter=[],
+        preset=None,
         count=2,
         modes=("blank",),
         json=tmp_path / "figures.json",
