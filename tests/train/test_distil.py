@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from castsheet.cli.app import run
 from castsheet.errors import AdapterError, CastsheetError, SettingsError
 from castsheet.lint.video import lint_distilled
 from castsheet.loading.source import Source
@@ -256,3 +259,28 @@ def test_runs_that_began_before_go_on() -> None:
     """Red: the new fields of `teacher` change the fingerprint of older runs, which are then refused."""
     older = make_config({"model": "mini", "data": "d", "output": "o", "objective": "guidance"})
     assert older.fingerprint == "7809adbd23f41b86"  # at commit e193a4b, before these fields
+
+
+def command(words: Sequence[str]) -> None:
+    """Carry out a command line to its end."""
+    with pytest.raises(SystemExit) as ended:
+        run(words)
+    assert ended.value.code == 0
+
+
+def test_the_command_tells_its_cost_makes_its_adapters_and_names_the_next_command(
+    sheets: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red: the words do not reach the job, or the last line does not run what was made."""
+    words = ["distill", str(sheets), "-o", str(tmp_path / "fast"), "--model", str(model), "--device", "cpu"]
+    words += ["--stages", "2", "--steps", "1", "--set", "base.weights=fp32", "--set", "optimiser.name=adamw"]
+    words += ["--set", "adapter.rank=4", "--set", "adapter.alpha=4"]
+    command([*words, "--cost"])
+    assert "in all as long as" in capsys.readouterr().out
+    assert not (tmp_path / "fast").exists()
+    command(words)
+    listed, told = capsys.readouterr().out.split("try it: castsheet ")
+    assert str(tmp_path / "fast" / "steps-2" / ADAPTER) in listed
+    again = [*shlex.split(told)[:-1], str(tmp_path / "try.mp4"), "--device", "cpu", "--force"]
+    command([*again, "--cache-dir", str(tmp_path)])
+    assert (tmp_path / "try.mp4").is_file()
