@@ -4,8 +4,8 @@
     python benchmarks/sheet_speed.py             writes benchmarks/results/sheet_speed.json
 
 The pictures are drawn (a figure before a hilly place, with camera noise, JPEG quality 92) before the clock
-starts: 14 of people and things, which u2netp cuts out, and 2 of places. Faces are looked for as well. Each
-measure is a process of its own, so that its peak memory is its own; imports are counted.
+starts: 14 of people and things, which all networks that are here cut out, and 2 of places. Faces are looked
+for. Each measure is a process of its own, so that its peak memory is its own; imports are counted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from castsheet.elements import Character, Element, Location, Prop, Scene
 from castsheet.machine.files import write_atomic
+from castsheet.sheet.look.experts import named
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"figure": (3000, 4000), "wide": (4000, 3000)}
@@ -102,7 +103,8 @@ def main() -> int:
         "commit": commit or "unknown",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load_average": round(os.getloadavg()[0], 1),
-        "pictures": "16 JPEG of 12 MP, 8 elements, sheet 1536x896, u2netp, faces looked for",
+        "pictures": "16 JPEG of 12 MP, 8 elements, sheet 1536x896, faces looked for",
+        "cut_by": named("auto"),
         "cold": {key: round(value, 2) for key, value in cold.items()},
         "cached": {key: round(value, 2) for key, value in cached.items()},
         "cache_mib": round(kept, 1),
