@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from castsheet.errors import ImageError
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.media.timed import read_timed
 from castsheet.train.data.dataset import DatasetError
@@ -50,6 +51,28 @@ def test_uneven_time_stamps_are_followed(tmp_path: Path) -> None:
     read = read_timed(moving(tmp_path / "clip.mp4", 6, 10, stamps=stamps), 10.0, 11)
     shades = np.round(read.frames_FHWC[:, 16, 32, 1] / 4).astype(int).tolist()
     assert shades == [0, 1, 2, 2, 2, 2, 2, 2, 2, 3, 4]
+
+
+def at_once(number: int) -> av.VideoFrame:
+    """A frame a millionth of a second after the one before: a file's clock does not tell them apart."""
+    frame = av.VideoFrame(64, 32, "yuv420p")
+    frame.pts, frame.time_base = number, Fraction(1, 1_000_000)
+    return frame
+
+
+def test_a_video_whose_time_stamps_stand_still_is_refused(tmp_path: Path) -> None:
+    """Red: a video whose time stamps a program got wrong ends in a traceback."""
+    path = tmp_path / "stopped.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for packet in [
+            *(one for number in range(6) for one in stream.encode(at_once(number))),
+            *stream.encode(None),
+        ]:
+            container.mux(packet)
+    with pytest.raises(ImageError, match="all of its 6 frames have one time stamp"):
+        read_timed(path, 24.0, 5)
 
 
 def test_the_remedy_for_a_short_clip_works(tmp_path: Path) -> None:

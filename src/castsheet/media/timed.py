@@ -57,6 +57,11 @@ def read_timed(path: Path | str, fps: float, count: int) -> Timed:
                 raise ImageError(f"{path}: frames change their size", remedy="save it anew at one size")
     if shown is None:
         raise ImageError(f"cannot read the video {path}: it has no frames", remedy="make the clip again")
+    if len(times) > 1 and times[-1] == times[0]:
+        raise ImageError(
+            f"cannot read the video {path}: all of its {len(times)} frames have one time stamp",
+            remedy="save it anew, at any frame rate",
+        )
     last = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / (rate or fps)
     seconds = times[-1] - times[0] + last
     while len(frames) < count and _due(frames, fps) < seconds:
