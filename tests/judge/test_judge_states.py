@@ -11,7 +11,7 @@ from PIL import Image
 from castsheet.judge.cast import Figure, Pixels, read_cast
 from castsheet.judge.evidence import Glimpse, looked_at
 from castsheet.judge.faces import FaceReport, FaceView, FaceWitness
-from castsheet.judge.fields import Searched
+from castsheet.judge.fields import Find, Searched
 from castsheet.judge.figures import Field, Seen, look_of, used
 from castsheet.judge.judge import Judge
 from castsheet.judge.judgement import LeakReport, TextReport
@@ -237,6 +237,17 @@ def test_a_landscape_may_have_nobody_who_moves() -> None:
         cast = [replace(one, state=state) if one.kind == "character" else one for one in seen]
         told = conclude(leaks, cast, (), still, TextReport(0.0, None), (), True, (1.0,))[0]
         assert [one.grave for one in told if one.measure == "motion"] == [grave]
+
+
+def test_a_sheet_in_a_corner_costs_rank() -> None:
+    """Red: of takes, one that shows the sheet zoomed or in a corner is kept before a clean one."""
+    moved = Motion(np.ones(9, np.float32), 0.0, 0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    clean = LeakReport([0.0] * 10, [], [0] * 10, [False] * 10, 0.0, 0.0)
+    shown = replace(clean, finds=[Find("sheet", "", 0.9, 3, (0, 0, 9, 9))])
+    scores = [
+        conclude(one, (), (), moved, TextReport(0.0, None), (), True, (1.0,))[1] for one in (clean, shown)
+    ]
+    assert scores == [1.0, 0.5]
 
 
 def test_a_cut_is_no_trembling() -> None:

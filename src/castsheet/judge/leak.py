@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 BLACK = 20.0  # luma: darker lines may be gutters or bars
 SHARP = 12.0  # luma: by how much the picture sets off from a bar
-ALONG = 0.25  # of a bar's length: where the picture begins along less of it, it is a thing before black
+ALONG = 0.5  # of a bar's length: where the picture begins along less of it, it is a thing before black
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def bars(grey_HW: Floats) -> float:
     """Share of the frame's height (or width, whichever is more) under black bars at its borders, in 0..1.
 
     Definition: rows from the border inwards with mean luma under 20 and deviation under 4. They count only if
-    the picture begins sharply after them, over a quarter of their length or more; an all black frame has no
+    the picture begins sharply after them, over half of their length or more; an all black frame has no
     bars.
     Blind to: coloured and blurred bars, and bars that belong to the scene.
     """
