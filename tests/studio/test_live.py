@@ -21,6 +21,25 @@ def test_a_page_that_is_cut_off_shows_the_queue_as_it_is(tmp_path):
     assert cuts(tmp_path, 6) == []
 
 
+def test_half_an_answer_is_no_answer(page, studio):
+    """Red: a connection that breaks within an answer leaves the page empty for good."""
+    studio.queue.add("take", [("hero waves", {})])
+    met = []
+
+    def half(route):
+        if met:
+            route.continue_()
+        else:
+            met.append(route)
+            route.fulfill(body='{"jobs": [', content_type="application/json")
+
+    page.route("**/api/v1/jobs", half)
+    page.goto("/#/queue")
+    page.reload()
+    expect(page.get_by_text("0 running, 1 waiting.")).to_be_visible()
+    assert met
+
+
 @pytest.fixture
 def page(browser, studio):  # noqa: F811
     """The page of a studio without a worker, with a session."""

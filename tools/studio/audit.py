@@ -120,6 +120,8 @@ def main() -> int:
             "TMPDIR": str(place / "temporary"),
         }
         environment |= {"CASTSHEET_CACHE": str(place / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        # Torch, which this process has loaded for its helpers, names its own place here. A shell does not.
+        os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
         with Running(place / "film", **environment) as running:
             day(Client.open(running.folder), place)
         ours = (str(place / "temporary"), str(place / "cache"), str(place / "hook"), str(code))

@@ -57,7 +57,7 @@ export async function ask(method, path, body, headers = {}) {
   }
   if (answer.ok && method !== "GET" && UNDOES.test(path)) recall();
   if (answer.status === 204) return /** @type {Found<P>} */ (null);
-  const told = await answer.json().catch(() => ({}));
+  const told = await answer.json().catch(() => { if (answer.ok) throw new Problem(0, "The studio's answer was cut off.", "Try again."); return {}; });
   if (!answer.ok) throw new Problem(answer.status, told.detail || answer.statusText, told.remedy || "Try again.");
   const etag = answer.headers.get("etag");
   return etag ? { ...told, etag } : told;
