@@ -65,10 +65,10 @@ class Door:
         """Abort everything, and let nobody in for so many seconds."""
 
         def now() -> None:
-            self._shut = True
             for one in self._open:
                 one.transport.abort()
 
+        self._shut = True  # here, not in the loop: it would come after the end of a cut without a pause
         self._loop.call_soon_threadsafe(now)
         time.sleep(seconds)
         self._shut = False
