@@ -10,6 +10,7 @@ measure of the machine the CPU time of decoding the same clip with PyAV.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -66,7 +67,7 @@ def timed(work: Callable[[], Any]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--faces", action="store_true", help="also with castsheet[sheet,identity]")
+    parser.add_argument("--faces", action="store_true", help="also with castsheet[sheet,looks,identity]")
     parser.add_argument("--text", action="store_true", help="also with castsheet[ocr]")
     options = parser.parse_args()
     clip, sheet = film(), compose(Scene.load(DEMO / "scene.yaml"))
@@ -78,8 +79,11 @@ def main() -> None:
         judged = [(clip, Judge(sheet)(clip))]
         rows["page"] = timed(lambda: report.page(sheet, judged))
         if options.faces:
-            faces = Judge(sheet, Options.installed())
-            rows["judge, with figures and faces"] = timed(lambda: faces(clip))
+            every = Options.installed()
+            figures = Judge(sheet, dataclasses.replace(every, faces=None))
+            rows["judge, with figures and networks"] = timed(lambda: figures(clip))
+            faces = Judge(sheet, every)
+            rows["judge, with faces too"] = timed(lambda: faces(clip))
         if options.text:
             reader = Judge(sheet, Options(reader=installed_reader()))
             rows["judge, reading text"] = timed(lambda: reader(clip))
@@ -90,7 +94,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "load": round(os.getloadavg()[0], 1),
         "commit": _commit(),
-        "versions": versions(),
+        "versions": dict(versions()),
         "rows": rows,
     }
     OUT.write_text(json.dumps(result, indent=1) + "\n")
