@@ -9,7 +9,7 @@ import { STATE } from "./gallery.js";
 export function Compare({ rest }) {
   const [takes, setTakes] = useState(/** @type {Record<string, Looked> | null} */ (null));
   const [frame, setFrame] = useState(0);
-  const [playing, play] = useState(false);
+  const [playing, setPlaying] = useState(false);
   const [blind, setBlind] = useState(false);
   const [order, setOrder] = useState(rest);
   const videos = useRef(/** @type {Record<string, HTMLVideoElement | null>} */ ({}));
@@ -23,21 +23,25 @@ export function Compare({ rest }) {
   const fps = first?.video.fps || 24;
   const count = takes ? Math.max(...Object.values(takes).map((one) => one.video.frames)) : 1;
 
-  useEffect(() => {
-    if (!playing) return undefined;
-    let alive = true;
+  // The number of the playback that goes on, if one does: a frame that an ended one still draws must not undo a seek.
+  const run = useRef(0);
+  const stop = () => { run.current += 1; setPlaying(false); };
+  useEffect(() => stop, []);
+  const play = () => {
+    run.current += 1;
+    setPlaying(true);
+    const mine = run.current;
     let begun = /** @type {number | null} */ (null);
     const from = frame >= count - 1 ? 0 : frame;
     /** @param {number} time */
     const on = (time) => {
-      if (!alive) return;
+      if (mine !== run.current) return;
       begun = begun ?? time;
       setFrame(Math.floor(from + ((time - begun) / 1000) * fps) % count);
       requestAnimationFrame(on);
     };
     requestAnimationFrame(on);
-    return () => { alive = false; };
-  }, [playing]);
+  };
   useEffect(() => {
     for (const video of Object.values(videos.current)) if (video) video.currentTime = Math.min((frame + 0.5) / fps, video.duration || 1e9);
   }, [frame, takes]);
@@ -49,16 +53,18 @@ export function Compare({ rest }) {
     setBlind(!blind);
   };
   /** @param {number} to */
-  const seek = (to) => { play(false); setFrame(Math.min(Math.max(to, 0), count - 1)); };
+  const seek = (to) => { stop(); setFrame(Math.min(Math.max(to, 0), count - 1)); };
   /** @param {string} id */
   const star = (id) => attempt(async () => { await ask("PUT", `/takes/${id}/star`, { star: !takes?.[id].star }); setBlind(false); await read(); }, "Starred");
-  return html`<h1>${rest.length > 1 ? "Takes side by side" : "Take"}</h1>
+  const title = rest.length > 1 ? "Takes side by side" : "Take";
+  if (!takes) return html`<h1>${title}</h1>`;
+  return html`<h1>${title}</h1>
     <div class="card row">
-      <button class="main" onClick=${() => play(!playing)}>${playing ? "Stop" : "Play"}</button>
+      <button class="main" onClick=${playing ? stop : play}>${playing ? "Stop" : "Play"}</button>
       <button onClick=${() => seek(frame - 1)}>Frame back</button><button onClick=${() => seek(frame + 1)}>Frame on</button>
       <label>Frame ${frame} of ${count - 1} <input type="range" min="0" max=${count - 1} value=${frame} onInput=${(e) => seek(Number(e.target.value))} /></label>
       ${rest.length > 1 && html`<label class="line"><input type="checkbox" checked=${blind} onChange=${hide} /> Blind: hide names and verdicts until one gets a star</label>`}</div>
-    <div class="players">${takes && order.map((id, place) => html`<${Player} key=${id} take=${takes[id]} name=${blind ? `Take ${"ABCD"[place]}` : takes[id].label} blind=${blind} frame=${frame} seek=${seek}
+    <div class="players">${order.map((id, place) => html`<${Player} key=${id} take=${takes[id]} name=${blind ? `Take ${"ABCD"[place]}` : takes[id].label} blind=${blind} frame=${frame} seek=${seek}
       hold=${(/** @type {HTMLVideoElement | null} */ video) => { videos.current[id] = video; }} star=${() => star(id)} />`)}</div>`;
 }
 
