@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from castsheet.pairs.camera import Plate
-from castsheet.pairs.segment import against
+from castsheet.pairs.segment import Ground, against
 from castsheet.pairs.zoom import located, shown
 from tests.doubles.paper_films import SIZE, place
 
@@ -32,7 +32,7 @@ def test_a_near_shot_is_found_on_its_place(zoom, corner):
     assert at.zoom == pytest.approx(zoom, rel=0.03)
     assert at.corner == pytest.approx(corner, abs=3)
     ground, sure = shown(plate, at, SIZE)
-    mask = against(picture, ground, blurred=True) > 0.5
+    mask = against(picture, Ground(ground, blurred=True))
     true = np.zeros_like(mask)
     true[50:, 80:130] = True
     assert (mask & true).sum() / (mask | true).sum() > 0.85

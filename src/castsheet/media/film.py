@@ -5,7 +5,7 @@ Legend: H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ def film_frames(
     start: float = 0.0,
     size: tuple[int, int] | None = None,
     bars: tuple[int, int] = (0, 0),
+    only: Collection[int] | None = None,
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """The frames (H,W,3) RGB of a film from a time on, each with its own time in seconds.
 
@@ -82,6 +83,8 @@ def film_frames(
         start: seconds; the first frame is the one shown there.
         size: width and height in px to scale to; by default the film's own, without its bars.
         bars: px to leave out at the left and the right, and above and below.
+        only: numbers of the frames that are wanted, counted from the first one; the others are decoded, which
+            the next ones need, but not scaled, and after the last one the stream ends. None wants all.
 
     Raises:
         ImageError: it cannot be read, or is damaged there.
@@ -94,9 +97,16 @@ def film_frames(
         zero = float(stream.start_time or 0) * base
         if start > 0:
             container.seek(int((start + zero) / base), stream=stream, backward=True)
-        for frame in container.decode(stream):
-            time = _time(frame, base, zero)
-            if time >= start - _EARLY / rate:
+        shown = (
+            (time, frame)
+            for frame in container.decode(stream)
+            if (time := _time(frame, base, zero)) >= start - _EARLY / rate
+        )
+        last = None if only is None else max(only, default=-1)
+        for number, (time, frame) in enumerate(shown):
+            if last is not None and number > last:
+                break
+            if only is None or number in only:
                 yield time, _rgb(frame, size, bars)
 
 

@@ -69,7 +69,7 @@ def corrected(cast: Cast, path: Path) -> Cast:
     Raises:
         PairsError: the file names a track twice, or is no cast.
     """
-    if not is_file(path) or signed(path):
+    if not is_edited(path):
         return cast
     given = read_cast(path)
     result: Cast = {}
@@ -149,8 +149,17 @@ def _member(where: str, key: str, value: Any) -> Member:
     return Member(key, name, tuple(lists["tracks"]), tuple(lists["unsure"]))
 
 
-def write_cast(path: Path, cast: Cast) -> Path:
-    """Write the file, below a comment that tells its hash: an edited file is known by it.
+def is_edited(path: Path) -> bool:
+    """Whether a person wrote or corrected the file, in this run or before an earlier one."""
+    return is_file(path) and not signed(path)
+
+
+def write_cast(path: Path, cast: Cast, *, edited: bool) -> Path:
+    """Write the file.
+
+    Args:
+        edited: whether a person's corrections are in it. Without any, a comment above it tells its hash: by
+            it the next run knows that nobody has edited the file since.
 
     Raises:
         OutputError: the disk refused.
@@ -164,4 +173,5 @@ def write_cast(path: Path, cast: Cast) -> Path:
         for title, members in cast.items()
     }
     text = yaml.safe_dump({"titles": titles}, sort_keys=False, allow_unicode=True, width=100)
-    return write_atomic(path, lambda part: part.write_bytes(sign(text)))
+    content = text.encode() if edited else sign(text)
+    return write_atomic(path, lambda part: part.write_bytes(content))

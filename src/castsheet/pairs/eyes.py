@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.pairs.camera import PICTURES, Plate, Shift, shift_between
+from castsheet.pairs.camera import PICTURES, Looked, Plate, Shift, shift_between
 from castsheet.pairs.protocols import Detector, Floats, Pixels, Segmenter
 from castsheet.pairs.records import Film
-from castsheet.pairs.segment import against
+from castsheet.pairs.segment import Ground, against
 from castsheet.pairs.subjects import EVERY, LEAST, Mask, Seen, sights_of
 from castsheet.pairs.tools import detector_of, embedder_of, faces_of, segmenter_of
 from castsheet.pairs.zoom import Zoomed, shown
@@ -61,20 +61,27 @@ def subjects_of(
     masks: list[tuple[Mask, Mask | None]] = []
     told = "plate"
     if place is not None and plate is not None and "zoom" in place:
-        ground = shown(plate, Zoomed(tuple(place["corners"][1]), place["zoom"]), frames.shape[2:0:-1])
+        picture, sure = shown(plate, Zoomed(tuple(place["corners"][1]), place["zoom"]), frames.shape[2:0:-1])
+        ground = Ground(picture, blurred=True)
         for k in at:
-            mask = _before(frames[k], *ground, blurred=True)
+            mask = _before(frames[k], ground, sure, near=True)
             if mask is None:
                 break
             masks.append(mask)
     elif place is not None and plate is not None:
         corners = np.array(place["corners"], float)
         moments = np.array(PICTURES) * (len(frames) - 1)
+        size = frames.shape[2], frames.shape[1]
+        still = bool(np.ptp(corners, 0).max() <= 1)
+        known: tuple[Shift, Ground, Mask] | None = None
         for k in at:
-            corner = tuple(round(float(np.interp(k, moments, corners[:, axis]))) for axis in (0, 1))
-            mask = _by_plate(
-                frames[k], plate, (corner[0], corner[1]), still=bool(np.ptp(corners, 0).max() <= 1)
+            corner = (
+                _at(k, moments, corners) if still else _aligned(frames[k], plate, _at(k, moments, corners))
             )
+            if known is None or known[0] != corner:
+                picture, sure = plate.at(corner, size)
+                known = corner, Ground(picture), sure
+            mask = _before(frames[k], *known[1:])
             if mask is None:
                 break
             masks.append(mask)
@@ -113,20 +120,24 @@ def _covered(frames: Pixels, detector: Detector | None, segmenter: Segmenter | N
     return found
 
 
-def _by_plate(frame: Pixels, plate: Plate, corner: Shift, *, still: bool) -> tuple[Mask, Mask] | None:
-    size = frame.shape[1], frame.shape[0]
-    picture, sure = plate.at(corner, size)
-    if not still and sure.mean() >= SURE:
-        (x, y), _ = shift_between(picture, frame)
-        picture, sure = plate.at((corner[0] + x, corner[1] + y), size)
-    return _before(frame, picture, sure)
+def _at(k: int, moments: NDArray[np.float64], corners: NDArray[np.float64]) -> Shift:
+    """Where a frame's corner lies, between the moments at which that is known."""
+    x, y = (round(float(np.interp(k, moments, corners[:, axis]))) for axis in (0, 1))
+    return x, y
 
 
-def _before(
-    frame: Pixels, ground: Pixels, sure: NDArray[np.bool_], *, blurred: bool = False
-) -> tuple[Mask, Mask] | None:
+def _aligned(frame: Pixels, plate: Plate, corner: Shift) -> Shift:
+    """Where the corner of a moving camera's frame lies, by the frame itself."""
+    picture, sure = plate.at(corner, (frame.shape[1], frame.shape[0]))
+    if sure.mean() < SURE:
+        return corner
+    (x, y), _ = shift_between(Looked(picture), Looked(frame))
+    return corner[0] + x, corner[1] + y
+
+
+def _before(frame: Pixels, ground: Ground, sure: Mask, *, near: bool = False) -> tuple[Mask, Mask] | None:
     """Who stands before a ground, and where it is not known; None where it is of no use."""
     if sure.mean() < SURE:
         return None
-    mask = (against(frame, ground, blurred=blurred) > 0.5) & (sure if blurred else True)
+    mask = against(frame, ground) & (True if near else sure)
     return None if mask.mean() > CROWDED else (mask, ~sure)

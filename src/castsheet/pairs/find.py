@@ -24,7 +24,7 @@ from castsheet.machine.marks import Kind, owned
 from castsheet.machine.regular import MIB, is_file
 from castsheet.machine.text import TextReader
 from castsheet.pairs.camera import Plate
-from castsheet.pairs.cast import Cast, corrected, proposed, write_cast
+from castsheet.pairs.cast import Cast, corrected, is_edited, proposed, write_cast
 from castsheet.pairs.castpage import cast_page
 from castsheet.pairs.corners import MARK
 from castsheet.pairs.eyes import Eyes
@@ -37,7 +37,7 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 6
+VERSION = 7
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -121,9 +121,10 @@ def find(
                 for film in found.films
             }
         )
+        edited = is_edited(work / "cast.yaml")
         cast = corrected(cast, work / "cast.yaml")
         save(found, work)
-        write_cast(work / "cast.yaml", cast)
+        write_cast(work / "cast.yaml", cast, edited=edited)
         write_text(work / "cast.html", cast_page(found, cast, work))
     return found, cast
 

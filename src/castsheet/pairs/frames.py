@@ -6,7 +6,7 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,15 @@ from castsheet.pairs.records import Film
 
 
 def read_frames(
-    film: Film, *, start: float = 0.0, size: tuple[int, int] | None = None
+    film: Film,
+    *,
+    start: float = 0.0,
+    size: tuple[int, int] | None = None,
+    only: Collection[int] | None = None,
 ) -> Iterator[tuple[float, Pixels]]:
     """A film's frames with their times, without its bars; see `film_frames`. `ImageError` where it is
     damaged."""
-    return film_frames(Path(film.path), start=start, size=size, bars=film.bars)
+    return film_frames(Path(film.path), start=start, size=size, bars=film.bars, only=only)
 
 
 def filled(frame: Pixels, size: tuple[int, int]) -> Pixels:

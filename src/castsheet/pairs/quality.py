@@ -25,12 +25,14 @@ MOST = 98  # percent of the cells: in one place, people are all that two windows
 SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
 SIGNATURE = (16, 9)
 MOMENTS = 21
+BT709 = 0.2126, 0.7152, 0.0722  # of red, green and blue
 OFFSETS = 4  # moments by which a repeat may be shifted in time
 
 
 def grey_of(frames_FHW3: Pixels) -> Floats:
     """Luma (F, H, W) by BT.709."""
-    return np.asarray(frames_FHW3.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32))
+    red, green, blue = (frames_FHW3[..., k] * np.float32(share) for k, share in enumerate(BT709))
+    return np.asarray(red + green + blue)
 
 
 def measured(shot: str, number: int, frames: tuple[int, ...], pictures_FHW3: Pixels) -> Window:

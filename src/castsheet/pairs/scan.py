@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import CastsheetError
-from castsheet.pairs.camera import AGREE, PICTURES, Placed, Plate, Shift, agreement, plate_of, shift_between
+from castsheet.pairs.camera import (
+    AGREE,
+    PICTURES,
+    Looked,
+    Placed,
+    Plate,
+    Shift,
+    agreement,
+    plate_of,
+    shift_between,
+)
 from castsheet.pairs.corners import mark_in_corner
 from castsheet.pairs.eyes import Eyes, subjects_of
 from castsheet.pairs.frames import read_frames
@@ -88,17 +98,18 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
         pictures = _moments(film, shots)
     except CastsheetError:
         return Made({"places": [None] * len(shots), "plates": [], "mark": 0.0}, {})
-    corners = [_corners(three) for three in pictures]
+    looked = [[Looked(one) for one in three] for three in pictures]
+    corners = [_corners(three) for three in looked]
     members: list[list[tuple[int, Shift]]] = []
     placed: list[dict[str, Any] | None] = []
-    for number, (three, own) in enumerate(zip(pictures, corners, strict=True)):
+    for number, (three, own) in enumerate(zip(looked, corners, strict=True)):
         if own is None:
             placed.append(None)
             continue
         best: tuple[float, int, Shift] | None = None
         for place, known in enumerate(members):
             for other, corner in (known[0], known[-1])[: len(known)]:
-                shift, share = shift_between(pictures[other][1], three[1])
+                shift, share = shift_between(looked[other][1], three[1])
                 if share >= AGREE and (best is None or share > best[0]):
                     best = share, place, (corner[0] + shift[0], corner[1] + shift[1])
         if best is None:
@@ -184,16 +195,14 @@ def _moments(film: Film, shots: list[list[int]]) -> list[list[Pixels]]:
         for k, moment in enumerate(PICTURES):
             wanted.setdefault(first + round(moment * (last - 1 - first)), []).append((number, k))
     found: list[list[Pixels]] = [[np.zeros(0, np.uint8)] * len(PICTURES) for _ in shots]
-    last_wanted = max(wanted, default=-1)
-    for at, (_, frame) in enumerate(read_frames(film, size=working_size(film))):
-        for number, k in wanted.get(at, ()):
+    frames = read_frames(film, size=working_size(film), only=wanted)
+    for at, (_, frame) in zip(sorted(wanted), frames, strict=False):
+        for number, k in wanted[at]:
             found[number][k] = frame
-        if at == last_wanted:
-            break
     return found
 
 
-def _corners(three: list[Pixels]) -> list[Shift] | None:
+def _corners(three: list[Looked]) -> list[Shift] | None:
     """Where a shot's pictures lie, relative to the middle one; None if they do not fit on each other."""
     before, share = shift_between(three[1], three[0])
     after, other = shift_between(three[1], three[2])

@@ -16,7 +16,7 @@ from castsheet.judge.models import hub_features
 from castsheet.judge.protocols import Embedder
 from castsheet.machine.endpoint import Endpoint
 from castsheet.pairs.asked import AskedCaptioner, AskedDetector, AskedEmbedder, AskedInpainter, AskedSegmenter
-from castsheet.pairs.faces import BothFaces
+from castsheet.pairs.faces import CLOSE, BothFaces
 from castsheet.pairs.holes import Telea
 from castsheet.pairs.hub import HubCaptioner, HubDetector, HubSegmenter
 from castsheet.pairs.protocols import Captioner, Detector, Inpainter, Segmenter, ShotDetector
@@ -88,7 +88,7 @@ INPAINTERS: Choice[Inpainter | None] = Choice(
     "inpainter", {NONE: lambda: None, Telea.name: Telea}, endpoint=AskedInpainter
 )
 FACES: dict[str, Callable[[], FaceDetector | None]] = {
-    CenterFace.name: CenterFace,
+    CenterFace.name: lambda: CenterFace(CLOSE),
     BothFaces.name: BothFaces,
     NONE: lambda: None,
 }

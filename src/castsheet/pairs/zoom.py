@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.pairs.camera import ALIKE, Plate
+from castsheet.pairs.camera import ALIKE, Plate, levels_between
 from castsheet.pairs.protocols import Floats, Pixels
 
 ZOOMS = tuple(float(one) for one in np.geomspace(1.3, 3.2, 16))
@@ -33,43 +33,56 @@ class Zoomed:
 
 def shown(plate: Plate, at: Zoomed, size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
     """What a near shot of this width and height would show of the place (H,W,3), and where that is sure."""
+    picture, sure = np.zeros((size[1], size[0], 3), np.uint8), np.zeros((size[1], size[0]), np.bool_)
+    found = _seen_of(plate, at, size)
+    if found is None:
+        return picture, sure
+    box, part, at_px = found
+    picture[at_px] = np.asarray(
+        Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
+    )
+    known = Image.fromarray(plate.sure.astype(np.uint8) * 255)
+    sure[at_px] = np.asarray(known.resize(part, Image.Resampling.BILINEAR, box=box)) > 250
+    return picture, sure
+
+
+def _seen_of(
+    plate: Plate, at: Zoomed, size: tuple[int, int]
+) -> tuple[tuple[float, float, float, float], tuple[int, int], tuple[slice, slice]] | None:
+    """Which part of a place a near shot shows: its box on the canvas, its width and height in the shot's px,
+    and its rows and columns there; None if that is next to nothing."""
     height, width = plate.sure.shape
     left, top = at.corner
     right, bottom = left + size[0] / at.zoom, top + size[1] / at.zoom
     box = max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)
-    picture, sure = np.zeros((size[1], size[0], 3), np.uint8), np.zeros((size[1], size[0]), np.bool_)
     if box[2] - box[0] < 2 or box[3] - box[1] < 2:
-        return picture, sure
+        return None
     x0, y0 = round((box[0] - left) * at.zoom), round((box[1] - top) * at.zoom)
     part = (
         min(size[0] - x0, round((box[2] - box[0]) * at.zoom)),
         min(size[1] - y0, round((box[3] - box[1]) * at.zoom)),
     )
     if min(part) < 2:
-        return picture, sure
-    rows, columns = slice(y0, y0 + part[1]), slice(x0, x0 + part[0])
-    image = Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
-    known = Image.fromarray(plate.sure.astype(np.uint8) * 255).resize(
-        part, Image.Resampling.BILINEAR, box=box
-    )
-    picture[rows, columns], sure[rows, columns] = np.asarray(image), np.asarray(known) > 250
-    return picture, sure
+        return None
+    return box, part, (slice(y0, y0 + part[1]), slice(x0, x0 + part[0]))
 
 
 def located(picture_HW3: Pixels, plate: Plate) -> tuple[Zoomed, float] | None:
     """Where a picture lies on a place, and the share of it that is alike there; None if it does not fit."""
     best: tuple[float, Zoomed] | None = None
+    size = picture_HW3.shape[1] // 2, picture_HW3.shape[0] // 2
+    half = np.asarray(Image.fromarray(picture_HW3).resize(size, Image.Resampling.BOX))
     canvas = _edges(plate.picture)
     spectrum = np.conj(np.fft.rfft2(canvas))
     for zoom in ZOOMS:
         for one in _peaks(picture_HW3, zoom, canvas.shape, spectrum):
-            share = _alike(picture_HW3, plate, one)
+            share = _alike(half, plate, one)
             if best is None or share > best[0]:
                 best = share, one
     if best is None or best[0] < AGREE / 2:
         return None
     for step in FINER:
-        best = _closer(picture_HW3, plate, best, step)
+        best = _closer(half, plate, best, step)
     return (best[1], best[0]) if best[0] >= AGREE else None
 
 
@@ -88,15 +101,15 @@ def _peaks(
     peaks = np.fft.irfft2(product / np.maximum(np.abs(product), 1e-6) ** 0.5, shape)[::-1, ::-1]
     peaks = np.roll(peaks, 1, (0, 1))[: shape[0] - size[1] + 1, : shape[1] - size[0] + 1]
     found = []
-    for flat in np.argsort(peaks, axis=None)[-2:]:
+    for flat in np.argpartition(peaks, -min(2, peaks.size), axis=None)[-2:]:
         y, x = divmod(int(flat), peaks.shape[1])
         found.append(Zoomed((float(x), float(y)), zoom))
     return found
 
 
-def _closer(picture: Pixels, plate: Plate, best: tuple[float, Zoomed], step: float) -> tuple[float, Zoomed]:
+def _closer(half: Pixels, plate: Plate, best: tuple[float, Zoomed], step: float) -> tuple[float, Zoomed]:
     """The best of the neighbours in zoom and place, as long as they get better; the middle stays."""
-    height, width = picture.shape[:2]
+    height, width = 2 * half.shape[0], 2 * half.shape[1]
     for _ in range(6):
         share, at = best
         centre = at.corner[0] + width / at.zoom / 2, at.corner[1] + height / at.zoom / 2
@@ -106,7 +119,7 @@ def _closer(picture: Pixels, plate: Plate, best: tuple[float, Zoomed], step: flo
                 move = step * width / at.zoom / 4
                 corner = centre[0] - width / zoom / 2 + dx * move, centre[1] - height / zoom / 2 + dy * move
                 one = Zoomed(corner, zoom)
-                tried.append((_alike(picture, plate, one), one))
+                tried.append((_alike(half, plate, one), one))
         first = max(tried, key=lambda found: found[0])
         if first[0] <= share:
             break
@@ -114,12 +127,17 @@ def _closer(picture: Pixels, plate: Plate, best: tuple[float, Zoomed], step: flo
     return best
 
 
-def _alike(picture: Pixels, plate: Plate, at: Zoomed) -> float:
-    """The share of a picture that is alike; looked at with half of the pixels a side."""
-    height, width = picture.shape[:2]
-    laid, _ = shown(plate, Zoomed(at.corner, at.zoom / 2), (width // 2, height // 2))
-    small = np.asarray(Image.fromarray(picture).resize((width // 2, height // 2), Image.Resampling.BOX))
-    return float((np.abs(small.astype(np.int16) - laid).max(axis=2) <= ALIKE).mean())
+def _alike(half: Pixels, plate: Plate, at: Zoomed) -> float:
+    """The share of a picture that is alike; it is given with half of the pixels a side."""
+    height, width = half.shape[:2]
+    laid = np.zeros_like(half)
+    found = _seen_of(plate, Zoomed(at.corner, at.zoom / 2), (width, height))
+    if found is not None:
+        box, part, at_px = found
+        laid[at_px] = np.asarray(
+            Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
+        )
+    return float((levels_between(half, laid) <= ALIKE).mean())
 
 
 def _edges(picture_HW3: Pixels) -> Floats:

