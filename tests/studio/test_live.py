@@ -69,8 +69,14 @@ class Held:
         while self._first is None:
             self._page.wait_for_timeout(20)
         route, answer = self._first
-        route.fulfill(response=answer)
-        self._page.wait_for_load_state("networkidle")
+        with self._page.expect_response(route.request.url):
+            route.fulfill(response=answer)
+        drawn(self._page)
+
+
+def drawn(page):
+    """Wait until the page has drawn what it knows."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
 
 
 @pytest.mark.usefixtures("sheet")
@@ -112,7 +118,7 @@ def test_edits_of_a_list_outlive_its_shots(page, studio):
     studio.queue.add("shots", [("shots act", {"shots": "act"})])
     with page.expect_response("**/shots/act"):
         studio.queue.publish(studio.queue.claim("w"), lambda: {"shots": "act"})
-    page.wait_for_load_state("networkidle")
+    drawn(page)
     expect(page.get_by_label("Action of one")).to_have_value("hero jumps")
     file.write_text("shots: [{id: one, action: hero sits}]\n")  # by hand, beside the page
     page.get_by_role("button", name="Save the list").click()

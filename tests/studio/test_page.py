@@ -22,8 +22,8 @@ from tests.studio.running import CHROMIUM, Running
 
 WANTED = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 COLOURS = ("color-contrast", "link-in-text-block")  # what the dark page may have otherwise than the light one
-SLOW_MS = 60_000
-expect.set_options(timeout=60_000)
+SLOW_MS = 180_000
+expect.set_options(timeout=SLOW_MS)
 
 
 @pytest.fixture
@@ -149,6 +149,7 @@ def scene(walk: Walk) -> None:
     expect(page.get_by_text("Mended:").first).to_be_visible()
     walk.button("Unpin hero/face").click()
     expect(page.get_by_text("Drag a panel to pin it")).to_be_visible()
+    expect(page.get_by_role("link", name="Shoot with this sheet")).to_be_visible()  # no other sheet follows
     box = board.get_by_role("button", name=re.compile("barn, place")).bounding_box()
     page.mouse.move(box["x"] + 20, box["y"] + 20)
     page.mouse.down()
@@ -188,7 +189,8 @@ def shoot(walk: Walk) -> list[str]:
     slow: list[Route] = []
     everything = re.compile(r"/takes\?$")
     page.route(everything, lambda route: slow.append(route))
-    page.get_by_role("link", name="Gallery").click()
+    with page.expect_request(everything):
+        page.get_by_role("link", name="Gallery").click()
     page.get_by_label("Starred").check()
     expect(page.get_by_role("region", name=re.compile("hero waves"))).to_have_count(1)
     with page.expect_response(everything):

@@ -1,5 +1,5 @@
 // The frame: where one is, what the model's worker says, and the page that the address names.
-import { html, render, useEffect, useRef, useState, useValue, follow, said, trouble, system, undo, recall, ask, attempt } from "./lib.js";
+import { html, render, useEffect, useRef, useState, useValue, follow, said, trouble, system, undo, taken, takeBack, recall, Do } from "./lib.js";
 import { Cast } from "./cast.js";
 import { Scenes, SceneEditor } from "./scene.js";
 import { Shot } from "./shot.js";
@@ -30,7 +30,7 @@ function App() {
   const wrong = useValue(trouble);
   const news = useValue(said);
   const back = useValue(undo);
-  const [taken, take] = useState(0);
+  const times = useValue(taken);
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const moved = () => { if (location.hash === "#main") return; trouble.value = null; set(where()); main.current?.focus({ preventScroll: true }); };
@@ -38,7 +38,6 @@ function App() {
     return () => removeEventListener("hashchange", moved);
   }, []);
   useEffect(() => { recall(); }, []);
-  const takeBack = () => attempt(async () => { await ask("POST", "/undo", { id: back?.id }); take((times) => times + 1); }, `Taken back: ${back?.what}`);
   const Page = PAGES[at.place];
   const name = (PLACES.find(([place]) => place === (UNDER[at.place] || at.place)) || ["", at.place === "people" ? "People" : "Cast"])[1];
   useEffect(() => { document.title = `${name}: Castsheet Studio`; }, [name]);
@@ -54,8 +53,8 @@ function App() {
     <main id="main" tabindex="-1" ref=${main}>
       ${told?.trouble && html`<div class="notice"><p><strong>${told.trouble.what}</strong></p><p>${told.trouble.remedy}</p></div>`}
       ${wrong && html`<div class="notice" role="alert"><p><strong>${wrong.detail}</strong></p><p>${wrong.remedy}</p></div>`}
-      ${back && EDITED.has(at.place) && html`<p class="back"><button onClick=${takeBack}>Undo</button> <span class="dim">${back.what}</span></p>`}
-      <${Page} key=${taken + at.place + at.rest.join("/") + at.query} rest=${at.rest} query=${at.query} />
+      ${back && EDITED.has(at.place) && html`<p class="back"><${Do} act=${takeBack}>Undo<//> <span class="dim">${back.what}</span></p>`}
+      <${Page} key=${(at.place === "scene" ? times : "") + at.place + at.rest.join("/") + at.query} rest=${at.rest} query=${at.query} />
     </main>
     <div class="away" aria-live="polite">${news}</div>`;
 }

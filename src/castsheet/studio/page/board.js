@@ -18,6 +18,12 @@ export function Board({ sheet, seen, pins, pin }) {
   const cell = (number) => (sheet.cells.length === sheet.panels.length && sheet.cells[number].length === 4 ? sheet.cells[number] : sheet.panels[number].box);
   /** @param {Box} place @returns {Box} */
   const share = ([x, y, w, h]) => [x / width, y / height, w / width, h / height];
+  /** Where a panel's next step starts: from its pin, whose sheet may not be composed yet. @param {number} number @returns {Box} */
+  const place = (number) => {
+    const given = pins[sheet.panels[number].name];
+    if (!given || Math.max(...given) > 1) return given || cell(number);  // a pin written by hand may be in pixels
+    return [given[0] * width, given[1] * height, given[2] * width, given[3] * height];
+  };
   /** @param {PointerEvent} event */
   const at = (event) => {
     const box = /** @type {SVGSVGElement} */ (drawing.current).getBoundingClientRect();
@@ -43,7 +49,7 @@ export function Board({ sheet, seen, pins, pin }) {
     const way = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Enter: [0, 0] })[event.key];
     if (!way) return;
     event.preventDefault();
-    const [x, y, w, h] = cell(number);
+    const [x, y, w, h] = place(number);
     pin(sheet.panels[number].name, share([clamp(x + way[0] * STEP * width, width - w), clamp(y + way[1] * STEP * height, height - h), w, h]));
   };
   return html`<svg class="board" ref=${drawing} viewBox=${`0 0 ${width} ${height}`} font-size=${size} aria-label="The sheet" role="group">

@@ -1,5 +1,5 @@
 // A cut-out's mask, brushed: paint what belongs to the subject, erase what does not. Mouse, pen or keys.
-import { html, useState, useRef, useEffect, ask, attempt, address } from "./lib.js";
+import { html, useState, useRef, useEffect, ask, attempt, address, Do } from "./lib.js";
 
 const SIDE = 720;
 
@@ -20,7 +20,7 @@ const penOf = (canvas, how) => /** @type {CanvasRenderingContext2D} */ (canvas.g
 export function Brush({ base, name, close, saved }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const shown = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  const held = useRef({ mask: /** @type {HTMLCanvasElement | null} */ (null), image: /** @type {HTMLImageElement | null} */ (null), at: [0, 0], down: false });
+  const held = useRef({ mask: /** @type {HTMLCanvasElement | null} */ (null), image: /** @type {HTMLImageElement | null} */ (null), at: [0, 0], down: false, kept: false });
   const [tool, setTool] = useState("add");
   const [size, setSize] = useState(24);
   const [ready, setReady] = useState(false);
@@ -60,17 +60,17 @@ export function Brush({ base, name, close, saved }) {
       const pixels = pen.getImageData(0, 0, mask.width, mask.height);
       for (let i = 0; i < pixels.data.length; i += 4) { pixels.data[i + 3] = pixels.data[i]; pixels.data[i] = pixels.data[i + 1] = pixels.data[i + 2] = 255; }
       pen.putImageData(pixels, 0, 0);
-      held.current = { mask, image, at: [image.width / 2, image.height / 2], down: false };
+      held.current = { mask, image, at: [image.width / 2, image.height / 2], down: false, kept: false };
       if (shown.current) [shown.current.width, shown.current.height] = [image.width, image.height];
       setReady(true);
       draw();
-    })().catch(() => attempt(() => ask("GET", `${base}/mask`)).then(close));
+    })().catch(() => attempt(() => ask("GET", `${base}/mask`)).then(() => dialog.current?.close()));
   }, []);
   useEffect(draw, [size, ready]);
 
   const dab = () => {
-    const { mask, at } = held.current;
-    if (!mask) return;
+    const { mask, at, kept } = held.current;
+    if (!mask || kept) return;  // a stroke after "Keep" would be shown and lost
     const pen = penOf(mask);
     pen.globalCompositeOperation = tool === "add" ? "source-over" : "destination-out";
     pen.fillStyle = "#fff";
@@ -104,20 +104,21 @@ export function Brush({ base, name, close, saved }) {
     pen.fillStyle = "#000";
     pen.fillRect(0, 0, flat.width, flat.height);
     pen.drawImage(mask, 0, 0);
-    await ask("PUT", `${base}/mask`, await new Promise((done) => flat.toBlob((blob) => done(/** @type {Blob} */ (blob)), "image/png")));
-    close();
+    held.current.kept = true;
+    try { await ask("PUT", `${base}/mask`, await new Promise((done) => flat.toBlob((blob) => done(/** @type {Blob} */ (blob)), "image/png"))); } catch (error) { held.current.kept = false; throw error; }
+    dialog.current?.close();
     await saved();
   }, "The mask is kept");
 
   return html`<dialog ref=${dialog} onClose=${close} aria-label=${`Brush the cut-out of ${name}`}>
     <h2>Brush the cut-out of ${name}</h2>
-    <p class="dim">Pink is cut away. With keys: arrows move the brush, space paints.</p>
-    <canvas ref=${shown} class="brush" tabindex="0" role="img" aria-label="The picture with its mask" onKeyDown=${key}
+    <p class="dim">${ready ? "Pink is cut away. With keys: arrows move the brush, space paints." : "The picture is being read."}</p>
+    <canvas ref=${shown} class="brush" hidden=${!ready} tabindex="0" role="img" aria-label="The picture with its mask" onKeyDown=${key}
       onPointerDown=${(e) => { held.current.down = true; e.target.setPointerCapture(e.pointerId); move(e); }} onPointerMove=${move} onPointerUp=${() => { held.current.down = false; }}></canvas>
     <div class="row">
-      <label>Brush <select value=${tool} onChange=${(e) => setTool(e.target.value)}><option value="add">keep what I paint</option><option value="take">cut away what I paint</option></select></label>
+      ${ready && html`<label>Brush <select value=${tool} onChange=${(e) => setTool(e.target.value)}><option value="add">keep what I paint</option><option value="take">cut away what I paint</option></select></label>
       <label>Size <input type="range" min="4" max="120" value=${size} onInput=${(e) => setSize(Number(e.target.value))} /></label>
-      <button class="main" disabled=${!ready} onClick=${save}>Keep this mask</button>
-      <button onClick=${close}>Close</button>
+      <${Do} class="main" act=${save}>Keep this mask<//>`}
+      <button onClick=${() => dialog.current?.close()}>Close</button>
     </div></dialog>`;
 }

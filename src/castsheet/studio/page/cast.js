@@ -1,5 +1,5 @@
 // Cast: people, props and places, their pictures sorted into views, and their cut-outs.
-import { html, useState, useEffect, useRef, useAnswer, useValue, ask, attempt, address, go, jobs, percent, said, Sure, Trouble } from "./lib.js";
+import { html, useState, useEffect, useRef, useAnswer, useGo, useValue, ask, attempt, address, jobs, percent, said, Do, Sure, Trouble } from "./lib.js";
 /** @import { Look as LookTold, Picture as PictureTold } from "./api.js" */
 import { Brush } from "./brush.js";
 
@@ -43,11 +43,11 @@ function Drop({ label, views, act, busy }) {
     event.preventDefault();
     set(false);
     const files = filesOf(event);
-    if (files.length && !busy) act(files, as);
+    if (files.length) act(files, as);
   };
   return html`<div class=${over ? "drop over" : "drop"} onDragOver=${(event) => { event.preventDefault(); set(true); }}
       onDragLeave=${() => set(false)} onDrop=${drop}>
-    <div class="row"><label>${label} <input type="file" multiple accept="image/*" disabled=${busy}
+    <div class="row"><label>${label} <input type="file" multiple accept="image/*"
       onChange=${(event) => { act([...event.target.files], as); event.target.value = ""; }} /></label>
     <label>What they are <select aria-label=${`What they are: ${label}`} value=${as} onChange=${(e) => setAs(e.target.value)}>
       <option value=${SORTED}>photos, to be sorted</option><option value=${SHEETS}>ready-made sheets, to be taken apart</option>
@@ -55,19 +55,27 @@ function Drop({ label, views, act, busy }) {
     <small class="dim">${busy ? "Reading…" : "or drop them here"}</small></div>`;
 }
 
+/**
+ * Sends pictures, however many times at once. Returns how to, and whether some are under way.
+ * @param {() => Promise<void>} again
+ */
+function useSending(again) {
+  const [sending, set] = useState(0);
+  /** @param {string} name @param {string} lookName @param {string} kind @param {File[]} files @param {As} as */
+  const add = async (name, lookName, kind, files, as) => {
+    set((count) => count + 1);
+    try { await attempt(() => send(name, lookName, kind, files, as)); } finally { set((count) => count - 1); }
+    await again();
+  };
+  return { add, busy: sending > 0 };
+}
+
 export function Cast() {
   const [found, again] = useAnswer("/elements");
   const [form, set] = useState({ name: "", look: "default", kind: "character" });
-  const [busy, setBusy] = useState(false);
+  const { add, busy } = useSending(again);
   const made = [...useValue(jobs).values()].filter((job) => job.kind === "fill" && job.ended !== null).length;
   useEffect(() => { if (made) again(); }, [made]);
-  /** @param {File[]} files @param {As} as */
-  const add = async (files, as) => {
-    setBusy(true);
-    await attempt(() => send(form.name, form.look, form.kind, files, as));
-    setBusy(false);
-    await again();
-  };
   const named = /^[a-z][a-z0-9_-]*$/.test(form.name);
   return html`<h1>Cast</h1>
     <section class="card"><h2>Add pictures</h2>
@@ -76,7 +84,8 @@ export function Cast() {
         <label>What it is <select value=${form.kind} onChange=${(e) => set({ ...form, kind: e.target.value })}>
           ${Object.entries(KINDS).map(([kind, words]) => html`<option value=${kind}>${words}</option>`)}</select></label>
         <label>Look <input class="short" value=${form.look} maxlength="64" onInput=${(e) => set({ ...form, look: e.target.value.toLowerCase() })} /></label>
-        ${named ? html`<${Drop} label=${`Pictures of ${form.name}`} views=${slotsOf(form.kind, found?.views || [])} act=${add} busy=${busy} />` : html`<p class="dim">Give a name first: a small letter, then letters, digits, - or _.</p>`}
+        ${named ? html`<${Drop} label=${`Pictures of ${form.name}`} views=${slotsOf(form.kind, found?.views || [])}
+          act=${(/** @type {File[]} */ files, /** @type {As} */ as) => add(form.name, form.look, form.kind, files, as)} busy=${busy} />` : html`<p class="dim">Give a name first: a small letter, then letters, digits, - or _.</p>`}
       </div>
     </section>
     ${found && found.elements.length === 0 && html`<p>The cast is empty. Add pictures of a person, a thing or a place.</p>`}
@@ -85,33 +94,32 @@ export function Cast() {
 
 /** @param {{ one: LookTold, views: string[], again: () => Promise<void> }} given */
 function Look({ one, views, again }) {
-  const [busy, setBusy] = useState(false);
-  const [words, setWords] = useState(one.description);
-  const [weight, setWeight] = useState(one.importance);
+  const { add, busy } = useSending(again);
+  // What somebody edits stays until it is saved, although the cast is read again meanwhile.
+  const [edits, edit] = useState(/** @type {{ words?: string, weight?: string }} */ ({}));
+  const go = useGo();
   if (one.trouble) return html`<section class="card"><h2>${called(one)}</h2><${Trouble} of=${one.trouble} /></section>`;
+  const words = edits.words ?? one.description;
+  const weight = edits.weight ?? one.importance;
   /** @param {File[]} files @param {As} as */
-  const add = async (files, as) => {
-    setBusy(true);
-    await attempt(() => send(one.id, one.look, one.kind, files, as));
-    setBusy(false);
-    await again();
-  };
+  const more = (files, as) => add(one.id, one.look, one.kind, files, as);
   const save = () => attempt(async () => {
     const { etag } = await ask("GET", look(one));
     await ask("PATCH", look(one), { description: words, importance: Number(weight) }, { "if-match": etag });
     await again();
+    edit((now) => ({ words: now.words === edits.words ? undefined : now.words, weight: now.weight === edits.weight ? undefined : now.weight }));
   }, "Saved");
   const fill = () => attempt(async () => { await ask("POST", `${look(one)}/fill`, {}); go("#/queue"); });
   const changed = words !== one.description || Number(weight) !== one.importance;
   return html`<section class="card" aria-label=${called(one)}>
     <h2>${called(one)} <small class="dim">${KINDS[one.kind]}</small></h2>
-    ${one.missing.length > 0 && html`<p class="look">Missing views: ${one.missing.join(", ")}. <button onClick=${fill} aria-label=${`Let the model make the missing views of ${called(one)}`}>Let the model make them</button></p>`}
-    <${Slots} one=${one} views=${views} again=${again} add=${add} />
+    ${one.missing.length > 0 && html`<p class="look">Missing views: ${one.missing.join(", ")}. <${Do} act=${fill} aria-label=${`Let the model make the missing views of ${called(one)}`}>Let the model make them<//></p>`}
+    <${Slots} one=${one} views=${views} again=${again} add=${more} />
     <div class="row">
-      <label class="wide">What the prompt says of ${called(one)} <textarea value=${words} maxlength="4000" onInput=${(e) => setWords(e.target.value)}></textarea></label>
-      <label>Importance on the sheet (2 gets about twice the area) <input class="short" type="number" min="0.1" max="100" step="0.1" value=${weight} onInput=${(e) => setWeight(e.target.value)} /></label>
-      <button class="main" disabled=${!changed} onClick=${save} aria-label=${`Save ${called(one)}`}>Save</button>
-      <${Drop} label=${`More pictures of ${called(one)}`} views=${slotsOf(one.kind, views)} act=${add} busy=${busy} />
+      <label class="wide">What the prompt says of ${called(one)} <textarea value=${words} maxlength="4000" onInput=${(e) => edit({ ...edits, words: e.target.value })}></textarea></label>
+      <label>Importance on the sheet (2 gets about twice the area) <input class="short" type="number" min="0.1" max="100" step="0.1" value=${weight} onInput=${(e) => edit({ ...edits, weight: e.target.value })} /></label>
+      <${Do} class="main" disabled=${!changed} act=${save} aria-label=${`Save ${called(one)}`}>Save<//>
+      <${Drop} label=${`More pictures of ${called(one)}`} views=${slotsOf(one.kind, views)} act=${more} busy=${busy} />
       <${Sure} label="Remove" sure="Really remove" name=${called(one)} act=${() => attempt(async () => { await ask("DELETE", look(one)); await again(); }, "Removed")} />
     </div></section>`;
 }
@@ -129,9 +137,13 @@ let dragged = null;
  */
 function Slots({ one, views, again, add }) {
   const [over, setOver] = useState("");
-  const [held, hold] = useState(/** @type {{ picture: PictureTold, view: string } | null} */ (null));
+  const [grasp, hold] = useState(/** @type {{ id: string, view: string } | null} */ (null));
+  // Brushed here, not beside its picture: strokes outlive that the picture goes to another view.
+  const [brushed, brush] = useState(/** @type {PictureTold | null} */ (null));
   const shelf = useRef(/** @type {HTMLElement | null} */ (null));
   const slots = [...new Set([...slotsOf(one.kind, views), ...one.pictures.map((picture) => picture.view)])];
+  const carried = one.pictures.find((picture) => picture.id === grasp?.id);
+  const held = grasp && carried ? { picture: carried, view: grasp.view } : null;
   /** @param {PictureTold} picture @param {string} view @param {string} control */
   const put = (picture, view, control) => attempt(async () => {
     hold(null);
@@ -139,11 +151,11 @@ function Slots({ one, views, again, add }) {
     await ask("PATCH", `${look(one)}/pictures/${picture.id}`, { view });
     await again();
     said.value = `${picture.label} shows ${view}`;
-    // The picture stands in another place now: its control gets the focus back.
-    requestAnimationFrame(() => /** @type {HTMLElement | null | undefined} */ (shelf.current?.querySelector(`[data-picture="${picture.id}"] ${control}`))?.focus());
+    // The picture stands in another place now: its control gets the focus back, unless somebody is elsewhere by now.
+    requestAnimationFrame(() => { if (document.activeElement === document.body) /** @type {HTMLElement | null | undefined} */ (shelf.current?.querySelector(`[data-picture="${picture.id}"] ${control}`))?.focus(); });
   });
   /** @param {string} view */
-  const aim = (view) => { if (held) { hold({ ...held, view }); said.value = `${view}; Enter puts ${held.picture.label} there`; } };
+  const aim = (view) => { if (held) { hold({ id: held.picture.id, view }); said.value = `${view}; Enter puts ${held.picture.label} there`; } };
   /** @param {KeyboardEvent} event */
   const key = (event) => {
     if (!held) return;
@@ -156,7 +168,7 @@ function Slots({ one, views, again, add }) {
   /** @param {PictureTold} picture */
   const grip = (picture) => {
     if (held?.picture.id === picture.id) { put(picture, held.view, "button"); return; }
-    hold({ picture, view: picture.view });
+    hold({ id: picture.id, view: picture.view });
     said.value = `Choose a view for ${picture.label} with the arrow keys, then press Enter`;
   };
   /** @param {DragEvent} event @param {string} view */
@@ -181,19 +193,22 @@ function Slots({ one, views, again, add }) {
       ${held && held.picture.view !== view && html`<button onClick=${() => put(held.picture, view, "button")}>Put ${held.picture.label} here</button>`}
       ${mine.length === 0 && html`<p class="dim">${one.missing.includes(view) ? "missing" : "none"}</p>`}
       ${mine.map((picture) => html`<${Picture} key=${picture.id} one=${one} picture=${picture} views=${slots} again=${again} held=${held?.picture.id === picture.id}
-        grip=${() => grip(picture)} put=${(/** @type {string} */ to) => put(picture, to, "select")} />`)}</div>`;
-  })}</div>`;
+        grip=${() => grip(picture)} put=${(/** @type {string} */ to) => put(picture, to, "select")} brush=${() => brush(picture)} />`)}</div>`;
+  })}
+    ${brushed && html`<${Brush} base=${`${look(one)}/pictures/${brushed.id}`} name=${nameOf(one, brushed)} close=${() => brush(null)} saved=${again} />`}</div>`;
 }
+
+/** @param {LookTold} one @param {PictureTold} picture */
+const nameOf = (one, picture) => `${picture.label} of ${called(one)}`;
 
 /**
  * @param {{ one: LookTold, picture: PictureTold, views: string[], again: () => Promise<void>, held: boolean, grip: () => unknown,
- *   put: (view: string) => unknown }} given
+ *   put: (view: string) => unknown, brush: () => unknown }} given
  */
-function Picture({ one, picture, views, again, held, grip, put }) {
+function Picture({ one, picture, views, again, held, grip, put, brush }) {
   const [cut, setCut] = useState(false);
-  const [brush, setBrush] = useState(false);
   const base = `${look(one)}/pictures/${picture.id}`;
-  const name = `${picture.label} of ${called(one)}`;
+  const name = nameOf(one, picture);
   const approve = () => attempt(async () => { await ask("POST", `${base}/approve`); await again(); }, "The cut-out is kept");
   const free = one.kind !== "location";
   return html`<figure data-picture=${picture.id}>
@@ -207,10 +222,9 @@ function Picture({ one, picture, views, again, held, grip, put }) {
       <div class="row">
         ${views.length > 1 && html`<button aria-pressed=${held} onClick=${grip} aria-label=${`Move ${name} to another view`}>Move</button>`}
         ${free && html`<button aria-pressed=${cut} onClick=${() => setCut(!cut)} aria-label=${`Show the cut-out of ${name}`}>Cut-out</button>
-          <button onClick=${approve} disabled=${picture.approved} aria-label=${`Approve the cut-out of ${name}`}>Approve</button>
-          <button onClick=${() => setBrush(true)} aria-label=${`Brush the cut-out of ${name}`}>Brush</button>`}
+          <${Do} act=${approve} disabled=${picture.approved} aria-label=${`Approve the cut-out of ${name}`}>Approve<//>
+          <button onClick=${brush} aria-label=${`Brush the cut-out of ${name}`}>Brush</button>`}
         <${Sure} label="Take out" sure="Really" name=${name} act=${() => attempt(async () => { await ask("DELETE", base); await again(); }, "Taken out")} />
       </div>
-      ${brush && html`<${Brush} base=${base} name=${name} close=${() => setBrush(false)} saved=${again} />`}
     </figcaption></figure>`;
 }

@@ -1,5 +1,5 @@
 // Takes side by side: players in lockstep, the judge's timeline under each, a click shows frame and panel.
-import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer, useLatest, go } from "./lib.js";
+import { html, useState, useEffect, useRef, ask, attempt, address, percent, useAnswer, useRead, useGo, Do } from "./lib.js";
 /** @import { Judged, Take } from "./api.js" */
 import { STATE } from "./gallery.js";
 
@@ -7,18 +7,15 @@ import { STATE } from "./gallery.js";
 
 /** @param {{ rest: string[] }} given */
 export function Compare({ rest }) {
-  const [takes, setTakes] = useState(/** @type {Record<string, Looked> | null} */ (null));
+  const [takes, again] = useRead(async () => Object.fromEntries(await Promise.all(rest.map(async (id) => {
+    const [take, judged] = await Promise.all([ask("GET", `/takes/${id}`), ask("GET", `/takes/${id}/judgement`)]);
+    return /** @type {[string, Looked]} */ ([id, { ...take, judged: judged.clips[0] }]);
+  }))), rest.join());
   const [frame, setFrame] = useState(0);
   const [playing, setPlaying] = useState(false);
   const [blind, setBlind] = useState(false);
   const [order, setOrder] = useState(rest);
   const videos = useRef(/** @type {Record<string, HTMLVideoElement | null>} */ ({}));
-  const last = useLatest();
-  const read = () => last(() => attempt(() => Promise.all(rest.map(async (id) => {
-    const [take, judged] = await Promise.all([ask("GET", `/takes/${id}`), ask("GET", `/takes/${id}/judgement`)]);
-    return { ...take, judged: judged.clips[0] };
-  }))), (found) => setTakes(Object.fromEntries(found.map((one) => [one.id, one]))));
-  useEffect(() => { read(); }, []);
   const first = takes && takes[rest[0]];
   const fps = first?.video.fps || 24;
   const count = takes ? Math.max(...Object.values(takes).map((one) => one.video.frames)) : 1;
@@ -55,7 +52,7 @@ export function Compare({ rest }) {
   /** @param {number} to */
   const seek = (to) => { stop(); setFrame(Math.min(Math.max(to, 0), count - 1)); };
   /** @param {string} id */
-  const star = (id) => attempt(async () => { await ask("PUT", `/takes/${id}/star`, { star: !takes?.[id].star }); setBlind(false); await read(); }, "Starred");
+  const star = (id) => attempt(async () => { await ask("PUT", `/takes/${id}/star`, { star: !takes?.[id].star }); setBlind(false); await again(); }, "Starred");
   const title = rest.length > 1 ? "Takes side by side" : "Take";
   if (!takes) return html`<h1>${title}</h1>`;
   return html`<h1>${title}</h1>
@@ -75,6 +72,7 @@ export function Compare({ rest }) {
 function Player({ take, name, blind, frame, seek, hold, star }) {
   const [shown, show] = useState(/** @type {string | null} */ (null));
   const [tone, words] = STATE[take.state];
+  const go = useGo();
   const { judged } = take;
   const on = () => attempt(async () => { const { id } = await ask("POST", `/takes/${take.id}/frames`, { frame: Math.min(frame, take.video.frames - 1) }); go(`#/shot?scene=${take.request.scene || ""}&sheet=${take.sheet}&first=${id}`); });
   return html`<section class="card" aria-label=${name}><h2>${name}</h2>
@@ -82,8 +80,8 @@ function Player({ take, name, blind, frame, seek, hold, star }) {
       ${!blind && shown && html`<div><${Panel} take=${take} element=${shown} /></div>`}</div>
     ${!blind && html`<p><span class=${`chip ${tone}`}>${words}</span> score ${take.score.toFixed(3)}</p><p>${take.verdict}</p>
       ${judged.problems.map((one) => html`<p class=${one.grave ? "bad" : "look"}>${one.element ? `${one.element}: ` : ""}${one.message} ${one.frames.map((at) => html`<button onClick=${() => seek(at)}>frame ${at}</button> `)}</p>`)}`}
-    <div class="row"><button aria-pressed=${take.star} onClick=${star} aria-label=${`Star ${name}`}>${take.star ? "★ Starred" : "☆ Star"}</button>
-      ${!blind && html`<button onClick=${on} aria-label=${`Start a shot from this frame of ${name}`}>Start a shot from this frame</button>`}</div>
+    <div class="row"><${Do} aria-pressed=${take.star} act=${star} aria-label=${`Star ${name}`}>${take.star ? "★ Starred" : "☆ Star"}<//>
+      ${!blind && html`<${Do} act=${on} aria-label=${`Start a shot from this frame of ${name}`}>Start a shot from this frame<//>`}</div>
     ${!blind && judged.elements.map((one) => html`<h3>${one.id}: <span class=${STATE[one.state][0]}>${one.state}</span> <small class="dim">${one.why}; seen in ${percent(one.coverage)} of the frames</small></h3>
       <${Timeline} one=${one} judged=${judged} frame=${frame} seek=${(/** @type {number} */ at) => { seek(at); show(one.id); }} />`)}</section>`;
 }

@@ -1,6 +1,6 @@
 // Takes that were made: filters, stars, what made each, and making it again.
 /** @import { Take } from "./api.js" */
-import { html, useState, useAnswer, ask, attempt, address, go } from "./lib.js";
+import { html, useState, useAnswer, useGo, ask, attempt, address, Do } from "./lib.js";
 
 /** @type {Record<string, [string, string]>} */
 export const STATE = { carried: ["good", "The cast is kept"], "not carried": ["bad", "The cast is not kept"], "cannot tell": ["look", "Cannot tell"] };
@@ -10,6 +10,7 @@ export function Gallery() {
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value).map(([name, value]) => [name, String(value)]));
   const [found, again] = useAnswer(`/takes?${query}`);
   const [all] = useAnswer("/takes");
+  const go = useGo();
   const [chosen, choose] = useState(/** @type {string[]} */ ([]));
   const names = [...new Set((all?.takes || []).flatMap((one) => one.elements))].sort();
   const presets = [...new Set((all?.takes || []).map((one) => one.preset))].sort();
@@ -30,6 +31,7 @@ export function Gallery() {
 function Card({ one, again, chosen, pick }) {
   const [sidecar, setSidecar] = useState(/** @type {object | null} */ (null));
   const [tone, words] = STATE[one.state];
+  const go = useGo();
   const star = () => attempt(async () => { await ask("PUT", `/takes/${one.id}/star`, { star: !one.star }); await again(); }, one.star ? "The star is taken back" : "Starred");
   const rerun = () => attempt(async () => { await ask("POST", `/takes/${one.id}/again`); go("#/queue"); });
   return html`<section class="card" aria-label=${one.label}>
@@ -39,9 +41,9 @@ function Card({ one, again, chosen, pick }) {
     ${one.stale.length > 0 && html`<p class="look">Made from pictures of ${one.stale.join(", ")} that have changed since.</p>`}
     <div class="row">
       <label class="line"><input type="checkbox" checked=${chosen} onChange=${pick} aria-label=${`Compare ${one.label}`} /> Compare</label>
-      <button aria-pressed=${one.star} onClick=${star} aria-label=${`Star ${one.label}`}>${one.star ? "★ Starred" : "☆ Star"}</button>
+      <${Do} aria-pressed=${one.star} act=${star} aria-label=${`Star ${one.label}`}>${one.star ? "★ Starred" : "☆ Star"}<//>
       <a href=${`#/compare/${one.id}`}>Look closely</a>
-      <button onClick=${rerun} aria-label=${`Run again ${one.label}`}>Run again</button>
+      <${Do} act=${rerun} aria-label=${`Run again ${one.label}`}>Run again<//>
       <a href=${`#/shot?take=${one.id}`}>With changes</a>
       <a href=${address(`/takes/${one.id}/video`)} download=${`${one.id}.mp4`}>Download</a></div>
     <details onToggle=${(e) => { if (e.target.open && !sidecar) attempt(() => ask("GET", `/takes/${one.id}/sidecar`)).then((told) => told && setSidecar(told)); }}>

@@ -33,6 +33,7 @@ export class Problem extends Error {
 }
 
 const API = "/api/v1";
+const AGAIN_MS = 1000;
 
 /**
  * Ask the API. Returns the answer's JSON with its ETag as `etag`, or null where there is nothing to tell.
@@ -44,32 +45,76 @@ const API = "/api/v1";
  * @returns {Promise<Found<P>>}
  */
 export async function ask(method, path, body, headers = {}) {
-  const raw = body instanceof Blob;
   /** @type {Record<string, string>} */
   const sent = { "castsheet-page": "1" };
   for (const [name, value] of Object.entries(headers)) if (value !== null) sent[name] = value;
-  if (body !== undefined && !raw) sent["content-type"] = "application/json";
+  if (body !== undefined && !(body instanceof Blob)) sent["content-type"] = "application/json";
+  if (method === "GET") await Promise.allSettled(underWay(path));
+  const answered = told(method, path, sent, body);
+  return method !== "GET" && UNDOES.test(path) ? until(path, answered) : answered;
+}
+
+/**
+ * @template {string} P
+ * @param {string} method @param {P} path @param {Record<string, string>} headers @param {object | Blob} [body]
+ * @returns {Promise<Found<P>>}
+ */
+async function told(method, path, headers, body) {
   let answer;
   try {
-    answer = await fetch(API + path, { method, headers: sent, body: raw ? /** @type {Blob} */ (body) : body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(API + path, { method, headers, body: body instanceof Blob ? body : body === undefined ? undefined : JSON.stringify(body) });
   } catch {
     throw new Problem(0, "The studio does not answer.", "See whether it still runs in the terminal.");
   }
   if (answer.ok && method !== "GET" && UNDOES.test(path)) recall();
   if (answer.status === 204) return /** @type {Found<P>} */ (null);
-  const told = await answer.json().catch(() => { if (answer.ok) throw new Problem(0, "The studio's answer was cut off.", "Try again."); return {}; });
-  if (!answer.ok) throw new Problem(answer.status, told.detail || answer.statusText, told.remedy || "Try again.");
+  const found = await answer.json().catch(() => { if (answer.ok) throw new Problem(0, "The studio's answer was cut off.", "Try again."); return {}; });
+  if (!answer.ok) throw new Problem(answer.status, found.detail || answer.statusText, found.remedy || "Try again.");
   const etag = answer.headers.get("etag");
-  return etag ? { ...told, etag } : told;
+  return etag ? { ...found, etag } : found;
 }
 
 const UNDOES = /^\/(elements|scenes|shots|runs|undo)/;
 export const undo = signal(/** @type {Change} */ (null));
+/** How often something was taken back here: then all is read again. */
+export const taken = signal(0);
+
+/** What was asked for and is not done yet, and the path that it changes, if it is known. @type {Map<Promise<unknown>, string>} */
+const changes = new Map();
+/** @param {string} path */
+const underWay = (path) => [...changes].filter(([, changed]) => changed === path).map(([work]) => work);
+
+/**
+ * Tell of a change that is under way: who reads the same path, or takes the latest change back, waits for it.
+ * @template T
+ * @param {string} path @param {Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export function until(path, work) {
+  changes.set(work, path);
+  const ended = () => { changes.delete(work); };
+  work.then(ended, ended);
+  return work;
+}
 
 const remembered = latest();
 /** Learn which change can be taken back now. */
 export function recall() {
-  return remembered(() => ask("GET", "/undo").catch(() => undefined), (told) => { undo.value = told.undo; });
+  return remembered(() => ask("GET", "/undo").catch(() => undefined), (found) => { undo.value = found.undo; });
+}
+
+/** Take back the latest change. What somebody asked for just before is such a change too, answered or not. */
+export function takeBack() {
+  const before = [...changes.keys()];
+  return attempt(async () => {
+    await Promise.allSettled(before);
+    await recall();
+    const change = undo.peek();
+    if (!change) return;
+    await ask("POST", "/undo", { id: change.id });
+    taken.value += 1;
+    said.value = `Taken back: ${change.what}`;
+  });
 }
 
 /** @param {string} path */
@@ -87,67 +132,96 @@ export const trouble = signal(/** @type {{ detail: string, remedy: string } | nu
  */
 export async function attempt(work, told) {
   trouble.value = null;
-  return shown(async () => {
+  return until("", shown(async () => {
     const value = await work();
     if (told) said.value = told;
     return value;
-  });
+  }));
 }
 
 /**
- * Do what nobody asked for, such as reading a list again: what refused somebody before stays in sight.
+ * Do what nobody asked for, such as reading a list again: what refused somebody before stays in sight. A studio that
+ * does not answer is asked again for as long as the answer is wanted.
  * @template T
  * @param {() => T | Promise<T>} work
+ * @param {() => boolean} [wanted]
  * @returns {Promise<T | undefined>}
  */
-async function shown(work) {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    trouble.value = error;
-    return undefined;
-  }
+export async function shown(work, wanted = () => false) {
+  /** @type {Problem | null} */
+  let met = null;
+  do {
+    try {
+      const value = await work();
+      if (met && trouble.peek() === met) trouble.value = null;
+      return value;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      trouble.value = met = error;
+      if (error.status !== 0 || !wanted()) return undefined;
+    }
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+  } while (wanted());
+  return undefined;
 }
 
 /**
  * Of all that it is asked to do only the latest counts: a slow answer to an earlier request must not take the
- * place of what was asked since. `then` gets the value; undefined means that there is none.
- * @returns {<T>(work: () => T | Promise<T>, then: (value: Exclude<Awaited<T>, undefined>) => void) => Promise<void>}
+ * place of what was asked since. `then` gets the value; undefined means that there is none. `work` can ask whether
+ * it still counts. Without work, nothing that was asked for counts any more.
+ * @returns {<T>(work?: (counts: () => boolean) => T | Promise<T>, then?: (value: Exclude<Awaited<T>, undefined>) => void) => Promise<void>}
  */
 export function latest() {
   let asked = 0;
   return async (work, then) => {
     asked += 1;
     const mine = asked;
-    const value = await work();
-    if (mine === asked && value !== undefined) then(/** @type {any} */ (value));
+    const value = await work?.(() => mine === asked);
+    if (mine === asked && value !== undefined) then?.(/** @type {any} */ (value));
   };
 }
 
 /** `latest`, for as long as a component is there. */
-export const useLatest = () => useMemo(latest, []);
+export function useLatest() {
+  const last = useMemo(latest, []);
+  useEffect(() => () => { last(); }, []);
+  return last;
+}
 
 /**
- * A value from the API, read when `path` changes and when the second of what it returns is called.
+ * What `work` finds: when `key` changes, when something was taken back, and when the second of what it returns is
+ * called. It always reads what the newest drawing of the component asks for.
+ * @template T
+ * @param {() => T | Promise<T>} work
+ * @param {unknown} key
+ * @returns {[Exclude<Awaited<T>, undefined> | null, () => Promise<void>, (value: Exclude<Awaited<T>, undefined> | null) => void]}
+ */
+export function useRead(work, key) {
+  const [value, set] = useState(/** @type {Exclude<Awaited<T>, undefined> | null} */ (null));
+  const last = useLatest();
+  const newest = useRef(work);
+  newest.current = work;
+  const again = useCallback(() => last((counts) => shown(() => newest.current(), counts), set), []);
+  const times = useValue(taken);
+  const begun = useRef(times);
+  useEffect(() => { set(null); again(); }, [key]);
+  useEffect(() => { if (times !== begun.current) { begun.current = times; again(); } }, [times]);
+  return [value, again, set];
+}
+
+/**
+ * A value from the API.
  * @template {string} P
  * @param {P | null} path
  * @returns {[Found<P> | null, () => Promise<void>, (value: Found<P> | null) => void]}
  */
-export function useAnswer(path) {
-  const [value, set] = useState(/** @type {Found<P> | null} */ (null));
-  const last = useLatest();
-  const again = useCallback(() => last(() => (path === null ? undefined : shown(() => ask("GET", path))), set), [path]);
-  useEffect(() => { set(null); again(); }, [again]);
-  return [value, again, set];
-}
+export const useAnswer = (path) => useRead(() => /** @type {any} */ (path === null ? undefined : ask("GET", path)), path);
 
 export const jobs = signal(/** @type {Map<string, Job>} */ (new Map()));
 export const system = signal(/** @type {System | null} */ (null));
 /** @type {EventSource | null} */
 let stream = null;
 const begun = latest();
-const AGAIN_MS = 1000;
 
 /** Read everything, then follow what changes from there. An earlier stream ends, or is not begun. */
 function begin() {
@@ -189,24 +263,63 @@ function listen(since) {
 export async function follow() {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) begin();
-    else { begun(() => undefined, () => {}); stream?.close(); stream = null; }
+    else { begun(); stream?.close(); stream = null; }
   });
   await begin();
 }
 
-/** @param {string} hash */
-export function go(hash) { location.hash = hash; }
+/** How to go to another page when something is done, unless somebody has left this one meanwhile. */
+export function useGo() {
+  const here = useRef(true);
+  useEffect(() => () => { here.current = false; }, []);
+  return (/** @type {string} */ hash) => { if (here.current) location.hash = hash; };
+}
 /** @param {number} share */
 export const percent = (share) => `${Math.round(100 * share)} %`;
 
 /**
- * A button that asks once more before it removes something.
+ * How to begin work that is not begun again while it is under way, and whether it is: two quick clicks are one. The
+ * control stays enabled meanwhile, because one that is disabled loses the focus.
+ * @param {(event: MouseEvent) => unknown} work
+ * @returns {[(event: MouseEvent) => Promise<void>, boolean]}
+ */
+function useOnce(work) {
+  const [busy, set] = useState(false);
+  const held = useRef(false);
+  /** @param {MouseEvent} event */
+  const begin = async (event) => {
+    if (held.current) return;
+    held.current = true;
+    set(true);
+    try { await work(event); } finally { held.current = false; set(false); }
+  };
+  return [begin, busy];
+}
+
+/**
+ * A button that asks the studio for something: once, however often it is clicked before the answer.
+ * @param {{ act: (event: MouseEvent) => unknown, children?: any, [attribute: string]: unknown }} given
+ */
+export function Do({ act, children, ...more }) {
+  const [begin, busy] = useOnce(act);
+  return html`<button type="button" ...${more} aria-busy=${busy} onClick=${begin}>${children}</button>`;
+}
+
+/**
+ * A button that asks once more before it removes something. The second half of a double click is no answer.
  * @param {{ label: string, sure: string, act: () => unknown, name: string }} given
  */
 export function Sure({ label, sure, act, name }) {
   const [armed, arm] = useState(false);
-  return html`<button type="button" aria-label=${`${armed ? sure : label} ${name}`} onBlur=${() => arm(false)}
-    onClick=${() => (armed ? (arm(false), act()) : arm(true))}>${armed ? sure : label}</button>`;
+  const [begin, busy] = useOnce(act);
+  /** @param {MouseEvent} event */
+  const click = (event) => {
+    if (armed && event.detail > 1) return;
+    arm(!armed);
+    if (armed) begin(event);
+  };
+  return html`<button type="button" aria-label=${`${armed ? sure : label} ${name}`} aria-busy=${busy} onBlur=${() => arm(false)}
+    onClick=${click}>${armed ? sure : label}</button>`;
 }
 
 /** What a page found wrong with a file. @param {{ of: Wrong }} given */

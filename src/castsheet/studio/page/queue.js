@@ -1,6 +1,6 @@
 // The queue: what runs with its picture, what waits and in which order, what ended and why.
 /** @import { Job } from "./api.js" */
-import { html, useEffect, useState, useValue, ask, attempt, address, jobs, system } from "./lib.js";
+import { html, useEffect, useRef, useState, useValue, ask, attempt, address, jobs, system, Do } from "./lib.js";
 
 /** @type {Record<string, string>} */
 const WORD = { queued: "waits", running: "runs", cancelling: "is being stopped", done: "done", failed: "failed", cancelled: "cancelled", quarantined: "set aside" };
@@ -13,14 +13,16 @@ const act = (path, told) => () => attempt(() => ask("POST", path), told);
 
 export function QueuePage() {
   const all = [...useValue(jobs).values()];
-  const paused = useValue(system)?.paused;
+  const told = useValue(system);
+  const paused = Boolean(told?.paused);
   const running = all.filter((job) => job.state === "running" || job.state === "cancelling");
   const waiting = all.filter((job) => job.state === "queued").sort((a, b) => a.position - b.position);
   const ended = all.filter((job) => job.ended !== null && !["queued", "running", "cancelling"].includes(job.state)).sort((a, b) => (b.ended || 0) - (a.ended || 0));
+  if (!told) return html`<h1>Queue</h1>`;
   return html`<h1>Queue</h1>
     <div class="row card">
-      <button onClick=${act(paused ? "/queue/resume" : "/queue/pause", paused ? "The queue goes on" : "The queue is held")}>${paused ? "Let it go on" : "Hold the queue"}</button>
-      <button disabled=${!waiting.length} onClick=${act("/queue/cancel-pending", "All that waited is cancelled")}>Cancel all that waits</button>
+      <${Do} act=${act(paused ? "/queue/resume" : "/queue/pause", paused ? "The queue goes on" : "The queue is held")}>${paused ? "Let it go on" : "Hold the queue"}<//>
+      <${Do} disabled=${!waiting.length} act=${act("/queue/cancel-pending", "All that waited is cancelled")}>Cancel all that waits<//>
       <p>${running.length} running, ${waiting.length} waiting${paused ? "; the queue is held" : ""}.</p></div>
     ${all.length === 0 && html`<p>The queue is empty. <a href="#/shot">Ask for takes.</a></p>`}
     ${running.length > 0 && html`<h2>Running</h2><ol class="queue">${running.map((job) => html`<${Running} key=${job.id} job=${job} />`)}</ol>`}
@@ -36,19 +38,22 @@ function Running({ job }) {
   return html`<li>${job.previews > 0 && html`<img src=${address(`/jobs/${job.id}/preview?n=${job.previews}`)} alt="The clip so far" />`}
     <div class="words"><strong>${job.label}</strong>${from(job)}<p>${job.message || WORD[job.state]}${job.steps ? `, step ${job.step} of ${job.steps}` : ""}${left !== null ? `, about ${Math.max(1, Math.round(left))} s left` : ""}</p>
       <progress max=${job.steps || 1} value=${job.steps ? job.step : undefined} aria-label=${`Progress of ${job.label}`}></progress></div>
-    <button disabled=${job.state === "cancelling"} onClick=${act(`/jobs/${job.id}/cancel`, "It stops at the next step")} aria-label=${`Cancel ${job.label}`}>Cancel</button></li>`;
+    <${Do} disabled=${job.state === "cancelling"} act=${act(`/jobs/${job.id}/cancel`, "It stops at the next step")} aria-label=${`Cancel ${job.label}`}>Cancel<//></li>`;
 }
 
 /** @param {{ job: Job, place: number, count: number, paused: boolean }} given */
 function Waiting({ job, place, count, paused }) {
   /** @param {number} to */
   const move = (to) => () => attempt(() => ask("PATCH", `/jobs/${job.id}`, { place: to }), `${job.label} is number ${to + 1}`);
-  return html`<li><div class="words"><strong>${job.label}</strong>${from(job)}
+  // A job that changes its place in the list takes its focus with it.
+  const used = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => { if (document.activeElement === document.body) used.current?.focus(); }, [place]);
+  return html`<li onFocusIn=${(/** @type {FocusEvent} */ event) => { used.current = /** @type {HTMLElement} */ (event.target); }}><div class="words"><strong>${job.label}</strong>${from(job)}
       <p class="dim">${job.message || (paused ? "Waits because the queue is held" : place === 0 ? "Is next" : `Waits for ${place} ${place === 1 ? "job" : "jobs"} before it`)}</p></div>
-    <button disabled=${place === 0} onClick=${move(place - 1)} aria-label=${`Earlier: ${job.label}`}>Earlier</button>
-    <button disabled=${place === count - 1} onClick=${move(place + 1)} aria-label=${`Later: ${job.label}`}>Later</button>
+    <${Do} disabled=${place === 0} act=${move(place - 1)} aria-label=${`Earlier: ${job.label}`}>Earlier<//>
+    <${Do} disabled=${place === count - 1} act=${move(place + 1)} aria-label=${`Later: ${job.label}`}>Later<//>
     <${Changes} job=${job} />
-    <button onClick=${act(`/jobs/${job.id}/cancel`, "Cancelled")} aria-label=${`Cancel ${job.label}`}>Cancel</button></li>`;
+    <${Do} act=${act(`/jobs/${job.id}/cancel`, "Cancelled")} aria-label=${`Cancel ${job.label}`}>Cancel<//></li>`;
 }
 
 /** @param {{ job: Job }} given */
@@ -61,7 +66,7 @@ function Ended({ job }) {
     ${job.result?.set && html`<a href="#/training">Look at the sets</a>`}
     ${job.result?.shots && html`<a href=${`#/shots/${job.result.shots}`}>Look at the shots</a>`}
     <${Changes} job=${job} />
-    ${job.state !== "done" && html`<button onClick=${act(`/jobs/${job.id}/retry`, "It is in the queue again")} aria-label=${`Retry ${job.label}`}>Retry</button>`}</li>`;
+    ${job.state !== "done" && html`<${Do} act=${act(`/jobs/${job.id}/retry`, "It is in the queue again")} aria-label=${`Retry ${job.label}`}>Retry<//>`}</li>`;
 }
 
 /** The form of the shot, filled with what a job asked for. @param {{ job: Job }} given */

@@ -1,5 +1,5 @@
 // A shot: the two-part prompt, one preset with its differences spelt out, seeds and takes.
-import { html, useState, useEffect, useAnswer, useLatest, useValue, ask, attempt, address, go, said, system } from "./lib.js";
+import { html, useState, useEffect, useRef, useAnswer, useGo, useLatest, useValue, ask, attempt, address, said, system, shown, trouble, Do } from "./lib.js";
 /** @import { Asked, Sheet } from "./api.js" */
 import { Findings } from "./scene.js";
 
@@ -33,22 +33,26 @@ function Form({ begin, changed }) {
   const [made] = useAnswer("/takes");
   const [runs] = useAnswer("/runs");
   const [sheet, setSheet] = useState(/** @type {Sheet | null} */ (null));
-  const [key, setKey] = useState(crypto.randomUUID());
+  // Asked for again after no answer, the same body has the same key, and is not made twice.
+  const asked = useRef({ body: "", key: "" });
+  const go = useGo();
   const model = useValue(system)?.model;
   /** @param {Partial<ReturnType<typeof start>>} more */
-  const change = (more) => { set((now) => ({ ...now, ...more })); setKey(crypto.randomUUID()); };
+  const change = (more) => set((now) => ({ ...now, ...more }));
   const last = useLatest();
 
   /** @param {string} scene */
   const choose = (scene) => {
+    last();  // a sheet that is on its way is of another scene
+    trouble.value = null;
     setSheet(null);
     const found = scenes?.scenes.find((one) => one.id === scene);
     set((now) => ({ ...now, scene, sheet: "", action: found?.action || now.action }));
   };
-  const read = () => attempt(() => {
+  const read = (/** @type {() => boolean} */ counts) => shown(() => {
     if (form.sheet) return ask("GET", `/sheets/${form.sheet}?${new URLSearchParams({ action: form.action })}`);
     return form.scene ? ask("POST", `/scenes/${form.scene}/sheet`) : undefined;
-  });
+  }, counts);
   const check = () => last(read, (one) => { setSheet(one); set((now) => ({ ...now, sheet: one.id })); });
   useEffect(() => { if (model) check(); }, [form.scene, form.sheet, Boolean(model)]);
   useEffect(() => {
@@ -71,7 +75,9 @@ function Form({ begin, changed }) {
     if (form.first) body.first_frame = form.first;
     if (form.adapter) body.adapter = form.adapter;
     if (form.seed !== "") body.seed = Number(form.seed);
-    await ask("POST", "/jobs", body, { "idempotency-key": key });
+    const text = JSON.stringify(body);
+    if (asked.current.body !== text) asked.current = { body: text, key: crypto.randomUUID() };
+    await ask("POST", "/jobs", body, { "idempotency-key": asked.current.key });
     said.value = `${form.takes} takes are in the queue`;
     go("#/queue");
   });
@@ -101,7 +107,7 @@ function Form({ begin, changed }) {
         onInput=${(e) => { const { [id]: _, ...rest } = form.strength; change({ strength: e.target.value === "" ? rest : { ...rest, [id]: Number(e.target.value) } }); }} /></label>`)}</div></details>`}
       <label class="line"><input type="checkbox" checked=${form.force} onChange=${() => change({ force: !form.force })} /> Go on although a check finds an error</label>
       <p class="dim">${seconds === null ? "How long a take lasts is not known yet." : `About ${Math.round(seconds)} s a take, by ${like.length} earlier ones.`}</p>
-      <button class="main" disabled=${!form.sheet || !form.action.trim()} onClick=${shoot}>Make ${form.takes} ${Number(form.takes) === 1 ? "take" : "takes"}</button>
+      <${Do} class="main" disabled=${!form.sheet || !form.action.trim()} act=${shoot}>Make ${form.takes} ${Number(form.takes) === 1 ? "take" : "takes"}<//>
     </section>
     <section class="card" aria-label="Checks"><h2>Sheet and prompt</h2>
       ${sheet ? html`<img class="sheet" src=${address(`/sheets/${sheet.id}/seen`)} alt="The sheet as the model sees it" width="100%" /><${Findings} sheet=${sheet} done=${[]} />` : html`<p class="dim">${model ? "Choose a scene." : "The model is being opened."}</p>`}
@@ -111,13 +117,17 @@ function Form({ begin, changed }) {
 /** The picture that the clip starts with, if there is one. @param {{ chosen: string, choose: (id: string) => void }} given */
 function First({ chosen, choose }) {
   const [frames, again] = useAnswer("/frames");
+  const [begun] = useState(Boolean(chosen));
+  const last = useLatest();
+  /** @param {string} id */
+  const pick = (id) => { last(); choose(id); };  // a picture that is on its way is not chosen then
   /** @param {File} file */
-  const add = (file) => attempt(async () => { const made = await ask("POST", "/frames", file); await again(); choose(made.id); }, "The picture is kept");
-  return html`<details open=${Boolean(chosen)}><summary>First frame</summary>
+  const add = (file) => last(() => attempt(async () => { const made = await ask("POST", "/frames", file); await again(); return made; }, "The picture is kept"), (made) => choose(made.id));
+  return html`<details open=${begun}><summary>First frame</summary>
     <p class="dim">The clip starts with this picture. It should have the shape of the clip.</p>
     <div class="row"><label>Add a picture <input type="file" accept="image/*" onChange=${(e) => { if (e.target.files[0]) add(e.target.files[0]); e.target.value = ""; }} /></label></div>
     <div class="shelf" role="radiogroup" aria-label="First frame">
-      <label class="line"><input type="radio" name="first" checked=${!chosen} onChange=${() => choose("")} /> none</label>
+      <label class="line"><input type="radio" name="first" checked=${!chosen} onChange=${() => pick("")} /> none</label>
       ${frames?.frames.map((id, number) => html`<label key=${id}><img class="whole" src=${address(`/frames/${id}/image`)} alt=${`First frame ${number + 1}`} loading="lazy" />
-        <span><input type="radio" name="first" checked=${chosen === id} onChange=${() => choose(id)} aria-label=${`First frame ${number + 1}`} /> picture ${number + 1}</span></label>`)}</div></details>`;
+        <span><input type="radio" name="first" checked=${chosen === id} onChange=${() => pick(id)} aria-label=${`First frame ${number + 1}`} /> picture ${number + 1}</span></label>`)}</div></details>`;
 }

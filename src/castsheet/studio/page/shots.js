@@ -1,10 +1,11 @@
 // Lists of shots: a table that is the command line's file, and the clips that were made of it.
-import { html, useState, useEffect, useAnswer, useValue, ask, attempt, address, go, jobs, Sure, Trouble } from "./lib.js";
+import { html, useState, useEffect, useAnswer, useGo, useValue, ask, attempt, address, jobs, Do, Sure, Trouble } from "./lib.js";
 
 /** @param {{ rest: string[] }} given */
 export function Shots({ rest: [open] }) {
   const [found, again] = useAnswer("/shots");
   const [name, setName] = useState("");
+  const go = useGo();
   const usable = /^[a-z][a-z0-9_-]*$/.test(name);
   const make = () => attempt(async () => {
     await ask("PUT", `/shots/${name}`, { shots: [{ id: "shot-001", action: "hero waves" }] }, { "if-none-match": "*" });
@@ -13,7 +14,7 @@ export function Shots({ rest: [open] }) {
   if (open) return html`<${Table} name=${open} />`;
   return html`<h1>Shot lists</h1>
     <section class="card"><h2>New list</h2><div class="row"><label>Name <input value=${name} maxlength="64" onInput=${(e) => setName(e.target.value.toLowerCase())} /></label>
-      <button class="main" disabled=${!usable} onClick=${make}>Make the list</button></div></section>
+      <${Do} class="main" disabled=${!usable} act=${make}>Make the list<//></div></section>
     <div class="cards">${found?.lists.map((one) => html`<section class="card" key=${one.id}><h2><a href=${`#/shots/${one.id}`}>${one.id}</a></h2>
       ${one.trouble ? html`<${Trouble} of=${one.trouble} />` : html`<p>${one.shots.length} shots, ${one.shots.filter((shot) => shot.result).length} made</p>`}
       <${Sure} label="Remove" sure="Really remove" name=${`list ${one.id}`} act=${() => attempt(async () => {
@@ -42,6 +43,7 @@ function Table({ name }) {
   const [edits, edit] = useState(/** @type {Edits | null} */ (null));
   const [scene, setScene] = useState("");
   const [adapter, setAdapter] = useState("");
+  const go = useGo();
   const ended = [...useValue(jobs).values()].filter((job) => job.result?.shots === name).length;
   useEffect(() => { if (ended) again(); }, [ended]);
   if (!list) return html`<h1>${name}</h1>`;
@@ -73,13 +75,13 @@ function Table({ name }) {
         <td><input aria-label=${`Seed of ${row.id}`} class="short" type="number" min="0" value=${row.seed} onInput=${(e) => put(number, { seed: e.target.value })} /></td>
         <td><input aria-label=${`Takes of ${row.id}`} class="short" type="number" min="1" max="16" value=${row.takes} onInput=${(e) => put(number, { takes: e.target.value })} /></td>
         <td><input type="checkbox" aria-label=${`${row.id} goes on from the shot before`} disabled=${number === 0} checked=${row.continues && number > 0} onChange=${() => put(number, { continues: !row.continues })} /></td>
-        <td><button disabled=${rows.length === 1} onClick=${() => change({ rows: rows.filter((_, at) => at !== number) })} aria-label=${`Remove ${row.id}`}>Remove</button></td></tr>`)}</tbody></table></div>
+        <td><button disabled=${rows.length === 1} onClick=${(/** @type {MouseEvent} */ event) => { if (event.detail < 2) change({ rows: rows.filter((_, at) => at !== number) }); }} aria-label=${`Remove ${row.id}`}>Remove</button></td></tr>`)}</tbody></table></div>
       <div class="row"><button onClick=${() => change({ rows: [...rows, { id: next(), action: "", seed: "", takes: "", continues: false }] })}>One more shot</button>
         <label class="line"><input type="checkbox" checked=${film} onChange=${() => change({ film: !film })} /> Join the shots into one film</label>
-        <button class="main" onClick=${save}>Save the list</button><a href=${address(`/shots/${name}/file`)}>Download for the command line</a></div></section>
+        <${Do} class="main" act=${save}>Save the list<//><a href=${address(`/shots/${name}/file`)}>Download for the command line</a></div></section>
     <section class="card row"><label>Sheet of scene <select value=${scene} onChange=${(e) => setScene(e.target.value)}><option value="">choose</option>${scenes?.scenes.filter((one) => !one.trouble).map((one) => html`<option value=${one.id}>${one.title || one.id}</option>`)}</select></label>
       ${finished.length > 0 && html`<label>Trained adapter <select value=${adapter} onChange=${(e) => setAdapter(e.target.value)}><option value="">none</option>${finished.map((one) => html`<option value=${one.id}>${one.id}</option>`)}</select></label>`}
-      <button class="main" disabled=${!scene} onClick=${shoot}>Make what is not made yet</button></section>
+      <${Do} class="main" disabled=${!scene || edits} act=${shoot}>Make what is not made yet<//>${edits && html`<p class="look">Save the list first.</p>`}</section>
     ${list.joined && html`<section class="card" aria-label="The film"><h2>The film</h2><video src=${address(`/shots/${name}/film?of=${list.joined}`)} controls playsinline preload="metadata" aria-label="The film"></video>
       <a href=${address(`/shots/${name}/film`)} download=${`${name}.mp4`}>Download the film</a></section>`}
     <div class="cards">${list.shots.map((one) => one.result && html`<section class="card" key=${one.id}><h2>${one.id}</h2>

@@ -1,5 +1,5 @@
 // Training: runs with their curves and pictures over steps; sets made of pairs; a new run from a preset.
-import { html, useState, useEffect, useRef, useAnswer, useValue, ask, attempt, address, go, jobs, Sure, Trouble } from "./lib.js";
+import { html, useState, useEffect, useRef, useAnswer, useGo, useValue, ask, attempt, address, jobs, system, Do, Sure, Trouble } from "./lib.js";
 
 /** @import { Job, Line, Run as RunTold } from "./api.js" */
 
@@ -41,15 +41,16 @@ function Sets({ ended }) {
   const [sets, again] = useAnswer("/sets");
   const [pairs] = useAnswer("/pairs");
   const [form, set] = useState({ name: "", pairs: "", part: "train" });
+  const go = useGo();
   useEffect(() => { if (ended) again(); }, [ended]);
   const usable = /^[a-z][a-z0-9_-]*$/.test(form.name) && form.pairs;
   const make = () => attempt(async () => { await ask("POST", `/sets/${form.name}`, { pairs: form.pairs, part: form.part }); go("#/queue"); });
   return html`<section class="card"><h2>Sets</h2>
-    ${sets?.sets.length ? html`<ul>${sets.sets.map((one) => html`<li key=${one.id}>${one.id}${one.samples === null ? "" : `: ${one.samples} clips`}</li>`)}</ul>` : html`<p class="dim">No sets yet. A set is made of <a href="#/pairs">pairs</a>, or by "castsheet encode" into the folder "sets".</p>`}
+    ${sets?.sets.length ? html`<ul>${sets.sets.map((one) => html`<li key=${one.id}>${one.id}${one.samples === null ? "" : `: ${one.samples} clips`}</li>`)}</ul>` : sets && html`<p class="dim">No sets yet. A set is made of <a href="#/pairs">pairs</a>, or by "castsheet encode" into the folder "sets".</p>`}
     <div class="row"><label>Name of the set <input value=${form.name} maxlength="64" onInput=${(e) => set({ ...form, name: e.target.value.toLowerCase() })} /></label>
       <label>Pairs <select value=${form.pairs} onChange=${(e) => set({ ...form, pairs: e.target.value })}><option value="">choose</option>${pairs?.results.filter((one) => !one.trouble).map((one) => html`<option>${one.id}</option>`)}</select></label>
       <label>Part <select value=${form.part} onChange=${(e) => set({ ...form, part: e.target.value })}>${["train", "validation", "test"].map((one) => html`<option>${one}</option>`)}</select></label>
-      <button disabled=${!usable} onClick=${make}>Make the set</button></div></section>`;
+      <${Do} disabled=${!usable} act=${make}>Make the set<//></div></section>`;
 }
 
 /** @param {{ ended: number }} given */
@@ -57,6 +58,7 @@ function NewRun({ ended }) {
   const [sets, again] = useAnswer("/sets");
   const [scenes] = useAnswer("/scenes");
   const [form, set] = useState({ name: "", preset: "mini", set: "", held_out: "", steps: "", every: 100, scene: "" });
+  const go = useGo();
   useEffect(() => { if (ended) again(); }, [ended]);
   const usable = /^[a-z][a-z0-9_-]*$/.test(form.name) && form.set;
   const make = () => attempt(async () => {
@@ -82,7 +84,7 @@ function NewRun({ ended }) {
     <label>Steps <input class="short" type="number" min="1" value=${form.steps} placeholder="the preset's" onInput=${(e) => set({ ...form, steps: e.target.value })} /></label>
     ${choice("Draw the scene", "scene", (scenes?.scenes || []).filter((one) => !one.trouble).map((one) => [one.id, one.title || one.id]), "none")}
     <label>every so many steps <input class="short" type="number" min="1" value=${form.every} onInput=${(e) => set({ ...form, every: e.target.value })} /></label>
-    <button class="main" disabled=${!usable} onClick=${make}>Make the run</button></div></section>`;
+    <${Do} class="main" disabled=${!usable} act=${make}>Make the run<//></div></section>`;
 }
 
 const WATCH_MS = 3000;
@@ -92,20 +94,24 @@ function Run({ name }) {
   const [run, again] = useAnswer(`/runs/${name}`);
   const [curves, more] = useAnswer(`/runs/${name}/curves`);
   const all = [...useValue(jobs).values()];
+  const told = useValue(system);  // the jobs are known with it
   const job = all.find((one) => one.kind === "train" && one.request.run === name && ["queued", "running", "cancelling"].includes(one.state));
   useEffect(() => {
-    if (!job) { again(); more(); return undefined; }
-    const timer = setInterval(() => { again(); more(); }, WATCH_MS);
-    return () => clearInterval(timer);
+    let [watching, timer] = [true, 0];
+    // The next reading begins after the answer to the last one, however long it took.
+    const watch = async () => { await Promise.all([again(), more()]); if (watching && job) timer = setTimeout(watch, WATCH_MS); };
+    watch();
+    return () => { watching = false; clearTimeout(timer); };
   }, [job?.state]);
-  if (!run) return html`<h1>${name}</h1>`;
+  if (!run || !told) return html`<h1>${name}</h1>`;
   const train = () => attempt(() => ask("POST", `/runs/${name}/train`), "The run is in the queue");
-  const stop = () => attempt(() => ask("POST", `/jobs/${job?.id}/cancel`), "It writes a checkpoint, and stops");
+  /** The second half of a double click on "Begin" stops nothing. @param {MouseEvent} event */
+  const stop = (event) => event.detail < 2 && attempt(() => ask("POST", `/jobs/${job?.id}/cancel`), "It writes a checkpoint, and stops");
   return html`<h1>Run ${name}</h1>
     <section class="card"><p><${State} run=${run} all=${all} /></p>
       <p class="dim">Preset ${run.preset}, set ${run.set || "of another folder"}${run.held_out ? `, watched on ${run.held_out}` : ""}; ${Math.round(run.seconds)} s of training so far${run.held_out_loss === null ? "" : `; held-out loss ${run.held_out_loss.toFixed(4)}`}.</p>
       <p class="dim">${run.checkpoints.length ? `Checkpoints at step ${run.checkpoints.join(", ")}.` : "No checkpoint yet."}</p>
-      <div class="row">${job ? html`<button onClick=${stop}>Stop after a checkpoint</button>` : html`<button class="main" onClick=${train} disabled=${run.finished}>${run.step ? "Go on" : "Begin"}</button>`}
+      <div class="row">${job ? html`<${Do} act=${stop}>Stop after a checkpoint<//>` : html`<${Do} class="main" act=${train} disabled=${run.finished}>${run.step ? "Go on" : "Begin"}<//>`}
         ${run.finished && html`<a href=${address(`/runs/${name}/adapter`)}>Download the adapter</a>`}</div></section>
     ${curves && curves.loss.step.length > 0 && html`<div class="two">
       <section class="card"><h2>Loss</h2><${Chart} label="Loss over steps" lines=${[["each step", curves.loss, "--dim"], ["smoothed", curves.smooth, "--mark"], ["held out", curves.held_out, "--bad"]]} /></section>
@@ -133,6 +139,8 @@ function Chart({ label, lines }) {
   useEffect(() => { const changed = () => setDark(SCHEME.matches); SCHEME.addEventListener("change", changed); return () => SCHEME.removeEventListener("change", changed); }, []);
   const drawn = lines.filter(([, line]) => line.step.length > 0);
   const data = joined(drawn);
+  const newest = useRef(data);
+  newest.current = data;
   useEffect(() => {
     let gone = false;
     let sized = /** @type {ResizeObserver | null} */ (null);
@@ -145,13 +153,13 @@ function Chart({ label, lines }) {
       plot.current = new Plot({
         width: place.current.clientWidth, height: 240, scales: { x: { time: false } }, axes: [{ ...axis, label: "step", labelSize: 20 }, { ...axis, size: 72, values: (/** @type {unknown} */ _, /** @type {number[]} */ marks) => marks.map((mark) => String(Number(mark.toPrecision(3)))) }],
         series: [{ label: "step" }, ...drawn.map(([name, , tone]) => ({ label: name, stroke: colour(tone), width: 2, spanGaps: true, points: { show: data[0].length < 30 } }))],
-      }, data, place.current);
+      }, newest.current, place.current);
       sized = new ResizeObserver(() => { if (place.current) plot.current?.setSize({ width: place.current.clientWidth, height: 240 }); });
       sized.observe(place.current);
     });
     return () => { gone = true; sized?.disconnect(); plot.current?.destroy(); plot.current = null; };
   }, [drawn.length, dark]);
-  useEffect(() => { plot.current?.setData(data); }, [data[0].length]);
+  useEffect(() => { plot.current?.setData(data); }, [data[0].length, data[0][data[0].length - 1]]);
   const last = drawn.map(([name, line]) => `${name} ${line.value[line.value.length - 1].toPrecision(4)}`).join(", ");
   return html`<div class="chart" ref=${place} role="img" aria-label=${`${label}; at step ${data[0][data[0].length - 1]}: ${last}`}></div>`;
 }
