@@ -24,8 +24,7 @@ import numpy as np
 from benchmarks.judge_outside import cameras, film, people, questions
 from benchmarks.judge_outside.case import Case, Half
 from benchmarks.judge_outside.faults import FAULTS, HONEST
-from benchmarks.judge_outside.measure import built, sheet_path
-from benchmarks.judge_outside.packages import one
+from benchmarks.judge_outside.measure import built, sheet_path, the_film
 from castsheet.clip import Clip
 from castsheet.judge import leak, motion, search, typography
 from castsheet.judge.cast import Pixels, read_cast, working_frames, working_size
@@ -61,7 +60,7 @@ def chosen(folder: Path, held: people.Folder, half: Half) -> list[Case]:
         by_sheet.setdefault(case.sheet, []).append(case)
     acted = [mine[number % len(mine)] for number, mine in enumerate(by_sheet.values())][:EACH]
     shown: dict[str, list[Case]] = {}
-    for case in film.cases(folder / "film"):
+    for case in film.cases(the_film(folder)):
         # Thresholds of motion come from every second shot, whichever sheet it is held against.
         odd = int(case.name.rsplit("/", 1)[1]) % 2 == (half == "held out")
         if case.half == half and case.truth.get("hero") and odd:
@@ -83,7 +82,7 @@ def judgements(folder: Path, half: Half) -> Iterator[tuple[str, str, str, Case]]
             yield f"{case.name}/{fault}", fault, fault, case
         yield f"{case.name}/clean", f"clean, {case.name.split('/')[0]}", "", case
     sheets = [name for name, (of, *_) in film.CAST.items() if of == half]
-    path = one(folder / "packages", "resources/bbb.mp4")
+    path = the_film(folder)
     for turn, (number, first, length) in enumerate(film.windows()):
         # Every second shot is of either half; see docs/judge.md. 112 is the credits.
         sheet = f"film/{sheets[turn % len(sheets)]}"

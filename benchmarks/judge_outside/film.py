@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import av
@@ -110,32 +110,6 @@ def facts() -> list[dict[str, object]]:
     return held
 
 
-def decode(film: Path, folder: Path) -> None:
-    """Write the middle frames of every shot, as folder/shotNNN.npy, in one pass over the film."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shots = facts()
-    if all((folder / f"shot{number:03d}.npy").is_file() for number in range(len(shots))):
-        return
-    wanted: dict[int, tuple[int, int, int]] = {}
-    for number, shot in enumerate(shots):
-        first, stop = int(str(shot["first"])), int(str(shot["stop"]))
-        length = min(LENGTH, stop - first - 2 * EDGE)
-        start = first + (stop - first - length) // 2
-        wanted |= {start + at: (number, at, length) for at in range(length)}
-    held: dict[int, list[Pixels]] = {}
-    with av.open(str(film)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for count, frame in enumerate(container.decode(stream)):
-            if count not in wanted:
-                continue
-            number, at, length = wanted[count]
-            picture = frame.reformat(width=SIZE[0], height=SIZE[1], format="rgb24", interpolation="AREA")
-            held.setdefault(number, []).append(picture.to_ndarray())
-            if at == length - 1:
-                np.save(folder / f"shot{number:03d}.npy", np.stack(held.pop(number)))
-
-
 def windows() -> Iterator[tuple[int, int, int]]:
     """All of the film in clips of 49 frames or less that hold no cut: shot, first frame, length."""
     for number, shot in enumerate(facts()):
@@ -166,18 +140,21 @@ def window(film: Path, first: int, length: int) -> Pixels:
     return np.stack(found)
 
 
-def frames(folder: Path, number: int) -> Pixels:
-    """A shot's frames, uint8 (F, 432, 768, 3)."""
-    return np.asarray(np.load(folder / f"shot{number:03d}.npy"))
+@lru_cache(maxsize=4)
+def frames(film: Path, number: int) -> Pixels:
+    """The middle frames of a shot, uint8 (F, 432, 768, 3). Read from the film each time: all shots are 5 GB."""
+    shot = facts()[number]
+    first, stop = int(str(shot["first"])), int(str(shot["stop"]))
+    length = min(LENGTH, stop - first - 2 * EDGE)
+    return window(film, first + (stop - first - length) // 2, length)
 
 
-def sheets(folder: Path, tools: Tools) -> Iterator[tuple[str, Sheet]]:
-    """Every sheet, made by the product's own composer with its own cut-outs."""
-    pictures = folder / "pictures"
-    pictures.mkdir(exist_ok=True)
+def sheets(film: Path, pictures: Path, tools: Tools) -> Iterator[tuple[str, Sheet]]:
+    """Every sheet, made by the product's own composer with its own cut-outs; `pictures` keeps its parts."""
+    pictures.mkdir(parents=True, exist_ok=True)
     for name, (_, who, looks, place) in CAST.items():
-        paths = [_picture(folder, pictures / f"{name}-{n}.png", look) for n, look in enumerate(looks)]
-        plate = _picture(folder, pictures / f"{name}-place.png", PLATES[place])
+        paths = [_picture(film, pictures / f"{name}-{n}.png", look) for n, look in enumerate(looks)]
+        plate = _picture(film, pictures / f"{name}-place.png", PLATES[place])
         elements = (
             Character(
                 id="hero",
@@ -189,14 +166,14 @@ def sheets(folder: Path, tools: Tools) -> Iterator[tuple[str, Sheet]]:
         yield name, compose(Scene(elements=elements), tools=tools)
 
 
-def _picture(folder: Path, path: Path, source: Source) -> Path:
+def _picture(film: Path, path: Path, source: Source) -> Path:
     number, box = source
-    shot = np.load(folder / f"shot{number:03d}.npy", mmap_mode="r")
-    Image.fromarray(np.asarray(shot[len(shot) // 2])).crop(box).save(path)
+    shot = frames(film, number)
+    Image.fromarray(shot[len(shot) // 2]).crop(box).save(path)
     return path
 
 
-def cases(folder: Path) -> Iterator[Case]:
+def cases(film: Path) -> Iterator[Case]:
     """Every sheet against every shot that it was not made from and about which something is known."""
     for name, (half, who, looks, place) in CAST.items():
         used = {number for number, _ in looks} | {PLATES[place][0]}
@@ -207,5 +184,5 @@ def cases(folder: Path) -> Iterator[Case]:
             if place in PLACES[half] and shot["place"] != "unclear":
                 truth["place"] = shot["place"] == place
             if truth and number not in used and number != 112:  # 112 is the credits
-                made = partial(frames, folder, number)
+                made = partial(frames, film, number)
                 yield Case(f"film/{name}/{number:03d}", half, "film", f"film/{name}", made, truth)

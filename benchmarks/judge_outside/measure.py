@@ -78,16 +78,20 @@ class KeptLooker:
 def built(folder: Path) -> people.Folder:
     """Fetch, decode and compose what is not there yet."""
     packages = fetch(folder)
-    film.decode(one(packages, "resources/bbb.mp4"), folder / "film")
     held, tools = people.Folder(packages, folder / "cuts"), Tools.installed()
     if not sheet_path(folder, "film/flying-forest").is_file():
-        for name, sheet in film.sheets(folder / "film", tools):
+        for name, sheet in film.sheets(the_film(folder), folder / "pictures", tools):
             sheet.save(sheet_path(folder, f"film/{name}"))
     for half, who, place in questions.sheets():
         path = sheet_path(folder, people.name_of(who, place))
         if not path.is_file():
             people.sheet(held, half, who, place, tools).save(path)
     return held
+
+
+def the_film(folder: Path) -> Path:
+    """Where the film lies."""
+    return one(folder / "packages", "resources/bbb.mp4")
 
 
 def sheet_path(folder: Path, name: str) -> Path:
@@ -111,7 +115,7 @@ def few(case: Case) -> Pixels:
 def cases(folder: Path, held: people.Folder) -> Iterator[Case]:
     """All of the set."""
     yield from questions.cases(held)
-    yield from film.cases(folder / "film")
+    yield from film.cases(the_film(folder))
 
 
 def _turn(case: Case) -> tuple[int, str]:
