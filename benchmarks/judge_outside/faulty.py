@@ -136,6 +136,7 @@ class Searching:
 
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
+        self._wanted: dict[tuple[int, int], search.Wanted] = {}
 
     @cached_property
     def _judge(self) -> Judge:
@@ -155,7 +156,9 @@ class Searching:
         leaks, moved, text = of_leak(small, cast, FPS), MOVES, TextReport(0.0, None)
         if fault not in NAMED:
             near = searched(looked_at(len(frames), leaks.leaked))
-            finds = search.search(frames, near, self.sheet, read_cast(self.sheet, width, height))
+            if (width, height) not in self._wanted:
+                self._wanted[width, height] = search.Wanted(self.sheet, read_cast(self.sheet, width, height))
+            finds = search.search(frames, near, self._wanted[width, height])
             leaks = replace(leaks, finds=finds)
         if fault in NAMED or fault not in FAULTS:
             moved = motion.measure(leak.luma_of(small))

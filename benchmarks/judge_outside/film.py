@@ -142,7 +142,7 @@ def window(film: Path, first: int, length: int) -> Pixels:
 
 @lru_cache(maxsize=4)
 def frames(film: Path, number: int) -> Pixels:
-    """The middle frames of a shot, uint8 (F, 432, 768, 3). Read from the film each time: all shots are 5 GB."""
+    """The middle frames of a shot, uint8 (F, 432, 768, 3). Read from the film each time: all are 5 GB."""
     shot = facts()[number]
     first, stop = int(str(shot["first"])), int(str(shot["stop"]))
     length = min(LENGTH, stop - first - 2 * EDGE)

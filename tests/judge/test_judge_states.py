@@ -16,9 +16,9 @@ from castsheet.judge.figures import Field, Seen, look_of, used
 from castsheet.judge.judge import Judge
 from castsheet.judge.judgement import LeakReport, TextReport
 from castsheet.judge.motion import Motion, measure
-from castsheet.judge.pasted import figures
+from castsheet.judge.pasted import cuts, figures
 from castsheet.judge.protocols import Detection, Vectors
-from castsheet.judge.search import panels, templates, whole
+from castsheet.judge.search import Template, Wanted, panels, whole
 from castsheet.judge.states import FIGURE, GROUND, Held, find, worth
 from castsheet.judge.verdict import FIGURE as PASTED
 from castsheet.judge.verdict import JOLTS, PANEL, conclude
@@ -118,7 +118,7 @@ def test_window_holds_what_belongs_and_nothing_else() -> None:
 def test_panels_are_found_framed_small_and_zoomed() -> None:
     """Red: pictures of the cast on the wall, a small sheet in a corner or a zoomed one pass."""
     sheet, clean = fixture_sheet(), fixture_clip("clean").frames[:4]
-    cast = read_cast(sheet, 192, 112)
+    wanted = Wanted(sheet, read_cast(sheet, 192, 112))
     box = next(panel.box for panel in sheet.panels_of("hero") if panel.view == "turnaround")
     hung, corner, zoomed = (np.repeat(np.repeat(clean, 2, 1), 2, 2) for _ in range(3))
     picture = np.asarray(sheet.image.convert("RGB").crop((box.x, box.y, box.right, box.bottom)))
@@ -128,11 +128,11 @@ def test_panels_are_found_framed_small_and_zoomed() -> None:
     large = np.asarray(sheet.conditioning_image(442, 258))[17:241, 29:413]
     zoomed[:] = np.rint(0.4 * zoomed + 0.6 * large)
     honest = Searched(np.repeat(np.repeat(clean, 2, 1), 2, 2), [0, 2])
-    assert whole(honest, sheet).likeness < 0.55
-    assert max(one.likeness for one in panels(honest, templates(sheet, cast))) < 0.7
-    assert max(one.likeness for one in panels(Searched(hung, [0, 2]), templates(sheet, cast))) > PANEL
-    assert whole(Searched(corner, [0, 2]), sheet).likeness > 0.7
-    assert whole(Searched(zoomed, [0, 2]), sheet).likeness > 0.65
+    assert whole(honest, wanted).likeness < 0.55
+    assert max(one.likeness for one in panels(honest, wanted.templates)) < 0.7
+    assert max(one.likeness for one in panels(Searched(hung, [0, 2]), wanted.templates)) > PANEL
+    assert whole(Searched(corner, [0, 2]), wanted).likeness > 0.7
+    assert whole(Searched(zoomed, [0, 2]), wanted).likeness > 0.65
 
 
 def test_a_meadow_is_no_copy_of_another_meadow() -> None:
@@ -149,7 +149,9 @@ def test_a_meadow_is_no_copy_of_another_meadow() -> None:
     honest = np.stack([meadow(224, 384, 112) for _ in range(2)])
     hung = honest.copy()
     hung[:, 40:120, 60:140] = np.asarray(plate.resize((80, 80)))
-    told = [panels(Searched(clip, [0, 1]), [("place", "location", plate)])[0] for clip in (honest, hung)]
+    told = [
+        panels(Searched(clip, [0, 1]), [Template("place", "location", plate)])[0] for clip in (honest, hung)
+    ]
     assert told[0].likeness < PANEL < told[1].likeness
     assert told[1].box == pytest.approx((60, 40, 80, 80), abs=8)
 
@@ -167,7 +169,7 @@ def test_pasted_figure_is_told_from_an_actor_in_its_pose() -> None:
     pasted = frames.copy()
     pasted[:, 60 : 60 + tall, 375 : 375 + size[0]][:, mask] = picture[mask]
     honest, found = (
-        max(one.likeness for one in figures(Searched(clip, [0, 2]), cast)) for clip in (frames, pasted)
+        max(one.likeness for one in figures(Searched(clip, [0, 2]), cuts(cast))) for clip in (frames, pasted)
     )
     assert honest < PASTED <= found
 

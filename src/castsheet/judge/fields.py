@@ -66,6 +66,15 @@ class Searched:
         self.grey_FHW = grey = luma(small_FHWC)
         self.edges = Field(torch.from_numpy(np.stack([edges(one) for one in grey])))
         self.detail = Field(torch.from_numpy(np.stack([detail(one) for one in grey])))
+        self._near: dict[int, Pixels] = {}
+
+    def near(self, at: int) -> Pixels:
+        """Frame number `at` of those that are searched, at 512 px or less: kept, many places of it are looked
+        at."""
+        if at not in self._near:
+            full_HWC = self.full_FHWC[at]
+            self._near[at] = resized(full_HWC, min(1.0, CLOSE_SIDE / max(full_HWC.shape[:2])))
+        return self._near[at]
 
     def darkness(self, black_hw: NDArray[np.bool_], corners: Sequence[tuple[int, int]]) -> Floats:
         """How black each frame (F,) is under a template's black at its corner, in 0..1."""

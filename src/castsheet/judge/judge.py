@@ -75,7 +75,7 @@ class Judge:
     def __init__(self, sheet: Sheet, options: Options | None = None) -> None:
         self.sheet, self.options = sheet, options or Options()
         self._ready: dict[tuple[int, int], tuple[Cast, Finder]] = {}
-        self._near: dict[tuple[int, int], tuple[Cast, Witness | None, FaceWitness | None]] = {}
+        self._near: dict[tuple[int, int], tuple[search.Wanted, Witness | None, FaceWitness | None]] = {}
         people = {note.id for note in sheet.elements if note.kind == "character"}
         unknown = [name for name in self.options.order if name not in people]
         if unknown and sheet.panels:
@@ -104,9 +104,9 @@ class Judge:
         sights = [finder.find(small[at]) for at in sampled]
         whole = [not leaks.leaked[at] for at in sampled]
         looked = looked_at(count, leaks.leaked)
-        finds = search.search(clip.frames, searched(looked), self.sheet, self._large(width, height)[0])
+        finds = search.search(clip.frames, searched(looked), self._large(width, height)[0])
         leaks = replace(leaks, finds=finds)
-        closely = self._looked(clip.frames, looked)
+        closely = self._looked(clip.frames, looked, cast.members)
         reports = [
             _element(member, sampled, sights, whole, scale, finds, *one)
             for member, one in zip(cast.members, closely, strict=True)
@@ -151,26 +151,26 @@ class Judge:
             verdict=verdict,
         )
 
-    def _large(self, width: int, height: int) -> tuple[Cast, Witness | None, FaceWitness | None]:
-        """The sheet at the clip's own size, with who looks for its figures and faces; prepared once."""
+    def _large(self, width: int, height: int) -> tuple[search.Wanted, Witness | None, FaceWitness | None]:
+        """What looks for the sheet, its figures and faces at the clip's own size; prepared once."""
         if (width, height) not in self._near:
             cast, options = read_cast(self.sheet, width, height), self.options
             figures = Witness(cast, options.matter, options.lookers) if options.matter else None
             faces = FaceWitness(self.sheet, *options.faces) if options.faces and self.sheet.panels else None
-            self._near[width, height] = cast, figures, faces
+            self._near[width, height] = search.Wanted(self.sheet, cast), figures, faces
         return self._near[width, height]
 
     def _looked(
-        self, frames_FHWC: Pixels, numbers: Sequence[int]
+        self, frames_FHWC: Pixels, numbers: Sequence[int], members: Sequence[Member]
     ) -> list[tuple[list[Glimpse] | None, FaceReport | None, bool]]:
         """Of every member: its figure or ground, its face, and whether the sheet is known to show no face."""
         height, width = frames_FHWC.shape[1:3]
-        cast, figures, faces = self._large(width, height)
+        _, figures, faces = self._large(width, height)
         seen = figures.look(frames_FHWC, numbers) if figures else {}
         met = faces.look(frames_FHWC, numbers) if faces else {}
         return [
             (seen.get(one.id), met.get(one.id), faces is not None and one.id not in faces.known)
-            for one in cast.members
+            for one in members
         ]
 
     def _faces(self, frames_FHWC: Pixels) -> FaceSim | None:

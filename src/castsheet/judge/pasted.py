@@ -5,6 +5,7 @@ Legend: F frames, H height, W width, C colour channel; h, w of a template.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,6 @@ from castsheet.judge.fields import (
     detail,
     luma,
     nothing,
-    resized,
     steps,
 )
 
@@ -38,7 +38,31 @@ BANDS, LEAST_BAND = 8, 40  # of a figure from head to feet, and the pixels that 
 PLAIN = 3.0  # luma: a band with less spread says nothing
 
 
-def figures(searched: Searched, cast: Cast) -> list[Find]:
+class Cut:
+    """A figure of the sheet at every size at which it is searched; sizes are kept.
+
+    Args:
+        element: whose figure. look: the figure.
+    """
+
+    def __init__(self, element: str, look: Figure) -> None:
+        self.element, self.look = element, look
+        self._sizes: dict[tuple[int, int], tuple[Floats, Floats]] = {}
+
+    def at(self, size: tuple[int, int]) -> tuple[Floats, Floats]:
+        """Detail and mask (h, w) at a size (w, h), see `_masked`."""
+        if size not in self._sizes:
+            self._sizes[size] = _masked(self.look, size)
+        return self._sizes[size]
+
+
+def cuts(cast: Cast) -> list[Cut]:
+    """Whole figures of the characters."""
+    people = [member for member in cast.members if member.kind == "character"]
+    return [Cut(member.id, look) for member in people for look in member.body]
+
+
+def figures(searched: Searched, cuts: Sequence[Cut]) -> list[Find]:
     """The best place of every figure as it is.
 
     Definition: correlation of luma less its blur under the figure's own mask, first in small frames over all
@@ -51,38 +75,37 @@ def figures(searched: Searched, cast: Cast) -> list[Find]:
     Blind to: turned, mirrored and smaller figures; and to all in clips of less than 512 px, where an actor in
     the panel's pose keeps too little detail of his own.
     """
-    found: list[Find] = []
     if max(searched.full_FHWC[0].shape[:2]) < CLOSE_SIDE:
-        return found
-    for member in cast.members:
-        looks = member.body if member.kind == "character" else ()
-        every = [_figure(searched, member.id, look) for look in looks]
-        if every:
-            found.append(max(every, key=lambda one: one.likeness))
-    return found
+        return []
+    best: dict[str, Find] = {}
+    for cut in cuts:
+        found = _figure(searched, cut)
+        if cut.element not in best or found.likeness > best[cut.element].likeness:
+            best[cut.element] = found
+    return list(best.values())
 
 
-def _figure(searched: Searched, element: str, look: Figure) -> Find:
-    rough = _roughly(searched, look)
+def _figure(searched: Searched, cut: Cut) -> Find:
+    look, rough = cut.look, _roughly(searched, cut)
     values, places = nothing(len(rough))
-    for at, (frame_HWC, candidates) in enumerate(zip(searched.full_FHWC, rough, strict=True)):
-        frame = resized(frame_HWC, CLOSE_SIDE / max(frame_HWC.shape[:2]))
+    for at, candidates in enumerate(rough):
+        frame = searched.near(at)
         up = frame.shape[1] / searched.width
         near = [(_closely(frame, look, box, up), box) for value, box in candidates if value >= ROUGHLY]
         values[at], places[at] = max(near, key=lambda one: one[0], default=(-1.0, (0, 0, 1, 1)))
-    found = searched.find("figure", element, values, places)
+    found = searched.find("figure", cut.element, values, places)
     met = values[values > -1]
     return replace(found, likeness=round(float(np.median(met)), 4) if len(met) > 1 else 0.0)
 
 
-def _roughly(searched: Searched, look: Figure) -> list[list[Candidate]]:
+def _roughly(searched: Searched, cut: Cut) -> list[list[Candidate]]:
     """The most likely places of each frame, apart from each other."""
-    tall, wide = look.picture_HWC.shape[:2]
+    tall, wide = cut.look.picture_HWC.shape[:2]
     largest = min(searched.height / tall, searched.width / wide)
     tried: list[list[Candidate]] = [[] for _ in searched.numbers]
     for scale in steps(max(SMALLEST * searched.height / tall, 14 / wide), largest, STEP):
         size = round(wide * scale), round(tall * scale)
-        values, corners = searched.detail.masked(*_masked(look, size))
+        values, corners = searched.detail.masked(*cut.at(size))
         for mine, value, (y, x) in zip(tried, values, corners, strict=True):
             mine.append((float(value), (x, y, *size)))
     return [apart(one, CANDIDATES) for one in tried]

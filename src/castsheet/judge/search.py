@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from castsheet.judge.cast import Cast, Pixels
+from castsheet.judge.cast import Cast, Mask, Pixels
 from castsheet.judge.fields import (
     BLACK,
-    CLOSE_SIDE,
     Candidate,
     Field,
     Find,
@@ -29,10 +28,9 @@ from castsheet.judge.fields import (
     keep,
     luma,
     nothing,
-    resized,
     steps,
 )
-from castsheet.judge.pasted import figures
+from castsheet.judge.pasted import cuts, figures
 from castsheet.sheet.box import Kind
 from castsheet.sheet.manifest import Sheet
 
@@ -51,20 +49,59 @@ SMALL_SHEETS = (0.22, 0.55, 1.06)  # smallest, largest, step: a sheet in a corne
 LARGE_SHEETS = (0.97, 1.35, 1.035)  # a sheet as large as the frame, or zoomed
 
 
-Template = tuple[str, Kind, Image.Image]
+class Template:
+    """A panel's picture, and what is compared of it at every size. Sizes are kept: a sheet judges many
+    clips.
+
+    Args:
+        element: whose panel. kind: the element's. picture: RGB.
+    """
+
+    def __init__(self, element: str, kind: Kind, picture: Image.Image) -> None:
+        self.element, self.kind, self.picture = element, kind, picture
+        self.plain = kind == "location" and not _busy(picture)
+        self._sizes: dict[tuple[int, int], tuple[Floats, Mask]] = {}
+
+    def at(self, size: tuple[int, int]) -> tuple[Floats, Mask]:
+        """Strength of edges (h, w), and where it is black (h, w), at a size (w, h)."""
+        if size not in self._sizes:
+            grey = luma(np.asarray(self.picture.resize(size, Image.Resampling.BOX)))
+            self._sizes[size] = edges(grey), grey < BLACK
+        return self._sizes[size]
+
+
+class Wanted:
+    """All of a sheet that is searched.
+
+    Args:
+        sheet: as it is. cast: its figures at the size of the clips.
+    """
+
+    def __init__(self, sheet: Sheet, cast: Cast) -> None:
+        self._sheet = sheet
+        self.templates, self.cuts = templates(sheet, cast), cuts(cast)
+        self._sizes: dict[tuple[int, int], Floats] = {}
+
+    def edges(self, size: tuple[int, int]) -> Floats:
+        """Strength of the whole sheet's edges (h, w), as it would stand on a conditioning image of a size
+        (w, h)."""
+        if size not in self._sizes:
+            self._sizes[size] = edges(luma(np.asarray(self._sheet.conditioning_image(*size))))
+        return self._sizes[size]
 
 
 def templates(sheet: Sheet, cast: Cast) -> list[Template]:
     """Whole panels, and each figure of a turnaround on its black, by element."""
     image = sheet.image.convert("RGB")
     panels = [(panel, panel.box) for panel in sheet.panels if panel.kind != "prop"]
-    found: list[Template] = [
-        (panel.element, panel.kind, image.crop((box.x, box.y, box.right, box.bottom)))
+    found = [
+        Template(panel.element, panel.kind, image.crop((box.x, box.y, box.right, box.bottom)))
         for panel, box in panels
     ]
     for member in cast.members:
         if member.kind == "character" and (len(member.looks) > 1 or not panels):
-            found += [(member.id, member.kind, Image.fromarray(look.picture_HWC)) for look in member.looks]
+            pictures = [Image.fromarray(look.picture_HWC) for look in member.looks]
+            found += [Template(member.id, member.kind, picture) for picture in pictures]
     return found
 
 
@@ -82,31 +119,34 @@ def panels(searched: Searched, templates: Sequence[Template]) -> list[Find]:
     Blind to: turned and mirrored panels, panels without their black, and honest black around the same pose.
     """
     found = []
-    for element, kind, picture in templates:
-        if kind == "location" and not _busy(picture):
+    for one in templates:
+        if one.plain:
             continue
-        rough = _roughly(searched, picture, PANEL_WIDEST if kind == "location" else 1.0)
+        rough = _roughly(searched, one, PANEL_WIDEST if one.kind == "location" else 1.0)
         values, places = nothing(len(rough))
         for at, candidates in enumerate(rough):
             near = [
-                (_closely(searched, at, picture, box), box) for value, box in candidates if value >= ROUGHLY
+                (_closely(searched, at, one.picture, box), box)
+                for value, box in candidates
+                if value >= ROUGHLY
             ]
-            values[at], places[at] = max(near, key=lambda one: one[0], default=(0.0, (0, 0, 1, 1)))
-        found.append(searched.find("panel", element, values, places))
+            values[at], places[at] = max(near, key=lambda pair: pair[0], default=(0.0, (0, 0, 1, 1)))
+        found.append(searched.find("panel", one.element, values, places))
     return found
 
 
-def _roughly(searched: Searched, picture: Image.Image, room: float) -> list[list[Candidate]]:
+def _roughly(searched: Searched, template: Template, room: float) -> list[list[Candidate]]:
     """The likeliest places of each frame with the panel's edges, up to `room` of its width or height."""
+    picture = template.picture
     smallest = SMALLEST_PANEL * min(searched.width / picture.width, searched.height / picture.height)
     smallest = max(smallest, 16 / min(picture.size))
     largest = min(room * searched.width / picture.width, room * searched.height / picture.height)
     tried: list[list[Candidate]] = [[] for _ in searched.numbers]
     for scale in steps(smallest, largest, STEP):
         size = round(picture.width * scale), round(picture.height * scale)
-        grey = luma(np.asarray(picture.resize(size, Image.Resampling.BOX)))
-        scores, corners = searched.edges.likeness(edges(grey))
-        scores = scores * searched.darkness(grey < BLACK, corners)
+        sharp, black = template.at(size)
+        scores, corners = searched.edges.likeness(sharp)
+        scores = scores * searched.darkness(black, corners)
         for mine, value, (y, x) in zip(tried, scores, corners, strict=True):
             mine.append((float(value), (x, y, *size)))
     return [apart(one, CANDIDATES) for one in tried]
@@ -114,8 +154,7 @@ def _roughly(searched: Searched, picture: Image.Image, room: float) -> list[list
 
 def _closely(searched: Searched, at: int, picture: Image.Image, place: Place) -> float:
     """How much the parts of a panel are like those of one place of a frame, at the size that fits best."""
-    full_HWC = searched.full_FHWC[at]
-    frame_HW = luma(resized(full_HWC, min(1.0, CLOSE_SIDE / max(full_HWC.shape[:2]))))
+    frame_HW = luma(searched.near(at))
     up = frame_HW.shape[1] / searched.width
     x, y, w, h = (round(up * side) for side in place)
     room = round(CLOSE_ROOM * max(w, h)) + 2
@@ -154,14 +193,14 @@ def _busy(picture: Image.Image) -> bool:
     return bool((edges(luma(np.asarray(small))) > FAINT).mean() >= BUSY)
 
 
-def whole(searched: Searched, sheet: Sheet) -> Find:
+def whole(searched: Searched, wanted: Wanted) -> Find:
     """The best place of the whole sheet: smaller than the frame, or larger, when the frame shows a part of
     it."""
     values, places = nothing(len(searched.numbers))
     size = searched.width, searched.height
     for scale in [*steps(*SMALL_SHEETS), *steps(*LARGE_SHEETS)]:
         shape = round(size[0] * scale), round(size[1] * scale)
-        sharp = edges(luma(np.asarray(sheet.conditioning_image(*shape))))
+        sharp = wanted.edges(shape)
         if scale <= 1:
             keep(values, places, searched.edges.likeness(sharp), shape)
             continue
@@ -171,10 +210,10 @@ def whole(searched: Searched, sheet: Sheet) -> Find:
     return searched.find("sheet", "", values, places)
 
 
-def search(frames_FHWC: Pixels, numbers: Sequence[int], sheet: Sheet, cast: Cast) -> list[Find]:
+def search(frames_FHWC: Pixels, numbers: Sequence[int], wanted: Wanted) -> list[Find]:
     """Everything that can be searched, in the given frames: one find for the sheet, and for each element
     one of its panels and one of its figures."""
     searched = Searched(frames_FHWC, numbers)
-    every = panels(searched, templates(sheet, cast))
+    every = panels(searched, wanted.templates)
     best = {one.element: one for one in sorted(every, key=lambda one: one.likeness)}
-    return [whole(searched, sheet), *best.values(), *figures(searched, cast)]
+    return [whole(searched, wanted), *best.values(), *figures(searched, wanted.cuts)]
