@@ -47,8 +47,8 @@ SHOWN: tuple[tuple[str, str], ...] = (
 )
 
 
-def written(folder: Path) -> None:
-    """Judge and write what is not there yet."""
+def written(folder: Path, first: int) -> None:
+    """Judge and write what is not there yet, from page number `first` on."""
     by_name = {case.name: case for case in cases(folder, built(folder))}
     out, options = folder / "pages", Options.installed()
     out.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def written(folder: Path) -> None:
     done = {json.loads(line)["page"] for line in told.read_text().splitlines()} if told.is_file() else set()
     for number, (name, fault) in enumerate(SHOWN):
         page = f"{number:02d}.html"
-        if page in done:
+        if page in done or number < first:
             continue
         case = by_name[name]
         sheet = Sheet.load(sheet_path(folder, case.sheet))
@@ -82,7 +82,9 @@ def written(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    written(parser.parse_args().folder)
+    parser.add_argument("--first", type=int, default=0, help="number of the first page that is written")
+    asked = parser.parse_args()
+    written(asked.folder, asked.first)
 
 
 if __name__ == "__main__":

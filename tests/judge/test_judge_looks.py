@@ -129,6 +129,31 @@ def test_who_turns_the_back_is_not_denied() -> None:
         assert find("mara", Held("character", 1.0, 1.0, glimpses, None, False)).state == state
 
 
+def test_networks_decide_props_and_deny_none_whose_colours_are_there() -> None:
+    """Red: a thing in like colours is green, or a cup that the mask missed makes a good clip fail."""
+    for value, coverage, state in (
+        (0.9, 0.0, "carried"),
+        (0.5, 1.0, "cannot tell"),
+        (0.05, 1.0, "cannot tell"),
+        (0.05, 0.1, "not carried"),
+    ):
+        glimpses = [Glimpse(n, 0.6, (0, 0, 1, 1), None, value) for n in range(6)]
+        told = find("cup", Held("prop", 0.9, coverage, glimpses, None, False))
+        assert (told.state, told.compared) == (state, ("shape and colours",))
+    assert find("cup", Held("prop", 0.9, 1.0, None, None, False)).compared == ("colours",)
+
+
+def test_props_are_looked_at_only_by_networks() -> None:
+    """Red: colours of what stands out decide a prop, or networks never see it."""
+    sheet = fixture_sheet()
+    frames = fixture_clip("clean").frames[:1]
+    cast = read_cast(sheet, *frames.shape[2:0:-1])
+    props = {one.id for one in cast.members if one.kind == "prop"}
+    assert props
+    assert props <= set(Witness(cast, Middle(), (Colours(),)).look(frames, [0]))
+    assert not props & set(Witness(cast, Middle()).look(frames, [0]))
+
+
 def test_a_users_own_model_takes_part(tmp_path: Path) -> None:
     """Red: a DINO or CLIP model of the user's cannot look, or a random one makes a clip pass."""
     torch.manual_seed(0)
@@ -146,12 +171,7 @@ def test_a_users_own_model_takes_part(tmp_path: Path) -> None:
         told = judge(fixture_clip("stranger"))
         assert name in told.models
         assert told.state != "carried"
-        assert all(
-            0 <= glimpse.looks <= 1
-            for one in told.elements
-            for glimpse in one.glimpses or []
-            if one.kind != "prop"
-        )
+        assert all(0 <= glimpse.looks <= 1 for one in told.elements for glimpse in one.glimpses or [])
 
 
 def test_a_model_without_a_grid_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from castsheet.judge.judgement import LeakReport, TextReport
 from castsheet.judge.motion import Motion, measure
 from castsheet.judge.pasted import cuts, figures
 from castsheet.judge.protocols import Detection, Vectors
-from castsheet.judge.search import Template, Wanted, panels, whole
+from castsheet.judge.search import Template, Wanted, panels, search, whole
 from castsheet.judge.states import FIGURE, GROUND, Held, find, worth
 from castsheet.judge.verdict import FIGURE as PASTED
 from castsheet.judge.verdict import JOLTS, PANEL, conclude
@@ -133,6 +133,16 @@ def test_panels_are_found_framed_small_and_zoomed() -> None:
     assert max(one.likeness for one in panels(Searched(hung, [0, 2]), wanted.templates)) > PANEL
     assert whole(Searched(corner, [0, 2]), wanted).likeness > 0.7
     assert whole(Searched(zoomed, [0, 2]), wanted).likeness > 0.65
+
+
+def test_the_next_clip_is_searched_for_the_same() -> None:
+    """Red: what is kept of a sheet from its first clip changes what is found in the second."""
+    sheet, clip = fixture_sheet(), fixture_clip("clean").frames[:4]
+    frames = np.repeat(np.repeat(clip, 3, 1), 3, 2)
+    cast = read_cast(sheet, 576, 336)
+    kept = Wanted(sheet, cast)
+    search(frames[::-1], [0, 2], kept)
+    assert search(frames, [0, 2], kept) == search(frames, [0, 2], Wanted(sheet, cast))
 
 
 def test_a_meadow_is_no_copy_of_another_meadow() -> None:

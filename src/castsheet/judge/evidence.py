@@ -16,7 +16,7 @@ from castsheet.judge.cast import Cast, Member, Pixels
 from castsheet.judge.figures import LONG_SIDE, Field, Look, Seen, colours, look_of, used
 from castsheet.judge.looks import Examiner, figure_together, place_together
 from castsheet.judge.protocols import Looker
-from castsheet.sheet.box import Box
+from castsheet.sheet.box import Box, Kind
 from castsheet.sheet.look.salience import Matter
 
 Floats = NDArray[np.float32]
@@ -72,35 +72,36 @@ class Witness:
     """A sheet's figures and places, ready to be looked for.
 
     Args:
-        cast: figures at any size. matter: tells figures from their ground.
+        cast: figures at any size. matter: tells figures from their ground, a thing too.
         lookers: networks that look at figures and grounds beside their colours.
     """
 
     def __init__(self, cast: Cast, matter: Matter, lookers: Sequence[Looker] = ()) -> None:
         self._matter = matter
-        people = {one.id: one.body for one in cast.members if one.kind == "character"}
+        # By the colours of what stands out nobody knows a prop: with networks it is looked at as a figure is.
+        kinds: tuple[Kind, ...] = ("character", "prop") if lookers else ("character",)
+        figures = {one.id: one.body for one in cast.members if one.kind in kinds}
+        self._kinds = {one.id: one.kind for one in cast.members}
         grounds = {
             one.id: [look.picture_HWC for look in one.looks] for one in cast.members if one.kind == "location"
         }
-        self._examiners = [Examiner(one, people, grounds) for one in lookers]
-        self._people = {
-            one.id: [look_of(look) for look in one.body] for one in cast.members if one.kind == "character"
-        }
+        self._examiners = [Examiner(one, figures, grounds) for one in lookers]
+        self._figures = {name: [look_of(look) for look in body] for name, body in figures.items()}
         self._places = {one.id: _grounds(one) for one in cast.members if one.kind == "location"}
-        self._kept = used([look for looks in self._people.values() for look in looks])
+        self._kept = used([look for looks in self._figures.values() for look in looks])
 
     def look(self, frames_FHWC: Pixels, numbers: Sequence[int]) -> dict[str, list[Glimpse]]:
-        """Every character and place in the given frames."""
-        found: dict[str, list[Glimpse]] = {name: [] for name in (*self._people, *self._places)}
+        """Every character and place in the given frames; with networks, every prop too."""
+        found: dict[str, list[Glimpse]] = {name: [] for name in (*self._figures, *self._places)}
         for at in numbers:
             seen = see(frames_FHWC[at], self._matter)
             things = [seen.up(box) for box in seen.things]
             views = [one.view(frames_FHWC[at], seen.mask_HW, things) for one in self._examiners]
-            field = Field(seen, self._kept) if self._people else None
-            for name, looks in self._people.items():
+            field = Field(seen, self._kept) if self._figures else None
+            for name, looks in self._figures.items():
                 assert field is not None
                 like, box = self._best(field, looks)
-                others = [self._at(field, other, box) for key, other in self._people.items() if key != name]
+                others = [self._at(field, self._figures[key], box) for key in self._rivals(name)]
                 margin = like - max(others) if others else None
                 told = [one.figure(name, view) for one, view in zip(self._examiners, views, strict=True)]
                 both = figure_together(like, told) if told else None
@@ -119,6 +120,10 @@ class Witness:
                 box_of_all = (0, 0, *frames_FHWC.shape[2:0:-1])
                 found[name].append(Glimpse(at, round(like, 4), box_of_all, None, both))
         return found
+
+    def _rivals(self, name: str) -> list[str]:
+        """Other figures of the same kind."""
+        return [key for key in self._figures if key != name and self._kinds[key] == self._kinds[name]]
 
     def _best(self, field: Field, looks: Sequence[Look]) -> tuple[float, Box]:
         return max((field.best(look, self._kept) for look in looks), key=lambda one: one[0])

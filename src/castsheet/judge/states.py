@@ -44,6 +44,7 @@ FIGURE_LOOKS = Band(0.31, 0.69)  # colours and networks together
 PERSON_LOOKS = Band(0.1, 0.69)
 GROUND_LOOKS = Band(0.33, 0.76)
 PROP = Band(0.64, 0.75)  # colours only, from rendered clips
+PROP_LOOKS = Band(0.31, 0.69)
 CLOTHES = 0.5  # a figure less like the sheet's wears something else
 FACE_COVERAGE = 0.15  # of the frames: a face that is seen in fewer says nothing of the rest
 MARGIN = 0.0  # a face that is more like another member's is the other member's
@@ -55,6 +56,8 @@ def band_of(kind: Kind, glimpses: Sequence[Glimpse]) -> Band:
     networks = bool(glimpses) and all(one.looks is not None for one in glimpses)
     if kind == "location":
         return GROUND_LOOKS if networks else GROUND
+    if kind == "prop":
+        return PROP_LOOKS if networks else PROP
     return FIGURE_LOOKS if networks else FIGURE
 
 
@@ -106,11 +109,19 @@ def find(name: str, held: Held) -> Finding:
     """The state of one element."""
     if held.kind == "location":
         return _of_place(name, held)
-    if held.kind == "prop":
-        state = PROP.state(held.likeness)
-        state = "not carried" if held.coverage < COVERAGE else state
-        return Finding(state, _words(name, state, "its colours are"), ("colours",), ("shape",))
-    return _of_person(name, held)
+    return _of_prop(name, held) if held.kind == "prop" else _of_person(name, held)
+
+
+def _of_prop(name: str, held: Held) -> Finding:
+    if held.networks:
+        state, why = _by_body(name, held)
+        if state == "not carried" and held.coverage >= COVERAGE:
+            # What tells figures from their ground misses a small thing; its colours are seen everywhere.
+            state, why = "cannot tell", f"the colours of {name} are there, but nothing of its shape was found"
+        return Finding(state, why, ("shape and colours",), ())
+    state = PROP.state(held.likeness)
+    state = "not carried" if held.coverage < COVERAGE else state
+    return Finding(state, _words(name, state, "its colours are"), ("colours",), ("shape",))
 
 
 def _of_place(name: str, held: Held) -> Finding:
@@ -162,14 +173,15 @@ def _by_body(name: str, held: Held) -> tuple[State, str]:
         state: State = "not carried" if held.coverage < COVERAGE else "cannot tell"
         return state, _words(name, state, "only colours were compared, and they are")
     band = band_of(held.kind, held.glimpses or [])
-    if held.networks and not held.faceless:
+    if held.networks and held.kind == "character" and not held.faceless:
         band = PERSON_LOOKS
     state = band.state(held.figure)
+    what = "thing" if held.kind == "prop" else "figure"
     assert held.glimpses is not None
     margins = [one.margin for one in held.glimpses if one.margin is not None]
     if state == "carried" and margins and float(np.median(margins)) < 0:
-        return "cannot tell", f"the figure taken for {name} is more like another member"
-    return state, _words(name, state, "the figure is")
+        return "cannot tell", f"the {what} taken for {name} is more like another member"
+    return state, _words(name, state, f"the {what} is")
 
 
 def _words(name: str, state: State, what: str) -> str:
