@@ -3,13 +3,20 @@
 `film_shots.json` lists the shots of Big Buck Bunny of 33 frames or more, found by jumps of colour
 histograms and pixels. Who is in a shot, and where it plays, was labelled by eye from the middle frame.
 "unclear" means too close, tiny, cut off or half hidden: such a pair of shot and character is not asked about.
+
+`film_places.json` was made later, by looking: which of the five places can be seen in a shot, and which may
+be there but cannot be told, such as a blurred horizon, grass from above, or a part of the wood that no other
+shot shows. A shot may show two: the tree stands in the yellow meadow. Sky counts as seen where half of the
+background or more is blue sky. The shots lay in a random order, without numbers, three frames of each; the
+pictures that the sheets hold were looked at first. What the judge says of a shot was not seen. But it was
+known that shots at the tree, 42 and 47 were in question.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import av
@@ -24,6 +31,7 @@ from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
 
 SHOTS = Path(__file__).with_name("film_shots.json")
+PLACES_SEEN = Path(__file__).with_name("film_places.json")
 SIZE = (768, 432)
 LENGTH = 49  # frames of a shot that are looked at, around its middle
 EDGE = 4  # frames at each end that are left out: a cut may be off by some
@@ -44,10 +52,6 @@ PLACES: dict[Half, tuple[str, ...]] = {
     "tuning": ("tree trunk", "forest"),
     "held out": ("yellow meadow", "blue meadow", "sky"),
 }
-# The tree stands in the yellow meadow: shot 17, labelled meadow, shows the rabbit under it. All fifteen shots
-# at its trunk show the meadow's grass, with bushes or hills behind it, and 42 and 47 show more meadow than
-# trunk. So it is wrong to say of them that the meadow is not there. Figures are given with them and without.
-WITHIN: dict[str, str] = {"yellow meadow": "tree trunk"}
 # Sheets of one character and one place: half, who, pictures of the character, place.
 CAST: dict[str, tuple[Half, str, tuple[Source, ...], str]] = {
     "red-trunk": (
@@ -108,6 +112,13 @@ def facts() -> list[dict[str, object]]:
     held = json.loads(SHOTS.read_text(encoding="utf-8"))
     assert isinstance(held, list)
     return held
+
+
+@cache
+def looked() -> dict[int, dict[str, list[str]]]:
+    """By shot: the places that are `seen`, and those that `maybe` are there."""
+    held = json.loads(PLACES_SEEN.read_text(encoding="utf-8"))
+    return {int(number): one for number, one in held.items()}
 
 
 def windows() -> Iterator[tuple[int, int, int]]:
@@ -174,7 +185,8 @@ def _picture(film: Path, path: Path, source: Source) -> Path:
 
 
 def cases(film: Path) -> Iterator[Case]:
-    """Every sheet against every shot that it was not made from and about which something is known."""
+    """Every sheet against every shot that it was not made from and about which something is known: who, the
+    place by the list of shots, or the place by looking."""
     for name, (half, who, looks, place) in CAST.items():
         used = {number for number, _ in looks} | {PLATES[place][0]}
         for number, shot in enumerate(facts()):
@@ -183,6 +195,7 @@ def cases(film: Path) -> Iterator[Case]:
                 truth["hero"] = who in str(shot["shows"])
             if place in PLACES[half] and shot["place"] != "unclear":
                 truth["place"] = shot["place"] == place
-            if truth and number not in used and number != 112:  # 112 is the credits
+            asked = truth or place in PLACES[half]
+            if asked and number not in used and number != 112:  # 112 is the credits
                 made = partial(frames, film, number)
                 yield Case(f"film/{name}/{number:03d}", half, "film", f"film/{name}", made, truth)

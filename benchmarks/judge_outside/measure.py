@@ -22,14 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.judge_outside import film, people, questions
+from benchmarks.judge_outside import film, people, props, questions
 from benchmarks.judge_outside.case import Case
 from benchmarks.judge_outside.packages import fetch, one
-from castsheet.judge.cast import Pixels, read_cast
+from castsheet.judge.cast import Pixels, read_cast, working_frames
 from castsheet.judge.evidence import Witness
 from castsheet.judge.faces import FaceWitness
+from castsheet.judge.judge import Judge
 from castsheet.judge.models import installed_faces, installed_lookers
 from castsheet.judge.protocols import Looker, Maps
+from castsheet.judge.verdict import present
 from castsheet.sheet.look.salience import Matter, U2Net
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
@@ -86,6 +88,10 @@ def built(folder: Path) -> people.Folder:
         path = sheet_path(folder, people.name_of(who, place))
         if not path.is_file():
             people.sheet(held, half, who, place, tools).save(path)
+    last = [items[-1] for items in props.ITEMS.values()]
+    if not all(sheet_path(folder, props.name_of(item)).is_file() for item in last):
+        for name, sheet in props.sheets(held):
+            sheet.save(sheet_path(folder, name))
     return held
 
 
@@ -116,6 +122,7 @@ def cases(folder: Path, held: people.Folder) -> Iterator[Case]:
     """All of the set."""
     yield from questions.cases(held)
     yield from film.cases(the_film(folder))
+    yield from props.cases(held)
 
 
 def _turn(case: Case) -> tuple[int, str]:
@@ -132,7 +139,7 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
     done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
     matter, faces = KeptMatter(folder / "masks"), installed_faces()
     lookers = [KeptLooker(one) for one in installed_lookers()]
-    ready: dict[str, tuple[Witness, FaceWitness]] = {}
+    ready: dict[str, tuple[Witness, FaceWitness, Judge]] = {}
     chosen = [case for case in cases(folder, held) if case.name.startswith(wanted) and case.half == half]
     for case in sorted(chosen[::every], key=_turn):
         if case.name in done or (groups and case.group not in groups.replace(";", ",").split("|")):
@@ -140,11 +147,12 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
         if case.sheet not in ready:
             sheet = Sheet.load(sheet_path(folder, case.sheet))
             witness = Witness(read_cast(sheet, 768, 448), matter, lookers)
-            ready[case.sheet] = witness, FaceWitness(sheet, *faces)
+            ready[case.sheet] = witness, FaceWitness(sheet, *faces), Judge(sheet)
         frames = few(case)
         figures = ready[case.sheet][0].look(frames, range(len(frames)))
-        film_case = case.sheet.startswith("film/")  # nobody in it has a face that the embedder knows
-        looked = {} if film_case else ready[case.sheet][1].look(frames, range(len(frames)))
+        # Nobody in the film has a face that the embedder knows, and props have none.
+        faceless = case.sheet.startswith(("film/", "props/"))
+        looked = {} if faceless else ready[case.sheet][1].look(frames, range(len(frames)))
         line: dict[str, Any] = {
             "name": case.name,
             "half": case.half,
@@ -153,9 +161,21 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
             "known": ready[case.sheet][1].known,
             "figures": {name: [asdict(one) for one in seen] for name, seen in figures.items()},
             "faces": {name: asdict(one) for name, one in looked.items()},
+            "coverage": _coverage(ready[case.sheet][2], frames) if case.sheet.startswith("props/") else {},
         }
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _coverage(judge: Judge, frames: Pixels) -> dict[str, float]:
+    """By prop: the share of the frames in which its colours are seen."""
+    cast, finder = judge.cast(frames.shape[2], frames.shape[1])
+    sights = [finder.find(small) for small in working_frames(frames)]
+    return {
+        member.id: float(np.mean([present("prop", one[member.id].similarity) for one in sights]))
+        for member in cast.members
+        if member.kind == "prop"
+    }
 
 
 def main() -> None:

