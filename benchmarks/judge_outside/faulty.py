@@ -73,27 +73,27 @@ def chosen(folder: Path, held: people.Folder, half: Half) -> list[Case]:
     return [*acted, *filmed]
 
 
-def judgements(folder: Path, half: Half) -> Iterator[tuple[str, str, str, Case]]:
+def judgements(folder: Path, half: Half, first: int) -> Iterator[tuple[str, str, str, Case]]:
     """Name, row, fault and case of everything that is judged."""
     held = built(folder)
     base = chosen(folder, held, half)
-    for case in base:
+    for case in base[first:]:
         for fault in (*FAULTS, *HONEST):
             yield f"{case.name}/{fault}", fault, fault, case
         yield f"{case.name}/clean", f"clean, {case.name.split('/')[0]}", "", case
     sheets = [name for name, (of, *_) in film.CAST.items() if of == half]
     path = the_film(folder)
-    for turn, (number, first, length) in enumerate(film.windows()):
+    for turn, (number, start, length) in enumerate(film.windows()):
         # Every second shot is of either half; see docs/judge.md. 112 is the credits.
         sheet = f"film/{sheets[turn % len(sheets)]}"
         if number % 2 != (half == "held out") or number == 112 or _lent(sheet, number):
             continue
-        made = partial(film.window, path, first, length)
+        made = partial(film.window, path, start, length)
         yield (
-            f"window/{number:03d}-{first}",
+            f"window/{number:03d}-{start}",
             "clean, film",
             "",
-            Case(f"window/{first}", half, "", sheet, made),
+            Case(f"window/{start}", half, "", sheet, made),
         )
     names: dict[Half, tuple[str, ...]] = {half: tuple(dict.fromkeys(case.sheet for case in base))}
     other: Half = "tuning" if half == "held out" else "held out"
@@ -108,13 +108,13 @@ def _lent(sheet: str, number: int) -> bool:
     return number in {shot for shot, _ in looks} | {film.PLATES[place][0]}
 
 
-def measured(folder: Path, half: Half, rows: Sequence[str]) -> None:
-    """Judge everything that was not judged yet."""
+def measured(folder: Path, half: Half, rows: Sequence[str], first: int) -> None:
+    """Judge everything that was not judged yet, of the clips with faults from number `first` on."""
     out = folder / "faulty.json"
     done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
     ready: dict[str, Searching] = {}
     last: tuple[str, Pixels] = "", np.zeros((0, 1, 1, 3), np.uint8)
-    for name, row, fault, case in judgements(folder, half):
+    for name, row, fault, case in judgements(folder, half, first):
         if f"{half}/{name}" in done or (rows and row not in rows):
             continue
         if case.sheet not in ready:
@@ -204,10 +204,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", default="held out", choices=("tuning", "held out"))
     parser.add_argument("--rows", default="", help="rows of the table, with | between them; all by default")
+    parser.add_argument("--first", type=int, default=0, help="of the twenty clips with faults")
     parser.add_argument("--table", action="store_true", help="print the figures of what was seen")
     asked = parser.parse_args()
     if not asked.table:
-        measured(asked.folder, asked.half, [one for one in asked.rows.split("|") if one])
+        measured(asked.folder, asked.half, [one for one in asked.rows.split("|") if one], asked.first)
     lines = [json.loads(line) for line in (asked.folder / "faulty.json").read_text().splitlines()]
     print(table([one for one in lines if one["half"] == asked.half]))
 

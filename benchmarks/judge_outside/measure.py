@@ -88,10 +88,6 @@ def built(folder: Path) -> people.Folder:
         path = sheet_path(folder, people.name_of(who, place))
         if not path.is_file():
             people.sheet(held, half, who, place, tools).save(path)
-    last = [items[-1] for items in props.ITEMS.values()]
-    if not all(sheet_path(folder, props.name_of(item)).is_file() for item in last):
-        for name, sheet in props.sheets(held):
-            sheet.save(sheet_path(folder, name))
     return held
 
 
@@ -141,6 +137,9 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
     lookers = [KeptLooker(one) for one in installed_lookers()]
     ready: dict[str, tuple[Witness, FaceWitness, Judge]] = {}
     chosen = [case for case in cases(folder, held) if case.name.startswith(wanted) and case.half == half]
+    for name, make in props.sheets(held):
+        if not sheet_path(folder, name).is_file() and any(case.sheet == name for case in chosen[::every]):
+            make().save(sheet_path(folder, name))
     for case in sorted(chosen[::every], key=_turn):
         if case.name in done or (groups and case.group not in groups.replace(";", ",").split("|")):
             continue

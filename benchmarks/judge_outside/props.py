@@ -8,7 +8,7 @@ that is nearest in its colours, or none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
@@ -88,22 +88,24 @@ def views(packages: Path, item: str) -> tuple[Image.Image, ...]:
 
 def name_of(item: str) -> str:
     """Name of an item's sheet."""
-    return f"props/{item.rsplit('/', 1)[-1]}"
+    return f"props/{Path(item).name}"
 
 
-def sheets(folder: Folder) -> Iterator[tuple[str, Sheet]]:
-    """The sheet of every item: its first view, and a place."""
+def sheets(folder: Folder) -> Iterator[tuple[str, Callable[[], Sheet]]]:
+    """Name and maker of every item's sheet: its first view, and a place."""
     for half, items in ITEMS.items():
         for number, item in enumerate(items):
-            path = folder.cuts / f"item-{item.rsplit('/', 1)[-1]}.png"
-            shown = views(folder.packages, item)[0]
-            shown.crop(shown.getchannel("A").getbbox()).save(path)
-            place = _place(half, number)
-            plate = folder.cuts / f"{place}.png"
-            folder.place(half, place).save(plate)
-            thing = Prop(id="thing", description="a thing", images={"front": (path,)})
-            ground = Location(id="place", description=place, images={"front": (plate,)})
-            yield name_of(item), compose(Scene(elements=(thing, ground)))
+            yield name_of(item), partial(_sheet, folder, item, half, _place(half, number))
+
+
+def _sheet(folder: Folder, item: str, half: Half, place: str) -> Sheet:
+    path, plate = folder.cuts / f"{Path(item).name}.png", folder.cuts / f"{place}.png"
+    shown = views(folder.packages, item)[0]
+    shown.crop(shown.getchannel("A").getbbox()).save(path)
+    folder.place(half, place).save(plate)
+    thing = Prop(id="thing", description="a thing", images={"front": (path,)})
+    ground = Location(id="place", description=place, images={"front": (plate,)})
+    return compose(Scene(elements=(thing, ground)))
 
 
 def _place(half: Half, number: int) -> str:
