@@ -72,7 +72,7 @@ def test_starting_costs_no_torch(scene, tmp_path):
     sheet = tmp_path / "s.png"
     lines = ["--help", f"sheet {scene} -o {sheet}", f"lint {sheet}", f"lint {scene} --json"]
     command = [sys.executable, "-c", program, *lines]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -303,7 +303,7 @@ def test_a_closed_pipe_is_quiet(scene):
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
 

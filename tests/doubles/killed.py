@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-PATIENCE = 120  # seconds; a command that takes longer hangs
+PATIENCE = 300  # seconds; a command that takes longer hangs
 
 
 @dataclass(frozen=True)

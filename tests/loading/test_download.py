@@ -183,7 +183,7 @@ def _start(hub: Hub, tmp_path: Path, *arguments: str, **extra: str) -> subproces
 
 def _run(hub: Hub, tmp_path: Path, *arguments: str, **extra: str) -> tuple[int, str, str]:
     process = _start(hub, tmp_path, *arguments, **extra)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -228,12 +228,12 @@ def test_an_interrupted_download_continues_in_the_next_run(hub, tmp_path):
     hub.stop_after, hub.stall = BLOCK + 100_000, threading.Event()
     process = _start(hub, tmp_path, "--only", "checkpoint")
     folder = tmp_path / "models"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not any(part.stat().st_size >= BLOCK for part in folder.glob(".*.part")):
         assert time.monotonic() < deadline, process.poll()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     hub.stall.set()
     assert process.returncode == 130
     assert not (folder / CHECKPOINT.file).exists()

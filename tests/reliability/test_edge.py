@@ -27,7 +27,7 @@ def shell(line, folder, **more):
     """Run a line of a shell in which `$C` is `castsheet`; its exit code and what it said on stderr."""
     environment = {**os.environ, "PYTHONPATH": str(SRC), "C": " ".join(CASTSHEET), **more}
     done = subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     assert "Exception ignored" not in done.stderr

@@ -9,9 +9,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_S = 120
+PATIENCE_S = 600
+SLOW_MS = 180_000  # what a user waits for comes within this, on the slowest machine
 
 
 class Running:
@@ -72,6 +77,11 @@ class Running:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 raise
+
+
+def drawn(page: Page) -> None:
+    """Wait until a page has drawn what it knows."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
 
 
 def _threads_children(pid: int) -> list[str]:

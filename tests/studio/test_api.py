@@ -17,6 +17,7 @@ from castsheet.jobs.shotlist import load_shots
 from castsheet.sheet.manifest import Sheet
 from castsheet.studio.routes.jobs import stream
 from tests.studio.conftest import SMALL, asker
+from tests.studio.running import PATIENCE_S
 
 API = "/api/v1"
 TRAVERSALS = (
@@ -163,7 +164,7 @@ def test_of_two_changes_of_one_version_one_is_refused(studio):
 
     def save(number):
         client = asker(studio)
-        together.wait(20)
+        together.wait(PATIENCE_S)
         body = {"elements": [{"use": "hero"}], "action": f"hero waves {number}"}
         answer = client.put(f"{API}/scenes/first", json=body, headers={"if-match": etag})
         return answer.status_code, answer.headers.get("etag"), body["action"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from tests.studio.conftest import DEMO
-from tests.studio.running import Running
-from tests.studio.test_page import SLOW_MS, browser  # noqa: F401
+from tests.studio.running import SLOW_MS, Running
+from tests.studio.test_page import browser  # noqa: F401
 
 MOST_TABS = 250
 
@@ -123,7 +123,7 @@ def shoot(keys: Keys) -> None:
     keys.fill("Steps", "1")
     keys.fill("Frames", "9")
     keys.press("button", "Make 2 takes")
-    expect(page.get_by_role("link", name="Look at it")).to_have_count(2, timeout=SLOW_MS)
+    expect(page.get_by_role("link", name="Look at it")).to_have_count(2)
     keys.press("link", "Gallery")
     for seed in (4, 5):
         keys.to(page.get_by_label(f"Compare hero waves (seed {seed})"))
@@ -137,7 +137,7 @@ def shoot(keys: Keys) -> None:
     keys.press("button", "Star hero waves (seed 4)")
     keys.press("link", "Gallery")
     keys.press("button", "Run again hero waves (seed 4)")
-    expect(page.get_by_role("link", name="Look at it")).to_have_count(3, timeout=SLOW_MS)
+    expect(page.get_by_role("link", name="Look at it")).to_have_count(3)
     told = page.evaluate("fetch('/api/v1/takes').then((answer) => answer.json())")["takes"]
     assert len({one["video"]["sha256"] for one in told if one["seed"] == 4}) == 1
 

@@ -9,7 +9,8 @@ from playwright.sync_api import expect
 
 from castsheet.studio.asked import SceneChange, SceneElement
 from castsheet.studio.composing import written
-from tests.studio.test_live import Held, drawn, page  # noqa: F401
+from tests.studio.running import SLOW_MS, drawn
+from tests.studio.test_live import Held, page  # noqa: F401
 from tests.studio.test_page import browser  # noqa: F401
 from tools.studio.fuzz import served
 
@@ -20,6 +21,7 @@ def takes(browser, made):  # noqa: F811
     token = (made.folder.private / "token").read_text().strip()
     with served(made) as (address, _):
         opened = browser.new_page(base_url=address, viewport={"width": 1280, "height": 900})
+        opened.set_default_timeout(SLOW_MS)
         opened.goto(f"/?token={token}")
         opened.goto("/#/gallery")
         yield opened

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from castsheet.studio.asked import SceneChange, SceneElement
 from castsheet.studio.composing import written
 from tests.studio.conftest import DEMO
-from tests.studio.running import CHROMIUM
+from tests.studio.running import CHROMIUM, SLOW_MS, drawn
 from tests.studio.test_page import browser  # noqa: F401
 from tests.studio.test_uploads import ready_made
 from tools.studio.cuts import cuts
@@ -46,6 +46,7 @@ def page(browser, studio):  # noqa: F811
     token = (studio.folder.private / "token").read_text().strip()
     with served(studio) as (address, _):
         opened = browser.new_page(base_url=address, viewport={"width": 1280, "height": 900})
+        opened.set_default_timeout(SLOW_MS)
         opened.goto(f"/?token={token}")
         yield opened
         opened.close()  # and with it its stream of events, for which the server would wait
@@ -72,11 +73,6 @@ class Held:
         with self._page.expect_response(route.request.url):
             route.fulfill(response=answer)
         drawn(self._page)
-
-
-def drawn(page):
-    """Wait until the page has drawn what it knows."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
 
 
 @pytest.mark.usefixtures("sheet")

@@ -14,7 +14,7 @@ from castsheet.studio.app import guarded
 from castsheet.studio.serve import Place, hosts
 from castsheet.studio.state import Studio
 from castsheet.studio.tokens import Tokens
-from tests.studio.running import CHROMIUM
+from tests.studio.running import CHROMIUM, SLOW_MS
 
 HOSTILE = """<!doctype html><title>evil</title><body>
 <iframe name="sink"></iframe>
@@ -94,11 +94,12 @@ def test_hostile_pages(studio, served, hostile):
         rules = "--host-resolver-rules=MAP evil.test 127.0.0.1"
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
         page = browser.new_page()
+        page.set_default_timeout(SLOW_MS)
         page.goto(opening)
         page.get_by_role("heading", name="Cast").wait_for()
         for name in ("127.0.0.1", "localhost", "evil.test"):
             page.goto(f"http://{name}:{hostile}/")
-            page.wait_for_function("window.ended", timeout=60_000)
+            page.wait_for_function("window.ended")
             read = page.evaluate("window.read")
             assert [one for one in read if one[1] != "opaque" or one[2]] == [], name
             assert not studio.queue.paused, name

@@ -18,11 +18,10 @@ from playwright.sync_api import Page, Route, expect, sync_playwright
 from castsheet.sheet.manifest import Sheet
 from tests.studio.conftest import DEMO
 from tests.studio.laid import lay_pairs, lay_run
-from tests.studio.running import CHROMIUM, Running
+from tests.studio.running import CHROMIUM, SLOW_MS, Running, drawn
 
 WANTED = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 COLOURS = ("color-contrast", "link-in-text-block")  # what the dark page may have otherwise than the light one
-SLOW_MS = 180_000
 expect.set_options(timeout=SLOW_MS)
 
 
@@ -171,7 +170,7 @@ def shoot(walk: Walk) -> list[str]:
     walk.look("shot")
     walk.button("Make 2 takes").click()
     expect(page.get_by_role("heading", name="Queue")).to_be_visible()
-    expect(page.get_by_role("link", name="Look at it")).to_have_count(2, timeout=SLOW_MS)
+    expect(page.get_by_role("link", name="Look at it")).to_have_count(2)
     walk.look("queue")
     page.get_by_role("link", name="Gallery").click()
     boxes = page.get_by_role("checkbox", name=re.compile("^Compare"))
@@ -195,11 +194,11 @@ def shoot(walk: Walk) -> list[str]:
     expect(page.get_by_role("region", name=re.compile("hero waves"))).to_have_count(1)
     with page.expect_response(everything):
         slow[0].continue_()  # the answer to the list without a filter comes last, and must change nothing
-    page.wait_for_timeout(100)
+    drawn(page)
     page.unroute(everything)
     starred = page.get_by_role("link", name="Look closely").get_attribute("href").split("/")[-1]
     page.get_by_role("button", name=re.compile("^Run again")).click()
-    expect(page.get_by_role("link", name="Look at it")).to_have_count(3, timeout=SLOW_MS)
+    expect(page.get_by_role("link", name="Look at it")).to_have_count(3)
     told = page.evaluate("fetch('/api/v1/takes').then((answer) => answer.json())")["takes"]
     first = next(one for one in told if one["id"] == starred)
     return [one["video"]["sha256"] for one in told if one["seed"] == first["seed"]]
@@ -222,7 +221,7 @@ def film(walk: Walk, studio: Running) -> None:
     page.reload()
     page.get_by_label("Sheet of scene").select_option("first")
     walk.button("Make what is not made yet").click()
-    page.get_by_role("link", name="Look at the shots").click(timeout=SLOW_MS)
+    page.get_by_role("link", name="Look at the shots").click()
     expect(page.get_by_role("region", name="The film")).to_be_visible()
     walk.look("shots")
     assert "settings:" in file.read_text()
@@ -267,6 +266,7 @@ def team(walk: Walk) -> None:
     expect(page.get_by_text("vera, viewer")).to_be_visible()
     walk.look("people")
     other = page.context.browser.new_page()
+    other.set_default_timeout(SLOW_MS)
     other.goto(page.url.split("#")[0])
     other.get_by_label("Token").fill(token)
     other.get_by_role("button", name="Enter").click()

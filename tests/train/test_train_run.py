@@ -117,7 +117,7 @@ def start(config_file: Path, least: int) -> subprocess.Popen:
         stderr=subprocess.DEVNULL,
     )
     log = config_file.parent / "run" / LOG
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not log.is_file() or log.read_text().count("\n") < least:
         assert child.poll() is None, "the child ended by itself"
         assert time.monotonic() < deadline, "the child does not train"

@@ -35,7 +35,7 @@ from tests.studio.conftest import opened
 from tests.studio.running import CHROMIUM
 from tools.studio.fuzz import served
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 _STATE = """async () => {
   const { jobs, system } = await import("/page/lib.js");
   const heads = [...document.querySelectorAll("h2")];
