@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ from castsheet.loading.models import Models
 from castsheet.loading.options import Loading
 from castsheet.loading.placement import Placement, enough_memory, working_dtype
 from castsheet.loading.source import Source, check_fits
-from castsheet.ltx.latents import decode, decode_audio, decode_frame
+from castsheet.ltx.latents import Grid, Reference, decode, decode_audio, decode_frame
+from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
@@ -42,17 +44,20 @@ from castsheet.run import (
 from castsheet.sampling.denoiser import (
     Contexts,
     Denoiser,
+    PassWeights,
     RunPasses,
+    Track,
     audio_track,
+    carried,
     clip_latents,
     run_alone,
     video_track,
 )
 from castsheet.sampling.first_frame import read_picture
-from castsheet.sampling.guidance import Pace
+from castsheet.sampling.guidance import Pace, Weights
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.sampling.schedule import listed
-from castsheet.sampling.walk import OnStep, walk
+from castsheet.sampling.walk import Before, OnStep, walk
 from castsheet.settings import Settings
 from castsheet.settings.kinds import SEED
 from castsheet.sheet.manifest import Sheet
@@ -215,12 +220,18 @@ class Castsheet:
         usual = usual or settings
         SEED.check("seed", seed)
         words = read_prompt(sheet, action, prompt, settings)
-        opening = None
-        if first_frame is not None:
-            grid = self.models.source.grid(settings)
-            opening = read_picture(first_frame, grid, crf=settings.first_frame_crf)
-        run = Run(settings, usual, sheet, words, seed, opening)
+        openings = () if first_frame is None else self.openings(first_frame, settings)
+        run = Run(settings, usual, sheet, words, seed, openings)
         return replace(run, findings=tuple(findings_of(run, self.models.source))) if check else run
+
+    def openings(self, picture: Image.Image | Path | str, settings: Settings) -> tuple[Image.Image, ...]:
+        """A picture for a clip to start with, as a `Run` holds it: at each size of the run's stages.
+
+        Raises:
+            SettingsError, ImageError: see sampling/first_frame.py.
+        """
+        grids, crf = self.models.source.grids(settings), settings.first_frame_crf
+        return tuple(read_picture(picture, grid, crf=crf) for grid in grids)
 
     def refuse(self, run: Run, *, force: bool = False) -> None:
         """Refuse a run that cannot be made, or that the checks advise against.
@@ -238,7 +249,9 @@ class Castsheet:
             refuse_errors(run.findings)
             source.check_reference(run.settings)
         check_fits(run.settings, source.checkpoint)
-        source.grid(run.settings)
+        source.grids(run.settings)
+        source.upsampler(run.settings)
+        source.refiners(run.settings)
 
     @torch.no_grad()
     def make(self, run: Run, *, noise: Tensor | None = None, on_step: OnStep | None = None) -> Clip:
@@ -304,19 +317,47 @@ class Castsheet:
     def _sample(
         self, run: Run, inputs: Inputs, noise: Tensor | None, on_step: OnStep | None, stages: Stages
     ) -> Sampled:
-        """Walk from noise to clean latents."""
-        settings, grid = run.settings, inputs.grid
+        """Walk from noise to clean latents: at the first size, then at each that a stage enlarges to."""
+        settings, grid = run.settings, inputs.grids[0]
         with stages("load"):
             transformer = self.models.transformer(settings)
             seconds = settings.frames / settings.fps
             sound_frames = self.models.audio()[0].latent_frames(seconds) if settings.audio else 0
-        config, device, dtype = transformer.config, self.models.device, self.models.dtype
-        video = video_track(
-            config, grid, inputs.reference, inputs.given, bias=inputs.bias, device=device, dtype=dtype
+        denoiser = self._denoiser(run, inputs, transformer, sound_frames)
+        first, *larger = _by_size(settings)
+        levels = [inputs.levels, *first]
+        onward = partial(
+            walk,
+            sampler=SAMPLERS[settings.sampler],
+            eta=settings.eta,
+            seed=run.seed,
+            steps=settings.all_steps,
+            on_step=on_step,
         )
-        sound = audio_track(config, sound_frames, device=device, dtype=dtype) if sound_frames else None
-        positive, *negative = (one.to(device) for one in inputs.contexts)
-        denoiser = Denoiser(
+        with stages("sampling"), attention_kernels(self.models.device):
+            x = onward(denoiser, grid, levels, noise=noise)
+        made, work = _finished(denoiser, grid, x), denoiser.work
+        done, steps = len(levels), sum(len(one) - 1 for one in levels)
+        for number, levels in enumerate(larger, start=1):
+            grid = inputs.grids[number]
+            with stages("enlarge"):
+                latents = self.models.enlarged(settings, made[0])
+            with stages("load"):
+                transformer = self.models.transformer(settings, refining=True)
+            denoiser = self._refiner(inputs, number, transformer, sound_frames)
+            before = Before(carried(denoiser, latents, made[1]), done, steps)
+            with stages("sampling"), attention_kernels(self.models.device):
+                x = onward(denoiser, grid, levels, before=before)
+            made, work = _finished(denoiser, grid, x), work + denoiser.work
+            done, steps = done + len(levels), steps + sum(len(one) - 1 for one in levels)
+        return Sampled(*made, {name: count for name, count in work.items() if count})
+
+    def _denoiser(self, run: Run, inputs: Inputs, transformer: Transformer, sound_frames: int) -> Denoiser:
+        """The guided model of the stages that see the sheet."""
+        settings = run.settings
+        video, sound = self._tracks(inputs, 0, transformer, sound_frames, inputs.reference)
+        positive, *negative = (one.to(self.models.device) for one in inputs.contexts)
+        return Denoiser(
             transformer,
             video,
             sound,
@@ -328,16 +369,43 @@ class Castsheet:
             residual_threshold=settings.residual_threshold,
             run=self.models.run,
         )
-        with stages("sampling"), attention_kernels(device):
-            x = walk(
-                denoiser,
-                grid,
-                [inputs.levels, *(listed(stage.sigmas) for stage in settings.stages)],
-                sampler=SAMPLERS[settings.sampler],
-                eta=settings.eta,
-                seed=run.seed,
-                noise=noise,
-                on_step=on_step,
-            )
-        work = {name: count for name, count in denoiser.work.items() if count}
-        return Sampled(clip_latents(denoiser, grid, x), denoiser.unpack(x)[1], work)
+
+    def _refiner(self, inputs: Inputs, number: int, transformer: Transformer, sound_frames: int) -> Denoiser:
+        """The model of the stages at another size, as the official two-stage pipeline runs it: the prompt
+        alone, without sheet and guidance."""
+        video, sound = self._tracks(inputs, number, transformer, sound_frames, None)
+        weights = PassWeights(Weights(), None if sound is None else Weights())
+        positive = inputs.contexts[0].to(self.models.device)
+        return Denoiser(transformer, video, sound, positive, None, weights, run=self.models.run)
+
+    def _tracks(
+        self,
+        inputs: Inputs,
+        number: int,
+        transformer: Transformer,
+        sound_frames: int,
+        reference: Reference | None,
+    ) -> tuple[Track, Track | None]:
+        """The two streams at one of the sizes."""
+        config, device, dtype = transformer.config, self.models.device, self.models.dtype
+        given = inputs.given[number] if inputs.given else None
+        bias = None if reference is None else inputs.bias
+        grid = inputs.grids[number]
+        video = video_track(config, grid, reference, given, bias=bias, device=device, dtype=dtype)
+        sound = audio_track(config, sound_frames, device=device, dtype=dtype) if sound_frames else None
+        return video, sound
+
+
+def _by_size(settings: Settings) -> list[list[Tensor]]:
+    """Noise levels of the further stages, those of one size together; the first list is of the first size."""
+    sizes: list[list[Tensor]] = [[]]
+    for stage in settings.stages:
+        if stage.scale != 1:
+            sizes.append([])
+        sizes[-1].append(listed(stage.sigmas))
+    return sizes
+
+
+def _finished(denoiser: Denoiser, grid: Grid, x_BN: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The clip's latents (1,C,F,H,W), and its sound's tokens, of a clean state."""
+    return clip_latents(denoiser, grid, x_BN), denoiser.unpack(x_BN)[1]

@@ -41,7 +41,7 @@ class Run:
     Attributes:
         usual: the preset that the settings came from, at the model's own size.
         words: the two-part prompt.
-        opening: the picture that the clip starts with, at the clip's size.
+        openings: the picture that the clip starts with, at the size of each of `Source.grids`; or none.
         findings: what the checks say; empty if they were not run.
         contexts: the encoded texts of `run_texts`, if they were encoded in advance.
     """
@@ -51,9 +51,14 @@ class Run:
     sheet: Sheet
     words: Prompt
     seed: int = 0
-    opening: Image.Image | None = None
+    openings: tuple[Image.Image, ...] = ()
     findings: tuple[Finding, ...] = ()
     contexts: tuple[Contexts, ...] | None = None
+
+    @property
+    def opening_sha256(self) -> str | None:
+        """The hash of the first frame's pixels at the first size; None without a first frame."""
+        return provenance.pixels_sha256(np.asarray(self.openings[0])) if self.openings else None
 
 
 def findings_of(run: Run, source: Source) -> list[Finding]:
@@ -132,17 +137,18 @@ class Inputs:
         contexts: of the prompt, and of the negative prompt if guidance uses it.
         picture: the sheet at the size at which the model sees it. reference: the sheet as tokens.
         bias: strengths of the sheet's elements.
-        given: the latent frame of the picture that the clip starts with.
+        grids: one for each size that the stages have. The sheet is seen at the first.
+        given: the latent frame of the picture that the clip starts with, at each size; empty without one.
         levels: the noise levels of the first stage.
     """
 
-    grid: Grid
+    grids: list[Grid]
     weights: PassWeights
     contexts: tuple[Contexts, ...]
     picture: Image.Image
     reference: Reference
     bias: TokenBias | None
-    given: Tensor | None
+    given: list[Tensor]
     levels: Tensor
 
 
@@ -156,7 +162,8 @@ def make_inputs(run: Run, models: Models, stages: Stages) -> Inputs:
     settings, source, device = run.settings, models.source, models.device
     check_fits(settings, source.checkpoint)
     models.settle(settings)
-    grid, downscale = source.grid(settings), source.downscale(settings)
+    grids, downscale = source.grids(settings), source.downscale(settings)
+    grid = grids[0]
     picture = run.sheet.conditioning_image(*reference_size(grid, downscale))
     with stages("text"):
         contexts = run.contexts or contexts_of(run, models)
@@ -180,11 +187,9 @@ def make_inputs(run: Run, models: Models, stages: Stages) -> Inputs:
             clip_tokens=grid.tokens,
             frames=grid.frames if settings.reference == "looped" else 1,
         )
-        given = None
-        if run.opening is not None:
-            given = encode_still(vae, to_pixels(run.opening).to(device), 1)
+        given = [encode_still(vae, to_pixels(one).to(device), 1) for one in run.openings]
     levels = make_levels(settings, grid, reference)
-    return Inputs(grid, make_weights(settings), contexts, picture, reference, bias, given, levels)
+    return Inputs(grids, make_weights(settings), contexts, picture, reference, bias, given, levels)
 
 
 def record_of(run: Run, models: Models, levels: Tensor) -> dict[str, Any]:
@@ -193,7 +198,7 @@ def record_of(run: Run, models: Models, levels: Tensor) -> dict[str, Any]:
     Args:
         levels: the noise levels of the first stage.
     """
-    source, settings, sheet, opening = models.source, run.settings, run.sheet, run.opening
+    source, settings, sheet = models.source, run.settings, run.sheet
     told = f"{settings.name}, {settings.all_steps} steps, guidance {settings.guidance:g}"
     told += "" if settings.pace == EXACT else f", pace {settings.pace}"
     return {
@@ -202,7 +207,7 @@ def record_of(run: Run, models: Models, levels: Tensor) -> dict[str, Any]:
         "sigmas": levels.tolist(),
         "prompt": run.words.text,
         "sheet": {"sha256": sheet.sha256, "name": None if sheet.path is None else sheet.path.name},
-        "first_frame": None if opening is None else provenance.pixels_sha256(np.asarray(opening)),
+        "first_frame": run.opening_sha256,
         "model": {**source.record(settings), "adapter_layers_left_out": list(models.left_out)},
         "device": str(models.device),
         "memory": None if models.placement.plan is None else models.placement.plan.describe(),

@@ -79,9 +79,9 @@ def test_a_given_first_frame_stays_through_all_stages(castsheet: Castsheet) -> N
 
 
 def test_what_cannot_be_run_is_refused_with_the_settings() -> None:
-    """Red: a published two-stage recipe runs as something else in silence."""
-    with pytest.raises(StageError, match="2 times"):
-        preset("card", stages=[{"sigmas": [0.9, 0.0], "scale": 2}])
+    """Red: a recipe runs as something else in silence."""
+    with pytest.raises(StageError, match="3 times"):
+        preset("card", stages=[{"sigmas": [0.9, 0.0], "scale": 3}])
     with pytest.raises(SettingsError, match="stages"):
         preset("card", stages=[{"levels": [0.9, 0.0]}])
     with pytest.raises(SettingsError, match="sigma"):

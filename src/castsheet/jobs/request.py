@@ -127,7 +127,7 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     tell(castsheet, request, asked, watcher)
     castsheet.refuse(asked, force=request.force)
     kept = 1 if request.keep == "best" or request.takes == 1 else 1 + request.takes
-    size = clip_bytes(asked.settings.width, asked.settings.height, asked.settings.frames)
+    size = clip_bytes(*asked.settings.size, asked.settings.frames)
     require_space(request.out.parent, kept * size)
     placed = castsheet.models.settle(asked.settings)
     if placed is not None:

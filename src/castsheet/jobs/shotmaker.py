@@ -27,7 +27,6 @@ from castsheet.media.png import save_png
 from castsheet.media.provenance import dump
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run
-from castsheet.sampling.first_frame import read_picture
 from castsheet.sheet.manifest import Sheet
 
 
@@ -151,8 +150,8 @@ def begun(castsheet: Castsheet, out: Path, ready: Ready) -> Ready:
             f"shot {ready.id} starts from the last frame of {ready.after}, which is not made",
             remedy=f"mend shot {ready.after}",
         )
-    opening = read_picture(picture, castsheet.models.source.grid(settings), crf=settings.first_frame_crf)
-    return replace(ready, run=replace(ready.run, opening=opening), opened=sha256(picture))
+    openings = castsheet.openings(picture, settings)
+    return replace(ready, run=replace(ready.run, openings=openings), opened=sha256(picture))
 
 
 def last_of(out: Path, shot: str) -> Path:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from castsheet import __version__
@@ -27,7 +26,7 @@ from castsheet.jobs.workers import After, Made, OpenMaker, Pack, here
 from castsheet.machine.files import sha256
 from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import started
-from castsheet.media.provenance import dump, pixels_sha256
+from castsheet.media.provenance import dump
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run, run_texts
 from castsheet.settings import override
@@ -162,7 +161,7 @@ def _make_missing(
 def _bytes(one: Ready) -> int:
     """An estimate of what a shot's files take."""
     settings, clips = one.run.settings, 1 if one.takes == 1 or one.keep == "best" else 1 + one.takes
-    return clips * clip_bytes(settings.width, settings.height, settings.frames)
+    return clips * clip_bytes(*settings.size, settings.frames)
 
 
 def _made(
@@ -248,7 +247,7 @@ def _ready(
         "settings": asdict(run.settings),
         "prompt": run.words.text,
         "sheet": sheet.sha256,
-        "first_frame": None if run.opening is None else pixels_sha256(np.asarray(run.opening)),
+        "first_frame": run.opening_sha256,
         "seed": run.seed,
         "takes": takes,
         "keep": request.keep,

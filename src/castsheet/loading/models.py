@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from castsheet.errors import OutputError, TextEncoderError
 from castsheet.loading.placement import Placement
@@ -21,6 +22,7 @@ from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.gemma import gemma_fingerprint
 from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder
+from castsheet.ltx.parts.upsampler import enlarge
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.memory import Plan
@@ -105,21 +107,37 @@ class Models:
             self._transformer = None  # it will be loaded anew: nothing need make room for the old one
         return plan
 
-    def transformer(self, settings: Settings) -> Transformer:
+    def enlarged(self, settings: Settings, latents_BCFHW: Tensor) -> Tensor:
+        """Latents, enlarged by the run's latent upsampler, which is loaded for it and freed after it.
+
+        Raises:
+            CheckpointError: the upsampler is not there, or damaged.
+            ValueError: the run has none.
+        """
+        upsampler, vae = self.source.upsampler(settings), self.vae()
+        if upsampler is None:
+            raise ValueError("no stage of the run enlarges")
+        network = upsampler.load(device=self.device, dtype=self.dtype)
+        return enlarge(network, vae, latents_BCFHW.to(self.device))
+
+    def transformer(self, settings: Settings, *, refining: bool = False) -> Transformer:
         """The denoiser with the adapters merged at the settings' strengths, made fast.
 
         Other strengths load the weights anew: an adapter that was rounded into bf16 cannot be taken out.
+
+        Args:
+            refining: the one of the stages from an enlarging one on, with `refining_adapters` alone.
 
         Raises:
             AdapterError: an adapter does not fit the model.
         """
         if self._lent is not None:
             return self._lent
-        wanted = self._wanted(settings)
+        wanted = self._wanted(settings, refining)
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
             self.placement.turn(None, [self._vae])
-            self._transformer = self._load(settings)
+            self._transformer = self._load(settings, refining)
             self._merged = wanted
         self.placement.turn(self._transformer, [self._vae])
         return self._transformer
@@ -135,17 +153,18 @@ class Models:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _strengths(self, settings: Settings) -> list[tuple[LoRA, float]]:
-        return [(one.lora, one.strength_in(settings)) for one in self.source.adapters_in(settings)]
+    def _strengths(self, settings: Settings, refining: bool) -> list[tuple[LoRA, float]]:
+        adapters = self.source.refiners(settings) if refining else self.source.adapters_in(settings)
+        return [(one.lora, one.strength_in(settings)) for one in adapters]
 
-    def _wanted(self, settings: Settings) -> tuple[Any, ...]:
+    def _wanted(self, settings: Settings, refining: bool = False) -> tuple[Any, ...]:
         """A value that differs between denoisers that must be loaded separately."""
-        strengths = [(lora.path, strength) for lora, strength in self._strengths(settings)]
+        strengths = [(lora.path, strength) for lora, strength in self._strengths(settings, refining)]
         return settings.audio, self.placement.form(self.source.checkpoint), *strengths
 
-    def _load(self, settings: Settings) -> Transformer:
+    def _load(self, settings: Settings, refining: bool) -> Transformer:
         form, audio = self.placement.form(self.source.checkpoint), settings.audio
-        adapters = self._strengths(settings)
+        adapters = self._strengths(settings, refining)
         home = torch.device("cpu") if form.streams else self.device
         model, self.left_out = load_transformer(
             self.source.checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,7 +188,8 @@ def parts_of(source: Source, settings: Settings, width: int = 2) -> Parts:
         SettingsError: the VAE cannot make that size or frame count.
         AdapterError: the adapters disagree about the reference's size.
     """
-    checkpoint, text_encoder, grid = source.checkpoint, source.text_encoder, source.grid(settings)
+    checkpoint, text_encoder = source.checkpoint, source.text_encoder
+    grid, *larger = source.grids(settings)
     reference = grid.tokens if settings.reference == "looped" else grid.frame_tokens
     reference //= source.downscale(settings) ** 2
     language = 0 if text_encoder is None else EncoderFiles.open(text_encoder).parameters
@@ -196,10 +198,10 @@ def parts_of(source: Source, settings: Settings, width: int = 2) -> Parts:
     sound = width * _count(checkpoint, "audio_vae") + 4 * _count(checkpoint, "vocoder")
     return Parts.of(
         config if settings.audio else config.video_only(),
-        tokens=grid.tokens + reference,
+        tokens=max(grid.tokens + reference, *(one.tokens for one in larger), 0),
         text=width * (language + _count(checkpoint, "connectors", audio=settings.audio)),
         vae=width * _count(checkpoint, "vae"),
-        pixels=settings.width * settings.height * settings.frames,
+        pixels=math.prod(settings.size) * settings.frames,
         width=width,
         sound=sound if settings.audio else 0,
         kept_rows=reference * kept_tensors(settings, config.layers),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from castsheet.errors import AdapterError, SettingsError, TextEncoderError
+from castsheet.errors import AdapterError, CheckpointError, SettingsError, TextEncoderError
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
 from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL, LoRA
 from castsheet.ltx.adapters.mode import ReferenceMode
@@ -16,11 +16,15 @@ from castsheet.ltx.family import adapter_note, family_of, refuse_adapter, refuse
 from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.latents import Grid
 from castsheet.ltx.parts.gemma import EncoderFiles, gemma_fingerprint
+from castsheet.ltx.parts.upsampler import Upsampler
 from castsheet.ltx.parts.vae import scale_of
 from castsheet.machine.regular import file_mode, is_file
 from castsheet.media import provenance
 from castsheet.settings import FAST, Settings, override, preset
 from castsheet.settings.kinds import STRENGTH
+
+# Folders beside a checkpoint, or beside its own, in which further files of a recipe are looked for.
+_BESIDE = ("", "loras", "latent_upscale_models")
 
 
 @dataclass(frozen=True)
@@ -200,25 +204,70 @@ class Source:
         own = [one for one in self.adapters if one.used_in(settings)]
         here = {one.lora.path.name for one in own}
         wanted = {Path(file).name: strength for file, strength in settings.further_adapters.items()}
-        added = [
-            Adapter(LoRA.open(self._find(file)), strength)
-            for file, strength in settings.further_adapters.items()
-            if Path(file).name not in here
-        ]
-        _refuse_other_families(self.checkpoint, added)
+        further = {file: at for file, at in settings.further_adapters.items() if Path(file).name not in here}
+        added = self._named(further, "--further-adapters")
         return (*(one.at(wanted.get(one.lora.path.name)) for one in own), *added)
 
-    def _find(self, file: str) -> Path:
-        """An adapter that the settings name: a path, or a file beside the checkpoint."""
-        beside = self.checkpoint.path.parent / file
-        for path in (Path(file), beside):
-            if is_file(path):
-                return path
-        raise AdapterError(
-            f"the settings add the adapter {file}, which is not in {beside.parent}",
-            remedy="put it there or give its path with --adapter; a distilled checkpoint needs none:"
-            " --further-adapters none",
-        )
+    def refiners(self, settings: Settings) -> tuple[Adapter, ...]:
+        """The adapters of a run's stages from an enlarging one on. The model's own are not among them.
+
+        Raises:
+            AdapterError, FamilyError: see `adapters_in`.
+        """
+        return self._named(settings.refining_adapters, "--refining-adapters")
+
+    def upsampler(self, settings: Settings) -> Upsampler | None:
+        """The latent upsampler of a run; None where no stage enlarges.
+
+        Raises:
+            CheckpointError: it is not there, damaged, or for latents of another model.
+            SettingsError: it enlarges by another scale than a stage.
+        """
+        scales = {stage.scale for stage in settings.stages} - {1.0}
+        if not scales:
+            return None
+        path = self._find(settings.upsampler)
+        if path is None:
+            raise CheckpointError(
+                f"the latent upsampler {settings.upsampler} is not beside {self.checkpoint.path}",
+                remedy="give its path with --upsampler FILE, or download it: `castsheet download`; or make"
+                " the clip in one stage: --stages none --upsampler none",
+            )
+        found = Upsampler.open(path)
+        channels = self.checkpoint.config.transformer.in_channels
+        if found.channels != channels:
+            raise CheckpointError(
+                f"{path} enlarges latents of {found.channels} channels; the model's have {channels}",
+                remedy="use the upsampler that was made for this model",
+            )
+        if scales != {found.scale}:
+            told = ", ".join(f"{one:g}" for one in sorted(scales))
+            raise SettingsError(
+                f"{path} enlarges by {found.scale:g}, the stages by {told}",
+                remedy=f"write {found.scale:g}x before the stage's levels, or name another upsampler",
+            )
+        return found
+
+    def _named(self, files: Mapping[str, float], option: str) -> tuple[Adapter, ...]:
+        """Adapters that a setting names, at its strengths."""
+        added = []
+        for file, strength in files.items():
+            path = self._find(file)
+            if path is None:
+                raise AdapterError(
+                    f"the settings add the adapter {file}, which is not in {self.checkpoint.path.parent}",
+                    remedy="put it there or give its path with --adapter; a distilled checkpoint needs none:"
+                    f" {option} none",
+                )
+            added.append(Adapter(LoRA.open(path), strength))
+        _refuse_other_families(self.checkpoint, added)
+        return tuple(added)
+
+    def _find(self, file: str) -> Path | None:
+        """A file that the settings name: a path, or a file in the checkpoint's folder or one beside it."""
+        home = self.checkpoint.path.parent
+        places = [base / name / file for base in (home, home.parent) for name in _BESIDE]
+        return next((path for path in (Path(file), *places) if is_file(path)), None)
 
     def check_reference(self, settings: Settings) -> None:
         """Refuse adapters that were trained on another reference mode than the run's.
@@ -257,6 +306,23 @@ class Source:
         size = {"width": settings.width, "height": settings.height}
         return Grid.of(self.checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
 
+    def grids(self, settings: Settings) -> list[Grid]:
+        """The latent grids of a run's stages, one for each size: the first, and one after each enlargement.
+
+        Raises:
+            SettingsError: the model's VAE cannot make one of the sizes, or the frame count.
+        """
+        grids = [self.grid(settings)]
+        for stage in settings.stages:
+            if stage.scale == 1:
+                continue
+            width, height = (round(side * stage.scale, 6) for side in grids[-1].size)
+            size = {"width": int(width), "height": int(height)}
+            grids.append(
+                Grid.of(self.checkpoint.config.vae, **size, frames=settings.frames, fps=settings.fps)
+            )
+        return grids
+
     def downscale(self, settings: Settings) -> int:
         """How many times smaller than the clip the run's adapters read the sheet.
 
@@ -274,19 +340,7 @@ class Source:
 
     def record(self, settings: Settings) -> dict[str, Any]:
         """Names, sizes and hashes of all files, for a clip's sidecar."""
-        encoder = self.text_encoder
-        adapters = [
-            {
-                **provenance.file_record(adapter.lora.path),
-                "strength": adapter.strength_in(settings),
-                "rank": adapter.lora.rank,
-                "downscale": adapter.lora.downscale,
-                "reference": adapter.lora.mode,
-                "family": adapter.lora.family,
-                "trained_on": adapter.lora.ground,
-            }
-            for adapter in self.adapters_in(settings)
-        ]
+        encoder, upsampler = self.text_encoder, self.upsampler(settings)
         return {
             "name": self.name,
             "family": self.checkpoint.family,
@@ -295,13 +349,28 @@ class Source:
             "text_encoder": None
             if encoder is None
             else {"name": encoder.name, "hash": gemma_fingerprint(encoder)},
-            "adapters": adapters,
+            "adapters": [_told(one, settings) for one in self.adapters_in(settings)],
+            "upsampler": None if upsampler is None else provenance.file_record(upsampler.path),
+            "refining_adapters": [_told(one, settings) for one in self.refiners(settings)],
             "used_as_trained": None if self.trained is None else self.trained.lora.path.name,
             "adapters_not_used": list(self.left_out),
         }
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted({entry.file for entry in self.checkpoint.entries.values()})
+
+
+def _told(adapter: Adapter, settings: Settings) -> dict[str, Any]:
+    """An adapter of a run, for a clip's sidecar."""
+    return {
+        **provenance.file_record(adapter.lora.path),
+        "strength": adapter.strength_in(settings),
+        "rank": adapter.lora.rank,
+        "downscale": adapter.lora.downscale,
+        "reference": adapter.lora.mode,
+        "family": adapter.lora.family,
+        "trained_on": adapter.lora.ground,
+    }
 
 
 def _as_trained(path: str | Path, strength: float | None) -> Adapter:

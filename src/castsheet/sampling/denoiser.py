@@ -367,6 +367,17 @@ def draw(denoiser: Denoiser, grid: Grid, seed: int, noise: Tensor | None, sigma:
     )
 
 
+def carried(denoiser: Denoiser, latents_BCFHW: Tensor, audio_BTC: Tensor | None) -> Tensor:
+    """A finished clip as the sampler's state (1,N); a given first frame is put into it.
+
+    Args:
+        denoiser: one without a sheet that is sampled too.
+    """
+    video = denoiser.video
+    x_BTC = patchify(latents_BCFHW).to(video.clean_BTC)
+    return denoiser.pack(x_BTC * video.mask + video.clean_BTC * (1 - video.mask), audio_BTC)
+
+
 def step_noise(denoiser: Denoiser, grid: Grid, seed: int, eta: float) -> Renoise:
     """The noise that an ancestral sampler adds: a function of the seed and the step, drawn on the CPU.
 

@@ -15,6 +15,8 @@ MAX_STEPS = 1000
 
 # The distilled model's own levels, used unchanged: they are shifted already.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
+# Of the stage after an enlargement: the last of the same levels, as in the official two-stage pipelines.
+REFINING = DISTILLED[5:]
 
 
 def check_levels(levels: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""A whole run of the sampler: one stage after the other, each from noise down to a clean clip.
+"""A run of the sampler at one size: one stage after the other, each from noise down to a clean clip.
 
 A stage after the first adds fresh noise n to the clean x of the stage before, up to its own first level s.
 With m the share of noise that each value carries:
@@ -11,6 +11,7 @@ Legend: B batch (1), N sampled values.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -25,6 +26,14 @@ OnStep = Callable[[int, int, Tensor], None]  # step from 1, steps of all stages,
 _BEFORE = -1  # the step number of the noise that a stage starts from
 
 
+class Before(NamedTuple):
+    """What earlier stages, at another size, have left: the clean state (1,N), and how much was done."""
+
+    x_BN: Tensor
+    stages: int
+    steps: int
+
+
 def walk(
     denoiser: Denoiser,
     grid: Grid,
@@ -34,6 +43,8 @@ def walk(
     eta: float,
     seed: int,
     noise: Tensor | None = None,
+    before: Before | None = None,
+    steps: int,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """The clean state (1,N) after all stages.
@@ -41,14 +52,16 @@ def walk(
     Args:
         stages: (steps + 1,) noise levels of each.
         noise: the target's noise (1,C,F,H,W) of the first stage instead of the seed's.
+        before: the state to go on from; without it the first stage starts from noise alone.
+        steps: of the whole run, for `on_step`.
 
     Raises:
         SettingsError: the seed is out of range, or given noise is not of the latents' shape.
         NumericsError: the model gave NaN or infinity.
     """
-    x = draw(denoiser, grid, seed, noise, float(stages[0][0]))
-    done, steps = 0, sum(len(levels) - 1 for levels in stages)
-    for number, levels in enumerate(stages):
+    first = draw(denoiser, grid, seed, noise, float(stages[0][0])) if before is None else before.x_BN
+    x, done, passed = first, 0 if before is None else before.steps, 0 if before is None else before.stages
+    for number, levels in enumerate(stages, start=passed):
         own = seed if number == 0 else generator(seed, "stage", number).initial_seed()
         fresh = step_noise(denoiser, grid, own, eta)
         if number > 0:

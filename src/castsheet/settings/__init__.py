@@ -8,6 +8,7 @@ new preset is one entry of `PRESETS`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args
@@ -15,12 +16,13 @@ from typing import Any, TypeVar, get_args
 from castsheet.errors import SettingsError, shown
 from castsheet.ltx.adapters.mode import MODES, ReferenceMode
 from castsheet.prompt import FORMATS, PromptFormat
-from castsheet.sampling.levels import DISTILLED, MAX_STEPS, ScheduleKind
+from castsheet.sampling.levels import DISTILLED, MAX_STEPS, REFINING, ScheduleKind
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.settings.kinds import (
     STRENGTH,
     Blocks,
     Choice,
+    File,
     Flag,
     Interval,
     Levels,
@@ -51,8 +53,8 @@ class Settings:
     """
 
     name: str = "card"
-    width: int = setting(768, "Pixels of the clip.", Number(16, 8192))
-    height: int = setting(448, "Pixels of the clip.", Number(16, 8192))
+    width: int = setting(768, "Pixels of the clip, before a stage enlarges it.", Number(16, 8192))
+    height: int = setting(448, "Pixels of the clip, before a stage enlarges it.", Number(16, 8192))
     frames: int = setting(121, "Frames of the clip, 8k + 1.", Number(1, 2001))
     fps: float = setting(24.0, "Frames a second.", Number(1.0, 240.0))
     steps: int = setting(30, "Sampling steps.", Number(1, MAX_STEPS))
@@ -67,7 +69,15 @@ class Settings:
         1.0, "Share of the noise that each step of an ancestral sampler replaces.", Number(0.0, 1.0)
     )
     stages: tuple[Stage, ...] = setting(
-        (), "Levels of further stages, each from noise again: 0.9,0.7,0 / 0.4,0; or none.", Stages()
+        (),
+        "Levels of further stages, each from noise again: 0.9,0 / 0.4,0; 2x before them doubles the size.",
+        Stages(),
+    )
+    upsampler: str = setting("", "The latent upsampler of a stage that enlarges; or none.", File())
+    refining_adapters: Mapping[str, float] = setting(
+        {},
+        "All adapters of the stages from an enlarging one on: distilled.safetensors=1; or none.",
+        Strengths(-10.0, 10.0, "distilled.safetensors: 1"),
     )
     guidance: float = setting(4.0, "Guidance by the prompt; 1 switches it off.", Number(-50.0, 50.0))
     stg_scale: float = setting(1.0, "Spatio-temporal guidance; 0 switches it off.", Number(-50.0, 50.0))
@@ -134,11 +144,24 @@ class Settings:
         if self.sigmas is not None and self.steps != len(self.sigmas) - 1:
             steps = len(self.sigmas) - 1
             refuse("steps", self.steps, f"the {len(self.sigmas)} sigmas given make {steps} steps")
+        enlarges = any(stage.scale != 1 for stage in self.stages)
+        if enlarges and not self.upsampler:
+            refuse("stages", self.stages, "a stage enlarges: name the latent upsampler's file in upsampler")
+        for name in ("upsampler", "refining_adapters"):
+            if not enlarges and (value := getattr(self, name)):
+                levels = ",".join(f"{one:g}" for one in REFINING)
+                refuse(name, value, f"no stage enlarges: give stages, such as 2x {levels}, or {name} none")
 
     @property
     def all_steps(self) -> int:
         """Steps of all stages."""
         return self.steps + sum(len(stage.sigmas) - 1 for stage in self.stages)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the finished clip: those of the first stage, enlarged by the others."""
+        scale = math.prod(stage.scale for stage in self.stages)
+        return round(self.width * scale), round(self.height * scale)
 
 
 CARD = Settings("card")
@@ -150,6 +173,12 @@ SPACE_DISTILLED = Settings(
     stg_scale=0.0,
     stg_blocks=(),
     negative_prompt="",
+)
+SPACE = replace(
+    SPACE_DISTILLED,
+    name="space",
+    stages=(Stage(REFINING, 2.0),),
+    upsampler="ltx-2.3-spatial-upscaler-x2-1.1.safetensors",
 )
 COMFY = replace(
     SPACE_DISTILLED,
@@ -178,13 +207,21 @@ DISTILLED_25 = replace(
     lora_strength=1.0,
     first_frame_crf=18,
 )
+TWO_STAGE_25 = replace(
+    DISTILLED_25,
+    name="two-stage-2.5",
+    stages=(Stage(REFINING, 2.0),),
+    upsampler="ltx-2.5-latent-spatial-upscaler-x2-bf16-1.0.safetensors",
+)
 # For LTX-2.3: `card` is the recipe of the adapter's model card, `comfy` the recipe of the vendor's ComfyUI
-# workflow, and `space-distilled` the recipe of the public demo, which runs the distilled model.
+# workflow, `space` the recipe of the public demo, which runs the distilled model in two stages, and
+# `space-distilled` the same without the second stage.
 # For LTX-2.5: `card-2.5` has the guidance and the rate factor of the vendor's pipelines for the dev model,
 # `distilled-2.5` the levels and the sampler of its pipeline for the distilled one. Both have the adapter
-# strength that every program uses that was looked at, and the adapter's bucket.
+# strength that every program uses that was looked at, and the adapter's bucket; `two-stage-2.5` adds the
+# stage that enlarges.
 PRESETS: dict[str, Settings] = {
-    one.name: one for one in (CARD, COMFY, SPACE_DISTILLED, CARD_25, DISTILLED_25)
+    one.name: one for one in (CARD, COMFY, SPACE, SPACE_DISTILLED, CARD_25, DISTILLED_25, TWO_STAGE_25)
 }
 
 

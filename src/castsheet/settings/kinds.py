@@ -11,6 +11,9 @@ from typing import Any, NamedTuple, NoReturn
 from castsheet.errors import SettingsError, is_whole_text, shown
 from castsheet.sampling.levels import check_levels
 
+SCALES = (1.0, 1.5, 2.0)
+"""By how much a stage can enlarge the clip: the latent upsamplers that were released."""
+
 
 class StageError(SettingsError):
     """A stage asks for what the pipeline cannot do."""
@@ -92,6 +95,18 @@ class Text(Kind):
     def check(self, name: str, value: Any) -> None:
         if not (isinstance(value, str) and is_whole_text(value)):
             refuse(name, value, "give a text; an empty one is allowed")
+
+
+class File(Text):
+    """A file's path or name; empty, and `none` on the command line, for no file."""
+
+    allowed = "a file, or none"
+
+    def __init__(self) -> None:
+        super().__init__(self.allowed)
+
+    def from_option(self, given: Any) -> Any:
+        return "" if given.strip() == "none" else given
 
 
 class Blocks(Kind):
@@ -176,7 +191,8 @@ class Stage:
 
     Attributes:
         sigmas: falling noise levels, the first at most 1, the last 0.
-        scale: of the clip's sides to those of the stage before; a scale other than 1 raises StageError.
+        scale: of the clip's sides to those of the stage before; another scale than `SCALES` raises
+            StageError. A stage that enlarges, and those after it, see no sheet and are not guided.
     """
 
     sigmas: tuple[float, ...]
@@ -184,17 +200,17 @@ class Stage:
 
     def __post_init__(self) -> None:
         Levels().check("stages", self.sigmas)
-        if self.scale != 1:
+        if isinstance(self.scale, bool) or self.scale not in SCALES:
             raise StageError(
-                f"a stage at {self.scale!r} times the size: nothing here enlarges latents between stages",
-                remedy="give the final width and height, and scale 1 or none",
+                f"a stage at {self.scale!r} times the size",
+                remedy=f"latent upsamplers enlarge by {' or '.join(f'{one:g}' for one in SCALES[1:])}",
             )
 
 
 class Stages(Kind):
-    """Further stages: `0.9,0.7,0` is one, `0.9,0.7,0 / 0.4,0` are two, `none` is none."""
+    """Further stages: `0.9,0.7,0` is one, `0.9,0.7,0 / 0.4,0` are two, `2x 0.9,0` doubles, `none` is none."""
 
-    allowed = "lists of falling levels, the last 0"
+    allowed = "lists of falling levels, the last 0; 2x before them enlarges"
 
     def check(self, name: str, value: Any) -> None:
         if not (isinstance(value, tuple) and all(isinstance(one, Stage) for one in value)):
@@ -202,7 +218,7 @@ class Stages(Kind):
 
     def from_option(self, given: Any) -> Any:
         texts = [] if given.strip() == "none" else given.split("/")
-        return tuple(Stage(_numbers(text, float)) for text in texts)
+        return tuple(_stage_of(text) for text in texts)
 
     def from_data(self, value: Any) -> Any:
         return tuple(_stage(one) for one in value) if isinstance(value, list) else value
@@ -235,6 +251,12 @@ def _stage(value: Any) -> Any:
     if isinstance(value, Mapping) and {"sigmas"} <= set(value) <= {"sigmas", "scale"}:
         return Stage(Levels().from_data(value["sigmas"]), value.get("scale", 1.0))
     return value
+
+
+def _stage_of(text: str) -> Stage:
+    """A stage from its levels, with `2x` before them if it enlarges."""
+    scale, x, levels = text.strip().partition("x ")
+    return Stage(_numbers(levels, float), _number(scale)) if x else Stage(_numbers(text, float))
 
 
 def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import gcd
 
 from castsheet.settings import Settings
@@ -29,7 +30,7 @@ class Preview:
 
 
 def preview_of(full: Settings, cell: int) -> Preview:
-    """Half the size, half the length, a third of the steps, no spatio-temporal guidance.
+    """Half the size, half the length, a third of the steps, no spatio-temporal guidance, nothing enlarged.
 
     The size is divided only if both sides stay whole latent cells: another shape would not fit the sheet.
     Listed noise levels stay, because a recipe's few levels belong together.
@@ -47,13 +48,30 @@ def preview_of(full: Settings, cell: int) -> Preview:
         frames=8 * ((full.frames - 1) // 16) + 1,
         steps=steps,
         stg_scale=0.0,
+        stages=tuple(takewhile(lambda stage: stage.scale == 1, full.stages)),
+        upsampler="",
+        refining_adapters={},
     )
     return Preview(cheap, _work(cheap) / _work(full))
 
 
 def _work(settings: Settings) -> float:
-    """Relative work of a run's denoising: its passes, each with products and attention."""
+    """Relative work of a run's denoising: its passes, each with products and attention.
+
+    From an enlarging stage on there is one pass a step, and no sheet: half of the tokens.
+    """
     latent_frames = (settings.frames - 1) // 8 + 1
     tokens = settings.width * settings.height * latent_frames / _BUCKET
     passes = 1 + (settings.guidance != 1) + (0.41 if settings.stg_scale else 0)
-    return settings.all_steps * passes * (_LINEAR * tokens + _ATTENTION * tokens**2)
+    work = settings.steps * passes * _pass(tokens)
+    seen = 1.0
+    for stage in settings.stages:
+        if stage.scale != 1:
+            tokens, passes, seen = tokens * stage.scale**2, 1, 0.5
+        work += (len(stage.sigmas) - 1) * passes * _pass(tokens * seen)
+    return work
+
+
+def _pass(tokens: float) -> float:
+    """Relative work of one pass over so many times the bucket's tokens."""
+    return _LINEAR * tokens + _ATTENTION * tokens**2

@@ -105,7 +105,7 @@ class Bench:
         asked = prepare(castsheet, filled(request, source), source)
         castsheet.refuse(asked, force=request.force)
         settings = asked.settings
-        require_space(self._folder.takes, clip_bytes(settings.width, settings.height, settings.frames))
+        require_space(self._folder.takes, clip_bytes(*settings.size, settings.frames))
         castsheet.models.settle(settings)
         clip = make(castsheet, asked, desk)
         with desk.working("judging"):
