@@ -1,7 +1,7 @@
 """The command line at full size: a 22B model's files with random weights, and the commands that users type.
 
     python -m benchmarks.full_size make DIR [--family ltx-2.5]   the files: 72 GB
-    python -m benchmarks.full_size run DIR --out RESULTS         the commands of `RUNS`, a process each
+    python -m benchmarks.full_size run DIR --out RESULTS         the commands of `runs_in`, a process each
     python -m benchmarks.full_size sequence DIR --memory 40      clips of 241 and 121 frames in one process
 
 DIR should be in memory (a tmpfs), since a disk's speed is not what is measured. Stages are timed by castsheet
@@ -29,11 +29,13 @@ from benchmarks.random_files import make
 from castsheet import Castsheet
 from castsheet.loading.download import GIB
 from castsheet.ltx.family import DEFAULT, FAMILIES
+from castsheet.sampling.levels import REFINING
+from castsheet.settings.kinds import Stage
 
 PROMPT = """Reference sheet: hero, a tall figure in a red coat with a brown backpack, by an old barn.
 
 Generated video: hero walks left past the barn while the camera follows at walking pace."""
-STAGES = ("load", "text", "reference", "sampling", "decode")
+STAGES = ("load", "text", "reference", "sampling", "enlarge", "decode")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,17 @@ RUNS = (
 TINY_RUNS = (Run("with sound", ("--audio",)), Run("fp8", ("--dtype", "fp8")))
 
 
+def runs_in(folder: Path, *, tiny: bool) -> list[Run]:
+    """The commands to time, those that enlarge to 1536x896 with the folder's upsampler last."""
+    (upsampler,) = folder.rglob("*spatial-upscaler*.safetensors")
+    larger = ("--stages", str(Stage(REFINING, 2.0)), "--upsampler", str(upsampler))
+    two = [("two stages", ()), ("two stages, fp8", ("--dtype", "fp8"))]
+    return [*(TINY_RUNS if tiny else RUNS), *(Run(name, (*larger, *more)) for name, more in two)]
+
+
 def run(folder: Path, bench: Bench, *, steps: int, only: Sequence[str], tiny: bool) -> None:
     """Each command once, in a process of its own, with one cache of prompts."""
-    for one in TINY_RUNS if tiny else RUNS:
+    for one in runs_in(folder, tiny=tiny):
         if only and one.name not in only:
             continue
         clip = folder / "clips" / f"{one.name.replace(', ', '-').replace(' ', '-')}.mp4"
@@ -95,7 +105,7 @@ def sequence(folder: Path, bench: Bench, *, memory: str, frames: Sequence[int], 
 
 def add(bench: Bench, name: str, timings: Mapping[str, float], memory: str | None, **more: Any) -> None:
     """One row: seconds of each stage, the plan in words, and what else was measured."""
-    bench.add(name, **{f"{stage}_s": timings[stage] for stage in STAGES}, **more, plan=memory)
+    bench.add(name, **{f"{stage}_s": timings.get(stage, 0.0) for stage in STAGES}, **more, plan=memory)
 
 
 def find(record: Any, key: str) -> Any:

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import Gemma3TextConfig, Gemma3TextModel, Gemma4UnifiedTextConfig, Gemma4UnifiedTextModel
 
+from castsheet.loading.download import released
 from castsheet.ltx import keys
 from castsheet.ltx.family import DEFAULT, family_of
 from castsheet.ltx.model.config import TransformerConfig
@@ -60,6 +62,9 @@ def make(folder: Path, *, tiny: bool, family: str = DEFAULT.name) -> None:
         files = {"checkpoint": "ltx.safetensors", "text_encoder": "gemma"}
     stated = {"base_model": family}
     write(folder / "ic-lora.safetensors", adapter(transformer, 4 if tiny else RANK), pool, stated)
+    (published,) = released(family).optional
+    (folder / published.place).parent.mkdir(parents=True, exist_ok=True)
+    write(folder / published.place, upsampler(config["vae"], tiny=tiny), pool, {})
     bundle["files"] = {**files, "adapters": [{"path": "ic-lora.safetensors"}]}
     if tiny:
         bundle["bucket"] = {"width": 128, "height": 64, "frames": 17, "fps": 24.0, "stg_blocks": [1]}
@@ -169,6 +174,18 @@ def adapter(transformer: Transformer, rank: int) -> dict[str, Tensor]:
             tensors[f"diffusion_model.{name}.lora_A.weight"] = torch.empty(rank, into, device="meta")
             tensors[f"diffusion_model.{name}.lora_B.weight"] = torch.empty(out, rank, device="meta")
     return tensors
+
+
+def upsampler(vae: Mapping[str, Any], *, tiny: bool) -> dict[str, Tensor]:
+    """The latent upsampler's tensors, on no device."""
+    with torch.device("meta"):
+        network = LTX2LatentUpsamplerModel(
+            in_channels=vae["latent_channels"],
+            mid_channels=32 if tiny else 1024,
+            num_blocks_per_stage=1 if tiny else 4,
+            use_rational_resampler=False,
+        )
+    return dict(network.state_dict())
 
 
 def write_gemma(folder: Path, config: Gemma3TextConfig, pool: np.ndarray) -> None:

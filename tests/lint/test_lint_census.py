@@ -106,6 +106,7 @@ FAULTS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("V02", lambda: plain.video(adapters=("ltx-2.5",))),
     ("V03", lambda: lint_workflow(content.UNCROPPED)),
     ("V04", lambda: lint_distilled(PRESETS["card"], {"fast.safetensors": Distilled({}, {}, {})})),
+    ("V05", lambda: plain.video(stages=[{"sigmas": [0.9, 0.0], "scale": 2}], upsampler="up.safetensors")),
     *((rule, partial(lint_workflow, graph)) for graph, rule, _ in workflows.FAULTS.values()),
     *((rule, partial(lint_sheet, sheets[0])) for rule, sheets in cutouts.FAULTY.items()),
     ("S23", partial(lint_sheet, cutouts.dressed(*cutouts.PAIRS[0]), readers=Readers(faces=cutouts.DRESSED))),

@@ -81,7 +81,7 @@ def test_steps_against_listed_sigmas():
 
 def test_unknown_names_list_what_exists():
     """Red: a typing error passes unnoticed or its message does not say what is possible."""
-    with pytest.raises(SettingsError, match="card, comfy, space-distilled"):
+    with pytest.raises(SettingsError, match="card, comfy, space, space-distilled"):
         preset("cards")
     with pytest.raises(SettingsError, match=r"guidence(.|\n)*width, height, frames") as raised:
         preset("card", guidence=3)

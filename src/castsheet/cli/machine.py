@@ -69,7 +69,10 @@ def download(
     to: Annotated[Path | None, typer.Option(help="Target folder.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="checkpoint, adapter, text_encoder, vae or audio; repeatable. Default: all."),
+        typer.Option(
+            help="checkpoint, adapter, text_encoder, vae, audio or upsampler; repeatable. Default: all but"
+            " the upsampler, which two stages need."
+        ),
     ] = None,
     family: Annotated[str, typer.Option(help=FAMILY_HELP)] = DEFAULT.name,
     variant: Annotated[str | None, typer.Option(help="dev or distilled, of LTX-2.5.")] = None,

@@ -36,7 +36,11 @@ def lint_video(
         family, adapters: the families that the checkpoint and each adapter declare ("ltx-2.3", ...).
     """
     run = _Run(settings, usual, grid, family, adapters)
-    return [finding for check in (shape_is_known, adapter_fits) for finding in check(run)]
+    return [
+        finding
+        for check in (shape_is_known, adapter_fits, refined_by_a_distilled_model)
+        for finding in check(run)
+    ]
 
 
 def recipe_of(family: str) -> Settings:
@@ -125,6 +129,19 @@ def adapter_fits(run: _Run) -> Iterator[Fault]:
             f"guidance 1 leaves the negative prompt ({len(s.negative_prompt.split())} words) without effect",
             "raise the guidance, or drop the negative prompt",
             severity="warning",
+        )
+
+
+@rule("V05", "a stage that enlarges is refined by a distilled model", "warning")
+def refined_by_a_distilled_model(run: _Run) -> Iterator[Fault]:
+    """Stages from an enlargement on are not guided: a model that needs guidance must be distilled there."""
+    s = run.settings
+    if s.size != (s.width, s.height) and s.guidance != 1 and not s.refining_adapters:
+        yield Fault(
+            f"guidance {s.guidance:g} ends where a stage enlarges: few steps of a model that is not distilled"
+            " leave the clip blurred",
+            "add the model's distilled adapter with refining_adapters, or use a distilled checkpoint and"
+            " guidance 1",
         )
 
 

@@ -103,9 +103,10 @@ def sources(
     family: str = DEFAULT.name,
     variant: str | None = None,
 ) -> list[PublishedFile]:
-    """The sources of these roles (by default all), with repositories and file names overridden by role.
+    """The sources of these roles, with repositories and file names overridden by role.
 
     Args:
+        only: the roles; empty for all but the optional ones.
         variant: which of a family's denoisers, where there are several.
 
     Raises:
@@ -117,8 +118,8 @@ def sources(
     ):
         named["checkpoint"] = _variant(release, family, variant).file
     chosen = []
-    for source in release.files:
-        if not only or source.role in only:
+    for source in (*release.files, *release.optional):
+        if source.role in only or (not only and source in release.files):
             repo = (repos or {}).get(source.role, source.repo)
             chosen.append(replace(source, repo=repo, file=named.get(source.role, source.file)))
     return chosen

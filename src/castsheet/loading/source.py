@@ -230,8 +230,8 @@ class Source:
         if path is None:
             raise CheckpointError(
                 f"the latent upsampler {settings.upsampler} is not beside {self.checkpoint.path}",
-                remedy="give its path with --upsampler FILE, or download it: `castsheet download`; or make"
-                " the clip in one stage: --stages none --upsampler none",
+                remedy="fetch it with `castsheet download --only upsampler`, or give --upsampler FILE;"
+                " one stage needs none: --stages none --upsampler none",
             )
         found = Upsampler.open(path)
         channels = self.checkpoint.config.transformer.in_channels

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Role = Literal["checkpoint", "adapter", "text_encoder", "vae", "audio"]
+Role = Literal["checkpoint", "adapter", "text_encoder", "vae", "audio", "upsampler"]
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,13 @@ class Release:
 
     Attributes:
         files: what to download, one for each role. sizes: of the parts.
+        optional: what is downloaded only where its role is named.
         variants: denoisers to choose from, by name; without any the file is the one that `files` names.
     """
 
     files: tuple[PublishedFile, ...]
     sizes: Sizes
+    optional: tuple[PublishedFile, ...] = ()
     variants: Mapping[str, Variant] = field(default_factory=dict)
 
 
@@ -131,12 +133,18 @@ LTX_2_3 = Release(
         **_CONNECTORS,
         **_DECODERS,
     ),
+    optional=(
+        PublishedFile(
+            "upsampler", "Lightricks/LTX-2.3", "ltx-2.3-spatial-upscaler-x2-1.1.safetensors", 996_000_000
+        ),
+    ),
 )
 
 _DEV = "diffusion_models/ltx-2.5-22b-dev-transformer-bf16.safetensors"
 _DISTILLED = "diffusion_models/ltx-2.5-22b-distilled-transformer-bf16.safetensors"
 
-# The size of the adapter's file is exact; the others are rounded, as their publisher and users state them.
+# The sizes of the adapter's and of the upsampler's file are exact; the others are rounded, as their publisher
+# and users state them.
 LTX_2_5 = Release(
     files=(
         PublishedFile("checkpoint", "Lightricks/LTX-2.5", _DISTILLED, 42_020_000_000),
@@ -164,6 +172,14 @@ LTX_2_5 = Release(
         text_encoder=11_907_350_320,
         **_CONNECTORS,
         **_DECODERS,
+    ),
+    optional=(
+        PublishedFile(
+            "upsampler",
+            "Lightricks/LTX-2.5",
+            "latent_upscale_models/ltx-2.5-latent-spatial-upscaler-x2-bf16-1.0.safetensors",
+            995_778_752,
+        ),
     ),
     variants={"dev": Variant(_DEV, "card-2.5"), "distilled": Variant(_DISTILLED, "distilled-2.5")},
 )

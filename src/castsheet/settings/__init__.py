@@ -149,8 +149,8 @@ class Settings:
             refuse("stages", self.stages, "a stage enlarges: name the latent upsampler's file in upsampler")
         for name in ("upsampler", "refining_adapters"):
             if not enlarges and (value := getattr(self, name)):
-                levels = ",".join(f"{one:g}" for one in REFINING)
-                refuse(name, value, f"no stage enlarges: give stages, such as 2x {levels}, or {name} none")
+                remedy = f"no stage enlarges: give stages, such as {Stage(REFINING, 2.0)}, or {name} none"
+                refuse(name, value, remedy)
 
     @property
     def all_steps(self) -> int:

@@ -206,6 +206,11 @@ class Stage:
                 remedy=f"latent upsamplers enlarge by {' or '.join(f'{one:g}' for one in SCALES[1:])}",
             )
 
+    def __str__(self) -> str:
+        """As the command line reads it."""
+        levels = ",".join(f"{level:g}" for level in self.sigmas)
+        return levels if self.scale == 1 else f"{self.scale:g}x {levels}"
+
 
 class Stages(Kind):
     """Further stages: `0.9,0.7,0` is one, `0.9,0.7,0 / 0.4,0` are two, `2x 0.9,0` doubles, `none` is none."""

@@ -31,7 +31,7 @@ from castsheet.ltx.header import FLOATS, Entry, read_header
 from castsheet.ltx.parts.vae import VideoVAE, fill
 from castsheet.machine.json_text import JsonMistake, parse_json
 
-_REMEDY = "use a spatial latent upsampler of LTX-2.3 or LTX-2.5, as `castsheet download` fetches it"
+_REMEDY = "use the model's spatial upsampler by 2 or 1.5: `castsheet download --only upsampler` fetches one"
 _GROUPS = 32  # of the network's group normalisation
 _BLUR = "upsampler.blur_down.kernel"
 _SHUFFLED = {2: 2.0, 3: 1.5}  # by how much a shuffle by 2, or by 3 with a stride of 2, enlarges
