@@ -9,7 +9,7 @@ given than to its partner's, all groups together.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.common import Bench, relative
+from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
 from mini.evaluation import deeds
 from mini.evaluation.demo_scene import action_words
@@ -56,17 +57,18 @@ def identity(bench: Bench, load: Callable[..., Any] = Castsheet.load) -> None:
             takes = Takes(castsheet, truths, Path(folder), settings)
             clip_of(takes, 0)  # compiles
             made = [clip_of(takes, index) for index in range(count)]
-            ms = 1e3 * sum(seconds for _, seconds, _ in made) / count
-            found = score(truths, [frames for frames, _, _ in made])
+            clips, seen = [clip for clip, _ in made], [x0 for _, x0 in made]
+            ms = 1e3 * sum(clip.provenance["timings_s"]["sampling"] for clip in clips) / count
+            found = score(truths, clips)
             if name == EXACT:
-                exact, usual = [x0 for _, _, x0 in made], ms
+                exact, usual = seen, ms
             elif exact:
-                found["error"] = away([x0 for _, _, x0 in made], exact)
+                found["error"] = away(seen, exact)
             bench.add(name, ms=ms, over=ms / usual - 1, **found)
 
 
-def clip_of(takes: Takes, index: int) -> tuple[np.ndarray, float, list[Tensor]]:
-    """Frames at which deeds are seen, seconds of denoising, and x0 after each step."""
+def clip_of(takes: Takes, index: int) -> tuple[Clip, list[Tensor]]:
+    """A take, and x0 after each step."""
     seen: list[Tensor] = []
     clip = takes.castsheet(
         takes.sheet("sheet", index),
@@ -75,11 +77,12 @@ def clip_of(takes: Takes, index: int) -> tuple[np.ndarray, float, list[Tensor]]:
         seed=noise_seed(index),
         on_step=lambda _step, _total, x0: seen.append(x0.clone()),
     )
-    return clip.frames[list(deeds.INDICES)], clip.provenance["timings_s"]["sampling"], seen
+    return clip, seen
 
 
-def score(truths: ValidationSet, frames: list[np.ndarray]) -> dict[str, Any]:
-    """The identity figure, and by group."""
+def score(truths: ValidationSet, clips: Sequence[Clip]) -> dict[str, Any]:
+    """The identity figure, and by group, at the frames at which deeds are seen."""
+    frames = [clip.frames[list(deeds.INDICES)] for clip in clips]
     at = [deeds.INDICES.index(frame) for frame in MASK_FRAMES]
     masks = truths.masks_NFHW
     measured = np.stack([mean_colours(one[at], masks[index]) for index, one in enumerate(frames)])

@@ -1,8 +1,8 @@
 """What a run may leave out: time saved beside what it costs, and which forms no other beats.
 
-    python -m benchmarks.pace --count 8 --out DIR                   mini: identity by ground truth, and the
-    judge python -m benchmarks.pace --count 8 --forms exact brisk fast    some forms only python -m
-    benchmarks.all --only pace pace-full --out DIR        all of mini's; and time at full size, on a GPU
+    python -m benchmarks.pace --count 8 --out DIR                   mini: identity by ground truth and judge
+    python -m benchmarks.pace --count 8 --forms exact brisk fast    some forms only
+    python -m benchmarks.all --only pace pace-full --out DIR        all of mini's; at full size, on a GPU
 
 Every form makes the same validation identities' clips with the same noise. `identity` is the share of
 colours that lie nearer to the sheet that was given, all groups together; `action` is judged from the
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from benchmarks.clip import clocked, denoiser_of, grid_of, make_run
 from benchmarks.common import ROOT, Bench, open_bench, relative
-from benchmarks.identity import away, score
+from benchmarks.identity import away, clip_of, score
 from castsheet.clip import Clip
 from castsheet.judge.judge import Judge, Options
 from castsheet.ltx.speed.kernels import attention_kernels
@@ -38,10 +38,8 @@ from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
 from castsheet.settings import preset
 from castsheet.settings.paces import EXACT, PACES
-from mini.evaluation import deeds
-from mini.evaluation.demo_scene import action_words
-from mini.evaluation.takes import Takes, noise_seed
-from mini.evaluation.validation import ValidationSet, action_of
+from mini.evaluation.takes import Takes
+from mini.evaluation.validation import ValidationSet
 from mini.script import finish
 
 COUNT = 64
@@ -80,26 +78,14 @@ def pace(
     for name in dict.fromkeys([EXACT, *forms]):
         with bench.attempt(name):
             takes = Takes(castsheet, truths, bench.output, FORMS[name])
-            made = [_clip(takes, index) for index in range(count)]
+            made = [clip_of(takes, index) for index in range(count)]
             seen = [x0 for _, x0 in made]
             exact = exact or seen
-            found = score(truths, [clip.frames[list(deeds.INDICES)] for clip, _ in made])
-            bench.add(name, **_totals(takes, [clip for clip, _ in made]), **found, error=away(seen, exact))
+            clips = [clip for clip, _ in made]
+            found = score(truths, clips)
+            bench.add(name, **_totals(takes, clips), **found, error=away(seen, exact))
     front = [row["row"] for row in on_front([row for row in bench.rows if "failed" not in row])]
     bench.add("the front", forms=", ".join(front), identities=count)
-
-
-def _clip(takes: Takes, index: int) -> tuple[Clip, list[Tensor]]:
-    """A take, and x0 after each step."""
-    seen: list[Tensor] = []
-    clip = takes.castsheet(
-        takes.sheet("sheet", index),
-        action_words(action_of(index)),
-        preset=takes.settings,
-        seed=noise_seed(index),
-        on_step=lambda _step, _total, x0: seen.append(x0.clone()),
-    )
-    return clip, seen
 
 
 def _totals(takes: Takes, clips: Sequence[Clip]) -> dict[str, float]:

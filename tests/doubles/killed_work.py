@@ -61,6 +61,9 @@ _ADD_MORE = ("elements", "add", "hero", "quay.png", "face.png", *ADD)
 _REMOVE = ("elements", "remove", "hero", "--library", "out/library")
 _SCENE = ("elements", "scene", "out/e.yaml", "hero", "--library", "out/library")
 _ENCODE = ("encode", "table.csv", "-o", "out/set", "--model", "tiny", "--size", "64x32", "--frames", "9")
+_DISTIL = ("distill", "casts", "-o", "out/fast", "--model", "tiny", "--device", "cpu", "--steps", "2")
+_DISTIL += ("--set", "base.weights=fp32", "--set", "optimiser.name=adamw", "--set", "save_every=1")
+_DISTIL += ("--set", "adapter.rank=2", "--set", "adapter.alpha=2")
 _SHOTS = _generate("out/shots", "scene.yaml", "--shots", "shots.yaml")
 _OLD = _generate("out/clip.mp4", "scene.yaml", "--seed", "1")
 _SHEET = ("sheet", "scene.yaml", "-o", "out/s.png", "--cut", "none", "--preview", "out/p.png")
@@ -95,6 +98,8 @@ COMMANDS = (
     Command("encode", _ENCODE),
     Command("encode over", _ENCODE, (_ENCODE,), _retable),
     Command("train", ("train", "run.yaml")),
+    Command("distill", (*_DISTIL, "--stages", "2")),
+    Command("distill further", (*_DISTIL, "--stages", "2,1"), ((*_DISTIL, "--stages", "2"),)),
     Command("train further", ("train", "run.yaml", "--set", "steps=6"), (("train", "run.yaml"),)),
 )
 
@@ -119,6 +124,9 @@ def build(folder: Path) -> Path:
         "video,sheet,caption\na.mp4,sheet.png,hero walks\nb.mp4,sheet.png,hero waves\n"
     )
     (folder / "shots.yaml").write_text("shots: [hero waves, {id: b, action: hero jumps}]\n")
+    (folder / "casts").mkdir()
+    Sheet(picture(128, 64, 7), output=(64, 32)).save(folder / "casts" / "cast.png")
+    (folder / "casts" / "cast.txt").write_text("Reference sheet: hero. Generated video: hero waves.\n")
     build_data(folder / "data", 3)
     values = {
         "model": "tiny",

@@ -26,6 +26,7 @@ KILLS = {
     "elements remove": 5,
     "encode over": 3,
     "train further": 4,
+    "distill further": 2,
 }
 BY_NAME = {command.name: command for command in COMMANDS}
 
