@@ -71,6 +71,10 @@ MODES: dict[str, dict[str, Any]] = {
     "bf16, all recomputed": {"base": {"recompute": "all"}},
     "fp8, eager": {"base": {"weights": "fp8", "compile": False}},
     "fp8, offloaded, attention kept": {"base": {"weights": "fp8", "recompute": "attention", "offload": True}},
+    "fp8, streamed": {"base": {"weights": "fp8", "recompute": "all", "offload": True, "stream": True}},
+    "fp8, streamed, attention kept": {
+        "base": {"weights": "fp8", "recompute": "attention", "offload": True, "stream": True}
+    },
     "bf16": {},
     "fp8, 48 GiB kept": {"base": {"weights": "fp8", "activation_gib": 48.0}},
 }
@@ -90,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--curves", action="store_true", help="loss curves on mini, under torchrun")
     given = parser.parse_args(arguments)
     gpu = torch.cuda.is_available() and not given.tiny
-    with world(torch.device("cuda" if gpu else "cpu")) as where:
+    with world(torch.device("cuda" if gpu else "cpu"), group=True) as where:
         mode: Mode = "smoke" if given.smoke else "tiny" if given.tiny else "full"
         name = "training"
         if given.parallel or given.curves:

@@ -188,7 +188,7 @@ def test_a_card_that_is_too_small_is_told_what_needs_less(model, data, tmp_path)
     """Red: the published recipe on a card of 32 GB ends in a traceback, or the advice is set already."""
     remedies = []
     held = {"weights": "fp8", "recompute": "all", "offload": True}
-    for base in ({"weights": "bf16"}, held, held | {"shard": True}):
+    for base in ({"weights": "bf16"}, held, held | {"stream": True, "shard": True}):
         config = tiny.config(model, data, tmp_path / "run", base=base)
         with pytest.raises(SettingsError, match="ran out") as caught, enough_memory(lighter(config)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
@@ -196,6 +196,7 @@ def test_a_card_that_is_too_small_is_told_what_needs_less(model, data, tmp_path)
     plain, small, smallest = remedies
     assert plain.startswith("try --set base.weights=fp8; or --set base.recompute=all")
     assert "fp8" not in small
+    assert "base.stream=true" in small
     assert "shard" in small
     assert "rank" in smallest
 

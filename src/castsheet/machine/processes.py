@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -46,14 +46,28 @@ def started() -> int:
 
 
 @contextmanager
-def world(device: torch.device) -> Iterator[World]:
+def _group_of_one(device: torch.device) -> Iterator[None]:
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def world(device: torch.device, *, group: bool = False) -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone.
+
+    Args:
+        group: form a group also if this process is alone, for what divides a model over a group's members.
 
     Raises:
         SettingsError: torchrun's variables are incomplete.
     """
     if "RANK" not in os.environ:
-        yield World(0, 1, device)
+        with _group_of_one(device) if group and not dist.is_initialized() else nullcontext():
+            yield World(0, 1, device)
         return
     try:
         rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))

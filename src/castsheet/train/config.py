@@ -168,6 +168,7 @@ class BaseConfig(_Part):
         offload: host memory keeps blocks' inputs until the backward pass, and gradients until the update.
         compile: compile the blocks; by default on a GPU only.
         shard: divide the base over the processes' cards.
+        stream: host memory holds the frozen blocks; each comes to the card when it runs.
     """
 
     weights: Literal["bf16", "fp8", "fp32"] = "bf16"
@@ -176,6 +177,7 @@ class BaseConfig(_Part):
     offload: bool = False
     compile: bool | None = None
     shard: bool = False
+    stream: bool = False
 
 
 class SampleConfig(_Part):

@@ -31,10 +31,19 @@ from castsheet.train.config import Config, ObjectiveConfig
 from castsheet.train.data.dataset import Geometry
 from castsheet.train.distillation import few_step_losses, guidance_losses
 from castsheet.train.memory.bucket import Bucket
-from castsheet.train.memory.distributed import GradientSum, same_start, shard
+from castsheet.train.memory.distributed import GradientSum, divide, same_start
 from castsheet.train.memory.fitting import Fit, fit, free_bytes, require_room
 from castsheet.train.memory.host import Leaving
-from castsheet.train.memory.keeping import Keep, expected_peak, held_bytes, kept_bytes, plan, prepare
+from castsheet.train.memory.keeping import (
+    ROOMS,
+    Keep,
+    expected_peak,
+    frozen_part,
+    held_bytes,
+    kept_bytes,
+    plan,
+    prepare,
+)
 from castsheet.train.objective import Given, flow_losses
 from castsheet.train.optimiser import make_optimiser, moment_bytes, moments_note, set_rate
 from castsheet.train.teaching import Teaching
@@ -50,6 +59,8 @@ def lighter(config: Config) -> str:
         ways.append("--set base.weights=fp8")
     if base.recompute != "all" or not base.offload:
         ways.append("--set base.recompute=all --set base.offload=true")
+    if not base.stream:
+        ways.append("--set base.stream=true, which keeps the base in host memory")
     if not base.shard:
         ways.append("--set base.shard=true, on several cards")
     return "try " + "; or ".join(ways or ["a smaller rank, or smaller or shorter clips"])
@@ -102,7 +113,8 @@ class Learner:
         """Attach the adapter and make the model ready, in place.
 
         Args:
-            transformer: the base in its final form, on the device; in host memory if it will be sharded.
+            transformer: the base in its final form, on the device; in host memory if it will be sharded or
+                streamed.
             rope: rotary tables of a batch's tokens.
             blank: the tokens of a black sheet, if sheets are left out.
             first: a batch like all others, of so many samples, to measure what is kept.
@@ -126,8 +138,9 @@ class Learner:
         self.optimiser = make_optimiser(self.parameters, config.optimiser)
         leaving = Leaving(where.device) if config.base.offload else None
         self.gradients = GradientSum(self.buckets, where.size, leaving)
-        if config.base.shard and where.size > 1:
-            shard(transformer, [part for bucket in self.buckets for part in bucket.parts], where)
+        if config.base.stream or (config.base.shard and where.size > 1):
+            trained = [part for bucket in self.buckets for part in bucket.parts]
+            divide(transformer, trained, where, on_host=config.base.stream)
         self.free_bytes = free_bytes(where.device, where.size)
         self.keeps, fitted = self._choose_keeps(first)
         self.rows, self.expected_bytes = fitted.rows, fitted.expected_bytes
@@ -288,7 +301,11 @@ class Learner:
             return plan(base, layers, on_device, lambda: round(rows * block()))
 
         trained = sum(one.numel() for one in self.parameters)
-        held = held_bytes([*self.transformer.parameters(), *self.averages])
+        weights = [*self.transformer.parameters(), *self.averages]
+        held = held_bytes(weights, self.where.device)
+        if base.stream and on_gpu:
+            frozen = frozen_part(self.transformer.transformer_blocks[0])
+            held += ROOMS * held_bytes(frozen, torch.device("cpu"))
         held += moment_bytes(self.config.optimiser, trained)
 
         def expected(rows: int) -> int:

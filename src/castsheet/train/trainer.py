@@ -74,7 +74,8 @@ def train(config: Config, console: Console | None = None, news: News = lambda *_
         OutputError: the disk refused; the last good checkpoint stays.
         SystemExit: SIGTERM came, or `news` said so; a checkpoint was written.
     """
-    with world(pick_device(config.device)) as where, terminated() as stop, enough_memory(lighter(config)):
+    device, group = pick_device(config.device), config.base.stream
+    with world(device, group=group) as where, terminated() as stop, enough_memory(lighter(config)):
         console = console or stderr_console()
         with _own(config.output, where, console):
             return Trainer(config, where, console, stop, news).run()
@@ -345,9 +346,10 @@ class Trainer:
         return Gallery(watch.samples, self.source, self.where.device, self.dtype, usual)
 
     def _load(self) -> Transformer:
-        """The base; in host memory if it will be divided over cards."""
+        """The base; in host memory if it will be divided over cards, or stays there."""
         base, model = self.config.base, self.source.checkpoint
-        device = torch.device("cpu") if base.shard and self.where.size > 1 else self.where.device
+        away = base.stream or (base.shard and self.where.size > 1)
+        device = torch.device("cpu") if away else self.where.device
         precision = base.weights if base.weights in FORMATS else "wide"
         adapters = ground(self.source, self.config) if self.teaching is None else self.teaching.adapters
         return load_transformer(model, precision, device=device, dtype=self.dtype, adapters=adapters)[0]

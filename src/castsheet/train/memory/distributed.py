@@ -111,14 +111,21 @@ def same_start(tensors: Sequence[Tensor], size: int) -> None:
             dist.broadcast(tensor.data, 0)
 
 
-def shard(transformer: nn.Module, trained: Sequence[nn.Parameter], where: World) -> None:
+def divide(
+    transformer: nn.Module, trained: Sequence[nn.Parameter], where: World, *, on_host: bool = False
+) -> None:
     """Divide the frozen blocks over the processes (FSDP2); every process has the whole adapter.
 
-    A block is gathered when it runs and freed afterwards. The model comes to the device block by block: in
-    host memory it may be larger than a card. `GradientSum` sums the adapter's gradients, as without sharding.
+    A block is gathered when it runs and freed afterwards; the next one is fetched meanwhile. The model comes
+    to the device block by block: in host memory it may be larger than a card. `GradientSum` sums the
+    adapter's gradients, as without dividing.
+
+    Args:
+        on_host: a process's part of the blocks stays in its host memory until the block runs; one process,
+            as a group of one, then streams the whole base.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
     mesh = init_device_mesh(where.device.type, (where.size,))
     for name, child in transformer.named_children():
@@ -127,4 +134,5 @@ def shard(transformer: nn.Module, trained: Sequence[nn.Parameter], where: World)
     for own in transformer.parameters(recurse=False):
         own.data = own.data.to(where.device)
     for block in transformer.get_submodule("transformer_blocks").children():
-        fully_shard(block, mesh=mesh, ignored_params=set(trained))
+        policy = CPUOffloadPolicy(pin_memory=where.device.type == "cuda") if on_host else OffloadPolicy()
+        fully_shard(block, mesh=mesh, offload_policy=policy, ignored_params=set(trained))

@@ -131,6 +131,8 @@ def plan(
 # What a compiled block's results for its backward pass are, and with its work there, in inputs of its size:
 # 2.1 GiB and 4.3 GiB at the published bucket (rank 128, fp8), where an input is 84 MiB. Measured.
 _WHOLE, _WORK = 25, 52
+ROOMS = 4
+"""Blocks of a streamed base that are on the device at once: one that runs, the next one, and their copies."""
 # With `offload`, what of them is on the device at once, room for copies included: 0.9 GiB there. Measured.
 _ON_DEVICE = 11
 
@@ -153,11 +155,20 @@ def expected_peak(keeps: Sequence[Keep], held: int, trained: int, input_bytes: i
     return held + _WORK * input_bytes + max(kept, 0 if offload else 4 * trained)
 
 
-def held_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the memory of tensors, of divided ones this process's part; shared memory counts once."""
-    storages = [(one.to_local() if isinstance(one, DTensor) else one).untyped_storage() for one in tensors]
+def held_bytes(tensors: Iterable[Tensor], device: torch.device) -> int:
+    """Bytes of the memory of those tensors that lie on the device, of divided ones this process's part.
+
+    Shared memory counts once.
+    """
+    own = [one.to_local() if isinstance(one, DTensor) else one for one in tensors]
+    storages = [one.untyped_storage() for one in own if one.device.type == device.type]
     places = {one.data_ptr(): one.nbytes() for one in storages}
     return sum(places.values())
+
+
+def frozen_part(block: nn.Module) -> list[Tensor]:
+    """A block's tensors that are not trained."""
+    return [one for one in (*block.parameters(), *block.buffers()) if not one.requires_grad]
 
 
 def kept_bytes(run: Callable[[], Any], device: torch.device) -> int:
