@@ -24,10 +24,11 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.tabulated import tabulated
-from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, Track, draw, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, Track, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
+from castsheet.sampling.state import draw
 
 OFFICIAL = Path(__file__).resolve().parent.parent / "tests" / "data" / "ltx-2.3-config.json"
 

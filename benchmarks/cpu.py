@@ -29,9 +29,10 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import compile_blocks
 from castsheet.ltx.speed.joint import join_projections
 from castsheet.ltx.speed.tabulated import tabulated
-from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, draw, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import sigmas
+from castsheet.sampling.state import draw
 from mini.bundle.package import Defaults
 from mini.training.architecture import CONTEXT, FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
 from mini.training.train_flow import gemma_config

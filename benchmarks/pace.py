@@ -32,10 +32,11 @@ from castsheet.judge.judge import Judge, Options
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.pipeline import Castsheet
-from castsheet.sampling.denoiser import Denoiser, draw
+from castsheet.sampling.denoiser import Denoiser
 from castsheet.sampling.guidance import Pace
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
+from castsheet.sampling.state import draw
 from castsheet.settings import preset
 from castsheet.settings.paces import EXACT, PACES
 from mini.evaluation.takes import Takes

@@ -27,11 +27,12 @@ from benchmarks.common import ROOT, Bench, Mode, open_bench, peak, relative, rep
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.machine.processes import World, world
-from castsheet.sampling.denoiser import RunPasses, draw, run_alone
+from castsheet.sampling.denoiser import RunPasses, run_alone
 from castsheet.sampling.parallel import SharedPasses
 from castsheet.sampling.samplers import euler
 from castsheet.sampling.schedule import sigmas
 from castsheet.sampling.split import Split
+from castsheet.sampling.state import draw
 
 STEPS = 4  # after one that compiles
 

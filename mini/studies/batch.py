@@ -28,8 +28,9 @@ from castsheet.ltx.latents import (
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.pipeline import Castsheet
 from castsheet.run import make_levels, make_weights
-from castsheet.sampling.denoiser import Contexts, Denoiser, clip_latents, draw, step_noise, video_track
+from castsheet.sampling.denoiser import Contexts, Denoiser, video_track
 from castsheet.sampling.samplers import SAMPLERS
+from castsheet.sampling.state import clip_latents, draw, step_noise
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import Sheet
 

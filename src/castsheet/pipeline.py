@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -25,14 +24,11 @@ from castsheet.loading.models import Models
 from castsheet.loading.options import Loading
 from castsheet.loading.placement import Placement, enough_memory, working_dtype
 from castsheet.loading.source import Source, check_fits
-from castsheet.ltx.latents import Grid, Reference, decode, decode_audio, decode_frame
-from castsheet.ltx.model.dit import Transformer
-from castsheet.ltx.speed.kernels import attention_kernels
+from castsheet.ltx.latents import decode, decode_audio, decode_frame
 from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
 from castsheet.prompt import Prompt
 from castsheet.run import (
-    Inputs,
     Run,
     contexts_of,
     findings_of,
@@ -41,34 +37,13 @@ from castsheet.run import (
     record_of,
     refuse_errors,
 )
-from castsheet.sampling.denoiser import (
-    Contexts,
-    Denoiser,
-    PassWeights,
-    RunPasses,
-    Track,
-    audio_track,
-    carried,
-    clip_latents,
-    run_alone,
-    video_track,
-)
+from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.sampling.first_frame import read_picture
-from castsheet.sampling.guidance import Pace, Weights
-from castsheet.sampling.samplers import SAMPLERS
-from castsheet.sampling.schedule import listed
-from castsheet.sampling.walk import Before, OnStep, walk
+from castsheet.sampling.walk import OnStep
 from castsheet.settings import Settings
 from castsheet.settings.kinds import SEED
 from castsheet.sheet.manifest import Sheet
-
-
-class Sampled(NamedTuple):
-    """Clean latents (1,C,F,H,W), clean audio tokens if the clip has sound, and what the denoiser did."""
-
-    video_BCFHW: Tensor
-    audio_BTC: Tensor | None
-    work: dict[str, int]
+from castsheet.staged import sample
 
 
 class Castsheet:
@@ -266,7 +241,7 @@ class Castsheet:
         settings, stages = run.settings, Stages(self.models.device)
         with enough_memory():
             inputs = make_inputs(run, self.models, stages)
-            made = self._sample(run, inputs, noise, on_step, stages)
+            made = sample(self.models, settings, inputs, stages, seed=run.seed, noise=noise, on_step=on_step)
             with stages("decode"):
                 frames = decode(self.models.vae(), made.video_BCFHW, run.seed)
                 seconds = settings.frames / settings.fps
@@ -295,7 +270,9 @@ class Castsheet:
         """
         stages = Stages(self.models.device)
         with enough_memory():
-            return self._sample(run, make_inputs(run, self.models, stages), None, on_step, stages).video_BCFHW
+            inputs = make_inputs(run, self.models, stages)
+            made = sample(self.models, run.settings, inputs, stages, seed=run.seed, on_step=on_step)
+            return made.video_BCFHW
 
     @torch.no_grad()
     def picture(self, latents_BCFHW: Tensor, at: float = 1.0) -> Image.Image:
@@ -313,99 +290,3 @@ class Castsheet:
             TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
         """
         return contexts_of(run, self.models)
-
-    def _sample(
-        self, run: Run, inputs: Inputs, noise: Tensor | None, on_step: OnStep | None, stages: Stages
-    ) -> Sampled:
-        """Walk from noise to clean latents: at the first size, then at each that a stage enlarges to."""
-        settings, grid = run.settings, inputs.grids[0]
-        with stages("load"):
-            transformer = self.models.transformer(settings)
-            seconds = settings.frames / settings.fps
-            sound_frames = self.models.audio()[0].latent_frames(seconds) if settings.audio else 0
-        denoiser = self._denoiser(run, inputs, transformer, sound_frames)
-        first, *larger = _by_size(settings)
-        levels = [inputs.levels, *first]
-        onward = partial(
-            walk,
-            sampler=SAMPLERS[settings.sampler],
-            eta=settings.eta,
-            seed=run.seed,
-            steps=settings.all_steps,
-            on_step=on_step,
-        )
-        with stages("sampling"), attention_kernels(self.models.device):
-            x = onward(denoiser, grid, levels, noise=noise)
-        made, work = _finished(denoiser, grid, x), denoiser.work
-        done, steps = len(levels), sum(len(one) - 1 for one in levels)
-        for number, levels in enumerate(larger, start=1):
-            grid = inputs.grids[number]
-            with stages("enlarge"):
-                latents = self.models.enlarged(settings, made[0])
-            with stages("load"):
-                transformer = self.models.transformer(settings, refining=True)
-            denoiser = self._refiner(inputs, number, transformer, sound_frames)
-            before = Before(carried(denoiser, latents, made[1]), done, steps)
-            with stages("sampling"), attention_kernels(self.models.device):
-                x = onward(denoiser, grid, levels, before=before)
-            made, work = _finished(denoiser, grid, x), work + denoiser.work
-            done, steps = done + len(levels), steps + sum(len(one) - 1 for one in levels)
-        return Sampled(*made, {name: count for name, count in work.items() if count})
-
-    def _denoiser(self, run: Run, inputs: Inputs, transformer: Transformer, sound_frames: int) -> Denoiser:
-        """The guided model of the stages that see the sheet."""
-        settings = run.settings
-        video, sound = self._tracks(inputs, 0, transformer, sound_frames, inputs.reference)
-        positive, *negative = (one.to(self.models.device) for one in inputs.contexts)
-        return Denoiser(
-            transformer,
-            video,
-            sound,
-            positive,
-            negative[0] if negative else None,
-            inputs.weights,
-            reference_every=settings.reference_every,
-            pace=Pace(settings.guidance_every, settings.guidance_interval),
-            residual_threshold=settings.residual_threshold,
-            run=self.models.run,
-        )
-
-    def _refiner(self, inputs: Inputs, number: int, transformer: Transformer, sound_frames: int) -> Denoiser:
-        """The model of the stages at another size, as the official two-stage pipeline runs it: the prompt
-        alone, without sheet and guidance."""
-        video, sound = self._tracks(inputs, number, transformer, sound_frames, None)
-        weights = PassWeights(Weights(), None if sound is None else Weights())
-        positive = inputs.contexts[0].to(self.models.device)
-        return Denoiser(transformer, video, sound, positive, None, weights, run=self.models.run)
-
-    def _tracks(
-        self,
-        inputs: Inputs,
-        number: int,
-        transformer: Transformer,
-        sound_frames: int,
-        reference: Reference | None,
-    ) -> tuple[Track, Track | None]:
-        """The two streams at one of the sizes."""
-        config, device, dtype = transformer.config, self.models.device, self.models.dtype
-        given = inputs.given[number] if inputs.given else None
-        bias = None if reference is None else inputs.bias
-        grid = inputs.grids[number]
-        video = video_track(config, grid, reference, given, bias=bias, device=device, dtype=dtype)
-        sound = audio_track(config, sound_frames, device=device, dtype=dtype) if sound_frames else None
-        return video, sound
-
-
-def _by_size(settings: Settings) -> list[list[Tensor]]:
-    """Noise levels of the further stages, those of one size together; the first list is of the first size."""
-    sizes: list[list[Tensor]] = [[]]
-    for stage in settings.stages:
-        if stage.scale != 1:
-            sizes.append([])
-        sizes[-1].append(listed(stage.sigmas))
-    return sizes
-
-
-def _finished(denoiser: Denoiser, grid: Grid, x_BN: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The clip's latents (1,C,F,H,W), and its sound's tokens, of a clean state."""
-    return clip_latents(denoiser, grid, x_BN), denoiser.unpack(x_BN)[1]

@@ -9,8 +9,9 @@ import torch
 from diffusers import LTX2LatentUpsamplePipeline
 
 from castsheet.errors import CheckpointError
+from castsheet.ltx.files.upsampler import Upsampler
 from castsheet.ltx.header import save_tensors
-from castsheet.ltx.parts.upsampler import Upsampler, enlarge
+from castsheet.ltx.latents import enlarge
 from castsheet.ltx.parts.vae import VideoVAE
 from mini.official import set_statistics
 from tests.doubles.ltx_tiny import close

@@ -13,13 +13,12 @@ from castsheet.sampling.denoiser import (
     Denoiser,
     PassWeights,
     audio_track,
-    draw,
-    step_noise,
     video_track,
 )
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler, euler_ancestral, heun
 from castsheet.sampling.schedule import sigmas
+from castsheet.sampling.state import draw, step_noise
 from tests.doubles.ltx_tiny import randn, randomise, tiny_config
 
 CPU = torch.device("cpu")

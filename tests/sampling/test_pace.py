@@ -7,8 +7,9 @@ import torch
 
 from castsheet.errors import SettingsError
 from castsheet.ltx.model.reuse import RowCache
-from castsheet.sampling.denoiser import PassWeights, draw
+from castsheet.sampling.denoiser import PassWeights
 from castsheet.sampling.guidance import Pace, Weights
+from castsheet.sampling.state import draw
 from castsheet.settings import PRESETS, override, preset
 from castsheet.settings.kinds import Interval
 from tests.sampling.test_denoiser import GRID, denoiser

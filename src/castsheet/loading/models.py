@@ -18,11 +18,11 @@ from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.family import family_of
 from castsheet.ltx.files.transformer import load_transformer
 from castsheet.ltx.formats import FORMATS
+from castsheet.ltx.latents import enlarge
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.gemma import gemma_fingerprint
 from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEncoder
-from castsheet.ltx.parts.upsampler import enlarge
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.memory import Plan

@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from castsheet.errors import AdapterError, CheckpointError, SettingsError, TextEncoderError
+from castsheet.errors import AdapterError, SettingsError, TextEncoderError
+from castsheet.loading.adapters import (
+    Adapter,
+    as_trained,
+    named_adapters,
+    named_upsampler,
+    refuse_other_families,
+    refuse_slow_references,
+    told_of,
+)
 from castsheet.loading.bundle import BUNDLE_FILE, MINI, Bundle
-from castsheet.ltx.adapters.lora_file import MODE, TEMPORAL, LoRA
-from castsheet.ltx.adapters.mode import ReferenceMode
-from castsheet.ltx.family import adapter_note, family_of, refuse_adapter, refuse_checkpoint
+from castsheet.ltx.adapters.lora_file import MODE, LoRA
+from castsheet.ltx.family import family_of
 from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.files.upsampler import Upsampler
 from castsheet.ltx.latents import Grid
 from castsheet.ltx.parts.gemma import EncoderFiles, gemma_fingerprint
-from castsheet.ltx.parts.upsampler import Upsampler
 from castsheet.ltx.parts.vae import scale_of
 from castsheet.machine.regular import file_mode, is_file
 from castsheet.media import provenance
 from castsheet.settings import FAST, Settings, override, preset
 from castsheet.settings.kinds import STRENGTH
-
-# Folders beside a checkpoint, or beside its own, in which further files of a recipe are looked for.
-_BESIDE = ("", "loras", "latent_upscale_models")
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter file. Without a strength of its own it takes the preset's.
-
-    If `reference` is set, the adapter is used only in runs with that reference mode; if `preset` is set, only
-    in runs of that preset. A distilled adapter without a strength of its own has that of its training, 1.
-    """
-
-    lora: LoRA
-    strength: float | None = None
-    reference: ReferenceMode | None = None
-    preset: str | None = None
-
-    def used_in(self, settings: Settings) -> bool:
-        """Whether a run with these settings has the adapter."""
-        return self.reference in (None, settings.reference) and self.preset in (None, settings.name)
-
-    def at(self, strength: float | None) -> Adapter:
-        """The adapter at `strength`; unchanged if it has a strength of its own."""
-        return self if self.strength is not None else replace(self, strength=strength)
-
-    def strength_in(self, settings: Settings) -> float:
-        """The strength in a run with these settings."""
-        usual = settings.lora_strength if self.lora.distilled is None else 1.0
-        return usual if self.strength is None else self.strength
 
 
 @dataclass(frozen=True)
@@ -112,7 +89,7 @@ class Source:
             text_encoder=encoder,
         )
         own = {} if bundle is None else bundle.adapters
-        mine = None if trained is None else _as_trained(*trained)
+        mine = None if trained is None else as_trained(*trained)
         left_out: tuple[str, ...] = ()
         if mine is not None and mine.lora.ground == "base":
             own, left_out = {}, tuple(file.name for file in own)
@@ -125,8 +102,8 @@ class Source:
         for adapter in opened:
             if adapter.strength is not None:
                 STRENGTH.check(f"strength of {adapter.lora.path.name}", adapter.strength)
-        _refuse_other_families(checkpoint, opened)
-        _refuse_slow_references(opened)
+        refuse_other_families(checkpoint, opened)
+        refuse_slow_references(opened)
         encoder = encoder or checkpoint.text_encoder
         if encoder is not None:
             _check_encoder(checkpoint, EncoderFiles.open(encoder))
@@ -205,7 +182,7 @@ class Source:
         here = {one.lora.path.name for one in own}
         wanted = {Path(file).name: strength for file, strength in settings.further_adapters.items()}
         further = {file: at for file, at in settings.further_adapters.items() if Path(file).name not in here}
-        added = self._named(further, "--further-adapters")
+        added = named_adapters(self.checkpoint, further, "--further-adapters")
         return (*(one.at(wanted.get(one.lora.path.name)) for one in own), *added)
 
     def refiners(self, settings: Settings) -> tuple[Adapter, ...]:
@@ -214,60 +191,15 @@ class Source:
         Raises:
             AdapterError, FamilyError: see `adapters_in`.
         """
-        return self._named(settings.refining_adapters, "--refining-adapters")
+        return named_adapters(self.checkpoint, settings.refining_adapters, "--refining-adapters")
 
     def upsampler(self, settings: Settings) -> Upsampler | None:
         """The latent upsampler of a run; None where no stage enlarges.
 
         Raises:
-            CheckpointError: it is not there, damaged, or for latents of another model.
-            SettingsError: it enlarges by another scale than a stage.
+            CheckpointError, SettingsError: see `named_upsampler`.
         """
-        scales = {stage.scale for stage in settings.stages} - {1.0}
-        if not scales:
-            return None
-        path = self._find(settings.upsampler)
-        if path is None:
-            raise CheckpointError(
-                f"the latent upsampler {settings.upsampler} is not beside {self.checkpoint.path}",
-                remedy="fetch it with `castsheet download --only upsampler`, or give --upsampler FILE;"
-                " one stage needs none: --stages none --upsampler none",
-            )
-        found = Upsampler.open(path)
-        channels = self.checkpoint.config.transformer.in_channels
-        if found.channels != channels:
-            raise CheckpointError(
-                f"{path} enlarges latents of {found.channels} channels; the model's have {channels}",
-                remedy="use the upsampler that was made for this model",
-            )
-        if scales != {found.scale}:
-            told = ", ".join(f"{one:g}" for one in sorted(scales))
-            raise SettingsError(
-                f"{path} enlarges by {found.scale:g}, the stages by {told}",
-                remedy=f"write {found.scale:g}x before the stage's levels, or name another upsampler",
-            )
-        return found
-
-    def _named(self, files: Mapping[str, float], option: str) -> tuple[Adapter, ...]:
-        """Adapters that a setting names, at its strengths."""
-        added = []
-        for file, strength in files.items():
-            path = self._find(file)
-            if path is None:
-                raise AdapterError(
-                    f"the settings add the adapter {file}, which is not in {self.checkpoint.path.parent}",
-                    remedy="put it there or give its path with --adapter; a distilled checkpoint needs none:"
-                    f" {option} none",
-                )
-            added.append(Adapter(LoRA.open(path), strength))
-        _refuse_other_families(self.checkpoint, added)
-        return tuple(added)
-
-    def _find(self, file: str) -> Path | None:
-        """A file that the settings name: a path, or a file in the checkpoint's folder or one beside it."""
-        home = self.checkpoint.path.parent
-        places = [base / name / file for base in (home, home.parent) for name in _BESIDE]
-        return next((path for path in (Path(file), *places) if is_file(path)), None)
+        return named_upsampler(self.checkpoint, settings)
 
     def check_reference(self, settings: Settings) -> None:
         """Refuse adapters that were trained on another reference mode than the run's.
@@ -349,44 +281,15 @@ class Source:
             "text_encoder": None
             if encoder is None
             else {"name": encoder.name, "hash": gemma_fingerprint(encoder)},
-            "adapters": [_told(one, settings) for one in self.adapters_in(settings)],
+            "adapters": [told_of(one, settings) for one in self.adapters_in(settings)],
             "upsampler": None if upsampler is None else provenance.file_record(upsampler.path),
-            "refining_adapters": [_told(one, settings) for one in self.refiners(settings)],
+            "refining_adapters": [told_of(one, settings) for one in self.refiners(settings)],
             "used_as_trained": None if self.trained is None else self.trained.lora.path.name,
             "adapters_not_used": list(self.left_out),
         }
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted({entry.file for entry in self.checkpoint.entries.values()})
-
-
-def _told(adapter: Adapter, settings: Settings) -> dict[str, Any]:
-    """An adapter of a run, for a clip's sidecar."""
-    return {
-        **provenance.file_record(adapter.lora.path),
-        "strength": adapter.strength_in(settings),
-        "rank": adapter.lora.rank,
-        "downscale": adapter.lora.downscale,
-        "reference": adapter.lora.mode,
-        "family": adapter.lora.family,
-        "trained_on": adapter.lora.ground,
-    }
-
-
-def _as_trained(path: str | Path, strength: float | None) -> Adapter:
-    """An adapter of the user's own.
-
-    Raises:
-        AdapterError: nothing in the file tells how it was trained.
-    """
-    lora = LoRA.open(path)
-    if lora.ground is None:
-        raise AdapterError(
-            f"{lora.path} does not say whether it was trained alone or on top of others",
-            remedy="add it to the model's own adapters: --adapter FILE:STRENGTH; or give a bare checkpoint"
-            " with --model and --text-encoder, and --adapter",
-        )
-    return Adapter(lora, 1.0 if strength is None else strength)
 
 
 def check_fits(settings: Settings, checkpoint: Checkpoint) -> None:
@@ -426,23 +329,3 @@ def _check_encoder(checkpoint: Checkpoint, encoder: EncoderFiles) -> None:
             f"{encoder.path} is a {encoder.kind} text encoder; {family.title} reads {family.encoder}",
             remedy=family.encoder_remedy,
         )
-
-
-def _refuse_other_families(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> None:
-    refuse_checkpoint(checkpoint.path, checkpoint.family)
-    for adapter in adapters:
-        model, path, own = checkpoint.config.transformer.family, adapter.lora.path, adapter.lora.family
-        refuse_adapter(path, own, model)
-        if (note := adapter_note(own, model)) is not None:
-            warnings.warn(f"{path.name} is an adapter for {own}, the model is {model}: {note}", stacklevel=3)
-
-
-def _refuse_slow_references(adapters: Sequence[Adapter]) -> None:
-    """Refuse references of another frame rate: a sheet's positions in time are those of the clip's rate."""
-    for adapter in adapters:
-        if adapter.lora.temporal != 1:
-            raise AdapterError(
-                f"{adapter.lora.path} reads references of 1/{adapter.lora.temporal} of the clip's frame rate"
-                f" ({TEMPORAL} {adapter.lora.temporal}), which is not supported",
-                remedy="use an adapter trained on references of the clip's own rate",
-            )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from castsheet.errors import NumericsError, SettingsError
 from castsheet.ltx.adapters.mode import ReferenceMode
@@ -166,6 +166,21 @@ def make_reference(
     frames, height, width = latents.shape[2:]
     bounds = video_bounds(frames, height, width, grid.fps, scale=grid.scale, downscale=downscale)
     return Reference(patchify(latents).float(), bounds, strength)
+
+
+def enlarge(network: nn.Module, vae: VideoVAE, latents_BCFHW: Tensor) -> Tensor:
+    """Normalised latents, enlarged by a latent upsampler: fp32, normalised.
+
+    The network works on latents as the VAE's encoder gives them, as in LTX-2's own two-stage pipelines and in
+    diffusers' upsampling pipeline for LTX-2.
+
+    Args:
+        network: of `Upsampler.load`, on the latents' device.
+        vae: the one whose statistics normalise latents.
+    """
+    dtype = next(network.parameters()).dtype
+    raw = network(vae.denormalise(latents_BCFHW.float()).to(dtype))
+    return vae.normalise(raw.float())
 
 
 def decode(vae: VideoVAE, latents_BCFHW: Tensor, seed: int = 0) -> np.ndarray:

@@ -18,8 +18,9 @@ from torch import Tensor
 from castsheet.ltx.latents import Grid
 from castsheet.ltx.speed.tabulated import tabulated
 from castsheet.machine.seeds import generator
-from castsheet.sampling.denoiser import Denoiser, clip_latents, draw, step_noise
+from castsheet.sampling.denoiser import Denoiser
 from castsheet.sampling.samplers import Callback, Sampler
+from castsheet.sampling.state import clip_latents, draw, step_noise
 
 OnStep = Callable[[int, int, Tensor], None]  # step from 1, steps of all stages, clean latents (1,C,F,H,W)
 

@@ -1,8 +1,6 @@
-"""The latent upsampler: enlarges a clip's latents between two stages. diffusers' network, the official files.
+"""The file of a latent upsampler, which enlarges a clip's latents between two stages; diffusers' network.
 
-The network works on latents as the VAE's encoder gives them, so that they are denormalised before it and
-normalised after it (LTX-2's `upsample_video`; diffusers' `LTX2LatentUpsamplePipeline`). The files of
-LTX-2.3 and of LTX-2.5 have the same keys. What a file is, is read from its keys and shapes:
+The files of LTX-2.3 and of LTX-2.5 have the same keys. What a file is, is read from its keys and shapes:
 
     initial_conv.weight        (mid, in, 3, 3, 3)
     res_blocks.N.*             before the enlargement;  post_upsample_res_blocks.N.*  after it
@@ -23,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from castsheet.errors import CheckpointError, shown
 from castsheet.ltx.files.reading import read
 from castsheet.ltx.header import FLOATS, Entry, read_header
-from castsheet.ltx.parts.vae import VideoVAE, fill
+from castsheet.ltx.parts.vae import fill
 from castsheet.machine.json_text import JsonMistake, parse_json
 
 _REMEDY = "use the model's spatial upsampler by 2 or 1.5: `castsheet download --only upsampler` fetches one"
@@ -113,18 +111,6 @@ class Upsampler:
             state[_BLUR] = BlurDownsample(dims=2, stride=2).kernel.to(device, dtype)
         fill(network, state)
         return network.eval().requires_grad_(False)
-
-
-def enlarge(network: nn.Module, vae: VideoVAE, latents_BCFHW: Tensor) -> Tensor:
-    """Normalised latents, enlarged: fp32, normalised.
-
-    Args:
-        network: of `Upsampler.load`.
-        vae: the one whose statistics normalise latents; it need not be on the latents' device.
-    """
-    dtype = next(network.parameters()).dtype
-    raw = network(vae.denormalise(latents_BCFHW.float()).to(dtype))
-    return vae.normalise(raw.float())
 
 
 def _stated(path: Path, metadata: Mapping[str, str]) -> float | None:
