@@ -14,7 +14,7 @@ from castsheet.lint.findings import RULES, Finding, exit_code, family, worst
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
 from castsheet.lint.video import lint_video
-from castsheet.settings import CARD, Settings, override
+from castsheet.settings import CARD, PRESETS, Settings, override
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import ElementNote, Panel, PictureSource, Sheet
 from tests.doubles.drawn import photo
@@ -340,6 +340,8 @@ def video(usual: Settings = CARD, grid: int = 32, adapters=(), **settings) -> li
         ({"guidance": 1.0, "negative_prompt": "blurry, jittery"}, [("V02", "warning")]),
         ({"guidance": 1.0, "negative_prompt": ""}, []),
         ({"guidance": 4.0, "negative_prompt": "blurry"}, []),
+        ({"upsampler": "up.safetensors"}, [("V05", "warning")]),
+        ({"usual": PRESETS["space"]}, []),
     ],
     ids=str,
 )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from castsheet.lint.findings import Fault, Finding, rule
 from castsheet.ltx.adapters.distilled import Distilled
 from castsheet.ltx.family import UNKNOWN, adapter_note, family_of
+from castsheet.sampling.levels import REFINING
 from castsheet.settings import CARD, PRESETS, Settings
+from castsheet.settings.kinds import Stage
 
 TEMPORAL = 8  # frames a latent frame, in every LTX-2 checkpoint
 MIN_FRAMES = 121
@@ -134,9 +136,18 @@ def adapter_fits(run: _Run) -> Iterator[Fault]:
 
 @rule("V05", "a stage that enlarges is refined by a distilled model", "warning")
 def refined_by_a_distilled_model(run: _Run) -> Iterator[Fault]:
-    """Stages from an enlargement on are not guided: a model that needs guidance must be distilled there."""
+    """Stages from an enlargement on are not guided: a model that needs guidance must be distilled there.
+
+    What belongs to such a stage is not given without one.
+    """
     s = run.settings
-    if s.size != (s.width, s.height) and s.guidance != 1 and not s.refining_adapters:
+    for name in ("upsampler", "refining_adapters"):
+        if getattr(s, name) and not s.enlarges:
+            yield Fault(
+                f"{name} is given, and no stage enlarges: it is not used",
+                f"give a stage that does, such as --stages '{Stage(REFINING, 2.0)}', or leave it out",
+            )
+    if s.enlarges and s.guidance != 1 and not s.refining_adapters:
         yield Fault(
             f"guidance {s.guidance:g} ends where a stage enlarges: few steps of a model that is not distilled"
             " leave the clip blurred",

@@ -104,7 +104,7 @@ def named_upsampler(checkpoint: Checkpoint, settings: Settings) -> Upsampler | N
         raise CheckpointError(
             f"the latent upsampler {settings.upsampler} is not beside {checkpoint.path}",
             remedy="fetch it with `castsheet download --only upsampler`, or give --upsampler FILE;"
-            " one stage needs none: --stages none --upsampler none",
+            " one stage needs none: --stages none",
         )
     found = Upsampler.open(path)
     channels = checkpoint.config.transformer.in_channels

@@ -144,18 +144,18 @@ class Settings:
         if self.sigmas is not None and self.steps != len(self.sigmas) - 1:
             steps = len(self.sigmas) - 1
             refuse("steps", self.steps, f"the {len(self.sigmas)} sigmas given make {steps} steps")
-        enlarges = any(stage.scale != 1 for stage in self.stages)
-        if enlarges and not self.upsampler:
+        if self.enlarges and not self.upsampler:
             refuse("stages", self.stages, "a stage enlarges: name the latent upsampler's file in upsampler")
-        for name in ("upsampler", "refining_adapters"):
-            if not enlarges and (value := getattr(self, name)):
-                remedy = f"no stage enlarges: give stages, such as {Stage(REFINING, 2.0)}, or {name} none"
-                refuse(name, value, remedy)
 
     @property
     def all_steps(self) -> int:
         """Steps of all stages."""
         return self.steps + sum(len(stage.sigmas) - 1 for stage in self.stages)
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether a stage enlarges the clip."""
+        return any(stage.scale != 1 for stage in self.stages)
 
     @property
     def size(self) -> tuple[int, int]:
