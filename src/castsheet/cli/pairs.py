@@ -39,6 +39,9 @@ def find(
         ),
     ] = None,
     embedder: Annotated[str, typer.Option(help=f"Settles doubts of colours: none, {_MODELS}.")] = "none",
+    by_hand: Annotated[
+        bool, typer.Option("--by-hand", help="Look for nobody: only boxes in cast.yaml say who is seen.")
+    ] = False,
     workers: Workers = 1,
     ray_address: RayAddress = None,
 ) -> None:
@@ -53,7 +56,7 @@ def find(
 
     width, height = read_size(size)
     cut = segmenter_here() if segmenter is None else segmenter
-    eyes = Eyes(detector, cut, faces_here(), embedder)
+    eyes = Eyes(detector, cut, faces_here(), embedder, by_hand)
     shots_of(shots)
     check_eyes(eyes)
     how = Finding(Clips(width, height, frames, fps), shots, eyes, workers, ray_address)

@@ -40,10 +40,11 @@ _QUESTION = (
 
 @dataclass(frozen=True)
 class Part:
-    """What one person does: their name, and their sights in the clip, in order."""
+    """What one person does: their name, and their sights in the clip, in order. `thing`: it does nothing."""
 
     name: str
     sights: tuple[Sight, ...]
+    thing: bool = False
 
 
 def action_words(parts: Sequence[Part], width: int, moved: int) -> str:
@@ -53,7 +54,7 @@ def action_words(parts: Sequence[Part], width: int, moved: int) -> str:
         width: px of the frames that the sights are of. moved: px that the camera goes to the right.
     """
     told = [_deed(part, width, alone=len(parts) == 1) for part in sorted(parts, key=lambda part: part.name)]
-    near = all(one.box.w > 0.33 * width for part in parts for one in part.sights)
+    near = all(one.box.w > 0.33 * width for part in parts if not part.thing for one in part.sights)
     words = " and ".join(told)
     if near:
         words = f"close shot: {words}"
@@ -91,11 +92,11 @@ def _where(share: float) -> str:
 def _deed(part: Part, width: int, *, alone: bool) -> str:
     middles = np.array([one.box.x + one.box.w / 2 for one in part.sights]) / width
     way = float(middles[-1] - middles[0])
-    if abs(way) > WALKS:
+    if not part.thing and abs(way) > WALKS:
         return f"{part.name} walks to the {'right' if way > 0 else 'left'}"
     side = float(np.median(middles)) - 0.5
     where = "" if alone or abs(side) < SIDES else f" on the {'right' if side > 0 else 'left'}"
-    return f"{part.name}{where} {_staying(part.sights)}"
+    return f"{part.name}{where} {'can be seen' if part.thing else _staying(part.sights)}"
 
 
 def _staying(sights: Sequence[Sight]) -> str:

@@ -31,12 +31,17 @@ PEOPLE = ("a person",)
 
 @dataclass(frozen=True)
 class Eyes:
-    """The names of the back ends that look at shots (see `tools`)."""
+    """The names of the back ends that look at shots (see `tools`).
+
+    Args:
+        by_hand: nobody is looked for: who is seen is what boxes in `cast.yaml` say.
+    """
 
     detector: str = "none"
     segmenter: str = "none"
     faces: str = "none"
     embedder: str = "none"
+    by_hand: bool = False
 
 
 def check_eyes(eyes: Eyes) -> None:
@@ -55,8 +60,11 @@ def subjects_of(
     plate: Plate | None,
     eyes: Eyes,
 ) -> tuple[list[list[Seen]], str, list[int]]:
-    """The subjects of every few frames, and what told them from their place."""
-    every = max(1, round(EVERY * film.fps / 24))
+    """The subjects of every few frames, what told them from their place, and the frames in which somebody
+    may stand where the place is not known."""
+    if eyes.by_hand:
+        return [], "hand", []
+    every = every_of(film)
     at = list(range(0, len(frames), every))
     masks: list[tuple[Mask, Mask | None]] = []
     told = "plate"
@@ -103,6 +111,11 @@ def subjects_of(
         if unsure is not None and (mask & unsure).mean() > LEAST
     ]
     return found, told, ghosts
+
+
+def every_of(film: Film) -> int:
+    """Frames of a film from one look to the next: as long as six of 24 a second."""
+    return max(1, round(EVERY * film.fps / 24))
 
 
 def _covered(frames: Pixels, detector: Detector | None, segmenter: Segmenter | None) -> Floats | None:

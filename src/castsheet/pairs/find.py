@@ -24,9 +24,10 @@ from castsheet.machine.marks import Kind, owned
 from castsheet.machine.regular import MIB, is_file
 from castsheet.machine.text import TextReader
 from castsheet.pairs.camera import Plate
-from castsheet.pairs.cast import Cast, corrected, is_edited, proposed, write_cast
+from castsheet.pairs.cast import Cast, corrected, drawn_in, is_edited, proposed, with_drawn, write_cast
 from castsheet.pairs.castpage import cast_page
 from castsheet.pairs.corners import MARK
+from castsheet.pairs.drawn import Drawn
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify
@@ -37,7 +38,7 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 7
+VERSION = 8
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -111,22 +112,37 @@ def find(
         for source in sources:
             one = opened(source, how.clips.size)
             (films if isinstance(one, Film) else rejects).append(one)  # type: ignore[arg-type]
-        found = _look(films, ledger, how, rejects, len(sources), advance)
-        by_title = {film.id: film.title for film in found.films}
+        drawn = drawn_in(work / "cast.yaml")
+        found = _look(films, ledger, how, rejects, len(sources), advance, drawn)
+        titles = {film.id: film.title for film in found.films}
+        tracks: dict[str, list[Track]] = {title: [] for title in titles.values()}
+        for track in found.tracks:
+            tracks[titles[_film_of(track.shot)]].append(track)
+        for title, frame in _lost(drawn, tracks):
+            say(f"{title}: the box on frame {frame} shows nothing: no shot has this frame")
         cast = proposed(
-            {
-                film.title: identify(
-                    [track for track in found.tracks if by_title[_film_of(track.shot)] == film.title]
-                )
-                for film in found.films
-            }
+            {title: identify([one for one in every if not one.owner]) for title, every in tracks.items()}
         )
         edited = is_edited(work / "cast.yaml")
-        cast = corrected(cast, work / "cast.yaml")
+        cast = with_drawn(corrected(cast, work / "cast.yaml"), tracks)
         save(found, work)
         write_cast(work / "cast.yaml", cast, edited=edited)
         write_text(work / "cast.html", cast_page(found, cast, work))
     return found, cast
+
+
+def _lost(
+    drawn: Mapping[str, Sequence[Drawn]], tracks: Mapping[str, Sequence[Track]]
+) -> Iterator[tuple[str, int]]:
+    """Titles and frames of drawn boxes that no track shows."""
+    for title, boxes in drawn.items():
+        shown = {
+            (track.owner, sight.frame)
+            for track in tracks.get(title, ())
+            for sight in track.sights
+            if sight.view
+        }
+        yield from ((title, one.frame) for one in boxes if (one.owner, one.frame) not in shown)
 
 
 def _film_of(shot: str) -> str:
@@ -160,8 +176,9 @@ def _look(
     rejects: list[Reject],
     listed: int,
     advance: Callable[[int], None],
+    drawn: Mapping[str, Sequence[Drawn]],
 ) -> Found:
-    """Run the stages over all films; `rejects` grows."""
+    """Run the stages over all films; `rejects` grows. `drawn`: boxes by title."""
     done, pool = 0, pool_of(how.workers, how.ray)
 
     def run(tasks: list[Task]) -> dict[str, Outcome]:
@@ -183,7 +200,11 @@ def _look(
             readable.append(film)
     placed = run([_place(film, cuts[film.title]) for film in readable])
     watched = run(
-        [task for film in readable for task in _watch(film, cuts[film.title], placed[film.title], how)]
+        [
+            task
+            for film in readable
+            for task in _watch(film, cuts[film.title], placed[film.title], how, drawn.get(film.title, ()))
+        ]
     )
     counts = {"films": _count(listed, len(readable), quarantined)}
     return _gathered(readable, cuts, placed, watched, how, rejects, counts)
@@ -199,7 +220,7 @@ def _place(film: Film, cut: Outcome) -> Task:
     return Task("places", film.title, [VERSION, film.sha256, shots], place_film, (film, shots))
 
 
-def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding) -> Iterator[Task]:
+def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding, drawn: Sequence[Drawn]) -> Iterator[Task]:
     assert cut is not None
     times = cut.arrays()["times"]
     places = [None] * len(cut.values["shots"]) if placed is None else placed.values["places"]
@@ -209,7 +230,9 @@ def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding) -> Iterator[
         plate = None if place is None else plates.get(place["place"])
         depends = [VERSION, film.sha256, span, asdict(how.clips), asdict(how.eyes), place]
         depends.append(None if placed is None or plate is None else placed.path.stem)
-        arguments = (film, shot, span, times, how.clips, place, plate, how.eyes)
+        mine = tuple(one for one in drawn if span[0] <= one.frame < span[1])
+        depends += [asdict(one) for one in mine]
+        arguments = (film, shot, span, times, how.clips, place, plate, how.eyes, mine)
         yield Task("watched", shot, depends, watch_shot, arguments)
 
 

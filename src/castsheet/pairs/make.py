@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from castsheet.pairs.castpage import still
 from castsheet.pairs.find import Found, by_rule, load
 from castsheet.pairs.judged import judge_here
 from castsheet.pairs.ledger import Ledger, Stored, Task
-from castsheet.pairs.pair import Backdrop, Job, Shown, make_pair
+from castsheet.pairs.pair import Job, Shown, make_pair
+from castsheet.pairs.plain import Backdrop
 from castsheet.pairs.pools import pool_of
 from castsheet.pairs.records import Film, PairsError, Reject, Sight, Track, Window
 from castsheet.pairs.resultpage import Card, result_page
@@ -40,7 +41,7 @@ from castsheet.pairs.subjects import EVERY
 from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
-VERSION = 2
+VERSION = 3
 GHOSTS = 0.2  # share of the looks at a window
 SPOILT = ("R31", "R32", "R34")
 """Rules whose windows lend no pictures either: they are blurred, too dark, or written on."""
@@ -129,7 +130,13 @@ def _make(
 def _depends(job: Job) -> list[Any]:
     """All that a pair depends on: results of the ledger are named by what they depend on in turn."""
     people = [
-        [one.name, [sight.frame for sight in one.sights], [track.id for track in one.others]]
+        [
+            one.name,
+            [sight.frame for sight in one.sights],
+            [track.id for track in one.others],
+            one.what,
+            one.kind,
+        ]
         for one in job.people
     ]
     results = sorted(Path(path).stem for path in job.results.values())
@@ -187,8 +194,7 @@ class _World:
             title, member = known
             if member.key == NOBODY:
                 continue
-            name = member.name or member.key
-            people = _joined(people, name, sights, self._elsewhere(member, window.shot))
+            people = _joined(people, member, sights, self._elsewhere(member, window.shot))
             self.shared.setdefault(window.id, []).extend(self._maybe(title, member))
         ghosts = sum(first <= frame <= last for frame in self.found.ghosts[window.shot])
         looks = max(1, (last - first) // max(1, round(EVERY * film.fps / 24)))
@@ -264,14 +270,15 @@ def _doubtful(member: Member) -> bool:
 
 
 def _joined(
-    people: list[Shown], name: str, sights: tuple[Sight, ...], others: tuple[Track, ...]
+    people: list[Shown], member: Member, sights: tuple[Sight, ...], others: tuple[Track, ...]
 ) -> list[Shown]:
     """The people with one more track: two tracks of one person in a shot are one person."""
+    name = member.name or member.key
     for at, one in enumerate(people):
         if one.name == name:
             both = tuple(sorted((*one.sights, *sights), key=lambda sight: sight.frame))
-            return [*people[:at], Shown(name, both, one.others), *people[at + 1 :]]
-    return [*people, Shown(name, sights, others)]
+            return [*people[:at], replace(one, sights=both), *people[at + 1 :]]
+    return [*people, Shown(name, sights, others, member.what, member.kind)]
 
 
 def _placed(

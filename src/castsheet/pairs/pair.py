@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.clip import Clip
-from castsheet.elements import Character, Element, Location, Scene, View
+from castsheet.elements import Character, Element, Location, Prop, Scene, View
 from castsheet.errors import CastsheetError
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.pairs.camera import PICTURES, Placed, plate_of
 from castsheet.pairs.captions import Part, action_words, asked, looks_in
+from castsheet.pairs.cast import Kind
 from castsheet.pairs.frames import filled, mp4, read_frames
 from castsheet.pairs.gates import COPY, from_clip, mask_of, nearest, refused
 from castsheet.pairs.judged import judged
 from castsheet.pairs.ledger import Made, Stored
+from castsheet.pairs.plain import Backdrop, Plain, Refused, plain_of
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Clips, Film, Sight, Track, Window
 from castsheet.pairs.references import Candidate, best_of, candidates, cut
-from castsheet.pairs.scan import AT_LEAST, working_size
-from castsheet.pairs.tools import captioner_of, inpainter_of
+from castsheet.pairs.tools import captioner_of
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
@@ -45,32 +45,24 @@ LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make 
 MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
 CUT_OFF = 0.5  # share of sights on the frame's edge
 HEAD = 3.4  # times the height of a face: hair, face and shoulders
-UNSEEN = 0.03  # share of the plate that no other shot shows
-PERSON, PLACE = "a person", "the place"
-
-Plain = tuple[Image.Image, list[tuple[str, int]]]
-"""A picture of a place, and the films and frames that it comes from."""
+PERSON, THING, PLACE = "a person", "a thing", "the place"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Somebody in the window: their name on the sheet, their sights there, and their tracks in other
-    shots."""
+    """Somebody in the window, or a thing: their name on the sheet, their sights there, their tracks in other
+    shots, and what a person says of them (see `cast.Member`)."""
 
     name: str
     sights: tuple[Sight, ...]
     others: tuple[Track, ...]
+    what: str = ""
+    kind: Kind = "character"
 
-
-@dataclass(frozen=True)
-class Backdrop:
-    """Another shot of the window's place: its span, and where its three pictures lie. `empty`: nobody is in
-    it."""
-
-    shot: str
-    span: tuple[int, int]
-    corners: tuple[tuple[int, int], ...]
-    empty: bool
+    @property
+    def drawn(self) -> bool:
+        """Whether all that is known of them was drawn by hand: the views are those that a person named."""
+        return all(track.owner for track in self.others)
 
 
 @dataclass(frozen=True)
@@ -102,14 +94,6 @@ class Job:
     inpainter: str
 
 
-class _Refused(Exception):
-    """A rule is broken; caught in this file."""
-
-    def __init__(self, rule: str, value: str, limit: str = "") -> None:
-        super().__init__(rule)
-        self.reject = (rule, value, limit)
-
-
 def make_pair(job: Job) -> Made:
     """The pair of a window, or why there is none.
 
@@ -119,7 +103,7 @@ def make_pair(job: Job) -> Made:
     """
     try:
         return _made(job)
-    except _Refused as refusal:
+    except Refused as refusal:
         return Made({"reject": list(refusal.reject)}, {})
     except CastsheetError as error:
         return Made({"reject": ["R01", error.what, ""]}, {})
@@ -129,7 +113,7 @@ def _made(job: Job) -> Made:
     _check_people(job)
     clip_FHW3 = _clip(job)
     chosen = {one.name: _pictures(one, job, clip_FHW3) for one in job.people}
-    place = _place_if_known(job)
+    place = _place(job)
     sheets: list[tuple[Sheet, list[dict[str, Any]]]] = []
     for number in range(job.variants):
         made = _sheet(job, chosen, place, number)
@@ -138,13 +122,13 @@ def _made(job: Job) -> Made:
     caption = build(sheets[0][0], _words(job, clip_FHW3))
     faults = [one for one in lint_prompt(caption, sheets[0][0]) if one.severity == "error"]
     if faults:
-        raise _Refused("R90", faults[0].message)
+        raise Refused("R90", faults[0].message)
     for sheet, panels in sheets:
         _check_sources(panels, job)
         if job.judge:
             found = judged(sheet, Clip(clip_FHW3, job.clips.fps))
             if found is not None:
-                raise _Refused(*found)
+                raise Refused(*found)
     arrays: dict[str, NDArray[Any]] = {"clip": mp4(clip_FHW3, job.clips.fps)}
     arrays |= {f"sheet{k}": np.asarray(sheet.image) for k, (sheet, _) in enumerate(sheets)}
     values = {
@@ -160,38 +144,38 @@ def _words(job: Job, clip_FHW3: Pixels) -> str:
     """The caption's second half.
 
     Raises:
-        _Refused: a captioner leaves somebody out, or says how somebody looks.
+        Refused: a captioner leaves somebody out, or says how somebody looks.
     """
-    parts = [Part(one.name, one.sights) for one in job.people]
+    parts = [Part(one.name, one.sights, one.kind == "prop") for one in job.people]
     captioner = captioner_of(job.captioner)
     if captioner is None:
         return action_words(parts, job.size[0], job.moved)
     words = asked(captioner, clip_FHW3, parts, job.size[0])
     unnamed = [part.name for part in parts if not re.search(rf"\b{re.escape(part.name)}\b", words)]
     if unnamed:
-        raise _Refused("R91", unnamed[0])
+        raise Refused("R91", unnamed[0])
     if looks := looks_in(words):
-        raise _Refused("R92", " ".join(looks))
+        raise Refused("R92", " ".join(looks))
     return words
 
 
 def _check_people(job: Job) -> None:
     if not job.people:
-        raise _Refused("R40", "nobody")
+        raise Refused("R40", "nobody")
     if len(job.people) > MOST:
-        raise _Refused("R41", str(len(job.people)), str(MOST))
+        raise Refused("R41", str(len(job.people)), str(MOST))
     every = max(2, len({sight.frame for one in job.people for sight in one.sights}))
     for one in job.people:
         tall = max(sight.box.h for sight in one.sights) / job.size[1]
-        if tall < LEAST:
-            raise _Refused("R42", f"{one.name} {tall:.0%}", f"{LEAST:.0%}")
+        if tall < LEAST and one.kind == "character":
+            raise Refused("R42", f"{one.name} {tall:.0%}", f"{LEAST:.0%}")
         cut_off = float(np.mean([_beside(sight, job.size) for sight in one.sights]))
         if cut_off > CUT_OFF:
-            raise _Refused("R43", f"{one.name} {cut_off:.0%}", f"{CUT_OFF:.0%}")
+            raise Refused("R43", f"{one.name} {cut_off:.0%}", f"{CUT_OFF:.0%}")
         if 1 - len(one.sights) / every > MISSED:
-            raise _Refused("R44", f"{one.name} {1 - len(one.sights) / every:.0%}", f"{MISSED:.0%}")
+            raise Refused("R44", f"{one.name} {1 - len(one.sights) / every:.0%}", f"{MISSED:.0%}")
         if not one.others:
-            raise _Refused("R50", one.name)
+            raise Refused("R50", one.name)
 
 
 def _beside(sight: Sight, size: tuple[int, int]) -> bool:
@@ -209,7 +193,7 @@ def _clip(job: Job) -> Pixels:
         if len(frames) > wanted[-1]:
             break
     if len(frames) <= wanted[-1]:
-        raise _Refused("R01", "the film ends inside the clip")
+        raise Refused("R01", "the film ends inside the clip")
     return np.stack([frames[at] for at in wanted])
 
 
@@ -217,13 +201,13 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
     """The sights of somebody that may become panels, with how far each is from the clip.
 
     Raises:
-        _Refused: no face, no whole figure, or nothing that is unlike the clip.
+        Refused: no face, no whole figure, or nothing that is unlike the clip.
     """
     found = candidates(one.others, job.sizes)
-    if not any(candidate.view == "face" for candidate in found):
-        raise _Refused("R60", one.name)
-    if not any(candidate.view in BODY for candidate in found):
-        raise _Refused("R61", one.name)
+    if not one.drawn and not any(candidate.view == "face" for candidate in found):
+        raise Refused("R60", one.name)
+    if not any(one.drawn or candidate.view in BODY for candidate in found):
+        raise Refused("R61", one.name)
     found = [
         c
         for c in found
@@ -239,8 +223,8 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
         if far >= COPY:
             kept.append((candidate, far))
     views = {candidate.view for candidate, _ in kept}
-    if "face" not in views or not views & set(BODY):
-        raise _Refused("R63", one.name, f"{COPY} levels")
+    if not views or not (one.drawn or ("face" in views and views & set(BODY))):
+        raise Refused("R63", one.name, f"{COPY} levels")
     return kept
 
 
@@ -262,54 +246,14 @@ def _mask(candidate: Candidate, job: Job) -> NDArray[np.bool_]:
     return mask_of(arrays[f"mask{track.number}.{candidate.index}"], candidate.sight)
 
 
-def _place_if_known(job: Job) -> Plain | None:
-    """The place, or None where the sheet may lack it and no clean picture is known."""
+def _place(job: Job) -> Plain | None:
+    """The clip's place, or None where the sheet may lack it and no clean picture is known."""
     try:
-        return _place(job)
-    except _Refused:
+        return plain_of(job.film, job.times, job.backdrops, job.window, job.clips.size, job.inpainter)
+    except Refused:
         if job.placeless:
             return None
         raise
-
-
-def _place(job: Job) -> Plain:
-    """The clip's place without people, from other shots, and the frames that it comes from.
-
-    Raises:
-        _Refused: no other shot shows it, or people stand before a part of it in all of them.
-    """
-    if not job.backdrops:
-        raise _Refused("R70", "no other shot of the place")
-    empty = [one for one in job.backdrops if one.empty]
-    if empty:
-        frame = _moment(empty[0], 1)
-        picture = next(read_frames(job.film, start=float(job.times[frame])))[1]
-        return Image.fromarray(filled(picture, job.clips.size)), [(job.film.id, frame)]
-    if len({one.shot for one in job.backdrops}) < AT_LEAST:
-        raise _Refused("R70", f"{len(job.backdrops)} other shots", f"{AT_LEAST}")
-    placed, sources = [], []
-    for number, one in enumerate(job.backdrops):
-        for k in range(len(PICTURES)):
-            frame = _moment(one, k)
-            start = float(job.times[frame])
-            picture = next(read_frames(job.film, start=start, size=working_size(job.film)))[1]
-            placed.append(Placed(picture, number, one.corners[k]))
-            sources.append((job.film.id, frame))
-    plate = plate_of(placed)
-    best = max(
-        (plate.at(one.corners[1], working_size(job.film)) for one in job.backdrops),
-        key=lambda found: float(found[1].mean()),
-    )
-    unseen = 1 - float(best[1].mean())
-    if unseen > UNSEEN:
-        raise _Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
-    inpainter = inpainter_of(job.inpainter)
-    picture = best[0] if inpainter is None else np.asarray(inpainter.fill(Image.fromarray(best[0]), ~best[1]))
-    return Image.fromarray(filled(picture, job.clips.size)), sources
-
-
-def _moment(one: Backdrop, k: int) -> int:
-    return one.span[0] + round(PICTURES[k] * (one.span[1] - 1 - one.span[0]))
 
 
 def _sheet(
@@ -333,7 +277,7 @@ def _sheet(
                 images[candidate.view] = (path,)
                 far = next(far for other, far in chosen[one.name] if other is candidate)
                 panels.append(_source(one.name, candidate, far))
-            elements.append(Character(id=one.name, description=PERSON, images=images))
+            elements.append(_element(one, images))
         if place is not None:
             path = folder / "place.png"
             place[0].save(path, compress_level=1)
@@ -343,8 +287,15 @@ def _sheet(
     sheet = _named(sheet, panels)
     faults = [one for one in lint_sheet(sheet) if one.severity == "error"]
     if faults:
-        raise _Refused("R80", f"{faults[0].rule} {faults[0].message}")
+        raise Refused("R80", f"{faults[0].rule} {faults[0].message}")
     return sheet, panels
+
+
+def _element(one: Shown, images: Mapping[View, tuple[Path, ...]]) -> Element:
+    if one.kind == "prop":  # all its pictures stand side by side
+        every = tuple(path for paths in images.values() for path in paths)
+        return Prop(id=one.name, description=one.what or THING, images={"front": every})
+    return Character(id=one.name, description=one.what or PERSON, images=dict(images))
 
 
 def _portrait(candidate: Candidate, job: Job) -> Image.Image:
@@ -352,7 +303,7 @@ def _portrait(candidate: Candidate, job: Job) -> Image.Image:
     start = float(job.times[candidate.sight.frame])
     frame = next(read_frames(job.film, start=start))[1]
     figure = cut(frame, _mask(candidate, job), candidate.sight.box, job.sizes[candidate.track.shot])
-    if candidate.view != "face":
+    if candidate.view != "face" or candidate.sight.view is not None:
         return figure
     tall = figure.height * min(1.0, HEAD * candidate.sight.face / candidate.sight.box.h)
     return figure.crop((0, 0, figure.width, max(1, round(tall))))
@@ -396,4 +347,4 @@ def _check_sources(panels: Sequence[Mapping[str, Any]], job: Job) -> None:
     sources = [(str(film), int(frame)) for one in panels for film, frame in one["frames"]]
     found = refused(sources, job.window, job.film.id)
     if found:
-        raise _Refused("R95", f"frame {found[0][1]}")
+        raise Refused("R95", f"frame {found[0][1]}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from castsheet.elements import View
 from castsheet.errors import CastsheetError
 from castsheet.sheet.box import Box
 
@@ -138,6 +139,7 @@ class Sight:
     Args:
         box: px of the picture that was looked at. area: px that it covers. edge: it touches the frame's edge.
         yaw: degrees that its face is turned; None where no face was seen. face: the face's height in px.
+        view: what it shows of the subject, where a person drew its box and said so.
     """
 
     frame: int
@@ -146,6 +148,7 @@ class Sight:
     edge: bool
     yaw: float | None = None
     face: int = 0
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ class Track:
         number: from 0, in the order in which they appear.
         colours: part colours as a flat histogram, the mean over the track (see `looks`).
         vector: what an embedder sees in it, of unit length; () without one.
+        owner: key of whom it shows, where a person drew its box; "" where it was found.
     """
 
     shot: str
@@ -163,6 +167,7 @@ class Track:
     sights: tuple[Sight, ...]
     colours: tuple[float, ...]
     vector: tuple[float, ...] = ()
+    owner: str = ""
 
     @property
     def id(self) -> str:

@@ -53,6 +53,10 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
         tall = sizes[track.shot][1]
         backs = _backs(track)
         for index, one in enumerate(track.sights):
+            if one.view is not None:
+                found.append(Candidate(track, index, one.view, one.box.h / tall))
+            if track.owner:  # of a track from a drawn box nothing else is sure
+                continue
             if one.yaw is not None and abs(one.yaw) <= FRONT and one.face >= FACE * tall:
                 found.append(Candidate(track, index, "face", one.face - abs(one.yaw) / 10))
             if one.edge or one.box.h < WHOLE * tall:

@@ -8,6 +8,7 @@ people. 3. `watch_shot`: all frames of a shot: its windows with their measures, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,14 +29,15 @@ from castsheet.pairs.camera import (
     shift_between,
 )
 from castsheet.pairs.corners import mark_in_corner
-from castsheet.pairs.eyes import Eyes, subjects_of
+from castsheet.pairs.drawn import Drawn, followed, others
+from castsheet.pairs.eyes import Eyes, every_of, subjects_of
 from castsheet.pairs.frames import read_frames
 from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.quality import measured
 from castsheet.pairs.records import Clips, Film
 from castsheet.pairs.subjects import EVERY, Seen, follow, track_of, vector_of
-from castsheet.pairs.tools import embedder_of, shots_of
+from castsheet.pairs.tools import embedder_of, segmenter_of, shots_of
 from castsheet.pairs.zoom import located
 
 GUARD = 6
@@ -218,6 +220,7 @@ def watch_shot(
     place: dict[str, Any] | None,
     plate: Plate | None,
     eyes: Eyes,
+    drawn: Sequence[Drawn] = (),
 ) -> Made:
     """The windows of a shot, and who is seen in it.
 
@@ -225,6 +228,7 @@ def watch_shot(
         span: first and end frame. times: of all frames of the film, seconds.
         place: where the shot's pictures lie; plate: what the place looks like, on one canvas with them.
         eyes: the names of the back ends that look (see `tools`).
+        drawn: boxes that a person drew on frames of the shot; a box on a frame that is missing shows nothing.
     """
     try:
         frames = _span(film, span, times)
@@ -237,6 +241,11 @@ def watch_shot(
     ]
     seen, told, ghosts = subjects_of(frames, span[0], film, place, plate, eyes)
     lines = follow(seen, frames.shape[2]) if windows or len(frames) > 2 * EVERY else []
+    hands = [one for one in drawn if span[0] <= one.frame < last]
+    cutter, every = segmenter_of(eyes.segmenter) if hands else None, every_of(film)
+    by_hand = [followed(frames, span[0], one, film.size, cutter, every) for one in hands]
+    lines = [*others(lines, by_hand), *by_hand]
+    owners = [""] * (len(lines) - len(hands)) + [one.owner for one in hands]
     arrays: dict[str, NDArray[Any]] = {}
     for number, line in enumerate(lines):
         for k, one in enumerate(line):
@@ -248,8 +257,8 @@ def watch_shot(
         arrays[f"window{window.number}"] = _small(frames[middle - span[0]])
     embedder = embedder_of(eyes.embedder)
     tracks = [
-        asdict(track_of(shot, number, line, vector_of(frames, span[0], line, embedder)))
-        for number, line in enumerate(lines)
+        asdict(track_of(shot, number, line, vector_of(frames, span[0], line, embedder), owner))
+        for number, (line, owner) in enumerate(zip(lines, owners, strict=True))
     ]
     size = [int(frames.shape[2]), int(frames.shape[1])]
     values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from castsheet.elements import View
 from castsheet.judge.protocols import Embedder
 from castsheet.pairs.looks import Look, look_at, share_seen, typical
 from castsheet.pairs.protocols import Pixels
@@ -34,7 +35,8 @@ NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
 
 @dataclass(frozen=True)
 class Seen:
-    """A subject in one frame, as found: the frame's number, box, pixels, look and mask."""
+    """A subject in one frame: the frame's number, box, pixels, look and mask; the view where a person drew
+    it."""
 
     frame: int
     box: Box
@@ -44,6 +46,7 @@ class Seen:
     mask: Mask
     yaw: float | None
     face: int
+    view: View | None = None
 
 
 def sights_of(
@@ -162,7 +165,9 @@ def vector_of(
     return tuple(round(float(value), 5) for value in mean / max(1e-9, float(np.linalg.norm(mean))))
 
 
-def track_of(shot: str, number: int, seen: Sequence[Seen], vector: tuple[float, ...] = ()) -> Track:
-    """The record of a track. `vector`: see `vector_of`."""
-    sights = tuple(Sight(one.frame, one.box, one.area, one.edge, one.yaw, one.face) for one in seen)
-    return Track(shot, number, sights, tuple(typical([one.look for one in seen]).flat()), vector)
+def track_of(
+    shot: str, number: int, seen: Sequence[Seen], vector: tuple[float, ...] = (), owner: str = ""
+) -> Track:
+    """The record of a track. `vector`: see `vector_of`; `owner`: who drew it said whom it shows."""
+    sights = tuple(Sight(one.frame, one.box, one.area, one.edge, one.yaw, one.face, one.view) for one in seen)
+    return Track(shot, number, sights, tuple(typical([one.look for one in seen]).flat()), vector, owner)

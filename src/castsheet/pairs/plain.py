@@ -1,0 +1,97 @@
+"""The picture of a clip's place without people, from other shots of the place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from castsheet.pairs.camera import PICTURES, Placed, plate_of
+from castsheet.pairs.frames import filled, read_frames
+from castsheet.pairs.gates import from_clip
+from castsheet.pairs.records import Film, Window
+from castsheet.pairs.scan import AT_LEAST, working_size
+from castsheet.pairs.tools import inpainter_of
+
+UNSEEN = 0.03  # share of the plate that no other shot shows
+
+Plain = tuple[Image.Image, list[tuple[str, int]]]
+"""A picture of a place, and the films and frames that it comes from."""
+
+
+class Refused(Exception):
+    """A rule is broken: no pair is made of the window. `reject`: rule, value, limit."""
+
+    def __init__(self, rule: str, value: str, limit: str = "") -> None:
+        super().__init__(rule)
+        self.reject = (rule, value, limit)
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """Another shot of the window's place: its span, and where its three pictures lie. `empty`: nobody is in
+    it."""
+
+    shot: str
+    span: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+    empty: bool
+
+
+def plain_of(
+    film: Film,
+    times: NDArray[np.float64],
+    backdrops: Sequence[Backdrop],
+    window: Window,
+    size: tuple[int, int],
+    filler: str,
+) -> Plain:
+    """A clip's place without people, from other shots, and the frames that it comes from.
+
+    Args:
+        times: of all frames of the film, seconds. window: the clip; the shot after it may begin so soon that
+            its first pictures count as the clip's. size: width and height in px of the clips.
+        filler: name of the inpainter (see `tools`).
+
+    Raises:
+        Refused: no other shot shows it, or people stand before a part of it in all of them.
+    """
+    if not backdrops:
+        raise Refused("R70", "no other shot of the place")
+    moments = [
+        (number, k, frame)
+        for number, one in enumerate(backdrops)
+        for k in (1, 0, 2)
+        if not from_clip(film.id, frame := _moment(one, k), window, film.id)
+    ]
+    empty = [frame for number, _, frame in moments if backdrops[number].empty]
+    if empty:
+        frame = empty[0]
+        picture = next(read_frames(film, start=float(times[frame])))[1]
+        return Image.fromarray(filled(picture, size)), [(film.id, frame)]
+    shots = {number for number, _, _ in moments}
+    if len(shots) < AT_LEAST:
+        raise Refused("R70", f"{len(shots)} other shots", f"{AT_LEAST}")
+    placed, sources = [], []
+    for number, k, frame in sorted(moments):
+        picture = next(read_frames(film, start=float(times[frame]), size=working_size(film)))[1]
+        placed.append(Placed(picture, number, backdrops[number].corners[k]))
+        sources.append((film.id, frame))
+    plate = plate_of(placed)
+    best = max(
+        (plate.at(backdrops[number].corners[1], working_size(film)) for number in sorted(shots)),
+        key=lambda found: float(found[1].mean()),
+    )
+    unseen = 1 - float(best[1].mean())
+    if unseen > UNSEEN:
+        raise Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
+    inpainter = inpainter_of(filler)
+    picture = best[0] if inpainter is None else np.asarray(inpainter.fill(Image.fromarray(best[0]), ~best[1]))
+    return Image.fromarray(filled(picture, size)), sources
+
+
+def _moment(one: Backdrop, k: int) -> int:
+    return one.span[0] + round(PICTURES[k] * (one.span[1] - 1 - one.span[0]))
