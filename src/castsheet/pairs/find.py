@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -31,7 +30,7 @@ from castsheet.pairs.drawn import Drawn
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify
-from castsheet.pairs.ledger import Ledger, Outcome, Task
+from castsheet.pairs.ledger import Arrays, Ledger, Outcome, Task
 from castsheet.pairs.pools import pool_of
 from castsheet.pairs.quality import fault_of
 from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Window
@@ -224,7 +223,7 @@ def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding, drawn: Seque
     assert cut is not None
     times = cut.arrays()["times"]
     places = [None] * len(cut.values["shots"]) if placed is None else placed.values["places"]
-    plates = {} if placed is None else _plates(placed)
+    plates = {} if placed is None else plates_of(placed.values["plates"], placed.arrays())
     for number, span in enumerate(cut.values["shots"]):
         shot, place = f"{film.id}-{number:04d}", places[number]
         plate = None if place is None else plates.get(place["place"])
@@ -236,15 +235,15 @@ def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding, drawn: Seque
         yield Task("watched", shot, depends, watch_shot, arguments)
 
 
-def _plates(placed: Any) -> dict[int, Plate]:
-    arrays = placed.arrays()
+def plates_of(places: Sequence[int], arrays: Arrays) -> dict[int, Plate]:
+    """The pictures of places that `place_film` left, by the place's number."""
     return {
         place: Plate(
             arrays[f"plate{place}"],
             arrays[f"sure{place}"],
             (int(arrays[f"origin{place}"][0]), int(arrays[f"origin{place}"][1])),
         )
-        for place in placed.values["plates"]
+        for place in places
     }
 
 
