@@ -194,8 +194,8 @@ function Slots({ one, views, again, add }) {
       ${mine.length === 0 && html`<p class="dim">${one.missing.includes(view) ? "missing" : "none"}</p>`}
       ${mine.map((picture) => html`<${Picture} key=${picture.id} one=${one} picture=${picture} views=${slots} again=${again} held=${held?.picture.id === picture.id}
         grip=${() => grip(picture)} put=${(/** @type {string} */ to) => put(picture, to, "select")} brush=${() => brush(picture)} />`)}</div>`;
-  })}
-    ${brushed && html`<${Brush} base=${`${look(one)}/pictures/${brushed.id}`} name=${nameOf(one, brushed)} close=${() => brush(null)} saved=${again} />`}</div>`;
+  })}</div>
+    ${brushed && html`<${Brush} base=${`${look(one)}/pictures/${brushed.id}`} name=${nameOf(one, brushed)} close=${() => brush(null)} saved=${again} />`}`;
 }
 
 /** @param {LookTold} one @param {PictureTold} picture */
