@@ -129,7 +129,7 @@ def slow_browsers() -> Iterator[None]:
 def once(tests: list[str], seed: int, delay_s: float, throttle: float) -> tuple[str, dict[str, str]]:
     """Run the tests in a pytest of their own, telling each outcome at once: all it printed, and them."""
     command = [sys.executable, "-m", "pytest", "-p", "tools.studio.slow", "-p", "no:cacheprovider"]
-    told = os.environ | {TOLD: f"{seed} {delay_s} {throttle}"}
+    told = os.environ | {TOLD: f"{seed} {delay_s} {throttle}", "PYTHONUNBUFFERED": "1"}
     printed, found = [], {}
     with subprocess.Popen([*command, "-v", *tests], env=told, stdout=subprocess.PIPE, text=True) as running:
         for line in running.stdout or ():
