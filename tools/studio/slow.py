@@ -33,6 +33,7 @@ from playwright.sync_api import Browser, BrowserType, Page
 TESTS = (
     "tests/studio/test_page.py",
     "tests/studio/test_keyboard.py",
+    "tests/studio/test_late.py",
     "tests/studio/test_live.py",
     "tests/studio/test_origins.py",
 )
@@ -131,7 +132,7 @@ def once(tests: list[str], seed: int, delay_s: float, throttle: float) -> tuple[
     command = [sys.executable, "-m", "pytest", "-p", "tools.studio.slow", "-p", "no:cacheprovider"]
     told = os.environ | {TOLD: f"{seed} {delay_s} {throttle}", "PYTHONUNBUFFERED": "1"}
     printed, found = [], {}
-    with subprocess.Popen([*command, "-v", *tests], env=told, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen([*command, "-vv", *tests], env=told, stdout=subprocess.PIPE, text=True) as running:
         for line in running.stdout or ():
             printed.append(line)
             if ended := re.match(r"(\S+::\S+) (PASSED|FAILED|ERROR|SKIPPED)", line):
