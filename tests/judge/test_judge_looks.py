@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
 
+from castsheet.clip import Clip
 from castsheet.errors import CheckpointError, DependencyError
 from castsheet.judge.cast import Figure, Pixels, read_cast
 from castsheet.judge.evidence import Glimpse, Witness, better_half
@@ -43,6 +44,16 @@ class Colours:
             np.asarray(Image.fromarray(one).resize((8, 8), Image.Resampling.BOX)) for one in pictures_NHWC
         ]
         grid = np.stack(small).astype(np.float32)
+        return Maps(grid, grid)
+
+
+class Same(Colours):
+    """A `Looker` with known levels to which everything is alike."""
+
+    name = "mobilenet-v2"
+
+    def maps(self, pictures_NHWC: Pixels) -> Maps:
+        grid = np.ones((len(pictures_NHWC), 8, 8, 3), np.float32)
         return Maps(grid, grid)
 
 
@@ -152,6 +163,19 @@ def test_props_are_looked_at_only_by_networks() -> None:
     assert props
     assert props <= set(Witness(cast, Middle(), (Colours(),)).look(frames, [0]))
     assert not props & set(Witness(cast, Middle()).look(frames, [0]))
+
+
+def test_nothing_is_carried_by_a_copy_of_the_sheet() -> None:
+    """Red: the portrait on the wall, or the sheet in a corner, makes its element's own line green."""
+    sheet, clean = fixture_sheet(), fixture_clip("clean").frames
+    frames = np.repeat(np.repeat(clean, 2, 1), 2, 2)
+    hung = frames.copy()
+    hung[:, :90, :154] = np.asarray(sheet.conditioning_image(384, 224).resize((154, 90)))
+    judge = Judge(sheet, Options(matter=Middle(), lookers=(Same(),)))
+    honest, told = (judge(Clip(one, 24.0)) for one in (frames, hung))
+    assert "carried" in {one.state for one in honest.elements}
+    assert told.state == "not carried"
+    assert "carried" not in {one.state for one in told.elements}
 
 
 def test_a_users_own_model_takes_part(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, Moti
 from castsheet.judge.models import faces_here, lookers_here, matter_here
 from castsheet.judge.protocols import Detector, Embedder, FrameReader, Looker, crop
 from castsheet.judge.published import FaceSim, Nexus, face_sim, nexus_score
-from castsheet.judge.verdict import conclude, leaked, present
+from castsheet.judge.verdict import conclude, copied, leaked, present
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.salience import Matter
 from castsheet.sheet.manifest import Sheet
@@ -269,6 +269,10 @@ def _element(
     coverage = float(np.mean([present(member.kind, float(value)) for value in counted]))
     held = states.Held(member.kind, float(np.mean(counted)), coverage, glimpses, face, faceless)
     told = states.find(member.id, held)
+    if told.state == "carried" and copied(finds, member.id):
+        # A portrait of somebody on the wall has that face too: a green line beside it would be false.
+        why = f"a picture of {member.id} from the sheet is in the clip, and may be what was compared"
+        told = replace(told, state="cannot tell", why=why)
     report = ElementReport(
         id=member.id,
         kind=member.kind,

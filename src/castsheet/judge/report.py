@@ -15,7 +15,7 @@ from castsheet.clip import Clip
 from castsheet.judge.judgement import Judgement
 from castsheet.judge.reroll import STATES
 from castsheet.judge.rows import THUMB, TONES, element_row, picture_url, pictures, timeline
-from castsheet.judge.verdict import FIGURE, LIKENESS, PANEL, SCENE, SHEET
+from castsheet.judge.verdict import LIKENESS, LIMITS, SCENE
 from castsheet.machine.outputs import Output, write_output
 from castsheet.media.page import html_page, wrote_page
 from castsheet.sheet.manifest import Sheet
@@ -125,8 +125,7 @@ def _leak(clip: Clip, one: Judgement) -> str:
     )
     leaked = [at for at, flag in enumerate(one.leak.leaked) if flag]
     worst = sorted(leaked, key=lambda at: -values[at])[:WORST]
-    limits = {"sheet": SHEET, "panel": PANEL, "figure": FIGURE}
-    hung = {find.frame: find.box for find in one.leak.finds if find.likeness >= limits[find.of]}
+    hung = {find.frame: find.box for find in one.leak.finds if find.likeness >= LIMITS[find.of]}
     hung = hung if any(problem.measure in ("leak", "copy") for problem in one.problems) else {}
     words = f"{one.leak.seconds:.2f} s of the whole sheet" if leaked else ""
     words = ", ".join([*filter(None, [words]), *(["a part of it in the picture"] if hung else [])])

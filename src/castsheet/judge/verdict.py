@@ -13,7 +13,7 @@ import numpy as np
 
 from castsheet.judge.assign import Swap
 from castsheet.judge.cast import Mask
-from castsheet.judge.fields import Find
+from castsheet.judge.fields import Find, What
 from castsheet.judge.judgement import ElementReport, LeakReport, Problem, State, TextReport
 from castsheet.judge.leak import Leak
 from castsheet.judge.motion import Motion
@@ -28,6 +28,7 @@ SHEET = 0.6  # of the whole sheet's: honest clips reach 0.51
 FIGURE = (
     0.735  # likeness of a figure's least like band: actors in its pose and clothes reach 0.7, copies 0.77
 )
+LIMITS: dict[What, float] = {"sheet": SHEET, "panel": PANEL, "figure": FIGURE}
 STILL = 0.9
 FROZEN = 0.62  # of the clip: films that animate on holds stand still for half of it
 SCENE = 0.31  # of the change that stays when the camera's part is taken out: of stills at most 0.22
@@ -85,6 +86,12 @@ def conclude(
     elif any(one.state != "carried" for one in elements):
         state = "cannot tell"
     return problems, score, state, _line(state, problems, elements)
+
+
+def copied(finds: Sequence[Find], element: str) -> bool:
+    """Whether the picture holds a panel or a figure of an element from the sheet, or the whole sheet. Then
+    what was compared may be that."""
+    return any(one.likeness >= LIMITS[one.of] for one in finds if one.element in (element, ""))
 
 
 def _of_the_sheet(leak: LeakReport) -> list[Problem]:
