@@ -75,12 +75,20 @@ def page(sheet: Sheet, judged: Sequence[tuple[Clip, Judgement]]) -> str:
     head = (
         f'<div class="top"><img src="{sheet_url(sheet)}" alt="the sheet">'
         "<div><h1>Did the cast carry over?</h1>"
-        f"<p>{passed} of {len(told)} clips carry it; about {unsure} the judge cannot tell.</p>"
+        f"<p>{_counted(passed, unsure, len(told))}</p>"
         f'<p class="dim">Sheet {name}, {sheet.image.width} x {sheet.image.height}; {panels}.</p>'
         f"{_overview(told)}</div></div>"
     )
     body = "".join(_clip(sheet, clip, one, number) for number, (clip, one) in enumerate(judged))
     return html_page("castsheet judge", STYLE, f"<main>{head}{body}</main>")
+
+
+def _counted(passed: int, unsure: int, count: int) -> str:
+    """How many clips carry the cast, in words."""
+    if count == 1:
+        return "This clip does." if passed else "The judge cannot tell." if unsure else "This clip does not."
+    tail = f" The judge cannot tell of {unsure}." if unsure else ""
+    return f"{passed} of {count} clips do.{tail}"
 
 
 def _overview(told: Sequence[Judgement]) -> str:

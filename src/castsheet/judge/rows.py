@@ -16,7 +16,7 @@ from castsheet.clip import Clip
 from castsheet.judge.cast import Pixels
 from castsheet.judge.judgement import ElementReport, Judgement, State
 from castsheet.judge.protocols import crop
-from castsheet.judge.states import PRESENT, band_of
+from castsheet.judge.states import ALIKE, FACE, PRESENT, band_of
 from castsheet.media.page import data_url
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import Sheet
@@ -32,11 +32,12 @@ Spot = tuple[int, float, tuple[int, int, int, int]]
 def element_row(sheet: Sheet, clip: Clip, one: Judgement, element: ElementReport) -> str:
     """One element: its state and why, what was compared and what not, and the crops that were looked at."""
     spots, threshold = _spots(one, element)
+    course, limit = _course(element) or (spots, threshold)
     chart = timeline(
-        [at for at, _, _ in spots],
-        [value for _, value, _ in spots],
+        [at for at, _, _ in course],
+        [value for _, value, _ in course],
         one.frames,
-        threshold,
+        limit,
         above_is_bad=False,
         flags=one.leak.leaked,
     )
@@ -47,7 +48,8 @@ def element_row(sheet: Sheet, clip: Clip, one: Judgement, element: ElementReport
     face = ""
     if element.face is not None and element.face.likeness is not None:
         face = (
-            f"<br>face alike by {element.face.likeness:.3f}, seen in {element.face.coverage:.0%} of the looks"
+            f"<br>face alike by {element.face.likeness:.3f} (the sheet's from {FACE.carried:.3f} on, "
+            f"somebody else's below {FACE.absent:.3f}), seen in {element.face.coverage:.0%} of the looks"
         )
     text = (
         f'<h3>{html.escape(element.id)}</h3><p class="{TONES[element.state]}">{element.state}</p>'
@@ -76,6 +78,19 @@ def _spots(one: Judgement, element: ElementReport) -> tuple[list[Spot], float]:
         return spots, band_of(element.kind, element.glimpses).carried
     every = zip(one.sampled, element.similarity, element.boxes, strict=True)
     return list(every), PRESENT[element.kind]
+
+
+def _course(element: ElementReport) -> tuple[list[Spot], float] | None:
+    """What the line shows where a face decides: its likeness, from what strangers share to the same face."""
+    if element.face is None or "face" not in element.compared:
+        return None
+    low, high = ALIKE
+
+    def share(value: float) -> float:
+        return (value - low) / (high - low)
+
+    views = [(view.frame, share(view.likeness), view.box) for view in element.face.views]
+    return sorted(views), share(FACE.carried)
 
 
 def _crops(clip: Clip, spots: Sequence[Spot], what: str) -> str:
