@@ -59,6 +59,10 @@ def test_face_decides_whatever_the_clothes() -> None:
     changed = find("mara", held(figure=0.3, of=face(0.96)))
     assert changed.state == "carried"
     assert "other clothes" in changed.why
+    looks = [replace(one, looks=0.25) for one in seen(0.7)]
+    told = find("mara", replace(held(of=face(0.96)), glimpses=looks))
+    assert "other clothes" in told.why
+    assert told.compared == ("face",)
     assert find("mara", held(of=face(0.9))).state == "not carried"
     assert find("mara", held(of=face(0.94))).state == "cannot tell"
     assert find("mara", held(of=face(0.96, margin=-0.02))).state == "not carried"

@@ -163,9 +163,16 @@ def _by_face(name: str, held: Held, face: FaceReport, compared: tuple[str, ...])
         return Finding(state, f"{name} has another face", compared, ())
     if state == "cannot tell":
         return Finding(state, f"the face of {name} may be somebody else's", compared, ())
-    other = held.colours is not None and held.colours < CLOTHES
-    clothes = ", in other clothes" if other else ""
-    return Finding(state, f"the face is {name}'s{clothes}", compared, ())
+    if _dressed_otherwise(held):
+        return Finding(state, f"the face is {name}'s, in other clothes as it seems", ("face",), ())
+    return Finding(state, f"the face is {name}'s", compared, ())
+
+
+def _dressed_otherwise(held: Held) -> bool:
+    """Whether the figure of somebody with the right face is not the sheet's."""
+    if held.networks and held.figure is not None and held.figure < FIGURE_LOOKS.absent:
+        return True
+    return held.colours is not None and held.colours < CLOTHES
 
 
 def _by_body(name: str, held: Held) -> tuple[State, str]:

@@ -188,4 +188,6 @@ def _line(state: State, problems: Sequence[Problem], elements: Sequence[ElementR
 
 def _means(one: ElementReport) -> str:
     """By what an element was compared, in words that do not promise more than that."""
+    if one.kind == "location":
+        return "what is seen without its people"
     return "colours alone" if one.compared == ("colours",) else " and ".join(one.compared)
