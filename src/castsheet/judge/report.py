@@ -15,7 +15,7 @@ from castsheet.clip import Clip
 from castsheet.judge.judgement import Judgement
 from castsheet.judge.reroll import STATES
 from castsheet.judge.rows import THUMB, TONES, element_row, picture_url, pictures, timeline
-from castsheet.judge.verdict import LIKENESS, LIMITS, SCENE
+from castsheet.judge.verdict import JOLTS, LIKENESS, LIMITS, SCENE, SHAKING
 from castsheet.machine.outputs import Output, write_output
 from castsheet.media.page import html_page, wrote_page
 from castsheet.sheet.manifest import Sheet
@@ -152,9 +152,11 @@ def _motion(one: Judgement) -> str:
     chart = timeline(list(range(len(values))), values, one.frames, None, above_is_bad=False, flags=[])
     moved = one.motion
     own = "the scene moves by itself" if moved.scene > SCENE else "only the camera moves, or nothing"
+    shakes = moved.shaking >= SHAKING and moved.jolts >= JOLTS
     numbers = (
         f"{own}<br>stands still for {moved.frozen} frames at most"
-        f"<br>{moved.shaking:.0%} of the picture trembles<br>light jumps by {moved.flicker:.1%} a frame"
+        f"<br>the picture {'shakes' if shakes else 'does not shake'}"
+        f"<br>light jumps by {moved.flicker:.1%} a frame"
     )
     text = f"<h3>motion</h3><p class='dim'>{numbers}</p>"
     return f'<div class="row"><div>{text}</div><div>{chart}</div></div>'
