@@ -268,11 +268,7 @@ def _element(
     tint = round(float(np.median(tints)), 4)
     coverage = float(np.mean([present(member.kind, float(value)) for value in counted]))
     held = states.Held(member.kind, float(np.mean(counted)), coverage, glimpses, face, faceless)
-    told = states.find(member.id, held)
-    if told.state == "carried" and copied(finds, member.id):
-        # A portrait of somebody on the wall has that face too: a green line beside it would be false.
-        why = f"a picture of {member.id} from the sheet is in the clip, and may be what was compared"
-        told = replace(told, state="cannot tell", why=why)
+    told = _told(member.id, held, finds)
     report = ElementReport(
         id=member.id,
         kind=member.kind,
@@ -300,6 +296,16 @@ def _element(
         missing=told.missing,
     )
     return report, states.worth(held, tint)
+
+
+def _told(name: str, held: states.Held, finds: Sequence[Find]) -> states.Finding:
+    """An element's state. A portrait of somebody on the wall has that face too: green beside it would be
+    false."""
+    told = states.find(name, held)
+    if told.state != "carried" or not copied(finds, name):
+        return told
+    why = f"a picture of {name} from the sheet is in the clip, and may be what was compared"
+    return replace(told, state="cannot tell", why=why)
 
 
 def _places(
