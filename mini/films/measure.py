@@ -203,6 +203,8 @@ def pairs(
                 yield "panel shows somebody of the clip", False, f"{unit} {panel['view']} in a transition"
                 continue
             who = _who(truth, frame, panel["box"], of)
+            if who is None:
+                continue
             shown.setdefault(panel["element"], set()).add(who)
             yield "panel shows somebody of the clip", who in wanted, f"{unit} {panel['view']} {who}"
             yaw = next(
@@ -224,9 +226,13 @@ def _source(truth: Truth, shot: Mapping[str, Any]) -> int:
     return number if shot["of"] is None else int(shot["of"])
 
 
-def _who(truth: Truth, frame: int, box: Mapping[str, int], shot: Mapping[str, Any]) -> str:
-    """Who covers most of a box, by the nearest frame with a mask."""
-    near = min((int(at) for at in truth.masks), key=lambda at: abs(at - frame))
+def _who(truth: Truth, frame: int, box: Mapping[str, int], shot: Mapping[str, Any]) -> str | None:
+    """Who covers most of a box, by the shot's nearest frame with a mask; None for a shot without masks, which
+    is one that stands still: it is not counted."""
+    known = [at for at in map(int, truth.masks) if shot["first"] <= at < shot["last"]]
+    if not known:
+        return None
+    near = min(known, key=lambda at: abs(at - frame))
     part = truth.masks[str(near)][box["y"] : box["y"] + box["h"], box["x"] : box["x"] + box["w"]]
     counts = np.bincount(part.ravel(), minlength=len(shot["cast"]) + 1)[1 : len(shot["cast"]) + 1]
     return str(shot["cast"][int(counts.argmax())]["id"]) if len(counts) and counts.any() else ""

@@ -41,7 +41,7 @@ from castsheet.pairs.subjects import EVERY
 from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
-VERSION = 4
+VERSION = 5
 GHOSTS = 0.2  # share of the looks at a window
 SPOILT = ("R31", "R32", "R34")
 """Rules whose windows lend no pictures either: they are blurred, too dark, or written on."""
@@ -229,12 +229,14 @@ class _World:
         return [f"person {title}: {key}" for key in dict.fromkeys((member.key, *others))]
 
     def _elsewhere(self, member: Member, shot: str) -> tuple[Track, ...]:
-        """Somebody's tracks in other shots of the film."""
+        """Somebody's tracks in other shots of the film. What a person drew is not spoilt: they saw it."""
         found = (self._tracks[track] for track in member.tracks if track in self._tracks)
         return tuple(
             track
             for track in found
-            if track.shot != shot and track.shot in self._stored and track.shot not in self._spoilt
+            if track.shot != shot
+            and track.shot in self._stored
+            and (track.owner or track.shot not in self._spoilt)
         )
 
     def _backdrops(self, shot: str) -> tuple[Backdrop, ...]:

@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ MOST = 4  # people of one sheet
 LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make the clip unusable
 MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
 CUT_OFF = 0.5  # share of sights on the frame's edge
+FEW = 4  # pictures of somebody: fewer leave a sheet of drawn subjects empty
+KEPT = 512  # small frames of a film in memory, 0.3 MB each
 HEAD = 3.4  # times the height of a face: hair, face and shoulders
 PERSON, THING, PLACE = "a person", "a thing", "the place"
 
@@ -215,11 +218,13 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
     ]
     kept: list[tuple[Candidate, float]] = []
     tried: set[tuple[str, View]] = set()
+    sizes = {job.sizes[candidate.track.shot] for candidate in found}
+    small = {size: np.stack([filled(frame, size) for frame in clip_FHW3]) for size in sizes}
     for candidate in sorted(found, key=lambda c: (-c.worth, c.track.id, c.index)):
         if (candidate.track.shot, candidate.view) in tried:
             continue
         tried.add((candidate.track.shot, candidate.view))
-        far = _distance(candidate, job, clip_FHW3)
+        far = _distance(candidate, job, small)
         if far >= COPY:
             kept.append((candidate, far))
     views = {candidate.view for candidate, _ in kept}
@@ -228,16 +233,23 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
     return kept
 
 
-def _distance(candidate: Candidate, job: Job, clip_FHW3: Pixels) -> float:
-    """Levels between a candidate and the clip, at the size at which shots are looked at."""
+def _distance(candidate: Candidate, job: Job, small: Mapping[tuple[int, int], Pixels]) -> float:
+    """Levels between a candidate and the clip, at the size at which shots are looked at.
+
+    Args:
+        small: the clip (F,H,W,3) by such sizes.
+    """
     size = job.sizes[candidate.track.shot]
-    frame = next(read_frames(job.film, start=float(job.times[candidate.sight.frame]), size=size))[1]
+    frame = _frame(job.film, float(job.times[candidate.sight.frame]), size)
     box = candidate.sight.box
     figure = frame[box.y : box.bottom, box.x : box.right]
-    small = clip_FHW3
-    if clip_FHW3.shape[2] != size[0]:
-        small = np.stack([filled(one, size) for one in clip_FHW3])
-    return nearest(figure, _mask(candidate, job), box, small)
+    return nearest(figure, _mask(candidate, job), box, small[size])
+
+
+@lru_cache(maxsize=KEPT)
+def _frame(film: Film, time: float, size: tuple[int, int]) -> Pixels:
+    """A film's frame; the clips of a film ask for the same ones, and each costs a walk from a key frame."""
+    return next(read_frames(film, start=time, size=size))[1]
 
 
 def _mask(candidate: Candidate, job: Job) -> NDArray[np.bool_]:
@@ -264,31 +276,51 @@ def _sheet(
 ) -> tuple[Sheet, list[dict[str, Any]]]:
     """A version of the sheet, and where the pixels of each panel's pictures come from."""
     panels: list[dict[str, Any]] = []
+    names: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         elements: list[Element] = []
         for one in job.people:
             images: dict[View, tuple[Path, ...]] = {}
-            options = [candidate for candidate, _ in chosen[one.name]]
-            own = frozenset({job.window.shot})
-            for candidate in best_of(options, VIEWS, avoid=own, skip=number):
-                path = folder / f"{one.name}-{candidate.view}.png"
+            far = {id(candidate): far for candidate, far in chosen[one.name]}
+            for candidate in _best(one, chosen[one.name], job, number):
+                path = folder / f"{one.name}-{candidate.view}-{len(panels)}.png"
                 _portrait(candidate, job).save(path, compress_level=1)
-                images[candidate.view] = (path,)
-                far = next(far for other, far in chosen[one.name] if other is candidate)
-                panels.append(_source(one.name, candidate, far))
+                images[candidate.view] = (*images.get(candidate.view, ()), path)
+                names[path.name] = _source(one.name, candidate, far[id(candidate)])
+                panels.append(names[path.name])
             elements.append(_element(one, images))
         if place is not None:
             path = folder / "place.png"
             place[0].save(path, compress_level=1)
             elements.append(Location(id="place", description=PLACE, images={"front": (path,)}))
-            panels.append({"element": "place", "view": "place", "frames": [list(one) for one in place[1]]})
+            names[path.name] = {
+                "element": "place",
+                "view": "place",
+                "frames": [list(one) for one in place[1]],
+            }
+            panels.append(names[path.name])
         sheet = compose(Scene(elements=tuple(elements)), output=job.clips.size)
-    sheet = _named(sheet, panels)
+    sheet = _named(sheet, names)
     faults = [one for one in lint_sheet(sheet) if one.severity == "error"]
     if faults:
         raise Refused("R80", f"{faults[0].rule} {faults[0].message}")
     return sheet, panels
+
+
+def _best(one: Shown, chosen: Sequence[tuple[Candidate, float]], job: Job, number: int) -> list[Candidate]:
+    """The pictures of somebody on a version of the sheet: one of each view.
+
+    Of whom a person drew, whose views are few, the next best of each view fill the sheet.
+    """
+    options = [candidate for candidate, _ in chosen]
+    found = best_of(options, VIEWS, avoid=frozenset({job.window.shot}), skip=number)
+    rest = [one for one in options if one not in found]
+    while one.drawn and rest and len(found) < FEW:
+        more = best_of(rest, VIEWS, avoid=frozenset({job.window.shot}), skip=number)
+        found += more[: FEW - len(found)]
+        rest = [one for one in rest if one not in found]
+    return found
 
 
 def _element(one: Shown, images: Mapping[View, tuple[Path, ...]]) -> Element:
@@ -322,12 +354,12 @@ def _source(name: str, candidate: Candidate, far: float) -> dict[str, Any]:
     }
 
 
-def _named(sheet: Sheet, panels: Sequence[Mapping[str, Any]]) -> Sheet:
-    """The sheet with sources that name film and frame in place of files that are no more."""
-    names = {
-        f"{one['element']}-{one['view']}.png" if one["element"] != "place" else "place.png": one
-        for one in panels
-    }
+def _named(sheet: Sheet, names: Mapping[str, Mapping[str, Any]]) -> Sheet:
+    """The sheet with sources that name film and frame in place of files that are no more.
+
+    Args:
+        names: where each file's pixels come from, by the file's name.
+    """
 
     def told(path: str) -> str:
         one = names[Path(path).name]
