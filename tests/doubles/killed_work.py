@@ -61,9 +61,11 @@ _ADD_MORE = ("elements", "add", "hero", "quay.png", "face.png", *ADD)
 _REMOVE = ("elements", "remove", "hero", "--library", "out/library")
 _SCENE = ("elements", "scene", "out/e.yaml", "hero", "--library", "out/library")
 _ENCODE = ("encode", "table.csv", "-o", "out/set", "--model", "tiny", "--size", "64x32", "--frames", "9")
-_DISTIL = ("distill", "casts", "-o", "out/fast", "--model", "tiny", "--device", "cpu", "--steps", "2")
-_DISTIL += ("--set", "base.weights=fp32", "--set", "optimiser.name=adamw", "--set", "save_every=1")
-_DISTIL += ("--set", "adapter.rank=2", "--set", "adapter.alpha=2")
+_DISTIL = (
+    *("distill", "casts", "-o", "out/fast", "--model", "tiny", "--device", "cpu", "--steps", "2"),
+    *("--set", "base.weights=fp32", "--set", "optimiser.name=adamw", "--set", "save_every=1"),
+    *("--set", "adapter.rank=2", "--set", "adapter.alpha=2"),
+)
 _SHOTS = _generate("out/shots", "scene.yaml", "--shots", "shots.yaml")
 _OLD = _generate("out/clip.mp4", "scene.yaml", "--seed", "1")
 _SHEET = ("sheet", "scene.yaml", "-o", "out/s.png", "--cut", "none", "--preview", "out/p.png")
