@@ -8,6 +8,7 @@ Legend: B batch (1), T tokens, C channels, F frames, H height, W width, N sample
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ def sample(
     denoiser, grid = _guided(models, settings, inputs, transformer, sound_frames), inputs.grids[0]
     with stages("sampling"), attention_kernels(device):
         x_BN = onward(denoiser, grid, levels, noise=noise)
-    work, before = denoiser.work, Before(x_BN, len(levels), _steps(levels))
+    work, before = Counter(denoiser.work), Before(x_BN, len(levels), _steps(levels))
     for number, levels in enumerate(larger, start=1):
         with stages("enlarge"):
             latents = models.enlarged(settings, clip_latents(denoiser, grid, before.x_BN))
@@ -85,10 +86,8 @@ def sample(
         begun = before._replace(x_BN=carried(denoiser, latents, audio))
         with stages("sampling"), attention_kernels(device):
             x_BN = onward(denoiser, grid, levels, before=begun)
-        work, before = (
-            work + denoiser.work,
-            Before(x_BN, before.stages + len(levels), before.steps + _steps(levels)),
-        )
+        work += denoiser.work
+        before = Before(x_BN, before.stages + len(levels), before.steps + _steps(levels))
     done = {name: count for name, count in work.items() if count}
     return Sampled(clip_latents(denoiser, grid, before.x_BN), denoiser.unpack(before.x_BN)[1], done)
 

@@ -91,6 +91,15 @@ def test_files_that_are_no_upsampler_are_refused(tmp_path: Path) -> None:
     save_tensors({"diffusion_model.x.lora_A.weight": torch.zeros(2, 2)}, other)
     with pytest.raises(CheckpointError, match="no latent upsampler"):
         Upsampler.open(other)
+    save_tensors(
+        {"initial_conv.weight": torch.zeros(0, 2, 3, 3), "upsampler.0.weight": torch.zeros(4)}, other
+    )
+    with pytest.raises(CheckpointError, match="no latent upsampler"):
+        Upsampler.open(other)
+    named = tiny_upsampler().state_dict() | {"res_blocks.first.conv1.bias": torch.zeros(32)}
+    save_tensors(named, other)
+    with pytest.raises(CheckpointError, match=r"unknown: res_blocks\.first"):
+        Upsampler.open(other).load()
     network = tiny_upsampler()
     state = {name: one for name, one in network.state_dict().items() if "final_conv" not in name}
     save_tensors(state, other)

@@ -9,23 +9,17 @@ from playwright.sync_api import expect
 
 from castsheet.studio.asked import SceneChange, SceneElement
 from castsheet.studio.composing import written
-from tests.studio.running import SLOW_MS, drawn
-from tests.studio.test_live import Held, page  # noqa: F401
+from tests.studio.running import drawn
+from tests.studio.test_live import Held, opened_page, page  # noqa: F401
 from tests.studio.test_page import browser  # noqa: F401
-from tools.studio.fuzz import served
 
 
 @pytest.fixture
 def takes(browser, made):  # noqa: F811
     """The gallery of a studio with one take."""
-    token = (made.folder.private / "token").read_text().strip()
-    with served(made) as (address, _):
-        opened = browser.new_page(base_url=address, viewport={"width": 1280, "height": 900})
-        opened.set_default_timeout(SLOW_MS)
-        opened.goto(f"/?token={token}")
+    with opened_page(browser, made) as opened:
         opened.goto("/#/gallery")
         yield opened
-        opened.close()
 
 
 def test_no_frame_is_sought_before_there_are_frames(takes):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 from playwright.sync_api import expect
 
@@ -43,6 +45,13 @@ def test_half_an_answer_is_no_answer(page, studio):
 @pytest.fixture
 def page(browser, studio):  # noqa: F811
     """The page of a studio without a worker, with a session."""
+    with opened_page(browser, studio) as opened:
+        yield opened
+
+
+@contextmanager
+def opened_page(browser, studio):  # noqa: F811
+    """A page in a session with a studio that runs in this process."""
     token = (studio.folder.private / "token").read_text().strip()
     with served(studio) as (address, _):
         opened = browser.new_page(base_url=address, viewport={"width": 1280, "height": 900})

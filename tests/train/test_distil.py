@@ -255,6 +255,19 @@ def test_a_student_that_cannot_teach_is_refused(model: Path, tmp_path: Path, who
         train(config(model, data, tmp_path / "b", **values, adapter=start))
 
 
+def test_a_teacher_that_enlarges_is_refused(model: Path, sheets: Path, tmp_path: Path) -> None:
+    """Red: a student is taught clips of another size than it sees the sheet at, or a run's sample pictures
+    are refined with the adapter that is being trained."""
+    twice = {"stages": [{"sigmas": [0.9, 0.0], "scale": 2}], "upsampler": "up.safetensors"}
+    values = {"objective": {"kind": "guidance"}, "teacher": {"settings": twice}}
+    data = build_data(tmp_path / "data")
+    with pytest.raises(SettingsError, match="enlarge the clip"):
+        train(config(model, data, tmp_path / "a", **values))
+    samples = [{"sheet": str(sheets / "cast0.png"), "action": "hero waves", "settings": twice}]
+    with pytest.raises(SettingsError, match=r"watch\.samples"):
+        train(config(model, data, tmp_path / "b", watch={"sample_every": 1, "samples": samples}))
+
+
 def test_runs_that_began_before_go_on() -> None:
     """Red: the new fields of `teacher` change the fingerprint of older runs, which are then refused."""
     older = make_config({"model": "mini", "data": "d", "output": "o", "objective": "guidance"})

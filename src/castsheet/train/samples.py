@@ -50,6 +50,11 @@ class Gallery:
         texts = []
         for one, sheet in zip(self.wanted, self.sheets, strict=True):
             settings = self.castsheet.settings(None, **one.settings)
+            if settings.enlarges:
+                raise SettingsError(
+                    "watch.samples: a stage enlarges the clip, and sees no adapter",
+                    remedy="set stages to none in the sample's settings",
+                )
             words = read_prompt(sheet, one.action, one.prompt, settings)
             texts += [words.text, settings.negative_prompt]
         self.models.contexts(texts, audio=False)

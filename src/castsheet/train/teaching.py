@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from castsheet.errors import AdapterError, SettingsError
+from castsheet.errors import AdapterError, SettingsError, shown
 from castsheet.loading.models import Models
 from castsheet.loading.source import Source, check_fits
 from castsheet.ltx.adapters.distilled import Distilled
@@ -206,6 +206,11 @@ def _settings(teacher: TeacherConfig, objective: ObjectiveConfig, source: Source
         raise SettingsError(
             f"the teacher's reference_strength is {settings.reference_strength:g}",
             remedy="leave it at 1: the student is shown the sheet clean",
+        )
+    if settings.enlarges:
+        raise SettingsError(
+            f"the teacher's stages {shown(' / '.join(map(str, settings.stages)))} enlarge the clip",
+            remedy="name a recipe of one size: a student learns at the size at which the sheet is seen",
         )
     check_fits(settings, source.checkpoint)
     source.check_reference(settings)

@@ -59,7 +59,7 @@ class Upsampler:
         first, plain, rational = (
             shapes.get(f"{name}.weight", ()) for name in ("initial_conv", "upsampler.0", "upsampler.conv")
         )
-        if len(first) not in (4, 5) or first[0] % _GROUPS or not (plain or rational):
+        if len(first) not in (4, 5) or not first[0] or first[0] % _GROUPS or not (plain or rational):
             raise _foreign(header.path, "no latent upsampler")
         if len(plain) == 5:
             raise _foreign(header.path, "a temporal latent upsampler, which adds frames")
@@ -70,7 +70,7 @@ class Upsampler:
         scale = _SHUFFLED.get(shuffle)
         if scale is None or stated not in (None, scale):
             raise _foreign(header.path, f"an upsampler by {shuffle if stated is None else stated:g}")
-        numbers = {int(name.split(".")[1]) for name in shapes if name.startswith("res_blocks.")}
+        numbers = {name.split(".")[1] for name in shapes if name.startswith("res_blocks.")}
         settings = {
             "in_channels": first[1],
             "mid_channels": middle,
