@@ -145,8 +145,8 @@ class Bench:
             with (self.output / FAILED).open("a", encoding="utf-8") as file:
                 file.write(f"== {self.name}: {row}\n{traceback.format_exc()}\n")
             traceback.clear_frames(error.__traceback__)  # they hold the model
-        gc.collect()
         if self.on_gpu:
+            gc.collect()
             torch.cuda.empty_cache()
 
     def ms(self, row: str) -> float:
