@@ -2,8 +2,8 @@
 
     python -m tools.studio.cards [--workers 2] [--takes 6]
 
-Shown are the memory that the workers took on each GPU, how many takes each worker made, and whether all takes have
-the same bytes. Without `--workers` there is one for each GPU.
+Shown are the memory that the workers took on each GPU, how many takes each worker made, and whether all takes
+have the same bytes. Without `--workers` there is one for each GPU.
 """
 
 from __future__ import annotations
