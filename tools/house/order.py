@@ -36,7 +36,7 @@ command `castsheet studio` starts the page."""
 INSIDE: dict[str, Floors] = {
     "ltx": (
         ("keys", "header", "releases"),
-        ("family",),
+        ("family", "ahead"),
         ("model",),
         ("adapters", "parts", "formats"),
         ("latents", "files"),

@@ -44,12 +44,14 @@ _AGAIN = "download the file again and compare its size with the source's"
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file, described by the header: file, stored name, dtype, shape."""
+    """One tensor of a file, described by the header: file, stored name, dtype, shape, place."""
 
     file: Path
     stored: str
     shape: tuple[int, ...]
     dtype: str  # the format's name: BF16, F32, F8_E4M3, ...
+    start: int  # of its first byte in the file
+    size: int  # in bytes
 
     @property
     def count(self) -> int:
@@ -94,13 +96,13 @@ def read_header(path: Path | str, refuse: Refusal = CheckpointError, remedy: str
             what, mend = why_unread(error)
             raise refuse(f"{path} cannot be read: {what}", remedy=mend) from error
     try:
-        return _parse(path, raw, size - 8 - length)
+        return _parse(path, raw, begin=8 + length, data_size=size - 8 - length)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise refuse(f"{path} has a damaged safetensors header: {told}", remedy=remedy) from error
 
 
-def _parse(path: Path, raw: bytes, data_size: int) -> Header:
+def _parse(path: Path, raw: bytes, *, begin: int, data_size: int) -> Header:
     """The header's content; ValueError, KeyError, TypeError and AttributeError for what is no header."""
     content = parse_json(raw.decode("utf-8"))
     metadata = content.pop("__metadata__", None) or {}
@@ -110,9 +112,9 @@ def _parse(path: Path, raw: bytes, data_size: int) -> Header:
     entries: dict[str, Entry] = {}
     places: list[tuple[int, int, str]] = []
     for name, info in content.items():
-        entry, start, stop = _entry(path, name, info)
+        entry = _entry(path, name, info, begin)
         entries[name] = entry
-        places.append((start, stop, name))
+        places.append((entry.start - begin, entry.start - begin + entry.size, name))
     end = 0
     for start, stop, name in sorted(places):
         if start != end:
@@ -125,8 +127,8 @@ def _parse(path: Path, raw: bytes, data_size: int) -> Header:
     return Header(path, metadata, entries)
 
 
-def _entry(path: Path, name: str, info: Mapping[str, Any]) -> tuple[Entry, int, int]:
-    """One tensor, and where its bytes begin and end."""
+def _entry(path: Path, name: str, info: Mapping[str, Any], begin: int) -> Entry:
+    """One tensor; the file's data lie from its byte `begin` on."""
     dtype, sides, offsets = info["dtype"], info["shape"], info["data_offsets"]
     if dtype not in _BITS:
         raise ValueError(f"{shown(name)} is of the unknown type {shown(dtype)}")
@@ -137,7 +139,7 @@ def _entry(path: Path, name: str, info: Mapping[str, Any]) -> tuple[Entry, int, 
     start, stop = offsets
     if (stop - start) * 8 != math.prod(sides) * _BITS[dtype]:
         raise ValueError(f"{shown(name)} has {stop - start} bytes, which its shape contradicts")
-    return Entry(path, name, tuple(sides), dtype), start, stop
+    return Entry(path, name, tuple(sides), dtype, begin + start, stop - start)
 
 
 def _is_size(value: Any) -> bool:

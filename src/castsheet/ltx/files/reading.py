@@ -1,5 +1,7 @@
 """Reads tensors from safetensors files one at a time: opens each file once, finds fp8 scales, notices NaN.
 
+For a GPU they are read ahead, see `ltx/ahead.py`.
+
 Legend: I inputs, O outputs.
 """
 
@@ -15,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from castsheet.errors import CheckpointError
+from castsheet.ltx.ahead import arriving, pays
 from castsheet.ltx.header import Entry
 
 _AGAIN = "download the file again; if you trained it, go back to an earlier step"
@@ -68,8 +71,13 @@ def read(
     """
     with ExitStack() as stack:
         files = OpenFiles(entries, stack, device)
-        for name in sorted(names, key=lambda name: str(entries[name].file)):
-            tensor = files.tensor(name)
+        ordered = sorted(names, key=lambda name: str(entries[name].file))
+        wanted = [entries[name] for name in ordered]
+        if pays(wanted, device):
+            tensors = arriving(wanted, device, CheckpointError, _AGAIN)
+        else:
+            tensors = (files.tensor(name) for name in ordered)
+        for name, tensor in zip(ordered, tensors, strict=True):
             yield name, tensor, _scale(entries, name, tensor, files) if tensor.dtype.itemsize == 1 else None
 
 
@@ -97,27 +105,33 @@ def widened(tensor: Tensor, scale: Tensor | None) -> Tensor:
 
 
 class Spoilt:
-    """Collects the names of tensors with NaN or infinity while a model is read, for one message."""
+    """Collects the names of tensors with NaN or infinity while a model is read, for one message.
+
+    The answers stay on the device until `refuse`: asking for each would make the host wait for it.
+    """
 
     def __init__(self) -> None:
-        self._names: dict[str, None] = {}
+        self._looked: list[tuple[str, Tensor]] = []
 
     def look(self, name: str, tensor: Tensor) -> None:
-        """Note the tensor's name if it holds NaN or infinity."""
+        """Look whether the tensor holds NaN or infinity."""
         # e4m3 holds NaN, but few operations know e4m3: such a tensor is converted first.
         wide = tensor.to(torch.bfloat16) if tensor.dtype.itemsize == 1 else tensor
-        if not torch.isfinite(wide).all():
-            self._names[name] = None
+        self._looked.append((name, torch.isfinite(wide).all()))
 
     def refuse(self, path: Path) -> None:
-        """Refuse the file if a tensor was noted.
+        """Refuse the file if one of the tensors does.
 
         Raises:
-            CheckpointError: a tensor was noted; the message gives up to five names.
+            CheckpointError: a tensor does; the message gives up to five names.
         """
-        if self._names:
-            some = ", ".join(list(self._names)[:5])
+        if not self._looked:
+            return
+        whole = torch.stack([one for _, one in self._looked]).tolist()
+        names = dict.fromkeys(name for (name, _), good in zip(self._looked, whole, strict=True) if not good)
+        if names:
+            some = ", ".join(list(names)[:5])
             raise CheckpointError(
-                f"{path}: {len(self._names)} tensors hold NaN or infinity: {some}",
+                f"{path}: {len(names)} tensors hold NaN or infinity: {some}",
                 remedy=_AGAIN,
             )

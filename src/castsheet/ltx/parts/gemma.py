@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
@@ -26,6 +27,7 @@ from transformers import Gemma3TextConfig, Gemma4UnifiedTextConfig
 
 from castsheet.errors import TextEncoderError
 from castsheet.ltx import keys
+from castsheet.ltx.ahead import arriving, pays
 from castsheet.ltx.header import Entry, Header, read_header
 from castsheet.machine.json_text import parse_json
 from castsheet.machine.ranges import whole
@@ -35,6 +37,7 @@ Kind = Literal["gemma3", "gemma4"]
 
 REMEDY = "point to a Gemma-3 folder (config.json, *.safetensors, tokenizer.json, tokenizer_config.json)"
 PACKED_REMEDY = "use LTX-2.5's packed text encoder, gemma4-12b-with-proj-ltx-2.5-bf16.safetensors"
+_AGAIN = "download the text encoder again"
 _LIMIT = 256 * MIB  # of a tokenizer; Gemma-3's has 33 MB
 LONGEST = 1024  # tokens of a prompt, BOS included
 CONFIG, TOKENIZER, ASSET = "gemma_config", "tokenizer_json", "hf_asset__"
@@ -133,7 +136,7 @@ class EncoderFiles:
         """
         found: dict[str, Entry] = {}
         for path in self.weights:
-            stored = read_header(path, TextEncoderError, "download the text encoder again").entries
+            stored = read_header(path, TextEncoderError, _AGAIN).entries
             found |= {own: entry for name, entry in stored.items() if (own := text_name(name)) is not None}
         return found
 
@@ -142,23 +145,25 @@ class EncoderFiles:
         """How many numbers the language model has; the files' other tensors are never loaded."""
         return sum(entry.count for entry in self.entries.values())
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """The language model's tensors, read one by one.
+    def tensors(self, device: torch.device | str = "cpu") -> Iterator[tuple[str, Tensor]]:
+        """The language model's tensors on the device, read one by one.
 
         Raises:
             TextEncoderError: a file is damaged.
         """
         entries = self.entries
+        if pays(entries.values(), device):
+            found = arriving(list(entries.values()), device, TextEncoderError, _AGAIN)
+            yield from zip(entries, found, strict=True)
+            return
         for path in self.weights:
             try:
                 with safe_open(path, framework="pt") as handle:
                     for name, entry in entries.items():
                         if entry.file == path:
-                            yield name, handle.get_tensor(entry.stored)
+                            yield name, handle.get_tensor(entry.stored).to(device)
             except (SafetensorError, OSError) as error:
-                raise TextEncoderError(
-                    f"{path} is damaged or incomplete: {error}", remedy="download the text encoder again"
-                ) from error
+                raise TextEncoderError(f"{path} is damaged or incomplete: {error}", remedy=_AGAIN) from error
 
     def _asset(self, name: str) -> dict[str, Any]:
         """A JSON file inside a packed file: as bytes in a tensor, or as text in the metadata."""

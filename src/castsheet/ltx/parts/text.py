@@ -78,7 +78,7 @@ class GemmaEncoder(nn.Module):
         # Parameters stay empty until their tensors are read; buffers (rotary tables) are computed at once.
         with init_empty_weights(include_buffers=False):
             model = _MODELS[files.kind](config)
-        state = {name: tensor.to(device, dtype) for name, tensor in files.tensors()}
+        state = {name: tensor.to(dtype) for name, tensor in files.tensors(device)}
         try:
             fill(model, state)
         except CheckpointError as error:
