@@ -81,7 +81,7 @@ def arriving(
 def _bytes(entry: Entry, pinned: bool, refuse: Refusal, remedy: str) -> Tensor:
     """A tensor's bytes, uint8 (size,), in host memory."""
     found = _room(entry.size, pinned)
-    room, done = memoryview(found.numpy()), 0
+    room, done = found.numpy().data, 0
     try:
         with entry.file.open("rb", buffering=0) as handle:
             handle.seek(entry.start)
