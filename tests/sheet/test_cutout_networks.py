@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from castsheet.errors import DependencyError, ImageError
 from castsheet.sheet.look.matting import cut_out
-from castsheet.sheet.look.overlooked import restored
+from castsheet.sheet.look.overlooked import decided, restored
 from castsheet.sheet.look.salience import NamedNetwork, _any_size
 from castsheet.sheet.look.tools import Tools
 from tests.doubles.onnx_file import convolution
@@ -45,6 +45,31 @@ def test_a_dropped_part_comes_back_if_a_third_look_has_it() -> None:
     assert float((found * mask(EAR)).sum()) > 0.95 * float(mask(EAR).sum())
     alone = restored(picture(), whole, mask(BALL), lambda: mask(BALL))
     assert np.array_equal(alone, mask(BALL))
+
+
+def test_what_is_surely_the_persons_comes_back_without_a_third_look() -> None:
+    """Red: bare legs that the close look dropped are lost, or a faint guess about them counts as sure."""
+
+    def never() -> np.ndarray:
+        raise AssertionError("asked for a third opinion")
+
+    whole = mask(BALL, EAR)
+    found = restored(picture(), whole, mask(BALL), never, whole)
+    assert float((found * mask(EAR)).sum()) > 0.95 * float(mask(EAR).sum())
+    faint = restored(picture(), whole, mask(BALL), lambda: mask(BALL), whole * 0.6)
+    assert np.array_equal(faint, mask(BALL))
+
+
+def test_where_the_close_look_is_unsure_glance_and_person_decide() -> None:
+    """Red: dark hair before dark trees is half transparent, or tables at the picture's edge join the body."""
+    whole, unsure = mask(BALL, EAR), np.maximum(mask(BALL), 0.4 * mask(EAR))
+    found = decided(picture(ear="darkgreen"), whole, unsure, whole)
+    assert float(found[24:56, 104:126].min()) > 0.9
+    assert np.array_equal(decided(picture(), whole, unsure, mask(BALL)), unsure)
+    assert np.array_equal(decided(picture(), mask(BALL), unsure, whole), unsure)
+    table = (60, 150, 140, 199)
+    edge, joint = np.maximum(mask(BALL), 0.4 * mask(table)), mask(BALL, table)
+    assert np.array_equal(decided(picture(), joint, edge, joint), edge)
 
 
 def test_a_hole_stays_a_hole_and_costs_no_third_look() -> None:

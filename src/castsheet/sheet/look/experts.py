@@ -17,7 +17,7 @@ from castsheet.sheet.look.doubts import Seen, losses
 from castsheet.sheet.look.edges import estimate_backdrop, key
 from castsheet.sheet.look.faces import FaceDetector, installed_detector
 from castsheet.sheet.look.litert import Body, People
-from castsheet.sheet.look.overlooked import restored
+from castsheet.sheet.look.overlooked import decided, restored
 from castsheet.sheet.look.salience import Matter, U2Net, around
 from castsheet.sheet.look.weights import there
 
@@ -93,12 +93,15 @@ class Experts:
             return self.things.mask(rgb)
         coarse, network = self.finder.glance(rgb), self.things
         found = fitted(coarse, (_SMALL, _SMALL)) > _FAINT
-        if body is not None and _is_subject(body, coarse):
-            found |= fitted(body.mask, (_SMALL, _SMALL)) > _SURE
+        person = body.mask if body is not None and _is_subject(body, coarse) else None
+        if person is not None:
+            found |= fitted(person, (_SMALL, _SMALL)) > _SURE
         box = around(found, rgb.size)
         if box is None:
             return coarse
-        return restored(rgb, coarse, network.within(rgb, box), lambda: _whole(rgb, network))
+        close = network.within(rgb, box)
+        close = restored(rgb, coarse, close, lambda: _whole(rgb, network), person)
+        return close if person is None else decided(rgb, coarse, close, person)
 
 
 def _whole(rgb: Image.Image, network: U2Net) -> Array:

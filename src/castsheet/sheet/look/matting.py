@@ -34,7 +34,7 @@ from castsheet.sheet.look.experts import Experts, installed_experts, named
 from castsheet.sheet.look.salience import Matter, NamedNetwork, U2Net
 
 # Part of every cache key: raise it when results change.
-VERSION = 10
+VERSION = 11
 # A sheet is at most about 1800 px wide. No panel needs more than this, not even a close-up.
 LIMIT = 2560
 # Long side at which a subject is looked for, and the room around it, as a share of that.
@@ -150,11 +150,24 @@ def _cut(
     coarse = Image.fromarray(alpha).resize(part.size, Image.Resampling.BICUBIC, box=(x, y, right, bottom))
     fine = without_veil(part, refine(part, np.clip(np.asarray(coarse), 0, 1)))
     share = float((alpha > 0.5).mean())
-    doubted = () if seen is None else tuple(doubts(alpha, seen))
+    doubted = () if seen is None else tuple(doubts(_whole(fine, window, step, look.size), seen))
     if doubted:
         note = "; ".join(filter(None, (note, *(one.told for one in doubted))))
     at_size = tuple(one.scaled(step) for one in doubted)
     return _checked(path, CutOut(_joined(part, fine), reduced, method, note, window, at_size), share)
+
+
+def _whole(fine: Array, window: Box, step: int, size: tuple[int, int]) -> Array:
+    """The finished alpha of a window as part of the small picture in which the subject was looked for.
+
+    The finished one, because a rim that was taken away with the old background is lost all the same.
+    """
+    part = max(1, window.w // step), max(1, window.h // step)
+    canvas = Image.new("F", size)
+    canvas.paste(
+        Image.fromarray(fine).resize(part, Image.Resampling.BOX), (window.x // step, window.y // step)
+    )
+    return np.asarray(canvas)
 
 
 def _factor(size: tuple[int, int]) -> int:

@@ -1,13 +1,14 @@
-"""What a close look dropped and a glance had: a panda's dark ears, a leaf, the thread of a spool.
+"""What a close look dropped and a glance had: a panda's dark ears, a leaf, bare legs, hair before trees.
 
 A network that looks closely at a thing may take one bright part of it for the whole. Where the glance at the
 whole picture saw more, and what was dropped has other colours than the background near it (it is no
-hole between spokes), a third opinion decides.
+hole between spokes), a third opinion decides. Where the close look is not sure, as of dark hair before dark
+trees, the network of persons decides alone: colours do not help there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ _WORK = 320
 # Of 1: the glance has what is above the first (a top-knot before trees was at 0.5), and the close look has
 # dropped what is below the second.
 _SEEN, _DROPPED = 0.45, 0.4
+# Of 1: the close look is not sure between these; the glance and the person's mask are above the others.
+_DOUBTED, _DECIDED, _GLANCED, _PERSON = 0.05, 0.85, 0.5, 0.8
 # Of 1: background by both looks.
 _NONE = 0.05
 # A dropped part has at least this share of what is left, and px at `_WORK` in its least width.
@@ -36,51 +39,95 @@ _ALIKE = 0.2
 _BINS = 10
 
 
-def restored(rgb: Image.Image, glance: Array, close: Array, third: Callable[[], Array]) -> Array:
-    """The close look's mask with the dropped parts that `third` takes for subject too.
+def restored(
+    rgb: Image.Image, glance: Array, close: Array, third: Callable[[], Array], person: Array | None = None
+) -> Array:
+    """The close look's mask with the dropped parts that the person's mask or `third` takes for subject too.
 
     Args:
         rgb: the picture.
         glance, close: masks 0..1 at any sizes, stretched over the picture.
-        third: makes a mask of that kind; asked only where a part was dropped.
+        third: makes a mask of that kind; asked only where a part was dropped that is not the person's.
+        person: the mask of the person that the picture is of, likewise.
     """
-    scale = min(1.0, _WORK / max(rgb.size))
-    size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
-    have, seen = fitted(close, size), fitted(glance, size)
-    parts = _dropped(rgb, have, seen)
+    size = _work_size(rgb)
+    parts = _dropped(rgb, fitted(close, size), fitted(glance, size))
+    if parts and person is not None:
+        known = fitted(person, size)
+        theirs = [part for part in parts if float(known[part].mean()) > _PERSON and not _at_border(part)]
+        close = _with(close, theirs, person)
+        parts = [part for part in parts if not any(part is one for one in theirs)]
     if not parts:
         return close
     other = third()
     judged = fitted(other, size)
-    back = np.zeros_like(have)
-    for part in parts:
-        if judged[part].mean() > 0.5:
-            back[part] = 1
-    if not back.any():
+    return _with(close, [part for part in parts if float(judged[part].mean()) > 0.5], other)
+
+
+def decided(rgb: Image.Image, glance: Array, close: Array, person: Array) -> Array:
+    """The close look's mask, and the person's where it is not sure and glance and person say subject.
+
+    Args:
+        rgb: the picture.
+        glance, close, person: masks 0..1 at any sizes, stretched over the picture.
+    """
+    size = _work_size(rgb)
+    have = fitted(close, size)
+    told = (fitted(glance, size) > _GLANCED) & (fitted(person, size) > _PERSON)
+    unsure = _opened((have > _DOUBTED) & (have < _DECIDED) & told)
+    least = _LEAST * float((have > 0.5).sum())
+    parts = [part for _, part in _pieces(unsure, least) if not _at_border(part)]
+    return _with(close, parts, person)
+
+
+def _at_border(part: Mask) -> bool:
+    """Where a body leaves the picture, its network takes tables and benches for more of it."""
+    return bool(part[:2].any() or part[-2:].any() or part[:, :2].any() or part[:, -2:].any())
+
+
+def _work_size(rgb: Image.Image) -> tuple[int, int]:
+    scale = min(1.0, _WORK / max(rgb.size))
+    return max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
+
+
+def _with(close: Array, parts: Sequence[Mask], other: Array) -> Array:
+    """The mask with parts as another has them, and their soft edges, which the comparison left out."""
+    if not parts:
         return close
-    # With their soft edges, which the comparison left out.
+    back = np.logical_or.reduce(list(parts))
     around = Image.fromarray(back.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(2 * _WIDTH + 1))
     near = np.asarray(around.resize(close.shape[::-1], Image.Resampling.BILINEAR), np.float32) / 255
     return np.asarray(np.maximum(close, near * fitted(other, close.shape[::-1])), np.float32)
 
 
+def _opened(mask: Mask) -> Mask:
+    """The mask without what is thinner than `_WIDTH`."""
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(image.filter(ImageFilter.MinFilter(_WIDTH)).filter(ImageFilter.MaxFilter(_WIDTH))) > 0
+
+
+def _pieces(mask: Mask, least: float) -> list[tuple[Box, Mask]]:
+    """The mask's pieces (H, W) of at least so many px, each with its box."""
+    found = []
+    for box, count in boxes_of(mask):
+        part = np.zeros_like(mask)
+        place = np.s_[box.y : box.bottom, box.x : box.right]
+        part[place] = mask[place]
+        if count >= least:
+            found.append((box, part))
+    return found
+
+
 def _dropped(rgb: Image.Image, have: Array, seen: Array) -> list[Mask]:
     """The parts (H, W) that only the glance has, in colours that the background near them has not."""
-    lost = Image.fromarray(((seen > _SEEN) & (have < _DROPPED)).astype(np.uint8) * 255)
-    opened = lost.filter(ImageFilter.MinFilter(_WIDTH)).filter(ImageFilter.MaxFilter(_WIDTH))
-    mask = np.asarray(opened) > 0
+    mask = _opened((seen > _SEEN) & (have < _DROPPED))
     if not mask.any():
         return []
     small = rgb.convert("RGB").resize(have.shape[::-1], Image.Resampling.BOX, reducing_gap=2)
     bins = np.asarray(small).astype(np.int64) * _BINS // 256 @ np.array((_BINS * _BINS, _BINS, 1))
     ground = (have < _NONE) & (seen < _NONE)
     least, found = _LEAST * float((have > 0.5).sum()), []
-    for box, count in boxes_of(mask):
-        if count < least:
-            continue
-        part = np.zeros_like(mask)
-        place = np.s_[box.y : box.bottom, box.x : box.right]
-        part[place] = mask[place]
+    for box, part in _pieces(mask, least):
         behind = _around(ground, box)
         if behind is not None and _shared(bins[part], bins[behind]) < _ALIKE:
             found.append(part)
