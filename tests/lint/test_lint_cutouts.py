@@ -144,6 +144,14 @@ BLURRED = [
         (ROW, 14, 2),
     )
 ]
+def shaded(part: Image.Image) -> Image.Image:
+    """Round ribs with a slot: light that changes slowly everywhere, and one sharp edge."""
+    light = (150 + 90 * np.sin(np.arange(part.height) / 10))[:, None] * np.ones((1, part.width))
+    ball = Image.fromarray(light.astype(np.uint8)).convert("RGB")
+    ImageDraw.Draw(ball).rectangle((part.width // 3, part.height // 3, part.width // 2, part.height // 2))
+    return ball
+
+
 FRAMED = [
     changed(box, lambda part, seed=seed, tint=tint: grain(seed, part.size, tint))
     for box in (ROW, CLOSE)
@@ -181,6 +189,12 @@ def test_good_sheets_are_silent(seed: int) -> None:
     """Red: a false alarm on sheets that have none of the faults."""
     found = rules(lint_sheet(good(seed)))
     assert found & {"S19", "S20", "S21", "S22", "S23", "S24", "S25"} == set()
+
+
+def test_smooth_shading_is_no_blur() -> None:
+    """Red: toys and fur, which have few sharp places, are told to be blurred."""
+    for box in (CLOSE, ROW):
+        assert "S22" not in rules(lint_sheet(changed(box, shaded)))
 
 
 class Looks:

@@ -130,7 +130,7 @@ def _face(alpha: Array, seen: Seen) -> list[Doubt]:
 
 
 def _is_person(place: Box, body: Body | None, shape: tuple[int, ...]) -> bool:
-    """Whether the network of persons may take a place for a part of one: a rabbit has sky between its ears."""
+    """Whether the network of persons takes a place for a part of one: a rabbit has sky between its ears."""
     if body is None:
         return True
     return _mean(_resized(body.mask, (shape[1], shape[0])), place) > _PART
