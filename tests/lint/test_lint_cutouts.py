@@ -144,6 +144,8 @@ BLURRED = [
         (ROW, 14, 2),
     )
 ]
+
+
 def shaded(part: Image.Image) -> Image.Image:
     """Round ribs with a slot: light that changes slowly everywhere, and one sharp edge."""
     light = (150 + 90 * np.sin(np.arange(part.height) / 10))[:, None] * np.ones((1, part.width))

@@ -6,10 +6,14 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from castsheet.sheet.box import Box
+from castsheet.sheet.plan.layout import plan
 from castsheet.sheet.plan.search import Cut, FixedTree, Leaf, Slicing, Tree, quantised
+from tests.sheet.test_layout import cast
 
 
 def brute_force(value_IXY: np.ndarray, items: frozenset[int], w: int, h: int, grant: int = 0) -> float:
@@ -89,3 +93,18 @@ def test_trees_do_not_depend_on_float_noise() -> None:
     tree = Slicing(value_IXY).tree(7, 12, 7)
     assert isinstance(tree, Cut)
     assert tree == Slicing(value_IXY * (1 + 1e-12)).tree(7, 12, 7)
+
+
+@pytest.mark.parametrize(
+    ("seed", "output"), [(11, (768, 448)), (18, (768, 448)), (27, (512, 512)), (30, (448, 768))]
+)
+def test_no_latent_cell_is_a_mixture_of_two_elements(seed: int, output: tuple[int, int]) -> None:
+    """Red: the planner keeps a plan with mixed cells, of which S07 warns, though one on latent edges is worth
+    nearly as much."""
+    layout, wanted = plan(cast(seed), output=output), cast(seed)
+    for (a, one), (b, other) in itertools.combinations(zip(layout.boxes, wanted, strict=True), 2):
+        if one.element == other.element:
+            continue
+        for x, y in itertools.product(range(0, layout.canvas[0], 64), range(0, layout.canvas[1], 64)):
+            square = Box(x, y, 64, 64)
+            assert min(a.shared(square), b.shared(square)) < 0.25 * square.area

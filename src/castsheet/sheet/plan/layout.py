@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ VIEW_WEIGHT: dict[PanelView, float] = {"face": 1.0, "turnaround": 1.3, "product"
 # Factors on the limits of enlargement. The next factor is tried while too much of the sheet is black.
 _ENLARGE = (1.0, 1.5, 2.5, math.inf)
 _MAX_BAND = 0.03
+# What a plan on latent edges may be worth less than one with mixed cells, and than one with cells that are
+# shared a little (0.1 is 10 % of all areas); and how much dearer shared cells are while it is sought.
+_FOR_PURE, _FOR_CLEAN, _DEARER = 0.12, 0.03, 8.0
 _MIN_COVERED = 0.5
 
 
@@ -301,7 +304,19 @@ class _Planner:
         if not fitting:
             return None
         most = max(fitting, key=lambda placed: round(placed.value, 5))
-        return self._layout(most, self._bound(groups, fine))
+        return self._layout(self._unmixed(most, groups), self._bound(groups, fine))
+
+    def _unmixed(self, most: Placed, groups: list[tuple[int, ...]]) -> Placed:
+        """A plan on latent edges in place of one with shared cells, if it is worth nearly as much."""
+        if self.pins or not self.worth.shared(most.boxes):
+            return most
+        strict = Polisher(self.worth.dearer(_DEARER), self.gutter, self.pinned)
+        other = self._from_grid(groups, strict)
+        if other is None or self.worth.mixed(other.boxes):
+            return most
+        value = self.worth.total(other.variants, other.boxes)
+        allowed = _FOR_PURE if self.worth.mixed(most.boxes) else _FOR_CLEAN
+        return replace(other, value=value) if value >= most.value - allowed else most
 
     def _fine(self, items: int) -> tuple[tuple[float, float], tuple[int, int]]:
         """Unit in px and number of units of the finer lattice."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,11 @@ COVER = 0.5
 CROP = 0.5
 SMALL = 0.1
 SMALL_SHARE = 0.045
-# A shared latent cell costs as much as half a black cell. At this price about half of all sheets share none.
+# A shared latent cell costs as much as half a black cell. Where that leaves a shared cell, the planner
+# compares with a plan on latent edges.
 SHARED = 0.6
+# From this share of a cell on, the lesser of two elements makes a mixture of it, which the checks warn of.
+MIXED = 0.25
 BAND = 2.0
 MIN_PANEL_SIDE = 8
 
@@ -117,17 +121,35 @@ class Score:
     bands: tuple[int, int, int, int]
 
 
+def _mix(a: Box, b: Box, cell: int) -> float:
+    """The share of a cell that the lesser of two boxes covers, in the worst cell that both reach."""
+    most = 0.0
+    for column in range(max(a.x, b.x) // cell, (min(a.right, b.right) - 1) // cell + 1):
+        for row in range(max(a.y, b.y) // cell, (min(a.bottom, b.bottom) - 1) // cell + 1):
+            square = Box(column * cell, row * cell, cell, cell)
+            most = max(most, min(a.shared(square), b.shared(square)) / square.area)
+    return most
+
+
 class Worth:
     """Values of the panels of one planning task.
 
     Args:
         cell: side of a latent cell in sheet px.
         enlarge: factor on every wish's largest height.
+        price: of shared latent cells.
     """
 
     def __init__(
-        self, wishes: Sequence[PanelWish], width: int, height: int, cell: int, enlarge: float = 1.0
+        self,
+        wishes: Sequence[PanelWish],
+        width: int,
+        height: int,
+        cell: int,
+        enlarge: float = 1.0,
+        price: float = SHARED,
     ) -> None:
+        self.price = price
         self.width, self.height, self.cell, self.area = width, height, cell, float(width * height)
         self.wishes, self.enlarge = tuple(wishes), enlarge
         count = max(len(wish.shapes) for wish in wishes)
@@ -201,6 +223,15 @@ class Worth:
             seen |= cells
         return twice.bit_count()
 
+    def mixed(self, boxes: Sequence[Box]) -> int:
+        """Pairs of panels of two elements between which a latent cell is a mixture."""
+        pairs = combinations(zip(self.element_I.tolist(), boxes, strict=True), 2)
+        return sum(one != other and _mix(a, b, self.cell) >= MIXED for (one, a), (other, b) in pairs)
+
+    def dearer(self, factor: float) -> Worth:
+        """The same task, with shared cells at another price."""
+        return Worth(self.wishes, self.width, self.height, self.cell, self.enlarge, factor * self.price)
+
     def bands(self, boxes: Sequence[Box]) -> tuple[int, int, int, int]:
         """Black rows or columns over the full side, in px: left, top, right, bottom."""
         return (
@@ -216,7 +247,7 @@ class Worth:
         black = (left + right) / self.width + (top + bottom) / self.height
         cells = self.area / self.cell**2
         panels = float(self.panels(variants, [(box.w, box.h) for box in boxes]).sum())
-        return panels - SHARED * self.shared(boxes) / cells - BAND * black
+        return panels - self.price * self.shared(boxes) / cells - BAND * black
 
     def of_pinned(self, cells: dict[int, Box]) -> float:
         """Value of the panels in cells that are given, by panel."""
