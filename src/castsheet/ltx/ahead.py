@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from castsheet.errors import CastsheetError
 from castsheet.ltx.header import Entry
+from castsheet.machine.device import working_on
 from castsheet.machine.regular import MIB, Refusal, why_unread
 
 THREADS = 4
@@ -57,8 +59,9 @@ def arriving(
         CastsheetError, as `refuse`: a file cannot be read, or is shorter than its header says.
     """
     waiting, held = deque[tuple[Entry, Future[Tensor]]](), 0
-    pool = ThreadPoolExecutor(THREADS, "castsheet-read")
-    pinned = torch.device(device).type == "cuda"
+    device = torch.device(device)
+    pool = ThreadPoolExecutor(THREADS, "castsheet-read", partial(working_on, device))
+    pinned = device.type == "cuda"
 
     def taken() -> Tensor:
         entry, future = waiting.popleft()

@@ -52,3 +52,9 @@ def cpu_has_bf16() -> bool:
     probe = getattr(torch.cpu, "get_capabilities", None)
     capabilities = probe() if probe is not None else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def working_on(device: torch.device) -> None:
+    """Make a GPU this thread's own: pinned memory would otherwise cost half a gigabyte of the first one."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)

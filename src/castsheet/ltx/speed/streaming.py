@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from castsheet.ltx.model.dit import Transformer
+from castsheet.machine.device import working_on
 
 _ALIGNMENT = 256  # bytes; enough for any kernel's loads
 PACKERS = 4  # threads
@@ -189,7 +190,7 @@ class StreamedBlocks(nn.Module):
             blocks[index] = nn.Identity()  # frees the packed block's own tensors
             return raw
 
-        with ThreadPoolExecutor(PACKERS, "castsheet-pack") as pool:
+        with ThreadPoolExecutor(PACKERS, "castsheet-pack", partial(working_on, self.device)) as pool:
             self.host = dict(zip(self.streamed, pool.map(packed, self.streamed), strict=True))
 
     def __getitem__(self, index: int) -> Callable[..., Any]:
