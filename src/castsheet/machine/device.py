@@ -56,5 +56,5 @@ def cpu_has_bf16() -> bool:
 
 def working_on(device: torch.device) -> None:
     """Make a GPU this thread's own: pinned memory would otherwise cost half a gigabyte of the first one."""
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
