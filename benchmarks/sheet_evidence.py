@@ -55,6 +55,7 @@ STILLS = {
     "wood": 301.0,
     "bunny-face": 478.0,
     "bunny-front": 86.0,
+    "bunny-whole": 222.5,
     "squirrel-front": 400.0,
     "bird-front": 16.0,
 }

@@ -5,7 +5,8 @@
 
 Each fourth is composed as a user would from other people's pictures (see sheet_evidence.py, which fetches
 them): number k of these is drawn from `random.Random(k)`: one or two of ten people in studio or street
-clothes, with one to four views, perhaps a creature of the film, up to two places, four sizes. The others are
+clothes, with one to four views, perhaps a creature of the film, up to two places, four sizes. A portrait stands
+beside figures of the same clothes only: photos in street clothes come alone, and the close-up is taken of them. The others are
 of rendered people, things and animals (`benchmarks.good_scenes`). Every sheet rule is run, with the networks
 that know faces, people and what stands out; text is looked for on those of photos. None of these sheets has a
 fault that spoils a clip, so an error is a false alarm; warnings are counted by rule. A cut-out of a street
@@ -71,10 +72,11 @@ def good_scene(
         else:
             posture = draw.choice(["studio_posture", "amateur_posture"])
             images["front"] = [assets / f"{posture}.jpg"]
-        images["face"] = [assets / f"{draw.choice(['studio_portrait', 'amateur_selfie'])}.jpg"]
+        if images["front"][0].stem != "amateur_posture":
+            images["face"] = [assets / "studio_portrait.jpg"]
         elements.append(Character(id=name.lower(), description=f"person {name}", images=images))
     if draw.random() < 0.3:
-        images = {"face": [found["bunny-face"]], "front": [found["bunny-front"]]}
+        images = {"face": [found["bunny-face"]], "front": [found["bunny-whole"]]}
         elements.append(Character(id="bunny", description="a huge grey rabbit", images=images))
     for name in draw.sample(["meadow", "wood"], draw.choice([0, 1, 1, 2])):
         elements.append(Location(id=name, description=f"a {name}", images=[found[name]]))

@@ -236,6 +236,14 @@ def test_s14_other_props_and_plain_ones_are_not_found():
     assert look(sheet(pictures={("lamp", "product"): flat}), None) == []
 
 
+def test_s14_a_pattern_in_other_colours_is_no_object():
+    """Red: a patch of a coat or a face that correlates with a toy counts as the toy in the hand."""
+    row, own = figures(RED, RED, RED), lamp().resize((160, 160))
+    tinted = Image.fromarray((np.asarray(own) * 0.6 + np.array((100, 40, 0))).astype(np.uint8))
+    row.paste(tinted, (160, 200), own.convert("L").point(lambda v: 255 * (v > 0)))
+    assert look(sheet(pictures={("mara", "turnaround"): row}), None) == []
+
+
 def test_s14_reads_the_description():
     """Red: a character described as holding something passes."""
     holding = dataclasses.replace(NOTES[0], description="a woman holding a lamp")

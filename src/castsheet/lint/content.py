@@ -30,6 +30,7 @@ MARK = 64  # luma of a mark on black that no compression explains
 MARK_AREA = 24  # px
 MIN_FACE_TOKENS, GOOD_FACE_TOKENS = 2.0, 3.5  # latent tokens that a face is high; 3.5 x 32 px = 112 px
 SAME_OBJECT = 0.7  # correlation of a prop with a place on a character's panel
+_APART, _CONTRAST = 30.0, 2.0  # of 255: colours of one object in two pictures; a factor of its contrast
 _SEARCH_SIDE = 192  # px of a panel's longer side when a prop is looked for on it
 _TONE = 0.05  # of 1: a thing whose pixels vary by less is of one tone
 _LEAST_TEMPLATE = 12  # px; smaller pictures of a prop match anything
@@ -176,8 +177,8 @@ def back_views(subject: Subject) -> Iterator[Fault]:
 @rule("S14", "characters' hands are empty", "warning")
 def hands_are_empty(subject: Subject) -> Iterator[Fault]:
     """A thing held on the sheet stays in the hand throughout the video. The rule sees descriptions of this,
-    and, by correlation, a prop of the sheet that a character's panel shows in the same pose. It does not see
-    props that are turned, half covered or of one tone, or things that are no element of the sheet."""
+    and, by correlation, a prop of the sheet that a character's panel shows in the same pose and light. It does
+    not see props that are turned, half covered or of one tone, or things that are no element of the sheet."""
     for note in subject.sheet.elements:
         word = _HOLDS.search(note.description) if note.kind == "character" else None
         if word:
@@ -189,8 +190,9 @@ def hands_are_empty(subject: Subject) -> Iterator[Fault]:
     people = [p for p in subject.sheet.panels if p.kind == "character"]
     for prop in (p for p in subject.sheet.panels if p.kind == "prop"):
         for person in people:
-            likeness, where = _find(subject.crop(prop.box), subject.crop(person.box))
-            if likeness >= SAME_OBJECT:
+            thing, scene = subject.crop(prop.box), subject.crop(person.box)
+            likeness, where = _find(thing, scene)
+            if likeness >= SAME_OBJECT and _same_tones(thing, scene.crop(where.corners)):
                 place = Box(person.box.x + where.x, person.box.y + where.y, where.w, where.h)
                 yield Fault(
                     f"{prop.element} is seen on {person.element}'s panel too (correlation {likeness:.2f}, "
@@ -227,6 +229,19 @@ def _find(thing: Image.Image, scene: Image.Image) -> tuple[float, Box]:
             place = Box(round(x * shrink), round(y * shrink), round(w * shrink), round(h * shrink))
             best = (score, place)
     return best
+
+
+def _same_tones(thing: Image.Image, place: Image.Image) -> bool:
+    """Whether a thing on black and a place where its pattern was found agree in colour and contrast: some part
+    of a face or a coat correlates with any smooth toy."""
+    box = thing.convert("L").point(lambda value: 255 * (value > 16)).getbbox()
+    rgb = thing.convert("RGB").crop(box).resize(place.size, Image.Resampling.BOX)
+    one, other = np.asarray(rgb, np.float32), np.asarray(place.convert("RGB"), np.float32)
+    mask = one.max(axis=2) > 16
+    one, other = one[mask], other[mask]
+    contrast = float(other.std(axis=0).mean()) / max(float(one.std(axis=0).mean()), 1.0)
+    apart = float(np.abs(one.mean(axis=0) - other.mean(axis=0)).max())
+    return apart < _APART and 1 / _CONTRAST < contrast < _CONTRAST
 
 
 def _correlate(field_HWC: Pixels, thing_HWC: Pixels) -> tuple[float, int, int]:
