@@ -257,12 +257,12 @@ class Sees:
 
     name = "double"
 
-    def __init__(self, seen: int, cover: float) -> None:
+    def __init__(self, seen: int, cover: float, at: float = 0.0) -> None:
         visible = np.zeros(33, np.float32)
         visible[:seen] = 0.9
         mask = np.zeros((100, 100), np.float32)
         mask[: round(100 * cover)] = 0.95
-        self._body = Body(np.zeros((33, 2), np.float32), visible, mask, 0.95)
+        self._body = Body(np.full((33, 2), at, np.float32), visible, mask, 0.95)
 
     def body(self, rgb: Image.Image) -> Body:  # noqa: ARG002
         return self._body
@@ -273,6 +273,7 @@ def test_somebody_without_a_face_in_the_place_is_seen() -> None:
     assert "S15" in rules(lint_sheet(good(), readers=Readers(faces=Looks({}), people=Sees(30, 0.1))))
     assert "S15" not in rules(lint_sheet(good(), readers=Readers(faces=Looks({}), people=Sees(9, 0.1))))
     assert "S15" not in rules(lint_sheet(good(), readers=Readers(faces=Looks({}), people=Sees(30, 0.0))))
+    assert "S15" not in rules(lint_sheet(good(), readers=Readers(faces=Looks({}), people=Sees(30, 0.1, 200))))
 
 
 class StandsOut:

@@ -31,6 +31,7 @@ MARK_AREA = 24  # px
 MIN_FACE_TOKENS, GOOD_FACE_TOKENS = 2.0, 3.5  # latent tokens that a face is high; 3.5 x 32 px = 112 px
 SAME_OBJECT = 0.7  # correlation of a prop with a place on a character's panel
 _APART, _CONTRAST = 30.0, 2.0  # of 255: colours of one object in two pictures; a factor of its contrast
+_THERE = 0.7  # of 1: so much of a thing that is held is seen
 _SEARCH_SIDE = 192  # px of a panel's longer side when a prop is looked for on it
 _TONE = 0.05  # of 1: a thing whose pixels vary by less is of one tone
 _LEAST_TEMPLATE = 12  # px; smaller pictures of a prop match anything
@@ -232,8 +233,8 @@ def _find(thing: Image.Image, scene: Image.Image) -> tuple[float, Box]:
 
 
 def _same_tones(thing: Image.Image, place: Image.Image) -> bool:
-    """Whether a thing on black and a place where its pattern was found agree in colour and contrast: some part
-    of a face or a coat correlates with any smooth toy."""
+    """Whether a thing on black and a place where its pattern was found agree in colour and contrast, and the
+    place is no black ground: some part of a face, or an elbow's outline, correlates with any smooth toy."""
     box = thing.convert("L").point(lambda value: 255 * (value > 16)).getbbox()
     rgb = thing.convert("RGB").crop(box).resize(place.size, Image.Resampling.BOX)
     one, other = np.asarray(rgb, np.float32), np.asarray(place.convert("RGB"), np.float32)
@@ -241,7 +242,8 @@ def _same_tones(thing: Image.Image, place: Image.Image) -> bool:
     one, other = one[mask], other[mask]
     contrast = float(other.std(axis=0).mean()) / max(float(one.std(axis=0).mean()), 1.0)
     apart = float(np.abs(one.mean(axis=0) - other.mean(axis=0)).max())
-    return apart < _APART and 1 / _CONTRAST < contrast < _CONTRAST
+    lit = float((other.max(axis=1) > 16).mean())
+    return apart < _APART and 1 / _CONTRAST < contrast < _CONTRAST and lit > _THERE
 
 
 def _correlate(field_HWC: Pixels, thing_HWC: Pixels) -> tuple[float, int, int]:

@@ -15,6 +15,7 @@ from castsheet.sheet.look.litert import Body
 from castsheet.sheet.manifest import Panel
 
 _POINTS = 20  # of 33: so many are seen of a person who is really there
+_ON_MASK = 0.85  # of 1: the person's mask at its points, on average
 _THING, _SCENERY = 0.01, 0.5  # shares of a place: less than a thing that stands out, and more
 
 
@@ -26,7 +27,7 @@ def locations_are_empty(subject: Subject) -> Iterator[Fault]:
     places = [panel for panel in subject.sheet.panels if panel.kind == "location"]
     for panel in places:
         faces, body = subject.faces.get(panel, ()), subject.bodies.get(panel)
-        somebody = body is not None and _is_person(body)
+        somebody = body is not None and _is_person(body, panel)
         if somebody and not faces:
             yield Fault(
                 f"somebody is on {panel.element}, without a face that is seen: bystanders mix with the "
@@ -76,7 +77,12 @@ def _standing_out(subject: Subject, panel: Panel) -> Iterator[Fault]:
     )
 
 
-def _is_person(body: Body) -> bool:
-    """Whether it is a person for sure: most points are seen, and the mask has something to show for them."""
-    seen = int((body.visible > 0.6).sum())
-    return body.score > 0.9 and seen >= _POINTS and float((body.mask > 0.8).mean()) > 0.004
+def _is_person(body: Body, panel: Panel) -> bool:
+    """Whether it is a person for sure: most points are seen, and lie on the mask (a trunk's do not)."""
+    seen = body.visible > 0.6
+    if body.score <= 0.9 or int(seen.sum()) < _POINTS or float((body.mask > 0.8).mean()) <= 0.004:
+        return False
+    height, width = body.mask.shape
+    columns = (body.points[seen, 0] * width / panel.box.w).astype(int).clip(0, width - 1)
+    rows = (body.points[seen, 1] * height / panel.box.h).astype(int).clip(0, height - 1)
+    return float(body.mask[rows, columns].mean()) > _ON_MASK
