@@ -5,13 +5,13 @@
 
 Each fourth is composed as a user would from other people's pictures (see sheet_evidence.py, which fetches
 them): number k of these is drawn from `random.Random(k)`: one or two of ten people in studio or street
-clothes, with one to four views, perhaps a creature of the film, up to two places, four sizes. A portrait stands
-beside figures of the same clothes only: photos in street clothes come alone, and the close-up is taken of them. The others are
-of rendered people, things and animals (`benchmarks.good_scenes`). Every sheet rule is run, with the networks
-that know faces, people and what stands out; text is looked for on those of photos. None of these sheets has a
-fault that spoils a clip, so an error is a false alarm; warnings are counted by rule. A cut-out of a street
-photo may really have kept a bench. With COUNT, the first so many sheets. (The other half, faults made by hand
-that must be caught, is in tests/lint/test_lint_census.py and test_lint_cutouts.py.)
+clothes, with one to four views, perhaps a creature of the film, up to two places, four sizes. A portrait
+stands beside figures of the same clothes only: of photos in street clothes the close-up is cropped. The
+others are of rendered people, things and animals (`benchmarks.good_scenes`). Every sheet rule is run, with
+the networks that know faces, people and what stands out; text is looked for on those of photos. None of these
+sheets has a fault that spoils a clip, so an error is a false alarm; warnings are counted by rule. A cut-out
+of a street photo may really have kept a bench. With COUNT, the first so many sheets. (The other half, faults
+made by hand that must be caught, is in tests/lint/test_lint_census.py and test_lint_cutouts.py.)
 """
 
 from __future__ import annotations

@@ -178,8 +178,8 @@ def back_views(subject: Subject) -> Iterator[Fault]:
 @rule("S14", "characters' hands are empty", "warning")
 def hands_are_empty(subject: Subject) -> Iterator[Fault]:
     """A thing held on the sheet stays in the hand throughout the video. The rule sees descriptions of this,
-    and, by correlation, a prop of the sheet that a character's panel shows in the same pose and light. It does
-    not see props that are turned, half covered or of one tone, or things that are no element of the sheet."""
+    and, by correlation, a prop of the sheet that a character's panel shows in the same pose and light. It
+    does not see props that are turned, half covered or of one tone, or things that are no element."""
     for note in subject.sheet.elements:
         word = _HOLDS.search(note.description) if note.kind == "character" else None
         if word:
