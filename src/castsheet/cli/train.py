@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,9 @@ def encode(
     drop: Annotated[float, typer.Option(help="Chance of each panel to be left out of a version.")] = 0.0,
     jitter: Annotated[int, typer.Option(help="Most sheet pixels by which a panel's sides move.")] = 0,
     shard: Annotated[str, typer.Option(help="I/N: this worker's share, I from 0 to N - 1.")] = "0/1",
+    official: Annotated[
+        bool, typer.Option("--official", help="Write the official trainer's layout, .precomputed.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
@@ -64,25 +68,22 @@ def encode(
     from castsheet.settings import preset
     from castsheet.train.data.augment import Augment
     from castsheet.train.data.encode import Encoding, SizeBucket, read_shard, read_table
-    from castsheet.train.data.encode import encode as run
+    from castsheet.train.data.encode import encode as plain
+    from castsheet.train.data.precomputed import precompute
 
     source = Source.open(model, text_encoder)
     usual = preset("card") if source.bundle is None else source.bundle.settings(None)
     width, height = read_size(size) if size is not None else (usual.width, usual.height)
+    length, rate = usual.frames if frames is None else frames, usual.fps if fps is None else fps
     job = Encoding(
         source=source,
         out=out,
-        bucket=SizeBucket(
-            width,
-            height,
-            usual.frames if frames is None else frames,
-            usual.fps if fps is None else fps,
-            downscale,
-        ),
+        bucket=SizeBucket(width, height, length, rate, downscale),
         augment=Augment(variants, shuffle, drop, jitter),
         device=device,
         dtype=dtype,
     )
+    run = partial(precompute, folder=table.parent) if official else plain
     share, rows, console = read_shard(shard), read_table(table), stderr_console()
     console.print(job.bucket.describe())
     count = len(rows[share[0] :: share[1]])

@@ -146,23 +146,31 @@ class TextConnectors(nn.Module):
                 f"(a multiple of {self.settings.registers})",
                 remedy="truncate the prompt, or choose a longer context",
             )
+        if mask_BN is not None:
+            mask_BN = mask_BN.bool()
+        video_BND, audio_BND = self.features(hidden_BNDK, mask_BN)
+        video_BLD = connect(self.video_connector, video_BND, mask_BN, length)
+        if audio_BND is None or self.audio_connector is None:
+            return video_BLD, None
+        return video_BLD, connect(self.audio_connector, audio_BND, mask_BN, length)
+
+    def features(self, hidden_BNDK: Tensor, mask_BN: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Projected features of the video and audio streams, (B,N,width) each: what the connectors read.
+
+        Args:
+            hidden_BNDK, mask_BN: see `forward`. Features of padding are those of zeros.
+        """
         normed = hidden_BNDK * torch.rsqrt(hidden_BNDK.float().square().mean(2, keepdim=True) + _EPS)
         packed_BNP = normed.flatten(2).to(self.video_text_proj_in.weight.dtype)
         if mask_BN is not None:
-            mask_BN = mask_BN.bool()
-            packed_BNP = packed_BNP * mask_BN[..., None]
-        video_BLD = self._run(self.video_text_proj_in, self.video_connector, packed_BNP, mask_BN, length)
-        if self.audio_text_proj_in is None or self.audio_connector is None:
-            return video_BLD, None
-        return video_BLD, self._run(
-            self.audio_text_proj_in, self.audio_connector, packed_BNP, mask_BN, length
+            packed_BNP = packed_BNP * mask_BN.bool()[..., None]
+        audio = (
+            None if self.audio_text_proj_in is None else self._project(self.audio_text_proj_in, packed_BNP)
         )
+        return self._project(self.video_text_proj_in, packed_BNP), audio
 
-    def _run(
-        self, project: nn.Linear, connector: Any, packed_BNP: Tensor, mask_BN: Tensor | None, length: int
-    ) -> Tensor:
-        scale = math.sqrt(project.out_features / self.settings.caption_channels)
-        return connect(connector, project(packed_BNP * scale), mask_BN, length)
+    def _project(self, project: nn.Linear, packed_BNP: Tensor) -> Tensor:
+        return project(packed_BNP * math.sqrt(project.out_features / self.settings.caption_channels))
 
 
 def connect(connector: Any, features_BND: Tensor, mask_BN: Tensor | None, length: int) -> Tensor:

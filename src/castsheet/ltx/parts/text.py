@@ -38,6 +38,16 @@ class Context:
     audio_LD: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Features:
+    """What the connectors read: `video_ND` and, with an audio half, `audio_ND`. `mask_N` is 1 at real tokens,
+    0 at padding."""
+
+    video_ND: Tensor
+    audio_ND: Tensor | None
+    mask_N: Tensor
+
+
 class GemmaEncoder(nn.Module):
     """A Gemma language model, of the third or fourth generation, and its tokenizer.
 
@@ -133,13 +143,33 @@ class TextEncoder:
     @torch.no_grad()
     def encode(self, prompt: str) -> Context:
         """The context of one prompt, in the connectors' dtype and on their device."""
-        ids = self.gemma.tokens(prompt, self.length)
-        hidden = self.gemma.hidden_states(
-            torch.tensor([ids], device=self.gemma.model.embed_tokens.weight.device)
-        )
-        weight = self.connectors.video_text_proj_in.weight
-        video, audio = self.connectors(hidden.to(weight.device), length=self.length)
+        video, audio = self.connectors(self._hidden(prompt), length=self.length)
         return Context(video[0], None if audio is None else audio[0])
+
+    @torch.no_grad()
+    def features(self, prompt: str) -> Features:
+        """What the connectors read of one prompt, as the official trainer stores it: padded on the left."""
+        connectors = self.connectors
+        video, audio = connectors.features(self._hidden(prompt))
+        left = self.length - video.shape[1]
+        padded = _padded(video[0], connectors.video_text_proj_in, left)
+        sound = None
+        if audio is not None and connectors.audio_text_proj_in is not None:
+            sound = _padded(audio[0], connectors.audio_text_proj_in, left)
+        return Features(padded, sound, torch.tensor([0] * left + [1] * (self.length - left)))
+
+    def _hidden(self, prompt: str) -> Tensor:
+        """Hidden states (1,N,D,K) of a prompt's real tokens, on the connectors' device."""
+        ids = torch.tensor(
+            [self.gemma.tokens(prompt, self.length)], device=self.gemma.model.embed_tokens.weight.device
+        )
+        return self.gemma.hidden_states(ids).to(self.connectors.video_text_proj_in.weight.device)
+
+
+def _padded(features_ND: Tensor, project: nn.Linear, left: int) -> Tensor:
+    """Features after those of `left` empty tokens: what the projection makes of zeros is its bias."""
+    empty_D = features_ND.new_zeros(features_ND.shape[1]) if project.bias is None else project.bias
+    return torch.cat([empty_D.expand(left, -1), features_ND])
 
 
 class ContextCache:

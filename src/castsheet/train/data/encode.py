@@ -178,7 +178,7 @@ def _encode(rows: Sequence[Row], job: Encoding, shard: tuple[int, int], advance:
     mine = rows[shard[0] :: shard[1]]
     device = pick_device(job.device)
     cache = _encode_captions(mine, job, device)
-    stamps = {row: _stamp(row, job, cache) for row in mine}
+    stamps = {row: stamp(row, job, cache) for row in mine}
     todo = [row for row in mine if header_of(_path(job, row)).get("source") != stamps[row]]
     if not todo:
         return 0
@@ -190,7 +190,7 @@ def _encode(rows: Sequence[Row], job: Encoding, shard: tuple[int, int], advance:
     for done, row in enumerate(todo, start=1):
         tensors = {
             "latents": encode_clip(vae, row.video, job.bucket),
-            "references": _references(vae, row, job),
+            "references": encode_sheets(vae, row, job),
         }
         write_sample(
             _path(job, row),
@@ -257,7 +257,7 @@ def fill_crop(pixels_FCHW: Tensor, width: int, height: int) -> Tensor:
 
 
 @torch.no_grad()
-def _references(vae: VideoVAE, row: Row, job: Encoding) -> Tensor:
+def encode_sheets(vae: VideoVAE, row: Row, job: Encoding) -> Tensor:
     """Latents (K,C,1,h,w) of the row's sheets and then of their variants, which take turns."""
     bucket = job.bucket
     size = reference_size(_grid(vae, bucket), bucket.downscale)
@@ -283,26 +283,46 @@ def _sheet(path: Path) -> Sheet:
 
 def _encode_captions(rows: Sequence[Row], job: Encoding, device: torch.device) -> ContextCache:
     """Contexts of all captions, in the data set's own cache."""
-    source = job.source
-    if source.text_encoder is None:
-        raise TextEncoderError(
-            "captions need a text encoder", remedy=family_of(source.checkpoint.family).encoder_remedy
-        )
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    model = source.checkpoint
-    parts = (gemma_fingerprint(source.text_encoder), model.connectors_fingerprint(), str(dtype), model.family)
-    fingerprint = " ".join(parts)
-    cache = ContextCache(job.out / "contexts", fingerprint)
+    cache = contexts_of(job, device)
     missing = [row.caption for row in rows if not cache.path(row.caption).is_file()]
     if missing:
-        gemma = GemmaEncoder.load(source.text_encoder, device=device, dtype=dtype)
-        encoder = TextEncoder(gemma, source.checkpoint.load_connectors(device=device, dtype=dtype))
+        encoder = text_encoder_of(job, device)
         for caption in dict.fromkeys(missing):
             cache.put(caption, encoder.encode(caption))
     return cache
 
 
-def _stamp(row: Row, job: Encoding, cache: ContextCache) -> str:
+def contexts_of(job: Encoding, device: torch.device) -> ContextCache:
+    """The data set's own cache of contexts: names of its files say what made them.
+
+    Raises:
+        TextEncoderError: no text encoder is given.
+    """
+    model = job.source.checkpoint
+    gemma, dtype = gemma_fingerprint(_gemma_of(job)), _text_dtype(device)
+    parts = (gemma, model.connectors_fingerprint(), str(dtype), model.family)
+    return ContextCache(job.out / "contexts", " ".join(parts))
+
+
+def text_encoder_of(job: Encoding, device: torch.device, *, audio: bool = False) -> TextEncoder:
+    """The job's text encoder, loaded; with `audio`, its connectors' audio half too."""
+    dtype = _text_dtype(device)
+    gemma = GemmaEncoder.load(_gemma_of(job), device=device, dtype=dtype)
+    return TextEncoder(gemma, job.source.checkpoint.load_connectors(device=device, dtype=dtype, audio=audio))
+
+
+def _gemma_of(job: Encoding) -> Path:
+    if job.source.text_encoder is None:
+        remedy = family_of(job.source.checkpoint.family).encoder_remedy
+        raise TextEncoderError("captions need a text encoder", remedy=remedy)
+    return job.source.text_encoder
+
+
+def _text_dtype(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def stamp(row: Row, job: Encoding, cache: ContextCache) -> str:
     """Hash of everything that a sample's file depends on; of files it takes size and time."""
     files = [_size_and_time(path) for path in (row.video, *row.sheets)]
     entries = job.source.checkpoint.entries
