@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import logging
 from pathlib import Path
 
@@ -12,14 +11,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
-    UNet2DConditionModel,
 )
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from castsheet.authoring.diffusion import DiffusionRenderer
 from castsheet.authoring.http_renderer import EndpointRenderer
@@ -36,6 +31,7 @@ from castsheet.pipeline import Castsheet
 from tests.doubles.drawn import figure, thing
 from tests.doubles.fake_endpoint import serving
 from tests.doubles.tiny_bundle import HEIGHT, WIDTH, build_bundle
+from tests.doubles.tiny_pipeline import tiny_pipeline
 
 SECRET = "sk-castsheet-test-0123456789"
 
@@ -177,53 +173,6 @@ def test_the_command_fills_with_the_shipped_model(
 
 
 # diffusers pipelines ------------------------------------------------------------------------------------
-
-
-def tiny_pipeline(kind: type, folder: Path, channels: int) -> Path:
-    """A text-to-image or image-edit pipeline with random weights."""
-    torch.manual_seed(0)
-    (folder / "vocab.json").write_text(json.dumps({"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
-    text = CLIPTextConfig(
-        vocab_size=8,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=channels,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-    )
-    made = kind(
-        vae,
-        CLIPTextModel(text),
-        tokenizer,
-        unet,
-        DDIMScheduler(steps_offset=1, clip_sample=False),
-        None,
-        None,
-        requires_safety_checker=False,
-    )
-    made.save_pretrained(folder / "pipeline")
-    return folder / "pipeline"
 
 
 def test_a_text_to_image_pipeline_renders(tmp_path: Path) -> None:

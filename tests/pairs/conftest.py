@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
+from PIL import Image
 
 from castsheet.pairs import tools
 from castsheet.pairs.eyes import Eyes
@@ -53,3 +60,42 @@ def found(films, how, tmp_path_factory):
     """What was found in it, the cast, and the work folder."""
     work = tmp_path_factory.mktemp("work") / "work"
     return (*find(films[0], work, how), work)
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Answers as endpoints do, to what it is asked."""
+
+    said = ""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/chat/completions"):
+            content = json.loads(body)["messages"][0]["content"]
+            assert any(one["type"] == "image_url" for one in content)
+            answer = {"choices": [{"message": {"content": self.said}}]}
+        elif self.path.endswith("/embeddings"):
+            answer = {"data": [{"embedding": [1.0, float(k)]} for k in range(len(json.loads(body)["input"]))]}
+        else:
+            assert b'name="mask"' in body
+            held = io.BytesIO()
+            Image.new("RGB", (32, 32), (9, 200, 9)).save(held, "PNG")
+            answer = {"data": [{"b64_json": base64.b64encode(held.getvalue()).decode()}]}
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def served():
+    """A server, and the name under which its model is asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield _Server, f"endpoint:some-model@http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()

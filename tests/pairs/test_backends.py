@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -37,14 +32,18 @@ from transformers import (
 from transformers import CLIPImageProcessor as ClipPictures
 
 from castsheet.errors import CheckpointError, EndpointError
+from castsheet.judge.protocols import Detection
 from castsheet.machine.endpoint import Endpoint
 from castsheet.pairs import tools
 from castsheet.pairs.captions import Part, asked, looks_in
 from castsheet.pairs.eyes import Eyes, check_eyes, subjects_of
+from castsheet.pairs.faces import Bodies, FaceVectors
 from castsheet.pairs.hub import HubCaptioner, HubDetector, HubSegmenter
 from castsheet.pairs.protocols import Found
 from castsheet.pairs.records import Film, PairsError, Sight
 from castsheet.sheet.box import Box
+from tests.doubles.faces import Finds, a_face
+from tests.doubles.tiny_pipeline import tiny_pipeline
 
 BOX = Box(20, 10, 30, 40)
 FRAME = np.random.default_rng(3).integers(0, 255, (64, 96, 3), np.uint8)
@@ -219,45 +218,6 @@ def test_a_model_that_is_not_here_is_named(tmp_path):
         HubDetector(str(tmp_path)).find(FRAME, ["a person"])
 
 
-class _Server(BaseHTTPRequestHandler):
-    """Answers as endpoints do, to what it is asked."""
-
-    said = ""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("/chat/completions"):
-            content = json.loads(body)["messages"][0]["content"]
-            assert any(one["type"] == "image_url" for one in content)
-            answer = {"choices": [{"message": {"content": self.said}}]}
-        elif self.path.endswith("/embeddings"):
-            answer = {"data": [{"embedding": [1.0, float(k)]} for k in range(len(json.loads(body)["input"]))]}
-        else:
-            assert b'name="mask"' in body
-            held = io.BytesIO()
-            Image.new("RGB", (32, 32), (9, 200, 9)).save(held, "PNG")
-            answer = {"data": [{"b64_json": base64.b64encode(held.getvalue()).decode()}]}
-        data = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def served():
-    """A server, and the name under which its model is asked for."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield _Server, f"endpoint:some-model@http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-
-
 def test_models_behind_an_endpoint(served):
     """Red: an endpoint's boxes, outlines, vectors, words or pictures are read wrongly."""
     server, name = served
@@ -289,3 +249,72 @@ def test_a_captioner_knows_who_stands_where_and_says_no_looks(served):
         asked(tools.CAPTIONERS.of(name), np.repeat(FRAME[None], 9, 0), parts, 96) == "p1 walks to the right."
     )
     assert looks_in("p1 in a Red coat waves at the boat") == ["red", "coat"]
+
+
+def test_an_inpainter_of_diffusers(tmp_path):
+    """Red: a hole stays, pixels outside it change, or the same hole is filled in two ways."""
+    folder = tiny_pipeline(StableDiffusionInpaintPipeline, tmp_path, 9)
+    hole = np.zeros(FRAME.shape[:2], np.bool_)
+    hole[10:30, 20:50] = True
+    fillers = [tools.INPAINTERS.of(f"hub:{folder}") for _ in range(2)]
+    one, other = (np.asarray(filler.fill(Image.fromarray(FRAME), hole)) for filler in fillers)
+    assert (one[~hole] == FRAME[~hole]).all()
+    assert (one[hole] != FRAME[hole]).any()
+    assert (one == other).all()
+    with pytest.raises(CheckpointError, match="cannot be opened as AutoPipelineForInpainting"):
+        tools.INPAINTERS.of(f"hub:{tmp_path / 'nothing'}").fill(Image.fromarray(FRAME), hole)
+
+
+def test_small_holes_are_filled_offline():
+    """Red: the rule smears over the picture, or leaves the hole black."""
+    pytest.importorskip("cv2", reason="castsheet[cutout] is not installed")
+    plain = np.full((40, 60, 3), (90, 120, 60), np.uint8)
+    hole = np.zeros((40, 60), np.bool_)
+    hole[10:14, 10:14] = True
+    torn = np.where(hole[..., None], 0, plain).astype(np.uint8)
+    filled = np.asarray(tools.INPAINTERS.of("telea-1").fill(Image.fromarray(torn), hole))
+    assert (filled[~hole] == torn[~hole]).all()
+    assert np.abs(filled.astype(int) - plain).max() <= 2
+
+
+def test_figures_hang_from_their_faces():
+    """Red: the offline detector's boxes miss the body, or reach outside the frame."""
+    far, near = a_face(Box(40, 8, 4, 5), score=0.7), a_face(Box(70, 20, 20, 24))
+    found = Bodies(Finds(far, near)).find(FRAME, ["a person"])
+    assert [one.score for one in found] == [0.9, 0.7]
+    assert found[0].box.bottom == 64
+    assert found[0].box.right == 96
+    assert found[1].word == "a person"
+    assert found[1].box.y < 8
+    assert found[1].box.h == pytest.approx(5 / 0.11, abs=2)
+
+
+class PaperFaceVectors:
+    """The colour in the middle of a picture, 128 times."""
+
+    name = "paper"
+
+    def embed(self, crops):
+        return np.stack([np.full(128, one[one.shape[0] // 2, one.shape[1] // 2, 0]) for one in crops])
+
+
+def test_who_shows_no_face_has_no_vector():
+    """Red: an embedder of faces makes a vector of a back, and two backs become one person."""
+
+    class Faces:
+        def detect(self, frame_HWC):
+            bright = frame_HWC.mean() > 100
+            return [Detection(Box(2, 2, 6, 6), 0.9, 0.0)] if bright else []
+
+    bright, dark = np.full((20, 10, 3), 200, np.uint8), np.full((20, 10, 3), 20, np.uint8)
+    vectors = FaceVectors((Faces(), PaperFaceVectors())).embed([bright, dark])
+    assert (vectors[0] == 200).all()
+    assert not vectors[1].any()
+
+
+def test_faces_of_the_network_that_comes_with_the_extra():
+    """Red: the offline embedder of `castsheet[identity]` is not wired to its detector."""
+    pytest.importorskip("dlib", reason="castsheet[identity] is not installed")
+    vectors = tools.EMBEDDERS.of(FaceVectors.name).embed([FRAME])
+    assert vectors.shape == (1, 128)
+    assert not vectors.any()  # noise has no face

@@ -196,3 +196,5 @@ def test_an_embedder_settles_what_colours_leave_open():
     settled = identify(tracks + glimpse)
     assert {len(one.tracks) for one in settled} == {4, 3}
     assert next(one for one in settled if "f-9.0" in one.tracks).tracks[0] == "f-0.0"
+    blind = [replace(one, vector=(0.0,) * len(one.vector)) for one in tracks + glimpse]
+    assert identify(blind) == plain

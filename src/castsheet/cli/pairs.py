@@ -15,6 +15,7 @@ pairs = typer.Typer(
     no_args_is_help=True,
 )
 
+_SHOTS = "plain-1, transnetv2-1.0.5, plain-1+transnetv2-1.0.5 (where the first is not sure)"
 _MODELS = "hub:MODEL, endpoint:MODEL@ADDRESS"
 Workers = Annotated[int, typer.Option(min=0, max=256, help="Processes; 0 works in this one.")]
 RayAddress = Annotated[
@@ -29,8 +30,8 @@ def find(
     size: Annotated[str, typer.Option(help="Size of the clips, WIDTHxHEIGHT.")] = "768x448",
     frames: Annotated[int, typer.Option(help="Frames of a clip, 8k + 1.")] = 121,
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 24.0,
-    shots: Annotated[str, typer.Option(help="plain-1, or transnetv2-1.0.5.")] = "plain-1",
-    detector: Annotated[str, typer.Option(help=f"Finds people by words: none, {_MODELS}.")] = "none",
+    shots: Annotated[str, typer.Option(help=f"{_SHOTS}, {_MODELS}.")] = "plain-1",
+    detector: Annotated[str, typer.Option(help=f"Finds people by words: none, faces-1, {_MODELS}.")] = "none",
     segmenter: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +39,9 @@ def find(
             show_default="u2netp where it is installed",
         ),
     ] = None,
-    embedder: Annotated[str, typer.Option(help=f"Settles doubts of colours: none, {_MODELS}.")] = "none",
+    embedder: Annotated[
+        str, typer.Option(help=f"Settles doubts of colours: none, dlib-resnet-v1, {_MODELS}.")
+    ] = "none",
     by_hand: Annotated[
         bool, typer.Option("--by-hand", help="Look for nobody: only boxes in cast.yaml say who is seen.")
     ] = False,
@@ -86,7 +89,7 @@ def make(
     inpainter: Annotated[
         str | None,
         typer.Option(
-            help="Fills small holes of places: telea-1, none, endpoint:MODEL@ADDRESS.",
+            help=f"Fills small holes of places: telea-1, none, {_MODELS}.",
             show_default="telea-1 where OpenCV is installed",
         ),
     ] = None,

@@ -1,8 +1,8 @@
 """Models behind an OpenAI-compatible endpoint as back ends.
 
-Detector, segmenter and captioner chat with a model that sees pictures; places and outlines are asked for as
-JSON, in thousandths of the picture, as vision models are trained to tell them. The embedder asks
-`/embeddings` for pictures, the inpainter `/images/edits` with a mask.
+Detector, segmenter, captioner and what settles doubts about cuts chat with a model that sees pictures; places
+and outlines are asked for as JSON, in thousandths of the picture, as vision models are trained to tell them.
+The embedder asks `/embeddings` for pictures, the inpainter `/images/edits` with a mask.
 
 Legend: F frames, N pictures or boxes, H height, W width, D dimensions.
 """
@@ -25,8 +25,9 @@ from castsheet.errors import EndpointError, ImageError
 from castsheet.machine.endpoint import Endpoint
 from castsheet.machine.json_text import parse_json
 from castsheet.media.pictures import open_picture
+from castsheet.pairs.doubts import beside
 from castsheet.pairs.hub import clipped
-from castsheet.pairs.protocols import Floats, Found, Pixels
+from castsheet.pairs.protocols import Change, Floats, Found, Pixels
 from castsheet.sheet.box import Box
 
 SUBJECTS = ("person",)
@@ -39,6 +40,10 @@ _BOXES = (
 _OUTLINE = (
     "The picture is cut around one subject. Answer with nothing but a JSON list of [x, y] points, at least "
     "eight: the subject's outline, in thousandths of the picture's width and height."
+)
+_ONE_SHOT = (
+    "These are two moments of a film, one shortly after the other. Are both of one shot, which the camera "
+    "filmed without a cut, dissolve or fade between them? Answer with nothing but yes or no."
 )
 
 
@@ -77,6 +82,17 @@ class Asked:
         return EndpointError(
             f"{self.endpoint.base} answered {how}", remedy=f"use another model than {self.endpoint.model!r}"
         )
+
+
+class AskedShots(Asked):
+    """A vision model that settles doubts about transitions (see `doubts`)."""
+
+    def real(self, small_FHW3: Pixels, doubt: Change) -> list[Change]:
+        """The doubt itself, unless the model says that both its sides are of one shot."""
+        answer = re.search(r"\b(yes|no)\b", self.chat(beside(small_FHW3, doubt), _ONE_SHOT).lower())
+        if answer is None:
+            raise self._useless("neither yes nor no")
+        return [] if answer.group() == "yes" else [doubt]
 
 
 class AskedDetector(Asked):

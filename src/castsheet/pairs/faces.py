@@ -1,23 +1,32 @@
 """Faces that look at us and that CenterFace misses: it was trained on photographs, and of rendered and drawn
 faces it misses those from the front most. dlib's detector of gradients (Dalal and Triggs, 2005; Boost
 licence) finds them by their outlines, and nothing else.
+
+Faces also tell where people are (`Bodies`) and who they are (`FaceVectors`), without a model of the user's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from castsheet.judge.models import DlibFaces, installed_faces
+from castsheet.judge.protocols import Detector, Embedder, crop
 from castsheet.machine.files import require
+from castsheet.pairs.looks import FACE
+from castsheet.pairs.protocols import Found, Pixels
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.faces import CenterFace, Face, Point
+from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, Point
 from castsheet.sheet.look.onnx import packaged
 
 EXTRA = "identity"
 LEAST = -0.2  # the detector's margin: rendered faces have -0.2 to 1
 SIDE = 576  # px of the longer side at which it looks: it knows faces of 80 px
+WIDE, HAIR = 0.4, 0.5  # of a figure's height: its width with the arms; of a face's height: what is above it
 NOSE = 0.62  # of the way from the eyes to the mouth: the nose's base
 
 
@@ -57,6 +66,61 @@ class BothFaces:
             for place, score in zip(places, scores, strict=True)
         ]
         return tuple(sorted(found, key=lambda one: -one.box.h))
+
+
+class Bodies:
+    """A detector of people by their faces: a figure hangs from its face. Who looks away is not found.
+
+    Args:
+        faces: finds the faces; by default CenterFace.
+
+    Raises:
+        DependencyError: `castsheet[faces]` is not installed.
+    """
+
+    name = "faces-1"
+
+    def __init__(self, faces: FaceDetector | None = None) -> None:
+        self._faces = CenterFace() if faces is None else faces
+
+    def find(self, frame_HW3: Pixels, words: Sequence[str]) -> list[Found]:
+        """The figures, the surest first; each is called by the first of the words."""
+        height, width = frame_HW3.shape[:2]
+        found = []
+        for face in self._faces.find(Image.fromarray(frame_HW3)):
+            tall = face.box.h / FACE
+            left, top = face.box.x + face.box.w / 2 - WIDE * tall / 2, face.box.y - HAIR * face.box.h
+            corners = (left, top, left + WIDE * tall, top + tall)
+            x, right = (min(max(round(one), 0), width) for one in corners[::2])
+            y, bottom = (min(max(round(one), 0), height) for one in corners[1::2])
+            if right > x and bottom > y:
+                found.append(Found(Box(x, y, right - x, bottom - y), words[0], face.score))
+        return sorted(found, key=lambda one: -one.score)
+
+
+class FaceVectors:
+    """An embedder that knows people by their faces: dlib's network (see `judge.models.DlibFaces`).
+
+    Args:
+        installed: a detector of faces and an embedder of 128 dimensions; by default those of the extra.
+
+    Raises:
+        DependencyError: `castsheet[identity]` is not installed.
+    """
+
+    name = DlibFaces.name
+
+    def __init__(self, installed: tuple[Detector, Embedder] | None = None) -> None:
+        self._faces, self._embedder = installed or installed_faces()
+
+    def embed(self, crops: list[Pixels]) -> NDArray[np.float32]:
+        """Vectors (N, 128) of the largest face in each crop; zeros where there is none."""
+        found = np.zeros((len(crops), 128), np.float32)
+        for number, picture in enumerate(crops):
+            seen = self._faces.detect(picture)
+            if seen:
+                found[number] = self._embedder.embed([crop(picture, seen[0].box)])[0]
+        return found
 
 
 def _face(place: Any, marks: Any, score: float, scale: float) -> Face:

@@ -1,4 +1,5 @@
-"""Models of transformers as back ends: by a folder, or by an id whose files are in the local cache.
+"""Models of transformers and diffusers as back ends: by a folder, or by an id whose files are in the local
+cache.
 
 Nothing is downloaded here. Embedders are the judge's `HubFeatures`.
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import CheckpointError
@@ -23,6 +25,8 @@ from castsheet.sheet.box import Box
 SURE = 0.3  # open-set detectors: public pipelines take 0.25 to 0.3
 SUBJECTS = ("a person",)
 _ANSWER = 120  # tokens
+_SIDES = 64  # px: inpainters take sides that are multiples of it
+_EMPTY = "the empty place, with nobody in it"
 
 
 class _Hub:
@@ -32,7 +36,7 @@ class _Hub:
         CheckpointError: when it is asked: the model is not on this machine, or is of another kind.
     """
 
-    kind = ""  # the class of transformers that opens it
+    kind = ""  # the class that opens it
 
     def __init__(self, model: str, device: str = "cpu") -> None:
         self.model, self.device = model, device
@@ -47,12 +51,15 @@ class _Hub:
             processor = transformers.AutoProcessor.from_pretrained(self.model, **opened)
             model = getattr(transformers, self.kind).from_pretrained(self.model, **opened)
         except (OSError, ValueError, KeyError, ImportError) as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"{self.model} cannot be opened as {self.kind}: {told}",
-                remedy="download it first and accept its licence, or give its folder",
-            ) from error
+            raise self._unopened(error) from error
         return processor, model.to(self.device).eval()
+
+    def _unopened(self, error: Exception) -> CheckpointError:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return CheckpointError(
+            f"{self.model} cannot be opened as {self.kind}: {told}",
+            remedy="download it first and accept its licence, or give its folder",
+        )
 
     def _ask(self, **given: Any) -> tuple[Any, Any, Any]:
         """Processor, its tensors for some input, and what the model gives for them."""
@@ -147,6 +154,43 @@ class HubCaptioner(_Hub):
             told = model.generate(**read, max_new_tokens=_ANSWER, do_sample=False)
         answer = told[0, read["input_ids"].shape[1] :]
         return str(processor.decode(answer, skip_special_tokens=True)).strip()
+
+
+class HubInpainter(_Hub):
+    """An inpainting pipeline of diffusers, such as Stable Diffusion's. It reads only safetensors."""
+
+    kind = "AutoPipelineForInpainting"
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        import diffusers
+
+        opened = {"local_files_only": True, "use_safetensors": True}
+        try:
+            pipeline = diffusers.AutoPipelineForInpainting.from_pretrained(self.model, **opened)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._unopened(error) from error
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(self.device)
+
+    def fill(self, picture: Image.Image, hole_HW: NDArray[np.bool_]) -> Image.Image:
+        """The picture with the model's pixels in the hole, and its own everywhere else; always the same."""
+        import torch
+
+        pixels = np.asarray(picture.convert("RGB"))
+        more = [(0, -side % _SIDES) for side in hole_HW.shape]
+        wide = np.pad(pixels, [*more, (0, 0)], mode="edge")
+        mask = np.pad(hole_HW, more)
+        made = self._pipeline(
+            prompt=_EMPTY,
+            image=Image.fromarray(wide),
+            mask_image=Image.fromarray((mask * 255).astype(np.uint8)),
+            height=wide.shape[0],
+            width=wide.shape[1],
+            generator=torch.Generator().manual_seed(0),
+        ).images[0]
+        part = np.asarray(made.convert("RGB").resize(wide.shape[1::-1]))[: pixels.shape[0], : pixels.shape[1]]
+        return Image.fromarray(np.where(hole_HW[..., None], part, pixels))
 
 
 def clipped(corners: Sequence[float], frame_HW3: Pixels) -> Box | None:

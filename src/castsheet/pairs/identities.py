@@ -108,16 +108,19 @@ def _settled(
     """Distances (T, T) with doubts of colours settled by an embedder's vectors, where tracks have some.
 
     An embedder's scale is its own. Two who are seen at once are two, and show how alike two people can be:
-    tracks between which colours leave a doubt are one person if they are more alike than all of these.
+    tracks between which colours leave a doubt are one person if they are more alike than all of these. A
+    vector of zeros says that the embedder saw nothing that it knows, and settles nothing.
     """
     if not all(track.vector for track in tracks) or len({len(track.vector) for track in tracks}) != 1:
         return far
     vectors_TD = np.array([track.vector for track in tracks])
     alike = vectors_TD @ vectors_TD.T
-    rivals = alike[np.triu(apart_TT)]
+    known_T = np.linalg.norm(vectors_TD, axis=1) > 0
+    known_TT = known_T[:, None] & known_T[None]
+    rivals = alike[np.triu(apart_TT & known_TT)]
     if len(rivals) < RIVALS:
         return far
-    doubt = (far >= limit) & (far < limit + OTHER - SAME) & ~apart_TT
+    doubt = (far >= limit) & (far < limit + OTHER - SAME) & ~apart_TT & known_TT
     return np.where(doubt & (alike > rivals.max()), limit - SETTLED, far)
 
 

@@ -1,5 +1,6 @@
 """What the stages ask of models. Offline back ends are in this room, models of transformers in `hub`, models
-behind an endpoint in `asked`; tests use doubles. An embedder is the judge's `Embedder`.
+behind an endpoint in `asked`; tests use doubles. An embedder is the judge's `Embedder`. Every one of the six
+has back ends of all three kinds (see `tools`).
 
 Legend: F frames, H height, W width, N pictures, D dimensions.
 """

@@ -36,13 +36,23 @@ class PlainShots:
 
     def changes(self, small_FHW3: Pixels) -> list[Change]:
         """The transitions, in order; see the module."""
-        if len(small_FHW3) < 3:
-            return []
-        values = small_FHW3.astype(np.float32) / 255
-        cuts = _cuts(values)
-        slow = _dissolves(values, cuts)
-        hard = [Change(at, at) for at in cuts if not any(one.first <= at <= one.last for one in slow)]
-        return sorted([*hard, *slow], key=lambda one: one.first)
+        return transitions(small_FHW3)
+
+
+def transitions(small_FHW3: Pixels, strict: float = 1.0) -> list[Change]:
+    """The transitions of a film, in order.
+
+    Args:
+        strict: what the rule's thresholds are multiplied by. Above 1 it finds what is surely a transition,
+            below 1 all that may be one.
+    """
+    if len(small_FHW3) < 3:
+        return []
+    values = small_FHW3.astype(np.float32) / 255
+    cuts = _cuts(values, strict)
+    slow = _dissolves(values, cuts, strict)
+    hard = [Change(at, at) for at in cuts if not any(one.first <= at <= one.last for one in slow)]
+    return sorted([*hard, *slow], key=lambda one: one.first)
 
 
 def steps(values_FHW3: Floats) -> Floats:
@@ -64,7 +74,7 @@ def _blocks(values_FHW3: Floats) -> Floats:
     return cropped.reshape(count, rows, 3, columns, 6, 3).mean(axis=(2, 4))
 
 
-def _cuts(values: Floats) -> list[int]:
+def _cuts(values: Floats, strict: float) -> list[int]:
     """First frames of shots that follow a hard cut."""
     step = steps(values)
     found: list[int] = []
@@ -74,12 +84,13 @@ def _cuts(values: Floats) -> list[int]:
         usual = float(np.median(others)) if len(others) else 0.0
         if step[at] < step[low:high].max() - 1e-9:
             continue
-        if step[at] < (ABOVE if step[at] > STEP else FAR_ABOVE) * usual:
+        large = step[at] > STEP * strict
+        if step[at] < (ABOVE if large else FAR_ABOVE) * strict * usual:
             continue
-        if step[at] <= STEP and step[at] < ALONE * others.max(initial=0.0):
+        if not large and step[at] < ALONE * strict * others.max(initial=0.0):
             continue
-        moving = step[at] < RIVAL * others.max(initial=0.0)
-        if moving and _recoloured(values[at - 1], values[at]) < NEW:
+        moving = step[at] < RIVAL * strict * others.max(initial=0.0)
+        if moving and _recoloured(values[at - 1], values[at]) < NEW * strict:
             continue
         if _flash(values, int(at)):
             continue
@@ -102,7 +113,7 @@ def _flash(values: Floats, at: int) -> bool:
     return bool(np.abs(before - after).mean() < 0.25 * np.abs(values[at] - before).mean())
 
 
-def _dissolves(values: Floats, cuts: list[int]) -> list[Change]:
+def _dissolves(values: Floats, cuts: list[int], strict: float) -> list[Change]:
     """Stretches in which each moment is a mixture of the ends."""
     grey = values.mean(axis=3)
     marks = np.zeros(len(grey) + 1, np.int32)
@@ -123,7 +134,7 @@ def _dissolves(values: Floats, cuts: list[int]) -> list[Change]:
         wide = (apart > TOUCH).mean(axis=(1, 2))
         # A cut inside explains the difference of the ends.
         clean = passed[2 * reach : len(grey)] == passed[: len(grey) - 2 * reach]
-        good = (far > APART) & (off < MIDDLE * far) & (wide > SPREAD) & clean
+        good = (far > APART * strict) & (off < MIDDLE / strict * far) & (wide > SPREAD * strict) & clean
         middles = np.flatnonzero(good)
         score[middles + reach] = np.maximum(score[middles + reach], far[middles])
     return _stretches(score, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))

@@ -1,7 +1,7 @@
 """Back ends by name: a name can be sent to another process, a loaded network cannot.
 
-A name is that of an offline back end, `none`, `hub:MODEL` for a model of transformers by folder or cached id,
-or `endpoint:MODEL@ADDRESS` for a model behind an OpenAI-compatible endpoint.
+A name is that of an offline back end, `none`, `hub:MODEL` for a model of transformers or a pipeline of
+diffusers by folder or cached id, or `endpoint:MODEL@ADDRESS` for one behind an OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from castsheet.errors import DependencyError
 from castsheet.judge.models import hub_features
 from castsheet.judge.protocols import Embedder
 from castsheet.machine.endpoint import Endpoint
-from castsheet.pairs.asked import AskedCaptioner, AskedDetector, AskedEmbedder, AskedInpainter, AskedSegmenter
-from castsheet.pairs.faces import CLOSE, BothFaces
+from castsheet.pairs.asked import (
+    AskedCaptioner,
+    AskedDetector,
+    AskedEmbedder,
+    AskedInpainter,
+    AskedSegmenter,
+    AskedShots,
+)
+from castsheet.pairs.doubts import Detected, SureFirst, Unlike
+from castsheet.pairs.faces import CLOSE, Bodies, BothFaces, FaceVectors
 from castsheet.pairs.holes import Telea
-from castsheet.pairs.hub import HubCaptioner, HubDetector, HubSegmenter
+from castsheet.pairs.hub import HubCaptioner, HubDetector, HubInpainter, HubSegmenter
 from castsheet.pairs.protocols import Captioner, Detector, Inpainter, Segmenter, ShotDetector
 from castsheet.pairs.records import PairsError
 from castsheet.pairs.segment import Salient
@@ -72,28 +80,39 @@ class Choice(Generic[T]):
         return found + ([f"{ENDPOINT}MODEL@ADDRESS"] if self.endpoint else [])
 
 
+SURE_FIRST = f"{PlainShots.name}+{TransNetShots.name}"
 SHOTS: Choice[ShotDetector] = Choice(
-    "shot detector", {PlainShots.name: PlainShots, TransNetShots.name: TransNetShots}
+    "shot detector",
+    {
+        PlainShots.name: PlainShots,
+        TransNetShots.name: TransNetShots,
+        SURE_FIRST: lambda: SureFirst(Detected(TransNetShots()), SURE_FIRST),
+    },
+    lambda model: SureFirst(Unlike(hub_features(model), f"{HUB}{model}")),
+    lambda endpoint: SureFirst(AskedShots(endpoint)),
 )
-DETECTORS: Choice[Detector | None] = Choice("detector", {NONE: lambda: None}, HubDetector, AskedDetector)
+DETECTORS: Choice[Detector | None] = Choice(
+    "detector", {NONE: lambda: None, Bodies.name: Bodies}, HubDetector, AskedDetector
+)
 SEGMENTERS: Choice[Segmenter | None] = Choice(
     "segmenter",
     {SALIENT: lambda: Salient(U2Net("u2netp")), NONE: lambda: None},
     HubSegmenter,
     AskedSegmenter,
 )
-EMBEDDERS: Choice[Embedder | None] = Choice("embedder", {NONE: lambda: None}, hub_features, AskedEmbedder)
+EMBEDDERS: Choice[Embedder | None] = Choice(
+    "embedder", {NONE: lambda: None, FaceVectors.name: FaceVectors}, hub_features, AskedEmbedder
+)
 CAPTIONERS: Choice[Captioner | None] = Choice("captioner", {NONE: lambda: None}, HubCaptioner, AskedCaptioner)
 INPAINTERS: Choice[Inpainter | None] = Choice(
-    "inpainter", {NONE: lambda: None, Telea.name: Telea}, endpoint=AskedInpainter
+    "inpainter", {NONE: lambda: None, Telea.name: Telea}, HubInpainter, AskedInpainter
 )
 FACES: dict[str, Callable[[], FaceDetector | None]] = {
     CenterFace.name: lambda: CenterFace(CLOSE),
     BothFaces.name: BothFaces,
     NONE: lambda: None,
 }
-"""To add a back end, add an entry: its name stands in cache keys, so a new version needs a new name. No model
-of transformers fills holes, so there is no such inpainter."""
+"""To add a back end, add an entry: its name stands in cache keys, so a new version needs a new name."""
 
 
 @cache

