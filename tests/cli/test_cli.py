@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
