@@ -60,7 +60,7 @@ SECTIONS = (
     Section("caching", "clip.caching", 100),
     Section("ceilings", "ceilings.ceilings", 90),
     Section("kernels", "denoiser.kernels", 60),
-    Section("reading", "reading.reading", 60),
+    Section("reading", "reading.reading", 90),
     Section("clip-bf16", "clip.clip_bf16", 100),
     Section("vae", "clip.vae", 60),
     Section("text", "clip.text", 60),
