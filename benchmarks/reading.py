@@ -50,7 +50,7 @@ def reading(bench: Bench) -> None:
             with bench.attempt(row):
                 found = timed(bench, way, warm=1, repeats=3)
                 gbs, peer = size / found["ms"] / 1e6, bench.ms("safetensors, one by one")
-                more = {} if way is one_by_one else {"times": peer / found["ms"]}
+                more = {} if way is one_by_one else {"times_read": peer / found["ms"]}
                 bench.add(row, **found, rate=gbs, unit="GB/s", **more)
         stored = load_file(path, str(bench.device))
         same = all(

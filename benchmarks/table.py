@@ -25,6 +25,7 @@ UNITS = {
     "a_step": "ms a step",
     "first_s": "first call, s",
     "times": "x diffusers",
+    "times_read": "x safetensors",
     "times_joint": "x its audio-video pass",
     "speed_up": "x one process",
     "over": "over",
