@@ -21,7 +21,7 @@ import numpy as np
 from castsheet.clip import encode
 from castsheet.machine.files import write_atomic, write_text
 from mini.films.cut import Film, cut
-from mini.films.script import FilmPlan, film_plan
+from mini.films.script import FAULTS, FilmPlan, film_plan
 from mini.films.shoot import Take, shoot
 from mini.script import finish
 from mini.story.render import Renderer
@@ -89,13 +89,15 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=30)
     parser.add_argument("--people", type=int, default=4)
     parser.add_argument("--places", type=int, default=3)
+    parser.add_argument("--faults", type=int, default=len(FAULTS), help="kinds of faults that are put in")
     parser.add_argument("--first", type=int, default=VALIDATION[0], help="seed of the first film")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     renderer = Renderer(samples=0)
     for number in range(options.films):
         seed = options.first + number * (options.people + options.places + 1)
-        plan = film_plan(seed, shots=options.shots, people=options.people, places=options.places)
+        counts = {name: getattr(options, name) for name in ("shots", "people", "places", "faults")}
+        plan = film_plan(seed, **counts)
         path = options.folder / f"{plan.name}.mp4"
         if not path.is_file():  # the last one written of a film's files
             save(make(renderer, plan), options.folder)

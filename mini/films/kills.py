@@ -1,8 +1,9 @@
-"""Kill `castsheet pairs find` while it works: `python -m mini.films.kills FILMS.csv WORK --kills 20`.
+"""Kill `castsheet pairs` while it works: `python -m mini.films.kills FILMS.csv WORK --kills 20`.
 
-First a run that nobody disturbs, in one process. Then a run on two processes of which one is killed at random
-moments, and then one whose leading process is killed again and again and started anew, each until so many
-kills have struck. What both leave must be, byte for byte, what the first one left.
+First `find` and `make` run undisturbed, in one process. Then they run on two processes of which one is killed
+at random moments, and then with the leading process killed again and again and started anew. If a command
+ends before enough kills have struck, what it made is thrown away and it begins anew. What is left must be,
+byte for byte, what the undisturbed run left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mini.script import finish
@@ -24,12 +27,36 @@ FIRST, LAST = 1.0, 8.0
 """Seconds from one kill to the next, at least and at most: the imports of a process take some of them."""
 
 
-def start(table: Path, work: Path, size: str, workers: int) -> subprocess.Popen[bytes]:
-    """`castsheet pairs find`, with a process group of its own."""
-    words = [sys.executable, "-c", PROGRAM, "pairs", "find", str(table), "-o", str(work)]
-    words += ["--size", size, "--workers", str(workers)]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(words, stdout=quiet, stderr=quiet, start_new_session=True)
+@dataclass(frozen=True)
+class Runs:
+    """The two commands on a folder, and how often they are struck.
+
+    Args:
+        folder: holds `work` and `data`. slow: how many times as long the pauses between kills are.
+    """
+
+    table: Path
+    folder: Path
+    size: str
+    slow: float
+    draw: random.Random
+
+    @property
+    def commands(self) -> tuple[list[str], list[str]]:
+        """The words of `find` and `make`."""
+        work, data = str(self.folder / "work"), str(self.folder / "data")
+        find = ["find", str(self.table), "-o", work, "--size", self.size]
+        return find, ["make", work, "-o", data, "--no-judge", "--placeless"]
+
+    def start(self, command: list[str], workers: int) -> subprocess.Popen[bytes]:
+        """A command, with a process group of its own."""
+        words = [sys.executable, "-c", PROGRAM, "pairs", *command, "--workers", str(workers)]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(words, stdout=quiet, stderr=quiet, start_new_session=True)
+
+    def pause(self, longest: float) -> float:
+        """Seconds until the next kill."""
+        return self.slow * self.draw.uniform(FIRST, longest)
 
 
 def children(pid: int) -> list[int]:
@@ -48,37 +75,54 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
-def kill_workers(table: Path, work: Path, size: str, kills: int, draw: random.Random) -> tuple[int, int]:
-    """How many workers were killed, and how many runs it took until all was found."""
-    struck = runs = 0
+def kill_workers(runs: Runs, command: list[str], kills: int) -> int:
+    """How many workers were killed until a command had done its work."""
+    struck = 0
     while True:
-        runs += 1
-        process = start(table, work, size, 2)
+        process = runs.start(command, 2)
         while process.poll() is None:
-            time.sleep(draw.uniform(FIRST, LAST))
+            time.sleep(runs.pause(LAST))
             alive = children(process.pid)
             if struck < kills and alive:
-                os.kill(draw.choice(alive), signal.SIGKILL)
+                os.kill(runs.draw.choice(alive), signal.SIGKILL)
                 struck += 1
         if process.returncode == 0:
-            return struck, runs
+            return struck
 
 
-def kill_drivers(table: Path, work: Path, size: str, kills: int, draw: random.Random) -> tuple[int, int]:
-    """How many leading processes were killed, their workers with them, and how many runs it took."""
-    struck = runs = 0
+def kill_drivers(runs: Runs, command: list[str], kills: int) -> int:
+    """How many leading processes were killed, their workers with them, until a command had done its work."""
+    struck = 0
     while True:
-        runs += 1
-        process = start(table, work, size, 2)
+        process = runs.start(command, 2)
         try:
-            process.wait(timeout=draw.uniform(FIRST, 2 * LAST) if struck < kills else None)
+            process.wait(timeout=runs.pause(2 * LAST) if struck < kills else None)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             struck += 1
             continue
         if process.returncode == 0:
-            return struck, runs
+            return struck
+
+
+Strike = Callable[[Runs, list[str], int], int]
+
+
+def campaign(runs: Runs, strike: Strike, kills: int, good: dict[str, bytes]) -> str:
+    """What is to be told of a campaign, and which files differ."""
+    struck = [0, 0]
+    times = 0
+    other: set[str] = set()
+    while min(struck) < kills:
+        shutil.rmtree(runs.folder, ignore_errors=True)
+        times += 1
+        for number, command in enumerate(runs.commands):
+            struck[number] += strike(runs, command, kills - struck[number])
+        left = contents(runs.folder)
+        other |= {one for one in {*good, *left} if good.get(one) != left.get(one)}
+    told = f"{struck[0]} kills in find, {struck[1]} in make, gone through {times} times"
+    return "\n".join([f"{told}: {len(other)} of {len(good)} files differ", *sorted(other)])
 
 
 def contents(work: Path) -> dict[str, bytes]:
@@ -95,24 +139,21 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--size", default="384x224")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20, help="in each command, of each kind")
+    parser.add_argument("--slow", type=float, default=1.0, help="pauses are so many times as long")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw = random.Random(options.seed)
-    plain = options.work / "undisturbed"
     begin = time.monotonic()
-    if start(options.table, plain, options.size, 1).wait() != 0:
+    plain = Runs(options.table, options.work / "undisturbed", options.size, options.slow, draw)
+    if any(plain.start(command, 1).wait() != 0 for command in plain.commands):
         sys.exit("the run that nobody disturbed failed")
-    good = contents(plain)
+    good = contents(plain.folder)
     print(f"undisturbed: {len(good)} files, {time.monotonic() - begin:.0f} s", flush=True)
-    for name, strike in (("workers", kill_workers), ("drivers", kill_drivers)):
-        work = options.work / name
-        shutil.rmtree(work, ignore_errors=True)
-        struck, runs = strike(options.table, work, options.size, options.kills, draw)
-        left = contents(work)
-        other = [one for one in {*good, *left} if good.get(one) != left.get(one)]
-        print(f"{name}: {struck} killed in {runs} runs, {len(other)} of {len(good)} files differ", flush=True)
-        print(*sorted(other), sep="\n", end="\n" if other else "")
+    strikes: dict[str, Strike] = {"workers": kill_workers, "drivers": kill_drivers}
+    for name, strike in strikes.items():
+        runs = Runs(options.table, options.work / name, options.size, options.slow, draw)
+        print(f"{name}: {campaign(runs, strike, options.kills, good)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ class FilmPlan:
     logo: bool = False
 
 
-def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -> FilmPlan:
+def film_plan(
+    seed: int, *, shots: int = 30, people: int = 4, places: int = 3, faults: int = len(FAULTS)
+) -> FilmPlan:
     """The film of a seed. Its identities are `seed`, `seed` + 1 and so on; its places are seeds too.
 
     Everybody is seen near and turning twice, whole and turning, and in shots with other people. Of 137 shots
@@ -85,7 +87,7 @@ def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -
 
     Args:
         seed: films need seeds that lie `people` + 4 apart.
-        shots: at least four for each person, and two that are repeats.
+        shots: at least four for each person, and two that are repeats. faults: so many of `FAULTS`.
     """
     random = np.random.default_rng([seed, 31])
     cast = [Person(seed + number) for number in range(people)]
@@ -97,7 +99,7 @@ def film_plan(seed: int, *, shots: int = 30, people: int = 4, places: int = 3) -
         some = [cast[int(k)] for k in random.permutation(people)[: int(random.choice([0, 1, 1, 2, 2]))]]
         plans.append(_scene(some, grounds, random, LONG if random.random() < 0.6 else SHORT))
     plans = [plans[int(k)] for k in random.permutation(len(plans))]
-    plans = _faulty(_joined(_dressed(plans, cast), random), random)
+    plans = _faulty(_joined(_dressed(plans, cast), random), random, FAULTS[:faults])
     number = seed // 8
     bars = BARS if number % 8 == 2 else 0.0
     rate = RATES[number % len(RATES)]
@@ -162,13 +164,13 @@ def _joined(plans: list[ShotPlan], random: np.random.Generator) -> list[ShotPlan
     return [replace(plan, join=joins[int(kind)]) for plan, kind in zip(plans, drawn, strict=True)]
 
 
-def _faulty(plans: list[ShotPlan], random: np.random.Generator) -> list[ShotPlan]:
+def _faulty(plans: list[ShotPlan], random: np.random.Generator, faults: tuple[Fault, ...]) -> list[ShotPlan]:
     """Faults of every kind, one shot each, in shots that would else be usable; repeats come at the end, and
     never right after what they repeat."""
     usable = [k for k, plan in enumerate(plans[:-1]) if plan.acts and plan.seconds >= LONG[0]]
     chosen = [int(k) for k in random.permutation(usable)[: len(FAULTS)]]
     found = list(plans)
-    for at, fault in zip(chosen, FAULTS, strict=False):
+    for at, fault in zip(chosen, faults, strict=False):
         if fault in ("repeat", "mirror"):
             found.append(replace(plans[at], fault=fault, of=at, join="cut"))
         else:
