@@ -8,6 +8,7 @@ pairs make` made of that. Prints one line a measure, and what was wrong.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from castsheet.pairs.cast import Cast, read_cast
 from castsheet.pairs.find import Found, load
 from castsheet.pairs.gates import MARGIN, mask_of
 from castsheet.pairs.ledger import Stored
-from castsheet.pairs.records import Film, Track, Window
+from castsheet.pairs.records import Clips, Film, Track, Window
+from castsheet.pairs.scan import AT_LEAST, GUARD
 from mini.script import finish
 
 TOLERANCE = 1  # frames by which a hard cut may be off
@@ -177,6 +179,72 @@ def windows(found: Sequence[Window], truth: Truth) -> tuple[int, list[str]]:
     return bad, faults
 
 
+def possible(truth: Truth, clips: Clips) -> list[int]:
+    """Numbers of the shots of which the script allows a pair.
+
+    A clip fits between the guards, nothing is wrong with the shot, somebody is there, everybody is seen from
+    near with their face and whole in other shots, in the same clothes, and the place is seen empty or in
+    three other shots.
+    """
+    shots = truth.told["shots"]
+    sound = [one for one in shots if not one["fault"]]
+
+    def others(shot: Mapping[str, Any], near: bool, who: Mapping[str, Any], widest: float) -> bool:
+        return any(
+            other is not shot and bool(other["near"]) == near and _turned(other, who) <= widest
+            for other in sound
+        )
+
+    found = []
+    for number, shot in enumerate(shots):
+        seconds = (shot["last"] - shot["first"] - 2 * GUARD - 1) / truth.told["fps"]
+        if shot["fault"] or not shot["cast"] or seconds < clips.seconds:
+            continue
+        same = [one for one in sound if one is not shot and one["place"] == shot["place"] and not one["near"]]
+        place = len(same) >= AT_LEAST or any(not one["cast"] for one in same)
+        people = all(
+            others(shot, True, who, TRUE_VIEWS["face"][1]) and others(shot, False, who, 180)
+            for who in shot["cast"]
+        )
+        if place and people:
+            found.append(number)
+    return found
+
+
+def _turned(shot: Mapping[str, Any], who: Mapping[str, Any]) -> float:
+    """How far somebody is turned from us in a shot, at least; endless if they are not there in these
+    clothes."""
+    mine = [one for one in shot["cast"] if (one["id"], one["costume"]) == (who["id"], who["costume"])]
+    return min((abs(_wrapped(yaw)) for one in mine for yaw in one["yaw"]), default=float("inf"))
+
+
+def lost(
+    found: Found,
+    results: Path,
+    film: Film,
+    truth: Truth,
+    rows: Sequence[dict[str, Any]],
+    out: Mapping[str, str],
+) -> tuple[Tally, list[str]]:
+    """How many of the shots that the script allows became pairs, and why the others did not.
+
+    Args:
+        results: the ledger's folder. out: of everything that was left out, by unit: the rule and its value.
+    """
+    spans = Stored(results / "shots" / f"{found.stages[film.id]['shots']}.json").values["shots"]
+    made = {row["video"].split("/")[1].rpartition("w")[0] for row in rows}
+    tally, told = Tally(), []
+    for number in possible(truth, found.clips):
+        shot = truth.told["shots"][number]
+        middle = (shot["first"] + shot["last"]) // 2
+        mine = next((f"{film.id}-{k:04d}" for k, (a, b) in enumerate(spans) if a <= middle < b), "")
+        tally.add(mine in made)
+        if mine not in made:
+            why = [f"{unit} {rule}" for unit, rule in out.items() if mine and unit.startswith(mine)]
+            told.append(f"lost: shot {number} of {film.title}: {'; '.join(why) or 'no shot was found'}")
+    return tally, told
+
+
 def pairs(
     rows: Sequence[dict[str, Any]], film: Film, found: Found, truth: Truth
 ) -> Iterator[tuple[str, bool, str]]:
@@ -256,8 +324,11 @@ def report(films: Path, work: Path, data: Path | None) -> list[str]:
     """All measures as lines."""
     found, cast = load(work), read_cast(work / "cast.yaml")
     rows = []
+    out: dict[str, str] = {}
     if data is not None:
         rows = [json.loads(line) for line in (data / "pairs.jsonl").read_text().splitlines()]
+        with (data / "rejects.csv").open(newline="") as file:
+            out = {one["unit"]: f"{one['rule']} {one['value']}" for one in csv.DictReader(file)}
     total: dict[str, Tally] = {}
     wrong: list[str] = []
     ious: list[float] = []
@@ -280,6 +351,10 @@ def report(films: Path, work: Path, data: Path | None) -> list[str]:
         bad, faults = windows(accepted, truth)
         _sum(total, "windows with a transition", Tally(bad, len(accepted)))
         wrong += [f"fault in an accepted window: {one}" for one in faults]
+        if data is not None:
+            tally, told = lost(found, work / "results", film, truth, rows, out)
+            _sum(total, "shots that the script allows", tally)
+            wrong += told
         for name, holds, where in pairs(rows, film, found, truth):
             total.setdefault(name, Tally()).add(holds)
             wrong += [] if holds else [f"{name}: not so at {where}"]

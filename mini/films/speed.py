@@ -40,7 +40,7 @@ def measure(film: Film, clips: Clips, shots: str) -> dict[str, float]:
     if "error" in cut.values:
         raise PairsError(str(cut.values["error"]), remedy="measure a film that can be read")
     spans, times = cut.values["shots"], cut.arrays["times"]
-    placed, placing = timed(place_film, film, spans)
+    placed, placing = timed(place_film, film, spans, eyes.faces)
     plates = plates_of(placed.values["plates"], placed.arrays)
     watching = 0.0
     for number, span in enumerate(spans):

@@ -80,19 +80,19 @@ def subjects_of(
         corners = np.array(place["corners"], float)
         moments = np.array(PICTURES) * (len(frames) - 1)
         size = frames.shape[2], frames.shape[1]
+        turn = slice(None, None, -1 if "mirrored" in place else 1)
         still = bool(np.ptp(corners, 0).max() <= 1)
         known: tuple[Shift, Ground, Mask] | None = None
         for k in at:
-            corner = (
-                _at(k, moments, corners) if still else _aligned(frames[k], plate, _at(k, moments, corners))
-            )
+            frame = np.ascontiguousarray(frames[k][:, turn])
+            corner = _at(k, moments, corners) if still else _aligned(frame, plate, _at(k, moments, corners))
             if known is None or known[0] != corner:
                 picture, sure = plate.at(corner, size)
                 known = corner, Ground(picture), sure
-            mask = _before(frames[k], *known[1:])
+            mask = _before(frame, *known[1:])
             if mask is None:
                 break
-            masks.append(mask)
+            masks.append((mask[0][:, turn], mask[1][:, turn]))
     if len(masks) < len(at):
         told, at = f"{eyes.detector} {eyes.segmenter}", at[:: 1 if len(at) <= FEW else 2]
         covered = _covered(frames[at], detector_of(eyes.detector), segmenter_of(eyes.segmenter))

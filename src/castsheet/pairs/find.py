@@ -37,7 +37,7 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, place_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 8
+VERSION = 9
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -197,7 +197,7 @@ def _look(
             rejects.append(Reject(film.title, "R01", str(outcome.values["error"])))
         else:
             readable.append(film)
-    placed = run([_place(film, cuts[film.title]) for film in readable])
+    placed = run([_place(film, cuts[film.title], how.eyes.faces) for film in readable])
     watched = run(
         [
             task
@@ -213,10 +213,11 @@ def _cut(film: Film, how: Finding) -> Task:
     return Task("shots", film.title, [VERSION, film.sha256, how.shots], cut_film, (film, how.shots))
 
 
-def _place(film: Film, cut: Outcome) -> Task:
+def _place(film: Film, cut: Outcome, faces: str) -> Task:
     assert cut is not None
     shots = cut.values["shots"]
-    return Task("places", film.title, [VERSION, film.sha256, shots], place_film, (film, shots))
+    depends = [VERSION, film.sha256, shots, faces]
+    return Task("places", film.title, depends, place_film, (film, shots, faces))
 
 
 def _watch(film: Film, cut: Outcome, placed: Outcome, how: Finding, drawn: Sequence[Drawn]) -> Iterator[Task]:
@@ -279,8 +280,9 @@ def _gathered(
                 rejects.append(Reject(shot, "R01", str(values["error"])))
                 continue
             results[shot], sizes[shot] = outcome.path.stem, tuple(values["size"])
-            if place is not None and place.values["places"][number] is not None:
-                places[shot] = f"{film.id}/{place.values['places'][number]['place']}"
+            known = None if place is None else place.values["places"][number]
+            if known is not None and "mirrored" not in known:
+                places[shot] = f"{film.id}/{known['place']}"
             tracks += [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
             if not values["windows"]:
                 found += 1

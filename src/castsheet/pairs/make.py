@@ -177,7 +177,7 @@ class _World:
         }
         # A sheet would show what spoils a clip.
         self._spoilt = {one.unit.rpartition("w")[0] for one in found.rejects if one.rule in SPOILT}
-        self._spans, self._corners, self._times = _placed(found, work)
+        self._spans, self._corners, self._times, self._plated = _placed(found, work)
         self.shared: dict[str, list[str]] = {}
 
     def job(self, film: Film, window: Window, how: Making) -> Job | Reject:
@@ -240,14 +240,16 @@ class _World:
         )
 
     def _backdrops(self, shot: str) -> tuple[Backdrop, ...]:
+        """Shots that show a shot's place: without people, or enough of them to know it without people."""
         place = self.found.places.get(shot)
         if place is None:
             return ()
-        return tuple(
+        found = (
             Backdrop(other, self._spans[other], self._corners[other], self._empty(other))
             for other, known in self.found.places.items()
             if known == place and other != shot and other in self._stored and other in self._corners
         )
+        return tuple(one for one in found if one.empty or place in self._plated)
 
     def _empty(self, shot: str) -> bool:
         """Whether surely nobody is in a shot."""
@@ -286,26 +288,34 @@ def _joined(
 def _placed(
     found: Found, work: Path
 ) -> tuple[
-    dict[str, tuple[int, int]], dict[str, tuple[tuple[int, int], ...]], dict[str, NDArray[np.float64]]
+    dict[str, tuple[int, int]],
+    dict[str, tuple[tuple[int, int], ...]],
+    dict[str, NDArray[np.float64]],
+    set[str],
 ]:
-    """Spans and corners of shots, and times of films, from the ledger."""
+    """Spans and corners of shots, times of films, and places that are known without people, from the
+    ledger."""
     spans: dict[str, tuple[int, int]] = {}
     corners: dict[str, tuple[tuple[int, int], ...]] = {}
     times: dict[str, NDArray[np.float64]] = {}
+    plated: set[str] = set()
     for film in found.films:
         stage = found.stages.get(film.id, {})
         cut = Stored(work / "results" / "shots" / f"{stage['shots']}.json")
         times[film.id] = cut.arrays()["times"]
         places = None
         if "places" in stage:
-            places = Stored(work / "results" / "places" / f"{stage['places']}.json").values["places"]
+            values = Stored(work / "results" / "places" / f"{stage['places']}.json").values
+            places = values["places"]
+            plated |= {f"{film.id}/{one}" for one in values["plates"]}
         for number, (first, last) in enumerate(cut.values["shots"]):
             shot = f"{film.id}-{number:04d}"
             spans[shot] = first, last
-            # A near shot lies on the place's picture in another scale.
-            if places is not None and places[number] is not None and "zoom" not in places[number]:
-                corners[shot] = tuple((int(x), int(y)) for x, y in places[number]["corners"])
-    return spans, corners, times
+            # A near shot lies on the place's picture in another scale, a mirrored one the other way round.
+            known = None if places is None else places[number]
+            if known is not None and not {"zoom", "mirrored"} & set(known):
+                corners[shot] = tuple((int(x), int(y)) for x, y in known["corners"])
+    return spans, corners, times, plated
 
 
 def _written(

@@ -37,8 +37,9 @@ from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.quality import measured
 from castsheet.pairs.records import Clips, Film
 from castsheet.pairs.subjects import EVERY, Seen, follow, track_of, vector_of
-from castsheet.pairs.tools import embedder_of, segmenter_of, shots_of
+from castsheet.pairs.tools import embedder_of, faces_of, segmenter_of, shots_of
 from castsheet.pairs.zoom import located
+from castsheet.sheet.look.faces import FaceDetector
 
 GUARD = 6
 """Frames at both ends of a shot that no window shows."""
@@ -53,6 +54,11 @@ MOST_SHOTS = 16
 """Shots that make a plate: more add time and no certainty."""
 REPEATED = 0.985
 """Share of alike pixels, in all three pictures, over which one shot is another one again."""
+SURELY, TURNED = 0.9, 0.05
+"""Share of alike pixels at which a picture surely shows a place, and by how much its mirror image must fit
+better."""
+LARGE = 0.15
+"""Height of a face, as a share of the picture's, from which on somebody is near."""
 
 
 def cut_film(film: Film, detector: str) -> Made:
@@ -86,14 +92,19 @@ def working_size(film: Film) -> tuple[int, int]:
     return width, max(2, round(film.size[1] * width / film.size[0] / 2) * 2)
 
 
-def place_film(film: Film, shots: list[list[int]]) -> Made:
+def place_film(film: Film, shots: list[list[int]], faces: str = "none") -> Made:
     """Which shots show one place, where their frames lie on it, and the place without people.
+
+    Args:
+        faces: name of the face detector, which tells shots that show somebody near: where three of them show
+            one person, that person would be a part of the place.
 
     Returns:
         values: `places`: for each shot its place's number and the corners of its three pictures, or None
             where the camera moves in other ways than sideways; a near shot has the corner on the plate's own
-            canvas, and a `zoom`; `plates`: numbers of places that several shots
-            show; `mark`: how much stands in a corner of the whole film (see `corners`).
+            canvas, and a `zoom`; of a `mirrored` shot, corners are those of its mirror image;
+            `plates`: numbers of places that several shots show;
+            `mark`: how much stands in a corner of the whole film (see `corners`).
         arrays: plateN, sureN and originN of each of these.
     """
     try:
@@ -104,6 +115,7 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
     corners = [_corners(three) for three in looked]
     members: list[list[tuple[int, Shift]]] = []
     placed: list[dict[str, Any] | None] = []
+    turned: dict[int, float] = {}
     for number, (three, own) in enumerate(zip(looked, corners, strict=True)):
         if own is None:
             placed.append(None)
@@ -114,15 +126,43 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
                 shift, share = shift_between(looked[other][1], three[1])
                 if share >= AGREE and (best is None or share > best[0]):
                     best = share, place, (corner[0] + shift[0], corner[1] + shift[1])
+        if best is not None and best[0] < SURELY:
+            image = _mirrored(three[1], [(looked[one][1], at) for one, at in members[best[1]]])
+            if image[0] > best[0] + TURNED:
+                members.append([(number, (0, 0))])
+                turned[number] = image[0]
+                (x, y), place = image[1], best[1]
+                where = [[x - across, y + down] for across, down in own]
+                placed.append({"place": place, "corners": where, "mirrored": True})
+                continue
         if best is None:
             members.append([])
             best = 1.0, len(members) - 1, (0, 0)
         _, place, at = best
         members[place].append((number, at))
         placed.append({"place": place, "corners": [[at[0] + x, at[1] + y] for x, y in own]})
+    plates = _plates(members, pictures, corners, faces_of(faces))
+    _zoom_in(members, plates, pictures, placed, turned)
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, plate in plates.items():
+        arrays[f"plate{place}"], arrays[f"sure{place}"] = plate.picture, plate.sure
+        arrays[f"origin{place}"] = np.array(plate.origin)
+    mark = mark_in_corner([[pictures[number][1] for number, _ in every] for every in members])
+    return Made({"places": placed, "plates": list(plates), "mark": round(mark, 4)}, arrays)
+
+
+def _plates(
+    members: list[list[tuple[int, Shift]]],
+    pictures: list[list[Pixels]],
+    corners: list[list[Shift] | None],
+    faces: FaceDetector | None,
+) -> dict[int, Plate]:
+    """The places without people, of those that enough shots show from far away."""
     plates: dict[int, Plate] = {}
     for place, every in enumerate(members):
         known = _different(every, pictures)
+        if len(known) >= AT_LEAST and faces is not None:
+            known = [one for one in known if not _near(pictures[one[0]], faces)]
         if len(known) < AT_LEAST:
             continue
         plates[place] = plate_of(
@@ -132,13 +172,29 @@ def place_film(film: Film, shots: list[list[int]]) -> Made:
                 for k in range(len(PICTURES))
             ]
         )
-    _zoom_in(members, plates, pictures, placed)
-    arrays: dict[str, NDArray[Any]] = {}
-    for place, plate in plates.items():
-        arrays[f"plate{place}"], arrays[f"sure{place}"] = plate.picture, plate.sure
-        arrays[f"origin{place}"] = np.array(plate.origin)
-    mark = mark_in_corner([[pictures[number][1] for number, _ in every] for every in members])
-    return Made({"places": placed, "plates": list(plates), "mark": round(mark, 4)}, arrays)
+    return plates
+
+
+def _mirrored(one: Looked, others: list[tuple[Looked, Shift]]) -> tuple[float, Shift]:
+    """How well a picture's mirror image fits the first or last of some others, and where its corner lies.
+
+    Smooth ground and sky fit either way: what fits better mirrored shows the place mirrored.
+    """
+    image = Looked(np.ascontiguousarray(one.picture[:, ::-1]))
+    found = []
+    for other, corner in (others[0], others[-1]):
+        shift, share = shift_between(other, image)
+        found.append((share, (corner[0] + shift[0], corner[1] + shift[1])))
+    return max(found)
+
+
+def _near(three: list[Pixels], faces: FaceDetector) -> bool:
+    """Whether a shot shows somebody near."""
+    return any(
+        face.box.h >= LARGE * picture.shape[0]
+        for picture in three
+        for face in faces.find(Image.fromarray(picture))
+    )
 
 
 def _zoom_in(
@@ -146,13 +202,19 @@ def _zoom_in(
     plates: dict[int, Plate],
     pictures: list[list[Pixels]],
     placed: list[dict[str, Any] | None],
+    turned: dict[int, float],
 ) -> None:
     """Near shots of a place that more shots show from farther away: they are laid on its picture, and their
-    own, which shows mostly people, is dropped. `placed` and `plates` change."""
+    own, which shows mostly people, is dropped. `placed` and `plates` change.
+
+    Args:
+        turned: of shots that fit a place better mirrored: how well. Nearer up they must fit as well.
+    """
     for place in sorted(range(len(members)), key=lambda one: len(members[one])):
         wider = [one for one in plates if len(members[one]) > len(members[place])]
         for number, _ in members[place]:
             found = [(one, at) for one in wider if (at := located(pictures[number][1], plates[one]))]
+            found = [one for one in found if one[1][1] >= turned.get(number, 0.0)]
             if not found:
                 break
             base, (best, _) = max(found, key=lambda one: one[1][1])
