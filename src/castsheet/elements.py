@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections import Counter
@@ -227,12 +228,23 @@ def _used(index: int, value: Any, library: Path) -> Any:
     if not is_file(file):
         raise SceneError(
             f"elements[{index}]: field use: there is no {value['use']} in the library {library.resolve()}",
-            remedy="see castsheet elements list, or name the folder in the scene's field library:",
+            remedy=f"{_nearest(named['name'], library)}see castsheet elements list, or name the folder in "
+            "the scene's field library:",
         )
     element, _ = read_element(file)
     # The library's paths become absolute: paths in the scene file are relative to another folder.
     own = {"images": {view: [path.resolve() for path in paths] for view, paths in element.images.items()}}
     return {**element.model_dump(), **own, **given}
+
+
+def _nearest(name: str, library: Path) -> str:
+    """A question that offers the library's name that is most like one that is not there; empty if none is."""
+    try:
+        known = [folder.name for folder in library.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}? else " if near else ""
 
 
 def _element(index: int, value: Any) -> Any:

@@ -196,6 +196,16 @@ def test_a_wrong_use_is_refused(tmp_path: Path, shots: Path, use: object, messag
     assert str(file) in caught.value.what
 
 
+def test_a_misspelt_use_is_answered_with_the_nearest_name(tmp_path: Path, shots: Path) -> None:
+    """Red: whoever mistypes a name has to look the library through."""
+    Library(tmp_path / "library").add("hero", [shots / "IMG_1.png"], sorter())
+    file = tmp_path / "scene.yaml"
+    file.write_text("elements: [{use: herro}]\n")
+    with pytest.raises(SceneError) as caught:
+        Scene.load(file)
+    assert caught.value.remedy.startswith("did you mean hero?")
+
+
 def test_several_faces_are_refused_unless_one_is_picked(tmp_path: Path) -> None:
     """Red: a group photo becomes the hero's picture."""
     party = tmp_path / "party.png"

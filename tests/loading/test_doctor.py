@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +137,12 @@ def test_optional_packages_are_those_of_the_project():
     ]
     groups = project["optional-dependencies"]
     for extra in EXTRAS:
-        wanted = {re.split(r"[<>=\[]", one)[0] for one in groups[extra.name]}
+        asked = [
+            one
+            for one in groups[extra.name]
+            if sys.version_info < (3, 13) or "python_version < '3.13'" not in one
+        ]
+        wanted = {re.split(r"[<>=\[]", one)[0] for one in asked}
         # What a group takes from another group is told there.
         assert wanted - {"castsheet"} == set(extra.packages), extra.name
     assert {extra.name for extra in EXTRAS} == set(groups) - {"comfy", "dev", "sheet", "studies"}

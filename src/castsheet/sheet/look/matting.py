@@ -27,6 +27,7 @@ from castsheet.sheet.look.edges import (
     key,
     own_colours,
     refine,
+    together,
     without_specks,
     without_veil,
 )
@@ -150,11 +151,15 @@ def _cut(
     coarse = Image.fromarray(alpha).resize(part.size, Image.Resampling.BICUBIC, box=(x, y, right, bottom))
     fine = without_veil(part, refine(part, np.clip(np.asarray(coarse), 0, 1)))
     share = float((alpha > 0.5).mean())
-    doubted = () if seen is None else tuple(doubts(_whole(fine, window, step, look.size), seen))
+
+    def doubtful() -> tuple[Doubt, ...]:
+        return () if seen is None else tuple(doubts(_whole(fine, window, step, look.size), seen))
+
+    image, doubted = together(lambda: _joined(part, fine), doubtful)
     if doubted:
         note = "; ".join(filter(None, (note, *(one.told for one in doubted))))
     at_size = tuple(one.scaled(step) for one in doubted)
-    return _checked(path, CutOut(_joined(part, fine), reduced, method, note, window, at_size), share)
+    return _checked(path, CutOut(image, reduced, method, note, window, at_size), share)
 
 
 def _whole(fine: Array, window: Box, step: int, size: tuple[int, int]) -> Array:
@@ -217,7 +222,7 @@ def _found(
         if backdrop is None:
             raise ImageError(
                 f"{path}: the background is not plain, so its colour does not tell the subject apart",
-                remedy='pip install "castsheet[cutout]", or draw a mask beside it, '
+                remedy="use --cut auto, so that the networks cut, or draw a mask beside it, "
                 f"{path.stem}.mask.png, white where the subject is",
             )
         note = "cut by the plain background's colour alone; clothes of that colour may have gone with it"
