@@ -91,10 +91,17 @@ class Muon(torch.optim.Optimizer):
     def _momentum(self, members: list[Tensor], group: dict[str, Any]) -> None:
         """Leaves each update's direction in the gradient."""
         gradients = _gradients(members)
-        buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in members]
+        buffers = self._kept("momentum", members)
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         torch._foreach_lerp_(gradients, buffers, group["momentum"])
         torch._foreach_mul_(members, 1 - group["lr"] * group["decay"])
+
+    def _kept(self, name: str, members: list[Tensor]) -> list[Tensor]:
+        """The running tensors of that name, zeros at the first step."""
+        for parameter in members:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in members]
 
     def _matrices(self, members: list[Tensor], rows: int, columns: int, group: dict[str, Any]) -> None:
         updates = orthogonalise(torch.stack([one.flatten(1) for one in _gradients(members)]))
@@ -105,8 +112,7 @@ class Muon(torch.optim.Optimizer):
     def _adam(self, members: list[Tensor], group: dict[str, Any]) -> None:
         gradients, (first, second) = _gradients(members), group["betas"]
         group["count"] = count = group.get("count", 0) + 1
-        means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in members]
-        squares = [self.state[p].setdefault("square", torch.zeros_like(p)) for p in members]
+        means, squares = self._kept("mean", members), self._kept("square", members)
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
         roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - second**count))

@@ -94,6 +94,8 @@ class Recipe:
             self.sound()
         if "codec" in stages:
             self.begin_corpus()
+        elif "latents" in stages or ("base" in stages and not (self.out / "base.safetensors").exists()):
+            self.stories()  # rendered while the unseen ones and the models are made ready
         held_out = None if stages == ["sound"] else self.held_out()
         if "codec" in stages:
             self.show_codec(self.decoder(self.codec()), held_out)

@@ -78,7 +78,28 @@ class Models:
 
     def contexts(self, ids_BN: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor | None]:
         """Contexts (B, 256, width) of tokenised prompts for pictures and for sound; differentiable."""
-        return self.connectors(self.gemma.hidden_states(ids_BN, mask_BN), mask_BN, CONTEXT)
+        told = self.gemma.model(
+            input_ids=ids_BN, attention_mask=attended(mask_BN), output_hidden_states=True, use_cache=False
+        )
+        return self.connectors(torch.stack(told.hidden_states, dim=-1), mask_BN, CONTEXT)
+
+
+def attended(mask_BN: Tensor) -> dict[str, Tensor]:
+    """What each token of a prompt attends to, for every kind of Gemma's layers.
+
+    transformers makes the same of `mask_BN` (prompts are shorter than the sliding window), but asks first
+    whether anything is masked: at every step the host would wait for the GPU.
+    """
+    causal_NN = torch.ones(mask_BN.shape[1], mask_BN.shape[1], dtype=torch.bool, device=mask_BN.device).tril()
+    mask_B1NN = causal_NN & mask_BN.bool()[:, None, None]
+    return {"full_attention": mask_B1NN, "sliding_attention": mask_B1NN}
+
+
+def sent(values: Tensor, device: str) -> Tensor:
+    """Values on a device. The host does not wait; with a plain copy it does, for all the GPU's work."""
+    if not device.startswith("cuda"):
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def start_as_identity(transformer: Transformer) -> None:
@@ -163,17 +184,55 @@ def excerpt(frames: int) -> Tensor:
     return torch.arange(first, first + frames)
 
 
-def with_rows(tables: Rope, target: Tensor) -> Rope:
-    """The rows of some latent frames of the target."""
-    return tables.rows(tokens_of(target).to(tables.cos_HTD.device))
-
-
 def compile_blocks(transformer: Transformer, device: str) -> None:
     """Compile block by block: a whole-model compile would cost minutes."""
     if device.startswith("cuda"):
         torch._dynamo.config.recompile_limit = 64
         for block in transformer.transformer_blocks:
             block.compile(dynamic=False)
+
+
+def base_losses(
+    models: Models, latents: Latents, batch: int, device: str
+) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The losses of a step on whole clips with their sound, and of one on four times as many excerpts.
+
+    Each call draws new samples. Nothing in it reads what the GPU computes, so the host keeps ahead of it.
+    """
+    tables, places = rope_tables(models.transformer, device), Both.of(models.transformer, device)
+
+    def whole() -> Tensor:
+        chosen = latents.draw(batch)
+        sigmas = sent(sample_sigmas(batch, TOKENS), device)
+        with mixed(device):
+            seen, heard = models.contexts(*latents.words(chosen))
+            assert heard is not None  # the second edition has sound
+            return joint_losses(
+                models.transformer,
+                latents.clips[chosen],
+                latents.sounds[chosen],
+                (seen, heard),
+                places,
+                sigmas,
+                latents.weights[chosen],
+            ).mean()
+
+    def part() -> Tensor:
+        frames = excerpt(EXCERPT)
+        tokens, chosen = sent(tokens_of(frames), device), latents.draw(4 * batch)
+        target = latents.clips[chosen[:, None], tokens]
+        with mixed(device):
+            context = models.contexts(*latents.words(chosen))[0]
+            marked = SHEET_TOKENS if frames[0] == 0 else 0
+            return flow_losses(
+                models.transformer,
+                Given(target, context, tables.rows(tokens), marked=marked),
+                sent(sample_sigmas(len(chosen), TOKENS), device),
+                torch.randn(target.shape, device=device),
+                mask_BN=latents.weights[chosen[:, None], tokens],
+            ).mean()
+
+    return whole, part
 
 
 def train_base(
@@ -193,49 +252,18 @@ def train_base(
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
-    tables, places = rope_tables(models.transformer, device), Both.of(models.transformer, device)
-
-    def whole() -> Tensor:
-        chosen = latents.draw(batch)
-        sigmas = sample_sigmas(batch, TOKENS).to(device)
-        with mixed(device):
-            seen, heard = models.contexts(*latents.words(chosen))
-            assert heard is not None  # the second edition has sound
-            return joint_losses(
-                models.transformer,
-                latents.clips[chosen],
-                latents.sounds[chosen],
-                (seen, heard),
-                places,
-                sigmas,
-                latents.weights[chosen],
-            ).mean()
-
-    def part() -> Tensor:
-        frames = excerpt(EXCERPT)
-        tokens, chosen = tokens_of(frames).to(device), latents.draw(4 * batch)
-        target = latents.clips[chosen[:, None], tokens]
-        with mixed(device):
-            context = models.contexts(*latents.words(chosen))[0]
-            marked = SHEET_TOKENS if frames[0] == 0 else 0
-            return flow_losses(
-                models.transformer,
-                Given(target, context, with_rows(tables, frames), marked=marked),
-                sample_sigmas(len(chosen), TOKENS).to(device),
-                torch.randn(target.shape, device=device),
-                mask_BN=latents.weights[chosen[:, None], tokens],
-            ).mean()
-
-    parts = [models.transformer, models.gemma.model, models.connectors]
-    rest: dict[str, Any] = {
-        "rate": rate,
-        "log": log,
-        "name": "base",
-        "muon": True,
-        "where": where,
-        "keep": keep,
-    }
-    optimise(parts, lambda step: whole() if step % 2 == 0 else part(), budget, **rest)
+    whole, part = base_losses(models, latents, batch, device)
+    optimise(
+        [models.transformer, models.gemma.model, models.connectors],
+        lambda step: whole() if step % 2 == 0 else part(),
+        budget,
+        rate=rate,
+        log=log,
+        name="base",
+        muon=True,
+        where=where,
+        keep=keep,
+    )
 
 
 @torch.no_grad()

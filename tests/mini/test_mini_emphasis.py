@@ -9,7 +9,7 @@ from castsheet.ltx.model.dit import Transformer
 from mini.data.emphasis import CAST_SHARE, MOST, shares, token_weights, weigh
 from mini.data.latents import SHEET_TOKENS, TOKENS
 from mini.second.architecture import LATENT, config
-from mini.training.train_flow import EXCERPT, excerpt, rope_tables, tokens_of, with_rows
+from mini.training.train_flow import EXCERPT, excerpt, rope_tables, tokens_of
 
 
 def test_a_small_part_weighs_as_much_as_a_large_one() -> None:
@@ -47,7 +47,7 @@ def test_an_excerpt_keeps_its_place_in_the_clip() -> None:
     transformer = Transformer(TransformerConfig.from_dict(config()["transformer"]))
     tables = rope_tables(transformer, "cpu")
     frames = torch.arange(5, 5 + EXCERPT)
-    rows = with_rows(tables, frames)
+    rows = tables.rows(tokens_of(frames))
     own = slice(5 * SHEET_TOKENS, (5 + EXCERPT) * SHEET_TOKENS)
     assert torch.equal(rows.cos_HTD, tables.cos_HTD[:, own])
     assert torch.equal(tokens_of(frames), torch.arange(own.start, own.stop))
