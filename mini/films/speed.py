@@ -17,8 +17,9 @@ from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import plates_of
 from castsheet.pairs.ledger import Made
+from castsheet.pairs.places import place_film
 from castsheet.pairs.records import Clips, Film, PairsError
-from castsheet.pairs.scan import cut_film, place_film, watch_shot
+from castsheet.pairs.scan import cut_film, watch_shot
 from castsheet.pairs.tools import faces_here, faces_of, segmenter_here, segmenter_of, shots_of
 from mini.script import finish
 

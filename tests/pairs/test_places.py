@@ -10,8 +10,8 @@ from castsheet.pairs import tools
 from castsheet.pairs.eyes import Eyes, subjects_of
 from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import plates_of
+from castsheet.pairs.places import place_film
 from castsheet.pairs.records import Film
-from castsheet.pairs.scan import place_film
 from tests.doubles.paper_films import ANN, SIZE, PaperFaces, Shot, write_film
 
 
@@ -62,3 +62,21 @@ def test_a_mirrored_shot_shows_the_place_mirrored(tmp_path):
     (one,) = seen[0]
     assert one.box.x == pytest.approx(width - 82, abs=2)
     assert one.box.w == pytest.approx(12, abs=3)
+
+
+def test_a_shot_fits_others_than_the_first_and_last(tmp_path):
+    """Red: a shot stays alone, and is cut out badly, because the two shots that it was compared with show
+    people where it shows the place."""
+    width, height = SIZE
+    ground = np.random.default_rng(4).integers(60, 190, (height // 8, width // 8, 3), np.uint8)
+    ground = ground.repeat(8, 0).repeat(8, 1)
+    shots = [ground.copy() for _ in range(5)]
+    shots[0][:, : width // 4] = (250, 250, 20)
+    shots[1][:, width * 74 // 100 :] = (20, 250, 250)  # fits 0 by less than half: alone at first
+    for number, x in ((2, 80), (3, 90), (4, 100)):
+        shots[number][50:100, x : x + 8] = (20, 20, 250)
+    frames = np.concatenate([np.repeat(one[None], 12, 0) for one in shots])
+    encode(tmp_path / "late.mp4", frames, 24.0, crf=14)
+    made = place_film(_film(tmp_path / "late.mp4"), _spans(range(0, 60, 12), 12))
+    places = [one["place"] for one in made.values["places"]]
+    assert len(set(places)) == 1

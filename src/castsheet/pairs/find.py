@@ -31,13 +31,14 @@ from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify
 from castsheet.pairs.ledger import Arrays, Ledger, Outcome, Task
+from castsheet.pairs.places import place_film
 from castsheet.pairs.pools import pool_of
 from castsheet.pairs.quality import fault_of
 from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Window
-from castsheet.pairs.scan import cut_film, place_film, watch_shot
+from castsheet.pairs.scan import cut_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 9
+VERSION = 10
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 

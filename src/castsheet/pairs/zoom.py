@@ -19,6 +19,7 @@ from castsheet.pairs.camera import ALIKE, Plate, levels_between
 from castsheet.pairs.protocols import Floats, Pixels
 
 ZOOMS = tuple(float(one) for one in np.geomspace(1.3, 3.2, 16))
+LEAST = 1.25  # the search may leave `ZOOMS` by a little
 FINER = (0.02, 0.006)  # shares by which the zoom is changed when it is searched closely
 AGREE = 0.5  # share of the picture that is alike, people left out of it or not
 
@@ -83,7 +84,8 @@ def located(picture_HW3: Pixels, plate: Plate) -> tuple[Zoomed, float] | None:
         return None
     for step in FINER:
         best = _closer(half, plate, best, step)
-    return (best[1], best[0]) if best[0] >= AGREE else None
+    # What wants to be no nearer than the place itself is not near: smooth ground fits at any zoom.
+    return (best[1], best[0]) if best[0] >= AGREE and best[1].zoom > LEAST else None
 
 
 def _peaks(
