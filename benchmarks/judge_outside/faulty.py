@@ -5,7 +5,7 @@ at a time; then clean clips: those twenty, every second shot of the film, cut in
 real cameras. Clips are held against the sheets in turns. Measured without networks, which find neither leaks
 nor motion, but where only the camera moves: then it matters whether somebody is there. What was seen goes to
 FOLDER/faulty.json, one line a judgement; a run that was stopped goes on where it was. With --table it prints
-the figures of what was seen.
+the figures of what was seen. --share is as of `measure.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.judge_outside import cameras, film, people, questions
 from benchmarks.judge_outside.case import Case, Half
 from benchmarks.judge_outside.faults import FAULTS, HONEST
-from benchmarks.judge_outside.measure import built, sheet_path, the_film
+from benchmarks.judge_outside.measure import built, kept_in, kept_lines, share_of, sheet_path, the_film
 from castsheet.clip import Clip
 from castsheet.judge import leak, motion, search, typography
 from castsheet.judge.cast import Pixels, read_cast, working_frames, working_size
@@ -108,13 +108,14 @@ def _lent(sheet: str, number: int) -> bool:
     return number in {shot for shot, _ in looks} | {film.PLATES[place][0]}
 
 
-def measured(folder: Path, half: Half, rows: Sequence[str], first: int) -> None:
+def measured(folder: Path, half: Half, rows: Sequence[str], first: int, share: tuple[int, int]) -> None:
     """Judge everything that was not judged yet, of the clips with faults from number `first` on."""
-    out = folder / "faulty.json"
-    done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
+    out = kept_in(folder, "faulty", share)
+    done = {line["name"] for line in kept_lines(folder, "faulty")}
     ready: dict[str, Searching] = {}
     last: tuple[str, Pixels] = "", np.zeros((0, 1, 1, 3), np.uint8)
-    for name, row, fault, case in judgements(folder, half, first):
+    every = list(judgements(folder, half, first))
+    for name, row, fault, case in every[share[0] - 1 :: share[1]]:
         if f"{half}/{name}" in done or (rows and row not in rows):
             continue
         if case.sheet not in ready:
@@ -206,10 +207,12 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="rows of the table, with | between them; all by default")
     parser.add_argument("--first", type=int, default=0, help="of the twenty clips with faults")
     parser.add_argument("--table", action="store_true", help="print the figures of what was seen")
+    parser.add_argument("--share", type=share_of, default=(1, 1), metavar="I/N", help="the I-th of N shares")
     asked = parser.parse_args()
     if not asked.table:
-        measured(asked.folder, asked.half, [one for one in asked.rows.split("|") if one], asked.first)
-    lines = [json.loads(line) for line in (asked.folder / "faulty.json").read_text().splitlines()]
+        rows = [one for one in asked.rows.split("|") if one]
+        measured(asked.folder, asked.half, rows, asked.first, asked.share)
+    lines = kept_lines(asked.folder, "faulty")
     print(table([one for one in lines if one["half"] == asked.half]))
 
 

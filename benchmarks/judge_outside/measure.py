@@ -3,7 +3,8 @@ castsheet[sheet,identity,looks].
 
 Builds the set in FOLDER if it is not there, looks at every case as the judge does, and keeps what was seen in
 FOLDER/seen.json, one line a case; a run that was stopped goes on where it was. `table.py` makes figures of
-it.
+it. With --share I/N each of N processes looks at its own share of the cases and writes seen-I-of-N.json;
+all files whose name begins with "seen" count as one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from castsheet.sheet.look.salience import Matter, U2Net
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
 
+Line = dict[str, Any]
 LAST = 40  # pictures whose maps are kept
 FRAMES = 3  # of a case that are looked at; the judge itself looks at six
 
@@ -128,11 +130,41 @@ def _turn(case: Case) -> tuple[int, str]:
     return (int(last) % 5 if last.isdigit() else 0), last
 
 
-def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> None:
+def share_of(text: str) -> tuple[int, int]:
+    """The I-th of N shares, from "I/N"."""
+    number, _, shares = text.partition("/")
+    if not (number.isdigit() and shares.isdigit() and 1 <= int(number) <= int(shares)):
+        raise argparse.ArgumentTypeError(f"{text}: give I/N with I from 1 to N")
+    return int(number), int(shares)
+
+
+def kept_lines(folder: Path, name: str) -> list[Line]:
+    """What all shares of a run have kept: the lines of the files NAME*.json."""
+    files = sorted(folder.glob(f"{name}*.json"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def kept_in(folder: Path, name: str, share: tuple[int, int]) -> Path:
+    """The file to which a share adds its lines."""
+    return folder / (f"{name}.json" if share[1] == 1 else f"{name}-{share[0]}-of-{share[1]}.json")
+
+
+def shared(cases: Sequence[Case], share: tuple[int, int]) -> list[Case]:
+    """A share of the cases. Those of one shot stay together, for what was made of its frames is kept."""
+    clips = list(dict.fromkeys(_clip(case) for case in cases))
+    mine = set(clips[share[0] - 1 :: share[1]])
+    return [case for case in cases if _clip(case) in mine]
+
+
+def _clip(case: Case) -> str:
+    return case.name.rsplit("/", 1)[1] if case.sheet.startswith("film/") else case.name
+
+
+def measured(folder: Path, wanted: str, half: str, every: int, groups: str, share: tuple[int, int]) -> None:
     """Look at the cases whose name begins with `wanted`; add them to seen.json."""
     held = built(folder)
-    out = folder / "seen.json"
-    done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.is_file() else set()
+    out = kept_in(folder, "seen", share)
+    done = {line["name"] for line in kept_lines(folder, "seen")}
     matter, faces = KeptMatter(folder / "masks"), installed_faces()
     lookers = [KeptLooker(one) for one in installed_lookers()]
     ready: dict[str, tuple[Witness, FaceWitness, Judge]] = {}
@@ -140,7 +172,7 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
     for name, make in props.sheets(held):
         if not sheet_path(folder, name).is_file() and any(case.sheet == name for case in chosen[::every]):
             make().save(sheet_path(folder, name))
-    for case in sorted(chosen[::every], key=_turn):
+    for case in shared(sorted(chosen[::every], key=_turn), share):
         if case.name in done or (groups and case.group not in groups.replace(";", ",").split("|")):
             continue
         if case.sheet not in ready:
@@ -152,7 +184,7 @@ def measured(folder: Path, wanted: str, half: str, every: int, groups: str) -> N
         # Nobody in the film has a face that the embedder knows, and props have none.
         faceless = case.sheet.startswith(("film/", "props/"))
         looked = {} if faceless else ready[case.sheet][1].look(frames, range(len(frames)))
-        line: dict[str, Any] = {
+        line: Line = {
             "name": case.name,
             "half": case.half,
             "group": case.group,
@@ -188,8 +220,9 @@ def main() -> None:
         help="rows of the table, with | between them and ; for a comma; all by default",
     )
     parser.add_argument("--every", type=int, default=1, help="every so manieth case")
+    parser.add_argument("--share", type=share_of, default=(1, 1), metavar="I/N", help="the I-th of N shares")
     asked = parser.parse_args()
-    measured(asked.folder, asked.only, asked.half, asked.every, asked.groups)
+    measured(asked.folder, asked.only, asked.half, asked.every, asked.groups, asked.share)
 
 
 if __name__ == "__main__":

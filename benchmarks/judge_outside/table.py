@@ -6,14 +6,13 @@ Reads what `measure.py` saw, and asks the package's own states. Worst rows come 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.judge_outside.film import CAST, PLACES, facts, looked
+from benchmarks.judge_outside.measure import Line, kept_lines
 from benchmarks.judge_outside.props import ROWS
 from castsheet.judge.evidence import Glimpse, better_half
 from castsheet.judge.faces import FaceReport, FaceView
@@ -22,7 +21,6 @@ from castsheet.judge.states import Held, find, worth
 from castsheet.sheet.box import Kind
 from mini.judged.thresholds import auc
 
-Line = dict[str, Any]
 TAKES = ("right", "stranger, same clothes", "nobody", "wrong place")
 KEPT = 0.9  # of the right ones, where rates of false ones are compared
 
@@ -184,7 +182,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", default="held out", choices=("tuning", "held out"))
     asked = parser.parse_args()
-    lines = [json.loads(line) for line in (asked.folder / "seen.json").read_text().splitlines()]
+    lines = kept_lines(asked.folder, "seen")
     print(table([one for one in lines if one["half"] == asked.half]))
 
 
