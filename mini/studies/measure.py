@@ -21,7 +21,7 @@ from mini.evaluation.parts import Floats, Pixels, mean_colours
 from mini.evaluation.validation import MASK_FRAMES
 
 VERSION = 1  # of what is measured; another number measures all clips anew
-JUDGED = 2  # of the judge's score, likewise for clips that were judged
+JUDGED = 3  # of the judge's score, likewise for clips that were judged
 STRIP = (8, 56, 104)  # frames that are kept to be looked at
 
 

@@ -40,6 +40,7 @@ HEIGHTS: dict[Kind, tuple[float, ...]] = {
 STRIPS: dict[Kind, int] = {"character": 4, "prop": 3, "location": 2}
 SPREAD = 1.25  # windows are this much wider than the figure, for arms and strides
 PLACE_FILL = 0.55  # share of a place that gives full marks; people may hide the rest
+LEAST_TONE = 0.01  # of a figure: less of one colour in one strip says little of its tint
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Finder:
             others = [one for one in self.members if one.kind == member.kind and one.id != member.id]
             at = found[member.id].box
             values = {one.id: self._at(view, one, at) for one in others}
-            tint = self._tint(codes, tones, member, at)
+            tint = self._tint(tones, member, at)
             found[member.id] = replace(found[member.id], others=values, tint=tint)
         return found
 
@@ -113,36 +114,16 @@ class Finder:
             part = codes[top:bottom][mask[top:bottom]]
             counts = np.bincount(part, minlength=count + 1)[:count].astype(np.float32)
             strips.append(counts @ self._soften * scale)
-        return _Figure(
-            np.stack(strips), width / height, self._palette(codes, _ycc(look.picture_HWC), mask, edges)
-        )
+        tones = _tones(codes, _ycc(look.picture_HWC), mask, edges)
+        return _Figure(np.stack(strips), width / height, tones, float(mask.sum() * scale))
 
-    def _palette(
-        self,
-        codes: NDArray[np.int64],
-        tones_HW3: Floats,
-        mask_HW: NDArray[np.bool_],
-        edges: NDArray[np.int64],
-    ) -> _Palette:
-        """The amount of each code in each strip, and its mean colour there."""
-        count = len(self._codes_K3)
-        shares, means = [], []
-        for top, bottom in pairwise(edges):
-            here = mask_HW[top:bottom] & (codes[top:bottom] < count)
-            code, tone = codes[top:bottom][here], tones_HW3[top:bottom][here]
-            held = np.bincount(code, minlength=count)
-            sums = [np.bincount(code, weights=channel, minlength=count) for channel in tone.T]
-            shares.append(held / max(mask_HW.sum(), 1))
-            means.append(np.stack(sums, axis=-1) / np.maximum(held, 1)[:, None])
-        return _Palette(np.stack(shares).astype(np.float32), np.stack(means).astype(np.float32))
-
-    def _tint(self, codes: NDArray[np.int64], tones_HW3: Floats, member: Member, box: Box) -> float:
+    def _tint(self, tones_HW3: Floats, member: Member, box: Box) -> float:
         """The colour distance of a window to the member's nearest figure."""
-        rows, columns = slice(box.y, box.bottom), slice(box.x, box.right)
-        window = codes[rows, columns]
-        edges = np.linspace(0, window.shape[0], STRIPS[member.kind] + 1).round().astype(int)
-        seen = self._palette(window, tones_HW3[rows, columns], np.ones(window.shape, np.bool_), edges)
-        return min(seen.apart(one.palette) for one in self._figures[member.id])
+        window = tones_HW3[box.y : box.bottom, box.x : box.right]
+        area = float(box.area if member.kind == "location" else box.h**2)
+        if member.kind == "location":  # of so many pixels every fourth says the same
+            window, area = window[::2, ::2], area / 4
+        return min(one.apart(window, area) for one in self._figures[member.id])
 
     def _best(self, view: _View, member: Member) -> Sighting:
         figures = self._figures[member.id]
@@ -192,32 +173,49 @@ class ColourDetector:
 
 
 @dataclass(frozen=True)
-class _Palette:
-    """Codes by strip: shares (S, K) of all pixels, and mean colours (S, K, 3) in weighted YCbCr."""
+class _Tones:
+    """A figure's colours, each where it lies: strips (T,), shares (T,) of the figure, and mean colours (T, 3)
+    in weighted YCbCr."""
 
-    shares_SK: Floats
-    means_SK3: Floats
-
-    def apart(self, other: _Palette) -> float:
-        """Mean distance of the colours that both have; 0 if they have none in common."""
-        both = np.minimum(self.shares_SK, other.shares_SK)
-        distance = np.linalg.norm(self.means_SK3 - other.means_SK3, axis=-1)
-        return float((both * distance).sum() / max(float(both.sum()), 1e-6))
+    strips_T: NDArray[np.int64]
+    shares_T: Floats
+    means_T3: Floats
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """A look in codes: softened pixel counts (S, K) for a figure of height 1, and width over height."""
+    """A look in codes: softened pixel counts (S, K) for a figure of height 1, and width over height; its
+    colours, and how many pixels it has at that height."""
 
     strips_SK: Floats
     aspect: float
-    palette: _Palette
+    tones: _Tones
+    mass: float
 
     def scores(self, seen_SNK: Floats, area: float) -> Floats:
         """Similarity (N,) of windows in which `seen` was counted; `area` is the figure's height squared."""
         wanted = self.strips_SK * np.float32(area)
         got = np.minimum(seen_SNK, wanted[:, None]).sum(axis=(0, 2))
         return np.asarray(got / max(float(wanted.sum()), 1e-6), np.float32)
+
+    def apart(self, window_HW3: Floats, area: float) -> float:
+        """How far the figure's colours are off in a window: each is sought in its own strip, as much of it as
+        the figure has, wherever that is nearest; the distance is that of the means, weighted by amount."""
+        edges = np.linspace(0, len(window_HW3), len(self.strips_SK) + 1).round().astype(int)
+        total = 0.0
+        for strip, (top, bottom) in enumerate(pairwise(edges)):
+            seen_P3 = window_HW3[top:bottom].reshape(-1, 3)
+            mine = self.tones.strips_T == strip
+            if not mine.any() or not len(seen_P3):
+                continue
+            means_T3, shares_T = self.tones.means_T3[mine], self.tones.shares_T[mine]
+            # Squares of distances, less what is equal for all pixels.
+            far_TP = (seen_P3**2).sum(axis=1) - 2 * means_T3 @ seen_P3.T
+            counts_T = np.clip(np.rint(shares_T * self.mass * area), 1, len(seen_P3)).astype(int)
+            for share, mean, count, far_P in zip(shares_T, means_T3, counts_T, far_TP, strict=True):
+                nearest = np.argpartition(far_P, count - 1)[:count]
+                total += float(share * np.linalg.norm(seen_P3[nearest].mean(axis=0) - mean))
+        return total / max(float(self.tones.shares_T.sum()), 1e-6)
 
 
 class _View:
@@ -279,6 +277,25 @@ def _windows(width: int, height: int, w: int, h: int) -> NDArray[np.int64]:
     left = np.clip(grid[:, 1], 0, width)
     right = np.clip(grid[:, 1] + w, 0, width)
     return np.stack([grid[:, 0], np.minimum(grid[:, 0] + h, height), left, right], axis=1)
+
+
+def _tones(
+    codes_HW: NDArray[np.int64], tones_HW3: Floats, mask_HW: NDArray[np.bool_], edges: NDArray[np.int64]
+) -> _Tones:
+    """A figure's colours by strip: what has one code counts as one colour."""
+    strips, shares, means = [], [], []
+    for strip, (top, bottom) in enumerate(pairwise(edges)):
+        here = mask_HW[top:bottom]
+        code, tone = codes_HW[top:bottom][here], tones_HW3[top:bottom][here]
+        for one in np.unique(code):
+            mine = tone[code == one]
+            if len(mine) >= LEAST_TONE * mask_HW.sum():
+                strips.append(strip)
+                shares.append(len(mine) / float(mask_HW.sum()))
+                means.append(mine.mean(axis=0))
+    return _Tones(
+        np.array(strips, np.int64), np.array(shares, np.float32), np.array(means, np.float32).reshape(-1, 3)
+    )
 
 
 def _codebook(cast: Cast) -> Floats:
