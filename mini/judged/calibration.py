@@ -63,6 +63,7 @@ def values(judged: Judgement) -> dict[str, float]:
         "unlike": max(by_kind["character"]),
         "prop unlike": max(by_kind["prop"]),
         "place unlike": max(by_kind["location"]),
+        "tint": max(one.tint for one in judged.elements if one.kind == "character"),
         "drifting": max(-one.drift for one in judged.elements if one.kind == "character"),
         "swaps": float(len(judged.swaps)),
         "pasted": max(one.pasted for one in judged.elements if one.pasted is not None),

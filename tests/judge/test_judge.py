@@ -55,6 +55,15 @@ def test_colours_that_are_off_cost_rank_before_anybody_is_missed() -> None:
         assert before.tint + 2 < after.tint < 20, before.id
 
 
+def test_colours_that_became_others_of_the_sheet_are_off_by_all_of_it() -> None:
+    """Red: trousers in quite another colour cost no rank, since no colour of theirs is left to compare."""
+    frames = fixture_clip("clean").frames
+    slightly = np.clip(frames.astype(np.int16) + np.array([14, -6, 0]), 0, 255).astype(np.uint8)
+    quite = np.ascontiguousarray(frames[..., [1, 2, 0]])
+    tints = [{one.id: one.tint for one in judged(clip).elements} for clip in (slightly, quite)]
+    assert all(tints[1][name] > tints[0][name] + 15 for name in ("hero", "rival", "thing", "place")), tints
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.6, 0.35])
 def test_leak_is_timed_to_the_frame(weight: float) -> None:
     """Red: the dominant failure of sheet-guided video goes unnoticed, or its seconds are wrong."""
