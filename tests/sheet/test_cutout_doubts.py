@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +134,18 @@ def test_what_is_made_together_is_what_is_made_in_turn() -> None:
 
 def _fails() -> None:
     raise ImageError("second", remedy="none")
+
+
+def test_opencv_is_first_needed_by_two_threads_at_once() -> None:
+    """Red: the first cut-out of a process fails now and then: `cv2.__spec__ is None`."""
+    if importlib.util.find_spec("cv2") is None:
+        pytest.skip("opencv is not installed")
+    asked = (
+        "from castsheet.sheet.look.edges import opencv, together; print(together(opencv, opencv)[1].__name__)"
+    )
+    for _ in range(3):
+        told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+        assert told.stdout.strip() == "cv2", told.stderr
 
 
 def test_the_old_background_goes_from_between_hairs() -> None:

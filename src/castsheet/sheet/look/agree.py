@@ -8,13 +8,11 @@ decides by the colours of the sure parts, and the places where it had to are tol
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from castsheet.sheet.look.edges import opencv
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -69,9 +67,9 @@ def joined(rgb: Image.Image, things: Array, person: Array | None) -> Array:
 def _settled(rgb: Image.Image, size: tuple[int, int], things: Array, person: Array) -> Array:
     """Colours decide where the masks contradict each other, and where the salience mask is not sure."""
     mean = np.asarray((things + person) / 2, np.float32)
-    if importlib.util.find_spec("cv2") is None:
+    cv2 = opencv()
+    if cv2 is None:
         return mean
-    cv2: Any = importlib.import_module("cv2")
     low, high = np.minimum(things, person), np.maximum(things, person)
     sure, none = (high > _SURE) & (low > _AGREED), (things < _NONE) & (person < _UNLIKELY)
     sure = np.asarray(cv2.erode(sure.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)

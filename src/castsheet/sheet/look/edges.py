@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,6 +39,7 @@ _GAIN = 2.0
 _REACH = 25
 
 Array = NDArray[np.float32]
+_IMPORTING = Lock()
 First = TypeVar("First")
 Second = TypeVar("Second")
 
@@ -340,7 +342,7 @@ def _small(rgb: Image.Image, long_side: int) -> Image.Image:
 
 def _resized(values: Array, size: tuple[int, int]) -> Array:
     """Values (H, W) or (H, W, C) stretched to a size (width, height)."""
-    if (cv2 := _opencv()) is not None:
+    if (cv2 := opencv()) is not None:
         return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR))
     planes = np.atleast_3d(values)
     wide = [
@@ -353,7 +355,7 @@ def _resized(values: Array, size: tuple[int, int]) -> Array:
 def _box(values: Array, radius: int) -> Array:
     """Mean over (2 radius + 1)^2 windows, fewer at the border, of (H, W) or (H, W, C); sums are in double
     precision."""
-    if (cv2 := _opencv()) is not None:
+    if (cv2 := opencv()) is not None:
         side, border = (2 * radius + 1, 2 * radius + 1), cv2.BORDER_CONSTANT
         sums, ones = np.empty_like(values), np.ones(values.shape[:2], np.float32)
         cv2.boxFilter(values, -1, side, sums, normalize=False, borderType=border)
@@ -372,7 +374,15 @@ def _box(values: Array, radius: int) -> Array:
     return values
 
 
+def opencv() -> Any:
+    """OpenCV, which filters five times as fast; None where it is not installed. Both ways agree to 1e-5.
+
+    One thread at a time: while OpenCV is being imported by one, others find a module without a spec.
+    """
+    with _IMPORTING:
+        return _opencv()
+
+
 @cache
 def _opencv() -> Any:
-    """OpenCV, which filters five times as fast; None where it is not installed. Both ways agree to 1e-5."""
     return None if importlib.util.find_spec("cv2") is None else importlib.import_module("cv2")
