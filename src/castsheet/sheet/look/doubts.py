@@ -34,8 +34,6 @@ _LEFT = 0.6
 _BEHIND = 0.7
 # What the hair's alpha must be on average: hair before dark trees comes out half transparent.
 _HAIR = 0.75
-# Of 1: what the network of persons takes for a part of one, on average.
-_PART = 0.4
 # Of 1: the networks of persons are sure, and the cut-out has nothing.
 _PERSON, _GONE = 0.8, 0.25
 # Shares of the subject's area: a lost part of a person, an island of background, a disputed place.
@@ -124,16 +122,9 @@ def _face(alpha: Array, seen: Seen) -> list[Doubt]:
         max(1, 3 * box.w // 5),
         max(1, round(0.12 * box.h)),
     )
-    if box.y > 0.3 * box.h and _mean(alpha, strip) < _HAIR and _is_person(strip, seen.body, alpha.shape):
+    if box.y > 0.3 * box.h and _mean(alpha, strip) < _HAIR:
         found.append(Doubt("hair", "the hair above the face is not in the cut-out", strip))
     return found
-
-
-def _is_person(place: Box, body: Body | None, shape: tuple[int, ...]) -> bool:
-    """Whether the network of persons takes a place for a part of one: a rabbit has sky between its ears."""
-    if body is None:
-        return True
-    return _mean(_resized(body.mask, (shape[1], shape[0])), place) > _PART
 
 
 def _beside(alpha: Array, seen: Seen) -> list[Doubt]:

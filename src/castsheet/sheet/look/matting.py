@@ -35,7 +35,7 @@ from castsheet.sheet.look.experts import Experts, installed_experts, named
 from castsheet.sheet.look.salience import Matter, NamedNetwork, U2Net
 
 # Part of every cache key: raise it when results change.
-VERSION = 11
+VERSION = 12
 # A sheet is at most about 1800 px wide. No panel needs more than this, not even a close-up.
 LIMIT = 2560
 # Long side at which a subject is looked for, and the room around it, as a share of that.
