@@ -182,7 +182,8 @@ def _takes_weak(scenes: Scenes) -> Study:
 
 
 def _panel_area(scenes: Scenes) -> Study:
-    weights = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    # Sheets on latent edges come in steps: of 2, 4 and 8 one is enough.
+    weights = (0.25, 0.5, 1.0, 1.4, 8.0)
     elements = {"person": "hero", "prop": "prop", "location": "place"}
 
     def condition(weight: float) -> Condition:

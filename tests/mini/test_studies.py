@@ -145,8 +145,7 @@ def test_every_study_has_its_base_and_distinct_conditions(scenes: Scenes) -> Non
         for one in study.conditions:
             sheet = one.sheet(0)
             keys.add((sheet.sha256, one.reference_frames, one.who, one.named, str(one.overrides)))
-        # Importance has no more effect once a panel is as large as its picture allows.
-        assert len(keys) >= (5 if name == "panel-area" else len(names)), name
+        assert len(keys) == len(names), name
     with pytest.raises(SettingsError, match="no study 'colour'"):
         pick("colour", studies)
 
