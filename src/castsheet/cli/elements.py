@@ -50,7 +50,7 @@ def add(
     ready: Annotated[
         bool, typer.Option("--sheet", help="The pictures are ready-made sheets: take them apart.")
     ] = False,
-    quality: Annotated[str, typer.Option(help=CUT_HELP)] = "auto",
+    quality: Annotated[str, typer.Option("--quality", "--cut", help=CUT_HELP)] = "auto",
 ) -> None:
     """Sort pictures into views and keep them under a name."""
     from castsheet.authoring.library import Library, Sorter
@@ -183,7 +183,7 @@ def show(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="That page.", show_default="NAME.cutouts.html")
     ] = None,
-    quality: Annotated[str, typer.Option(help=CUT_HELP)] = "auto",
+    quality: Annotated[str, typer.Option("--quality", "--cut", help=CUT_HELP)] = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Show an element's description and pictures; with --cutouts, their cut-outs on a page."""

@@ -79,7 +79,7 @@ def mask(
     ] = None,
     library: Folder = LIBRARY,
     look: Look = "default",
-    quality: Annotated[str, typer.Option(help=CUT_HELP)] = "auto",
+    quality: Annotated[str, typer.Option("--quality", "--cut", help=CUT_HELP)] = "auto",
 ) -> None:
     """Give a picture a mask drawn by hand; without one, write its cut-out as the mask, to be edited in place.
 

@@ -78,8 +78,8 @@ def cutouts_are_whole(subject: Subject) -> Iterator[Fault]:
 
 
 _LOOK = (
-    "look at it: castsheet elements show {name} --cutouts; then draw its mask (PICTURE.mask.png beside it), "
-    "or use another picture or --cut"
+    "look at the panel (of an element in the library: castsheet elements show {name} --cutouts); then draw "
+    "its mask (PICTURE.mask.png beside it), or use another picture or another --cut"
 )
 
 
