@@ -78,7 +78,7 @@ def test_single_pictures_are_edited(shelf: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_the_page_shows_cutouts_and_a_mask_is_taken(shelf: Path, tmp_path: Path) -> None:
-    """Red: cut-outs cannot be seen before the sheet, an edited mask is not used, or the option has not the name
+    """Red: cut-outs cannot be seen before the sheet, an edited mask is not used, or the option lacks the name
     that the notes give it.
     """
     out, file = tmp_path / "page.html", only(shelf)
