@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from castsheet.pairs.gates import MARGIN, mask_of
 from castsheet.pairs.ledger import Stored
 from castsheet.pairs.records import Clips, Film, Track, Window
 from castsheet.pairs.scan import AT_LEAST, GUARD
+from mini.films.further import accounted, captions, cutouts, faults, parted, plates, unit_of
+from mini.films.truth import Tally, Truth, best_overlap, read_truth
 from mini.script import finish
 
 TOLERANCE = 1  # frames by which a hard cut may be off
@@ -37,51 +38,6 @@ TRUE_VIEWS = {
     "face": (0, 35),
 }
 """Degrees of true yaw at which a view is named right."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is true of a film."""
-
-    told: dict[str, Any]
-    masks: Mapping[str, NDArray[np.uint8]]
-
-    def shot_at(self, frame: int) -> dict[str, Any] | None:
-        """The shot that a frame belongs to; None in a transition."""
-        return next((one for one in self.told["shots"] if one["first"] <= frame < one["last"]), None)
-
-    def near(self, frame: int) -> NDArray[np.uint8] | None:
-        """The mask of a frame or of one of its neighbours: people move little in three frames."""
-        offsets = (0, 1, -1, 2, -2, 3, -3)
-        return next((self.masks[str(frame + k)] for k in offsets if str(frame + k) in self.masks), None)
-
-    def transition_frames(self) -> set[int]:
-        """All frames that belong to no shot."""
-        return {k for one in self.told["transitions"] for k in range(one["first"], one["last"])}
-
-
-def read_truth(folder: Path, film: Film) -> Truth | None:
-    """A film's truth; None for a file that was made to be corrupt."""
-    path = folder / f"{film.title}.json"
-    if not path.is_file():
-        return None
-    with np.load(folder / f"{film.title}.masks.npz", allow_pickle=False) as masks:
-        return Truth(json.loads(path.read_text()), {name: masks[name] for name in masks.files})
-
-
-@dataclass
-class Tally:
-    """A share as it is counted, with what was wrong."""
-
-    right: int = 0
-    of: int = 0
-
-    def add(self, right: bool) -> None:
-        self.right += right
-        self.of += 1
-
-    def __str__(self) -> str:
-        return f"{self.right}/{self.of} = {self.right / max(1, self.of):.3f}"
 
 
 def cuts(found: Sequence[Sequence[int]], truth: Truth) -> tuple[Tally, Tally, Tally]:
@@ -141,9 +97,7 @@ def cover(tracks: Sequence[Track], truth: Truth, masks: Mapping[str, NDArray[np.
             whole = np.zeros(frame.shape, np.bool_)
             box = sight.box
             whole[box.y : box.bottom, box.x : box.right] = mask
-            people = range(1, len(shot["cast"]) + 1)
-            sets = [frame == k for k in people] + [(frame == k) | (frame > len(shot["cast"])) for k in people]
-            found.append(max(float((whole & one).sum() / max(1, (whole | one).sum())) for one in sets))
+            found.append(best_overlap(whole, frame, len(shot["cast"])))
     return found
 
 
@@ -182,11 +136,11 @@ def windows(found: Sequence[Window], truth: Truth) -> tuple[int, list[str]]:
 def possible(truth: Truth, clips: Clips) -> list[int]:
     """Numbers of the shots of which the script allows a pair.
 
-    A clip fits between the guards, nothing is wrong with the shot, somebody is there, everybody is seen from
-    near with their face and whole in other shots, in the same clothes, and the place is seen empty or in
-    three other shots.
+    A clip fits between the guards, nothing is wrong with the shot or the film, somebody is there, everybody
+    is seen from near with their face and whole in other shots, in the same clothes, and the place is seen
+    empty or in three other shots.
     """
-    shots = truth.told["shots"]
+    shots = [] if truth.told["logo"] else truth.told["shots"]
     sound = [one for one in shots if not one["fault"]]
 
     def others(shot: Mapping[str, Any], near: bool, who: Mapping[str, Any], widest: float) -> bool:
@@ -251,7 +205,7 @@ def pairs(
     """Checks of pairs: their name, whether they hold, and where."""
     mine = {one.id: one for one in found.windows if one.shot.startswith(film.id)}
     for row in rows:
-        unit = row["video"].split("/")[1].removesuffix(".mp4")
+        unit = unit_of(row)
         if unit not in mine:
             continue
         window = mine[unit]
@@ -320,55 +274,106 @@ def masks_of(found: Found, work: Path, tracks: Sequence[Track]) -> dict[str, NDA
     return masks
 
 
-def report(films: Path, work: Path, data: Path | None) -> list[str]:
-    """All measures as lines."""
-    found, cast = load(work), read_cast(work / "cast.yaml")
-    rows = []
-    out: dict[str, str] = {}
-    if data is not None:
-        rows = [json.loads(line) for line in (data / "pairs.jsonl").read_text().splitlines()]
-        with (data / "rejects.csv").open(newline="") as file:
-            out = {one["unit"]: f"{one['rule']} {one['value']}" for one in csv.DictReader(file)}
-    total: dict[str, Tally] = {}
-    wrong: list[str] = []
-    ious: list[float] = []
-    for film in found.films:
-        truth = read_truth(films, film)
-        if truth is None:
-            continue
-        cut = Stored(work / "results" / "shots" / f"{found.stages[film.id]['shots']}.json")
+def who_of(rows: Sequence[Mapping[str, Any]], truth: Truth) -> dict[str, str]:
+    """Whom each name on a sheet stands for, by unit and name: the identity that its panels show."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for panel in row["panels"]:
+            frame = panel["frames"][0][1]
+            shot = truth.shot_at(frame)
+            if panel["element"] == "place" or shot is None:
+                continue
+            who = _who(truth, frame, panel["box"], shot)
+            if who:
+                found.setdefault(f"{unit_of(row)} {panel['element']}", who)
+    return found
+
+
+class Report:
+    """All measures, as they are gathered film by film.
+
+    Args:
+        films, work, data: see the module.
+    """
+
+    def __init__(self, films: Path, work: Path, data: Path | None) -> None:
+        self._films, self._work, self._data = films, work, data
+        self._found, self._cast = load(work), read_cast(work / "cast.yaml")
+        self._rows: list[dict[str, Any]] = []
+        self._out: dict[str, str] = {}
+        if data is not None:
+            self._rows = [json.loads(line) for line in (data / "pairs.jsonl").read_text().splitlines()]
+            with (data / "rejects.csv").open(newline="") as file:
+                self._out = {one["unit"]: f"{one['rule']} {one['value']}" for one in csv.DictReader(file)}
+        self._total: dict[str, Tally] = {}
+        self._wrong: list[str] = []
+        self._ious: dict[str, list[float]] = {"masks of tracks": [], "cut-outs of sheets": []}
+
+    def lines(self) -> list[str]:
+        """One line a measure, and one for each thing that is wrong."""
+        truths: dict[str, Truth] = {}
+        for film in self._found.films:
+            truth = read_truth(self._films, film)
+            if truth is not None:
+                truths[film.title] = truth
+                self._find(film, truth)
+                self._make(film, truth)
+        lines = [f"{name}: {tally}" for name, tally in self._total.items()]
+        for name, ious in self._ious.items():
+            median, tenth = np.percentile(ious, (50, 10)) if ious else (0.0, 0.0)
+            lines.append(f"{name}, IoU: median {median:.3f}, tenth {tenth:.3f}, of {len(ious)}")
+        if self._data is not None:
+            lines += [f"shared between splits: {parted(self._rows, truths)}"]
+            lines += accounted(self._data)
+        return [*lines, f"pairs: {len(self._rows)}", *self._wrong]
+
+    def _find(self, film: Film, truth: Truth) -> None:
+        """What `find` made of a film."""
+        results = self._work / "results"
+        cut = Stored(results / "shots" / f"{self._found.stages[film.id]['shots']}.json")
         names = ("cuts: precision", "cuts: recall", "dissolves and fades: recall")
         for name, tally in zip(names, cuts(cut.values["changes"], truth), strict=True):
-            _sum(total, name, tally)
-        tracks = [one for one in found.tracks if one.shot.startswith(film.id)]
-        masks = masks_of(found, work, tracks)
-        ious += cover(tracks, truth, masks)
+            self._sum(name, tally)
+        tracks = [one for one in self._found.tracks if one.shot.startswith(film.id)]
+        masks = masks_of(self._found, self._work, tracks)
+        self._ious["masks of tracks"] += cover(tracks, truth, masks)
         owner, dressed = (owners(tracks, truth, masks, dressed=one) for one in (False, True))
-        precision, recall = identities(cast, film.title, owner, dressed)
-        _sum(total, "same person: precision", precision)
-        _sum(total, "same person: recall", recall)
-        accepted = [one for one in found.windows if one.shot.startswith(film.id)]
-        bad, faults = windows(accepted, truth)
-        _sum(total, "windows with a transition", Tally(bad, len(accepted)))
-        wrong += [f"fault in an accepted window: {one}" for one in faults]
-        if data is not None:
-            tally, told = lost(found, work / "results", film, truth, rows, out)
-            _sum(total, "shots that the script allows", tally)
-            wrong += told
-        for name, holds, where in pairs(rows, film, found, truth):
-            total.setdefault(name, Tally()).add(holds)
-            wrong += [] if holds else [f"{name}: not so at {where}"]
-    lines = [f"{name}: {tally}" for name, tally in total.items()]
-    if ious:
-        lines.append(
-            f"masks, IoU: median {np.median(ious):.3f}, tenth {np.percentile(ious, 10):.3f}, of {len(ious)}"
-        )
-    return [*lines, f"pairs: {len(rows)}", *wrong]
+        precision, recall = identities(self._cast, film.title, owner, dressed)
+        self._sum("same person: precision", precision)
+        self._sum("same person: recall", recall)
+        accepted = [one for one in self._found.windows if one.shot.startswith(film.id)]
+        bad, spoilt = windows(accepted, truth)
+        self._sum("windows with a transition", Tally(bad, len(accepted)))
+        self._wrong += [f"fault in an accepted window: {one}" for one in spoilt]
+        planted, clean, told = faults(self._found, results, film, truth)
+        self._sum("faults left out by the right rule", planted)
+        self._sum("clean windows left out", clean)
+        self._wrong += told
 
+    def _make(self, film: Film, truth: Truth) -> None:
+        """What `make` made of it."""
+        if self._data is None:
+            return
+        mine = {one.id: one for one in self._found.windows if one.shot.startswith(film.id)}
+        rows = [row for row in self._rows if unit_of(row) in mine]
+        middles = {unit: window.frames[len(window.frames) // 2] for unit, window in mine.items()}
+        shots = {unit: shot for unit, at in middles.items() if (shot := truth.shot_at(at)) is not None}
+        tally, told = lost(self._found, self._work / "results", film, truth, rows, self._out)
+        self._sum("shots that the script allows", tally)
+        for name, holds, where in pairs(rows, film, self._found, truth):
+            self._total.setdefault(name, Tally()).add(holds)
+            told += [] if holds else [f"{name}: not so at {where}"]
+        self._ious["cut-outs of sheets"] += cutouts(rows, self._found, self._work / "results", film, truth)
+        words, wrong = captions(rows, shots, who_of(rows, truth))
+        self._sum("captions right of everybody", words)
+        free, near, other = plates(self._data, rows, shots)
+        self._sum("places with next to nothing else", free)
+        self._sum("places like the painted one", near)
+        self._wrong += [*told, *wrong, *other]
 
-def _sum(total: dict[str, Tally], name: str, tally: Tally) -> None:
-    one = total.setdefault(name, Tally())
-    one.right, one.of = one.right + tally.right, one.of + tally.of
+    def _sum(self, name: str, tally: Tally) -> None:
+        one = self._total.setdefault(name, Tally())
+        one.right, one.of = one.right + tally.right, one.of + tally.of
 
 
 def main() -> None:
@@ -377,7 +382,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("data", type=Path, nargs="?")
     options = parser.parse_args()
-    print("\n".join(report(options.films, options.work, options.data)))
+    print("\n".join(Report(options.films, options.work, options.data).lines()))
 
 
 if __name__ == "__main__":

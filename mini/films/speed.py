@@ -20,7 +20,7 @@ from castsheet.pairs.ledger import Made
 from castsheet.pairs.places import place_film
 from castsheet.pairs.records import Clips, Film, PairsError
 from castsheet.pairs.scan import cut_film, watch_shot
-from castsheet.pairs.tools import faces_here, faces_of, segmenter_here, segmenter_of, shots_of
+from castsheet.pairs.tools import faces_here, faces_of, reader_here, segmenter_here, segmenter_of, shots_of
 from mini.script import finish
 
 
@@ -33,7 +33,7 @@ def timed(work: Callable[..., Made], *given: object) -> tuple[Made, float]:
 
 def measure(film: Film, clips: Clips, shots: str) -> dict[str, float]:
     """CPU seconds for each second of a film, by stage."""
-    eyes = Eyes("none", segmenter_here(), faces_here())
+    eyes = Eyes("none", segmenter_here(), faces_here(), reader=reader_here())
     shots_of(shots)
     faces_of(eyes.faces)
     segmenter_of(eyes.segmenter)

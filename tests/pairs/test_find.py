@@ -17,8 +17,9 @@ from castsheet.pairs.find import find, load
 from castsheet.pairs.frames import read_frames
 from castsheet.pairs.identities import identify
 from castsheet.pairs.ledger import Ledger
-from castsheet.pairs.looks import SIZE
+from castsheet.pairs.looks import SIZE, Look, apart, look_at, share_seen
 from castsheet.pairs.records import Film, PairsError, Reject, Sight, Track
+from castsheet.pairs.subjects import Seen, evened
 from castsheet.sheet.box import Box
 from tests.doubles.paper_films import frame_of, place
 from tests.pairs.conftest import REPEAT, SHOTS
@@ -198,3 +199,25 @@ def test_an_embedder_settles_what_colours_leave_open():
     assert next(one for one in settled if "f-9.0" in one.tracks).tracks[0] == "f-0.0"
     blind = [replace(one, vector=(0.0,) * len(one.vector)) for one in tracks + glimpse]
     assert identify(blind) == plain
+
+
+def test_a_face_that_looks_too_large_still_shows_a_chest():
+    """Red: of somebody near, whose face a detector sees too large, only the head is known: they stay apart
+    from all others."""
+    frames = np.full((4, 100, 60, 3), (90, 90, 90), np.uint8)
+    frames[:, 20:55, 20:40] = (220, 180, 150)
+    frames[:, 55:, 15:45] = (30, 60, 200)
+    masks = (frames != 90).any(axis=3)
+    box = Box(15, 20, 30, 80)
+    seen = []
+    for k, face in enumerate((36, 0, 28, 38)):
+        look = look_at(frames[k], masks[k], box, share_seen(box, 100, face))
+        crop = masks[k, 20:, 15:45]
+        seen.append(Seen(k, box, int(crop.sum()), True, look, crop, 0.0 if face else None, face))
+    assert not any("chest" in one.look.parts for one in seen if one.face != 28)
+    looks = [one.look for one in evened(frames, 0, seen)]
+    assert all({"head", "chest"} == set(look.parts) for look in looks)
+    shirt = np.full((60, 60, 3), (30, 60, 200), np.uint8)
+    whole = look_at(shirt, np.ones((60, 60), np.bool_), Box(0, 0, 60, 60), 1.0)
+    blue = Look({"chest": whole.parts["chest"]})
+    assert all(apart(look, blue)[0] < 0.05 for look in looks)

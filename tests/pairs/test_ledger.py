@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from castsheet.pairs.ledger import DEATHS, Ledger, Task
@@ -39,6 +41,20 @@ def test_processes_make_what_one_makes(tmp_path, runs, pool):
     assert len(files) == 12
     for path in files:
         assert (one.folder / path).read_bytes() == (two.folder / path).read_bytes()
+
+
+def test_no_process_waits_while_a_result_is_written(runs):
+    """Red: the next unit is not begun before the result of the last one is on the disk."""
+    pool = pool_of(1)
+    assert pool is not None
+    results = pool(_tasks(runs)[:2])
+    first, _ = next(results)
+    assert first.unit == "unit 0"
+    deadline = time.monotonic() + 120
+    while not (runs / "1").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (runs / "1").exists()
+    assert [task.unit for task, _ in results] == ["unit 1"]
 
 
 @pytest.mark.parametrize("pool", [pool_of(2), pool_of(2, "local")], ids=["processes", "ray"])

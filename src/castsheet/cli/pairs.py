@@ -55,11 +55,11 @@ def find(
     from castsheet.pairs.find import Finding, by_rule
     from castsheet.pairs.find import find as run
     from castsheet.pairs.records import Clips
-    from castsheet.pairs.tools import faces_here, segmenter_here, shots_of
+    from castsheet.pairs.tools import faces_here, reader_here, segmenter_here, shots_of
 
     width, height = read_size(size)
     cut = segmenter_here() if segmenter is None else segmenter
-    eyes = Eyes(detector, cut, faces_here(), embedder, by_hand)
+    eyes = Eyes(detector, cut, faces_here(), embedder, reader_here(), by_hand)
     shots_of(shots)
     check_eyes(eyes)
     how = Finding(Clips(width, height, frames, fps), shots, eyes, workers, ray_address)

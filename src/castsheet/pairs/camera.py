@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from castsheet.pairs.protocols import Floats, Pixels
+from castsheet.pairs.seams import mended
 
 ALIKE = 14  # levels, the largest of the channels: noise of compression stays below
 AGREE = 0.55  # share of the overlap that two pictures of one place have alike
@@ -23,6 +24,8 @@ OVERLAP = 0.5  # share of the picture that both must show
 
 PICTURES = (0.15, 0.5, 0.85)
 """Moments of a shot at which its place is looked at."""
+
+PEAKS = 5  # of a correlation, that are tried
 
 Shift = tuple[int, int]
 
@@ -82,12 +85,17 @@ def levels_between(one_HW3: Pixels, other_HW3: Pixels) -> Pixels:
 
 
 def _gradients(picture_HW3: Pixels) -> Floats:
+    """The strength of edges, less towards the frame."""
+    found = _edges(picture_HW3)
+    return found * np.outer(np.hanning(found.shape[0]), np.hanning(found.shape[1])).astype(np.float32)
+
+
+def _edges(picture_HW3: Pixels) -> Floats:
     grey = picture_HW3.astype(np.float32).mean(axis=2)
     across, down = np.zeros_like(grey), np.zeros_like(grey)
     across[:, 1:] = np.diff(grey, axis=1)
     down[1:] = np.diff(grey, axis=0)
-    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1])).astype(np.float32)
-    return np.asarray(np.hypot(across, down) * window, np.float32)
+    return np.asarray(np.hypot(across, down), np.float32)
 
 
 @dataclass(frozen=True)
@@ -130,10 +138,56 @@ class Plate:
         return picture, sure
 
 
+def laid_on(one: Looked, plate: Plate, near: Shift | None = None) -> tuple[Shift, float]:
+    """Where a picture's corner lies on a place, and how much of what both show is alike there.
+
+    What is not sure of the place counts for nothing. A place has no people, so a picture fits it better than
+    it fits another one of the place.
+
+    Args:
+        near: where the corner is believed to be. This and what lies around it is tried as well.
+    """
+    height, width = one.picture.shape[:2]
+    ground = np.where(plate.sure[..., None], plate.picture, 0)
+    shape = max(height, ground.shape[0]), max(width, ground.shape[1])
+    edges = np.zeros(shape, np.float32)
+    edges[: ground.shape[0], : ground.shape[1]] = _edges(ground) * _inner(plate.sure)
+    own = np.zeros(shape, np.float32)
+    own[:height, :width] = _gradients(one.picture)
+    spectrum = np.fft.rfft2(edges) * np.conj(np.fft.rfft2(own))
+    peaks = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), 1e-6), shape).ravel()
+    tried = [] if near is None else [(near[0] + x, near[1] + y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    for flat in np.argpartition(peaks, -PEAKS)[-PEAKS:]:
+        y, x = divmod(int(flat), shape[1])
+        across = x - shape[1] if x >= shape[1] - width // 2 else x
+        down = y - shape[0] if y >= shape[0] - height // 2 else y
+        tried.append((across + plate.origin[0], down + plate.origin[1]))
+    found = [(_fits(one.picture, plate, corner), corner) for corner in dict.fromkeys(tried)]
+    share, best = max(found, key=lambda fit: fit[0])
+    return best, share
+
+
+def _fits(picture_HW3: Pixels, plate: Plate, corner: Shift) -> float:
+    """The share of what is sure of the place that a picture shows alike; 0 if little of it is sure."""
+    shown, sure = plate.at(corner, (picture_HW3.shape[1], picture_HW3.shape[0]))
+    if sure.mean() < OVERLAP:
+        return 0.0
+    return float((levels_between(picture_HW3, shown) <= ALIKE)[sure].mean())
+
+
+def _inner(sure_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is sure together with its neighbours above and at the left: the rest has no edges of its own."""
+    found = sure_HW.copy()
+    found[1:] &= sure_HW[:-1]
+    found[:, 1:] &= sure_HW[:, :-1]
+    return found
+
+
 def plate_of(pictures: Sequence[Placed]) -> Plate:
     """The place that pictures agree on: at each pixel the colour that most shots show.
 
-    A person in front of the place is somewhere else in other shots, or is somebody else.
+    A person in front of the place is somewhere else in other shots, or is somebody else. Where people stand
+    in most shots, see `seams`.
     """
     left, top = (min(one.corner[axis] for one in pictures) for axis in (0, 1))
     right = max(one.corner[0] + one.picture_HW3.shape[1] for one in pictures)
@@ -164,7 +218,7 @@ def plate_of(pictures: Sequence[Placed]) -> Plate:
         covering += np.any(mine, axis=0)
     # One shot may show a person there. Where two do not agree with the others, two may show one person.
     sure = (votes >= 3) | ((votes >= 2) & (votes >= covering - 1))
-    return Plate(chosen, sure, (left, top))
+    return Plate(*mended(chosen, sure, laid), (left, top))
 
 
 def _laid(one: Placed, origin: Shift, size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:

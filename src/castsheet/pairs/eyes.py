@@ -16,7 +16,7 @@ from castsheet.pairs.protocols import Detector, Floats, Pixels, Segmenter
 from castsheet.pairs.records import Film
 from castsheet.pairs.segment import Ground, against
 from castsheet.pairs.subjects import EVERY, LEAST, Mask, Seen, sights_of
-from castsheet.pairs.tools import detector_of, embedder_of, faces_of, segmenter_of
+from castsheet.pairs.tools import detector_of, embedder_of, faces_of, reader_of, segmenter_of
 from castsheet.pairs.zoom import Zoomed, shown
 
 SURE = 0.8
@@ -41,6 +41,7 @@ class Eyes:
     segmenter: str = "none"
     faces: str = "none"
     embedder: str = "none"
+    reader: str = "none"
     by_hand: bool = False
 
 
@@ -50,6 +51,7 @@ def check_eyes(eyes: Eyes) -> None:
     segmenter_of(eyes.segmenter)
     faces_of(eyes.faces)
     embedder_of(eyes.embedder)
+    reader_of(eyes.reader)
 
 
 def subjects_of(

@@ -19,6 +19,7 @@ from castsheet.pairs.camera import (
     Plate,
     Shift,
     agreement,
+    laid_on,
     plate_of,
     shift_between,
 )
@@ -96,6 +97,8 @@ def place_film(film: Film, shots: list[list[int]], faces: str = "none") -> Made:
         placed.append({"place": place, "corners": [[at[0] + x, at[1] + y] for x, y in own]})
     _fit_late(members, looked, corners, placed)
     plates = _plates(members, pictures, corners, faces_of(faces))
+    if _laid_again(members, looked, corners, placed, plates):
+        plates = _plates(members, pictures, corners, faces_of(faces))
     _zoom_in(members, plates, pictures, placed, turned)
     arrays: dict[str, NDArray[Any]] = {}
     for place, plate in plates.items():
@@ -132,6 +135,41 @@ def _fit_late(
                 members[one].append((number, where))
                 shown = [[where[0] + x, where[1] + y] for x, y in own]
                 placed[number] = {"place": one, "corners": shown}
+
+
+def _laid_again(
+    members: list[list[tuple[int, Shift]]],
+    looked: list[list[Looked]],
+    corners: list[list[Shift] | None],
+    placed: list[dict[str, Any] | None],
+    plates: dict[int, Plate],
+) -> bool:
+    """Every shot laid on the places that are known by now: it moves to where it fits best.
+
+    Shots find their place by one or two others, in which people stand before it; a place has no people.
+
+    Returns:
+        Whether any shot has moved.
+    """
+    changed = False
+    for place, every in enumerate(members):
+        for number, at in list(every):
+            own = corners[number]
+            if own is None or "mirrored" in (placed[number] or {}):
+                continue
+            options = {place: at} if place in plates else dict.fromkeys(plates)
+            found = [(*laid_on(looked[number][1], plates[one], near), one) for one, near in options.items()]
+            if not found:
+                continue
+            where, share, one = max(found, key=lambda fit: fit[1])
+            if (one, where) == (place, at) or share < LATE:
+                continue
+            members[place].remove((number, at))
+            members[one].append((number, where))
+            members[one].sort()
+            placed[number] = {"place": one, "corners": [[where[0] + x, where[1] + y] for x, y in own]}
+            changed = True
+    return changed
 
 
 def _plates(

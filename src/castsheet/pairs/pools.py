@@ -38,6 +38,7 @@ def in_processes(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Ma
         lost: list[Task] = []
         with ProcessPoolExecutor(min(workers, len(waiting)), get_context("spawn")) as pool:
             running: dict[Future[Made], Task] = {}
+            finished: list[tuple[Task, Future[Made]]] = []
             while (waiting and not lost) or running:
                 while waiting and not lost and len(running) < workers:
                     task = waiting.pop()
@@ -45,17 +46,25 @@ def in_processes(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Ma
                         running[pool.submit(task.work, *task.arguments)] = task
                     except BrokenProcessPool:  # a process died while it had nothing to do, or a moment ago
                         lost.append(task)
+                # Whoever asks writes results down; no process waits for that.
+                yield from _results(finished, lost)
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    task = running.pop(future)
-                    try:
-                        made = future.result()
-                    except BrokenProcessPool:
-                        lost.append(task)
-                    else:
-                        yield task, made
+                finished = [(running.pop(future), future) for future in done]
+            yield from _results(finished, lost)
         for task in lost:
             yield task, None
+
+
+def _results(finished: list[tuple[Task, Future[Made]]], lost: list[Task]) -> Iterator[tuple[Task, Made]]:
+    """What finished tasks gave; those whose process died join `lost`. The list is empty afterwards."""
+    while finished:
+        task, future = finished.pop(0)
+        try:
+            made = future.result()
+        except BrokenProcessPool:
+            lost.append(task)
+        else:
+            yield task, made
 
 
 def on_ray(tasks: Sequence[Task], workers: int, address: str | None) -> Iterator[tuple[Task, Made | None]]:

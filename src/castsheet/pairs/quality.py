@@ -6,6 +6,7 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from castsheet.judge.typography import strokes
 from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.pairs.records import Reject, Window
+from castsheet.sheet.look.ocr import TextReader
 
 STILL = 0.25  # levels: the 99.5th percentile of change between neighbours, in most of the steps
 REPEATS = 0.3  # share of frames that are the frame before
@@ -22,6 +24,8 @@ DARK, BRIGHT, FLAT = 18.0, 238.0, 10.0  # levels: mean luma, and its spread
 STROKES = 0.16  # thin still strokes in one place: letters
 REPEAT = 7.0  # levels between small pictures of two windows, where they differ most
 MOST = 98  # percent of the cells: in one place, people are all that two windows differ by
+SURE, LETTERS = 0.6, 2  # of a line that is read: how sure the reader is, and letters and digits at least
+WORDS = 60  # letters of what is read that are kept
 SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
 SIGNATURE = (16, 9)
 MOMENTS = 21
@@ -87,6 +91,22 @@ def alike(one: Sequence[int], other: Sequence[int]) -> float:
     return best
 
 
+def lettered(window: Window) -> bool:
+    """Whether strokes look like letters; grass, railings and leaves do as well."""
+    return window.strokes > STROKES
+
+
+def read(window: Window, pictures: Sequence[Pixels], reader: TextReader) -> Window:
+    """A window with what is read in some of its pictures: letters that nobody can read are none."""
+    lines = [line for one in pictures for line in reader.read(Image.fromarray(one))]
+    said = [line.text for line in lines if line.score >= SURE and sum(map(str.isalnum, line.text)) >= LETTERS]
+    return replace(window, words=" ".join(said)[:WORDS])
+
+
+def _told(window: Window) -> str:
+    return f"{window.strokes} {window.words or ''}".strip()
+
+
 def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject | None:
     """The first rule that a window breaks, or None.
 
@@ -105,7 +125,7 @@ def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject 
         ("R30", window.still < STILL, f"{window.still}", f"{STILL}"),
         ("R33", window.repeats > REPEATS, f"{window.repeats}", f"{REPEATS}"),
         ("R31", window.sharp < BLURRED * usual, f"{window.sharp}", f"{BLURRED * usual:.2f}"),
-        ("R34", window.strokes > STROKES, f"{window.strokes}", f"{STROKES}"),
+        ("R34", lettered(window) and window.words != "", _told(window), f"{STROKES}"),
     )
     for rule, broken, value, limit in checks:
         if broken:

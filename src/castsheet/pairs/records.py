@@ -182,6 +182,7 @@ class Window:
     Args:
         still, sharp, repeats, strokes: measures of `quality`. luma: mean and spread.
         signature: a small picture of it, to find repeats.
+        words: what a text reader reads in it, if strokes look like letters; None if nobody read.
     """
 
     shot: str
@@ -193,6 +194,7 @@ class Window:
     strokes: float
     luma: tuple[float, float]
     signature: tuple[int, ...]
+    words: str | None = None
 
     @property
     def id(self) -> str:

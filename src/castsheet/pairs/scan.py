@@ -24,10 +24,11 @@ from castsheet.pairs.eyes import Eyes, every_of, subjects_of
 from castsheet.pairs.frames import read_frames
 from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import SMALL, Change, Pixels
-from castsheet.pairs.quality import measured
-from castsheet.pairs.records import Clips, Film
-from castsheet.pairs.subjects import EVERY, Seen, follow, track_of, vector_of
-from castsheet.pairs.tools import embedder_of, segmenter_of, shots_of
+from castsheet.pairs.quality import lettered, measured, read
+from castsheet.pairs.records import Clips, Film, Window
+from castsheet.pairs.subjects import EVERY, Seen, evened, follow, track_of, vector_of
+from castsheet.pairs.tools import embedder_of, reader_of, segmenter_of, shots_of
+from castsheet.sheet.look.ocr import TextReader
 
 GUARD = 6
 """Frames at both ends of a shot that no window shows."""
@@ -99,8 +100,12 @@ def watch_shot(
         measured(shot, number, chosen, frames[np.array(chosen) - span[0]])
         for number, chosen in enumerate(windows_of(span[0], last, times, clips))
     ]
+    reader = reader_of(eyes.reader)
+    if reader is not None:
+        windows = [_read(one, film, times, reader) if lettered(one) else one for one in windows]
     seen, told, ghosts = subjects_of(frames, span[0], film, place, plate, eyes)
     lines = follow(seen, frames.shape[2]) if windows or len(frames) > 2 * EVERY else []
+    lines = [evened(frames, span[0], line) for line in lines]
     hands = [one for one in drawn if span[0] <= one.frame < last]
     cutter, every = segmenter_of(eyes.segmenter) if hands else None, every_of(film)
     by_hand = [followed(frames, span[0], one, film.size, cutter, every) for one in hands]
@@ -124,6 +129,12 @@ def watch_shot(
     values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}
     values["ghosts"] = ghosts
     return Made(values, arrays)
+
+
+def _read(window: Window, film: Film, times: NDArray[np.float64], reader: TextReader) -> Window:
+    """A window with what is read in its middle picture, which is read at the film's own size."""
+    middle = float(times[window.frames[len(window.frames) // 2]])
+    return read(window, [next(read_frames(film, start=middle))[1]], reader)
 
 
 def windows_of(first: int, last: int, times: NDArray[np.float64], clips: Clips) -> list[tuple[int, ...]]:

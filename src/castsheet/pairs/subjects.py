@@ -6,7 +6,7 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
 LOOKS = 4  # sights of a track that an embedder sees
+SMALLER = 80  # percent of a track's faces that are seen larger than the one that counts
 NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
 
 
@@ -143,6 +144,33 @@ def follow(frames: Sequence[Sequence[Seen]], width: int) -> list[list[Seen]]:
                 taken.add(at)
         lines += [_Line([one]) for at, one in enumerate(seen) if at not in taken]
     return [line.seen for line in lines if len(line.seen) >= 3]
+
+
+def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
+    """A track whose figure the frame cuts off below, with looks by what all its faces tell of its size.
+
+    A single face says little: a detector sees one that turns away, or has hair around it, larger than it is.
+    So most of the faces are larger than they should be, and the smaller ones are right.
+
+    Args:
+        first: the film's number of the first of the frames.
+    """
+    height = frames_FHW3.shape[1]
+    cut = [one for one in seen if one.box.bottom >= height - 1]
+    shares = [share for one in cut if (share := share_seen(one.box, height, one.face)) is not None]
+    if not shares:
+        return list(seen)
+    share = float(np.percentile(shares, SMALLER))
+    found = []
+    for one in seen:
+        if one.box.bottom >= height - 1:
+            whole = np.zeros(frames_FHW3.shape[1:3], np.bool_)
+            whole[one.box.y : one.box.bottom, one.box.x : one.box.right] = one.mask
+            look = look_at(frames_FHW3[one.frame - first], whole, one.box, share)
+            found.append(replace(one, look=look))
+        else:
+            found.append(one)
+    return found
 
 
 def vector_of(

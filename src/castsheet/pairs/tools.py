@@ -33,11 +33,12 @@ from castsheet.pairs.segment import Salient
 from castsheet.pairs.shots import PlainShots
 from castsheet.pairs.transnet import TransNetShots
 from castsheet.sheet.look.faces import CenterFace, FaceDetector
+from castsheet.sheet.look.ocr import RapidReader, TextReader
 from castsheet.sheet.look.salience import U2Net
 
 T = TypeVar("T")
 
-NONE, SALIENT = "none", "u2netp"
+NONE, SALIENT, READER = "none", "u2netp", "rapidocr"
 HUB, ENDPOINT = "hub:", "endpoint:"
 
 
@@ -112,6 +113,7 @@ FACES: dict[str, Callable[[], FaceDetector | None]] = {
     BothFaces.name: BothFaces,
     NONE: lambda: None,
 }
+READERS: dict[str, Callable[[], TextReader | None]] = {READER: RapidReader, NONE: lambda: None}
 """To add a back end, add an entry: its name stands in cache keys, so a new version needs a new name."""
 
 
@@ -157,6 +159,12 @@ def faces_of(name: str) -> FaceDetector | None:
     return Choice("face detector", FACES).of(name)
 
 
+@cache
+def reader_of(name: str) -> TextReader | None:
+    """What reads writing, or None; errors as `Choice.of`."""
+    return Choice("text reader", READERS).of(name)
+
+
 def segmenter_here() -> str:
     """The name of the segmenter that is installed here."""
     try:
@@ -184,3 +192,12 @@ def faces_here() -> str:
             continue
         return name
     return NONE
+
+
+def reader_here() -> str:
+    """The name of the text reader that is installed here."""
+    try:
+        reader_of(READER)
+    except DependencyError:
+        return NONE
+    return READER

@@ -6,8 +6,11 @@ backward pass still runs.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from weakref import ReferenceType, ref
 
@@ -17,6 +20,20 @@ from torch import Tensor, nn
 from castsheet.machine.processes import World
 from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.host import Leaving
+
+
+@contextmanager
+def terminated() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM instead of ending at once: the present step ends, then a checkpoint is written."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: noted.set())
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class GradientSum:

@@ -1,0 +1,88 @@
+"""Holes of a place, before which people stand in most shots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from castsheet.pairs.camera import Looked, Placed, Plate, laid_on, levels_between, plate_of
+from castsheet.pairs.seams import mended
+
+SIZE = 72, 128
+HOLE = np.s_[20:60, 50:62]
+
+
+def _ground():
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    ground = np.stack([80 + y, 90 + x // 2, 160 - y // 2], axis=2).astype(np.uint8)
+    ground[:, 55:57] = (150, 90, 60)  # the hole lies before an edge of the place
+    return ground
+
+
+def _with(colour, rows, columns):
+    shot = _ground()
+    shot[rows, columns] = colour
+    return shot
+
+
+def _placed(shots):
+    return [Placed(one, number, (0, 0)) for number, one in enumerate(shots)]
+
+
+def test_a_place_is_known_from_the_one_shot_in_which_nobody_stands_there():
+    """Red: where people stand in three shots of four the place is unknown, or somebody is a part of it."""
+    shots = [
+        _with((220, 40, 40), slice(20, 60), slice(44, 62)),
+        _with((40, 220, 40), slice(18, 66), slice(50, 68)),
+        _with((40, 40, 230), slice(10, 70), slice(46, 66)),
+        _ground(),
+    ]
+    plate = plate_of(_placed(shots))
+    assert plate.sure.all()
+    assert (levels_between(plate.picture, _ground()) <= 2).all()
+
+
+def test_a_hole_stays_where_somebody_stands_in_all_shots():
+    """Red: who stands there in the only shot that ends nowhere else becomes a part of the place."""
+    shots = [
+        _with((220, 40, 40), slice(20, 60), slice(44, 62)),
+        _with((40, 220, 40), slice(18, 66), slice(50, 68)),
+        _with((40, 40, 230), slice(10, 70), slice(46, 66)),
+    ]
+    assert not plate_of(_placed(shots)).sure[HOLE].any()
+
+
+def test_two_pictures_that_both_go_on_leave_the_hole():
+    """Red: one of two pictures that differ is believed."""
+    sure = np.ones(SIZE, np.bool_)
+    sure[HOLE] = False
+    known = np.ones(SIZE, np.bool_)
+    other = _with((240, 240, 240), slice(28, 52), slice(53, 59))
+    picture, found = mended(_ground(), sure, [(_ground(), known), (other, known)])
+    assert (found == sure).all()
+    assert (picture == _ground()).all()
+
+
+def test_a_thin_hole_is_an_edge_of_the_place():
+    """Red: figures before edges of the place have cracks along them."""
+    sure = np.ones(SIZE, np.bool_)
+    sure[:, 55:57] = False
+    known = np.ones(SIZE, np.bool_)
+    known[:8] = False
+    found = mended(_ground(), sure, [(_ground(), known)])[1]
+    assert found[8:].all()
+    assert not found[:8, 55:57].any()  # nobody has seen it there
+
+
+def test_a_picture_is_laid_on_what_is_sure_of_a_place():
+    """Red: people in a shot, and what is not known of the place, pull the shot off its place."""
+    ground = np.random.default_rng(5).integers(60, 190, (9, 20, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    sure = np.ones(ground.shape[:2], np.bool_)
+    sure[:, 70:90] = False
+    wrong = ground.copy()
+    wrong[:, 70:90] = (250, 250, 250)
+    shot = ground[:, 23:151].copy()
+    shot[10:70, 20:40] = (250, 20, 20)
+    for near in (None, (0, 0)):
+        corner, share = laid_on(Looked(shot), Plate(wrong, sure, (-40, 0)), near)
+        assert corner == (-17, 0)
+        assert share > 0.8
