@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from castsheet.pipeline import Castsheet
 from castsheet.settings import override
 from mini.evaluation.parts import Floats
 from mini.evaluation.score import GALLERY, Share, comparisons
-from mini.script import finish
+from mini.script import finish, one_thread_each
 from mini.story import FRAMES
 from mini.story.listen import in_time, place_heard
 from mini.story.look import Look
@@ -193,6 +195,57 @@ def generated(bundle: str, device: str, reference: str) -> Callable[[Renderer, i
     return make
 
 
+Maker = Callable[[Renderer, int], Take]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where takes come from: a bundle, a recipe's codec, or, with neither, the truth."""
+
+    bundle: str | None
+    codec: Path | None
+    reference: str
+    device: str
+
+    def open(self) -> Maker:
+        """What makes the takes.
+
+        Raises:
+            CheckpointError: a file of the bundle or the codec is missing or damaged.
+        """
+        if self.codec is not None:
+            return through_codec(self.codec, self.device)
+        if self.bundle is not None:
+            return generated(self.bundle, self.device, self.reference)
+        return truth
+
+
+def measured(source: Source, seeds: Sequence[int], processes: int) -> Iterator[Measured]:
+    """Every seed's take, measured, in the order of `seeds`.
+
+    Rendering, measuring and launching a small model's kernels are one core's work: several processes, each
+    with a model of its own, keep several cores and a graphics card busy.
+
+    Raises:
+        CheckpointError: a file of the bundle or the codec is missing or damaged.
+    """
+    limits = one_thread_each() if source.device.startswith("cuda") else nullcontext()
+    with limits, multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap(_measured, ((source, seed) for seed in seeds))
+
+
+_worker: tuple[Renderer, Maker] | None = None
+
+
+def _measured(job: tuple[Source, int]) -> Measured:
+    """In a worker: one take. The renderer and the model are made once."""
+    global _worker
+    source, seed = job
+    _worker = _worker or (Renderer(), source.open())
+    renderer, make = _worker
+    return measure(renderer, seed, make(renderer, seed))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=128)
@@ -203,18 +256,17 @@ def main() -> None:
     parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
     parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=1, help="that make and measure, each with a model")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    source = Source(options.bundle, options.codec, options.reference, options.device)
 
     def run() -> None:
-        make: Callable[[Renderer, int], Take] = truth
-        if options.codec is not None:
-            make = through_codec(options.codec, options.device)
-        elif options.bundle is not None:
-            make = generated(options.bundle, options.device, options.reference)
-        renderer, takes = Renderer(), list[Measured]()
-        for seed in (TEST if options.test else VALIDATION)[: options.count]:
-            takes.append(measure(renderer, seed, make(renderer, seed)))
+        takes = list[Measured]()
+        for one in measured(
+            source, (TEST if options.test else VALIDATION)[: options.count], options.processes
+        ):
+            takes.append(one)
             print(f"{len(takes)} of {options.count} stories measured", end="\r", flush=True)
         results = summed(takes)
         for name, one in results.items():
