@@ -105,6 +105,7 @@ def optimise(
     floor: float = 0.02,
     replayed: bool = False,
     keep: Callable[[], None] | None = None,
+    compiled: Callable[[], None] | None = None,
 ) -> None:
     """Train: 2.5 % warm-up (200 steps at most), cosine decay to `floor`, gradient norm clipped at 1.
 
@@ -116,6 +117,7 @@ def optimise(
         where: this process among all; gradients are averaged over them.
         replayed: `loss_of` leaves the gradients too, and keeps their memory.
         keep: called on the first process now and then, while the weights are the averages.
+        compiled: called after the first two steps, before the clock begins: what had to be compiled is by then.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -137,6 +139,8 @@ def optimise(
         window.append(loss.detach())
         step += 1
         if step == 2:
+            if compiled is not None:
+                compiled()
             begun = time.monotonic()  # compiling is not held against the stage
         if step % AGREE_EVERY == 0:
             clock = torch.tensor([time.monotonic() - begun if where.main else 0.0], device=where.device)

@@ -248,7 +248,14 @@ class Recipe:
         def keep() -> None:
             self.keep(models_state(models), "begun-base.safetensors")
 
-        train_base(models, latents, budget, batch=batch, where=self.where, log=self.log, keep=keep)
+        def compiled() -> None:
+            """Rendering and training would slow each other down: what may be shared is compiling alone."""
+            latents.wait_for(min(len(latents), options.first))
+            self.log(f"{latents.ready} of {len(latents)} stories of this process encoded")
+
+        train_base(
+            models, latents, budget, batch=batch, where=self.where, log=self.log, keep=keep, compiled=compiled
+        )
         self.keep(models_state(models), path.name)
         return models
 
@@ -262,8 +269,7 @@ class Recipe:
                 self.stories(),
                 self._latents,
             )
-            self._latents.wait_for(min(count, self.arguments.first))
-            self.log(f"{self._latents.ready} of {count} stories of this process encoded")
+            self._latents.wait_for(min(count, self.arguments.first, AHEAD))
         return self._latents
 
     def encoders(self, models: Models, vae: VideoVAE) -> Encoders:

@@ -245,10 +245,11 @@ def train_base(
     log: Log,
     rate: float = 1e-3,
     keep: Callable[[], None] | None = None,
+    compiled: Callable[[], None] | None = None,
 ) -> None:
     """Text to video with sound, without a reference: what the actions look like, with looks left to chance.
 
-    Whole clips and four times as many excerpts take turns. `keep` is called now and then, see `optimise`.
+    Whole clips and four times as many excerpts take turns. `optimise` says when it calls `keep` and `compiled`.
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
@@ -263,6 +264,7 @@ def train_base(
         muon=True,
         where=where,
         keep=keep,
+        compiled=compiled,
     )
 
 

@@ -71,6 +71,29 @@ def test_the_shared_loop_learns_and_stores_the_average() -> None:
     assert lines[-1] == "toy done after 300 steps"
 
 
+def test_a_stage_says_once_that_it_is_compiled() -> None:
+    """Red: the base trains beside the rendering of its stories, or never waits for them."""
+    layer, steps, told = nn.Linear(2, 2), list[int](), list[int]()
+
+    def loss_of(step: int) -> torch.Tensor:
+        steps.append(step)
+        return layer.weight.square().mean()
+
+    optimise(
+        [layer],
+        loss_of,
+        Budget(5),
+        rate=0.01,
+        log=lambda _: None,
+        name="toy",
+        muon=False,
+        where=ALONE,
+        compiled=lambda: told.append(len(steps)),
+    )
+    assert told == [2]
+    assert steps == [0, 1, 2, 3, 4]
+
+
 def test_a_budget_ends_by_steps_or_by_time() -> None:
     """Red: a stage ignores one of its two limits."""
     assert Budget(10).progress(5, 0.0) == 0.5
