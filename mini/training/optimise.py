@@ -117,7 +117,7 @@ def optimise(
         where: this process among all; gradients are averaged over them.
         replayed: `loss_of` leaves the gradients too, and keeps their memory.
         keep: called on the first process now and then, while the weights are the averages.
-        compiled: called after the first two steps, before the clock begins: what had to be compiled is by then.
+        compiled: called after the first two steps, which compile, before the clock begins.
 
     Raises:
         FloatingPointError: the loss is no longer finite.

@@ -249,7 +249,7 @@ def train_base(
 ) -> None:
     """Text to video with sound, without a reference: what the actions look like, with looks left to chance.
 
-    Whole clips and four times as many excerpts take turns. `optimise` says when it calls `keep` and `compiled`.
+    Whole clips and four times as many excerpts take turns. See `optimise` for `keep` and `compiled`.
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
