@@ -262,11 +262,9 @@ def main() -> None:
     source = Source(options.bundle, options.codec, options.reference, options.device)
 
     def run() -> None:
-        takes = list[Measured]()
-        for one in measured(
-            source, (TEST if options.test else VALIDATION)[: options.count], options.processes
-        ):
-            takes.append(one)
+        seeds, takes = (TEST if options.test else VALIDATION)[: options.count], list[Measured]()
+        for take in measured(source, seeds, options.processes):
+            takes.append(take)
             print(f"{len(takes)} of {options.count} stories measured", end="\r", flush=True)
         results = summed(takes)
         for name, one in results.items():
