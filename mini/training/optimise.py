@@ -148,13 +148,18 @@ def optimise(
             if keep is not None and where.main:
                 average.kept(keep, elapsed)
         if len(window) == 100:
-            mean = torch.stack(window).mean().item()
-            window.clear()
-            log(f"{name} step {step} loss {mean:.4f}")
-            if not math.isfinite(mean):
-                raise FloatingPointError(f"{name}: the loss is {mean} at step {step}")
+            log(f"{name} step {step} loss {_mean(window, name, step):.4f}")
     average.store()
     log(f"{name} done after {step} steps")
+
+
+def _mean(window: list[Tensor], name: str, step: int) -> float:
+    """The mean of the losses, which are forgotten then."""
+    mean = torch.stack(window).mean().item()
+    window.clear()
+    if not math.isfinite(mean):
+        raise FloatingPointError(f"{name}: the loss is {mean} at step {step}")
+    return mean
 
 
 class _Descent:
