@@ -19,7 +19,7 @@ from castsheet.sheet.box import Box
 from castsheet.sheet.look.agree import joined
 from castsheet.sheet.look.doubts import Doubt, Seen, doubts
 from castsheet.sheet.look.edges import together, without_veil
-from castsheet.sheet.look.experts import Experts
+from castsheet.sheet.look.experts import Alone, Experts
 from castsheet.sheet.look.litert import Body, Network
 from castsheet.sheet.look.matting import cut_out
 from castsheet.sheet.look.salience import NamedNetwork
@@ -264,6 +264,16 @@ def test_doubts_are_kept_in_the_cache(tmp_path: Path) -> None:
     assert "feet" in [one.kind for one in first.doubts]
     assert again.doubts == first.doubts
     assert "foot" in again.note
+
+
+def test_a_network_that_cuts_alone_is_watched_too(tmp_path: Path) -> None:
+    """Red: `--cut u2net` loses a woman's head from behind, and nothing says so: no one looked."""
+    back = place().resize((W, H))
+    back.paste(figure(), mask=figure().getchannel("A"))
+    path = tmp_path / "ann.png"
+    back.save(path)
+    assert "feet" in [one.kind for one in cut_out(path, matter=Alone(Footless(), Footless())).doubts]
+    assert "feet" not in [one.kind for one in cut_out(path, matter=Alone(Footless())).doubts]
 
 
 def test_a_dark_photo_does_not_stand_on_black() -> None:

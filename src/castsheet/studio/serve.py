@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import ipaddress
 import socket
-import sys
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,6 +18,7 @@ from fastapi import FastAPI
 
 from castsheet.errors import SettingsError
 from castsheet.machine.files import write_text
+from castsheet.machine.heap import few_arenas
 from castsheet.machine.locks import Say
 from castsheet.studio.app import Lifespan, guarded
 from castsheet.studio.folder import Folder
@@ -31,7 +30,6 @@ from castsheet.studio.store import Store
 from castsheet.studio.tokens import Tokens
 
 PORT = 8187
-_ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def serve(
         SettingsError: the place cannot be listened at.
     """
     place.check()
-    _few_arenas()
+    few_arenas()
     folder = Folder(root.absolute())
     listener = _listener(place)
     port = int(listener.getsockname()[1])
@@ -175,19 +173,6 @@ def _life(studio: Studio, keepers: Sequence[Hands], address: str, say: Say, *, b
         await asyncio.gather(*(asyncio.to_thread(keeper.stop) for keeper in keepers))
 
     return life
-
-
-def _few_arenas() -> None:
-    """Let all threads share the C library's heap.
-
-    Glibc gives the threads that serve requests up to eight heaps for each core, and every heap keeps what its
-    largest picture took: the process would grow with the number of clients, although nothing is held.
-    """
-    if sys.platform != "linux":
-        return
-    setting = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have no such heaps
-    if setting is not None:
-        setting(_ARENA_MAX, 1)
 
 
 def _listener(place: Place) -> socket.socket:

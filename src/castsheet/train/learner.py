@@ -24,6 +24,7 @@ from castsheet.ltx.adapters.lora_file import LoRA
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.speed.kernels import attention_kernels
+from castsheet.machine.heap import give_back_large
 from castsheet.machine.processes import World
 from castsheet.machine.seeds import generator
 from castsheet.train.batches import Batch
@@ -141,6 +142,8 @@ class Learner:
         if config.base.stream or (config.base.shard and where.size > 1):
             trained = [part for bucket in self.buckets for part in bucket.parts]
             divide(transformer, trained, where, on_host=config.base.stream)
+        if where.device.type == "cpu":
+            give_back_large()
         self.free_bytes = free_bytes(where.device, where.size)
         self.keeps, fitted = self._choose_keeps(first)
         self.rows, self.expected_bytes = fitted.rows, fitted.expected_bytes

@@ -106,6 +106,34 @@ class Experts:
         return close if person is None else decided(rgb, coarse, close, person)
 
 
+@dataclass(frozen=True)
+class Alone:
+    """One network that cuts alone, and those that say afterwards what of a person its mask lacks.
+
+    Args:
+        things: cuts.
+        people, faces: know persons and faces, for doubts alone.
+    """
+
+    things: Matter
+    people: KnowsPeople | None = None
+    faces: FaceDetector | None = None
+
+    @property
+    def name(self) -> str:
+        """Names them, for cache keys."""
+        return "+".join(one.name for one in (self.things, self.people) if one is not None)
+
+    def look(self, rgb: Image.Image) -> Found:
+        """The network's own mask, as it is."""
+        mask = self.things.mask(rgb)
+        body = None if self.people is None else self.people.body(rgb)
+        faces = () if self.faces is None else self.faces.find(rgb)
+        if body is not None and not _is_subject(body, mask):
+            body = None
+        return Found(mask, Seen(faces, body))
+
+
 def _whole(rgb: Image.Image, network: U2Net) -> Array:
     """The subject of the whole picture, by a plain background's colour or the large network's glance."""
     backdrop = estimate_backdrop(rgb)
@@ -153,9 +181,10 @@ def installed_things() -> U2Net | None:
 
 
 def named(quality: str) -> str:
-    """A way to cut with the networks that it means here, for cache keys: "auto" changes when one is added."""
-    if quality != "auto":
+    """A way to cut with the networks that it means here, for cache keys: more may be added later."""
+    if quality in ("plain", "none"):
         return quality
-    files = [name for name in ("u2netp.onnx", "u2net.onnx", "pose_landmark_full.tflite") if there(name)]
+    known = ("u2netp.onnx", "u2net.onnx") if quality == "auto" else ()
+    files = [name for name in (*known, "pose_landmark_full.tflite") if there(name)]
     runtime = importlib.util.find_spec("ai_edge_litert") is not None
-    return " ".join(["auto", *files, "litert" if runtime else ""])
+    return " ".join([quality, *files, "litert" if runtime else ""])

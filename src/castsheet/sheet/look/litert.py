@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.machine.files import require
+from castsheet.machine.notices import without_notices
 from castsheet.sheet.look.weights import weights
 
 Array = NDArray[np.float32]
@@ -84,8 +85,9 @@ class Network:
 
 def _network(name: str) -> Network:
     runtime = require("ai_edge_litert.interpreter", EXTRA)
-    interpreter = runtime.Interpreter(model_content=weights(name).read_bytes(), num_threads=1)
-    interpreter.allocate_tensors()
+    with without_notices("INFO: "):
+        interpreter = runtime.Interpreter(model_content=weights(name).read_bytes(), num_threads=1)
+        interpreter.allocate_tensors()
     return Network(interpreter)
 
 

@@ -31,7 +31,8 @@ from castsheet.sheet.look.edges import (
     without_specks,
     without_veil,
 )
-from castsheet.sheet.look.experts import Experts, installed_experts, named
+from castsheet.sheet.look.experts import Alone, Experts, installed_experts, installed_people, named
+from castsheet.sheet.look.faces import installed_detector
 from castsheet.sheet.look.salience import Matter, NamedNetwork, U2Net
 
 # Part of every cache key: raise it when results change.
@@ -89,7 +90,7 @@ def cut_out(
     path: Path | str,
     *,
     quality: Quality = "auto",
-    matter: Matter | Experts | None = None,
+    matter: Matter | Experts | Alone | None = None,
     mask: Path | None = None,
     cache: Path | None = None,
     picture: Image.Image | None = None,
@@ -127,7 +128,7 @@ def _cut(
     path: Path,
     picture: Image.Image | None,
     quality: Quality,
-    matter: Matter | Experts | None,
+    matter: Matter | Experts | Alone | None,
     mask: Path | None,
 ) -> CutOut:
     picture = picture or load_image(path)
@@ -208,7 +209,7 @@ def _window(alpha: Array, step: int, size: tuple[int, int]) -> Box:
 
 
 def _found(
-    path: Path, rgb: Image.Image, quality: Quality, matter: Matter | Experts | None
+    path: Path, rgb: Image.Image, quality: Quality, matter: Matter | Experts | Alone | None
 ) -> tuple[Array, str, str, Seen | None]:
     """Alpha by the networks and the colour of a plain background; without a network by the colour alone."""
     backdrop = estimate_backdrop(rgb)
@@ -227,7 +228,7 @@ def _found(
             )
         note = "cut by the plain background's colour alone; clothes of that colour may have gone with it"
         return without_specks(key(rgb, backdrop)), "plain", note, None
-    if isinstance(network, Experts):
+    if isinstance(network, Experts | Alone):
         found = network.look(rgb)
         seen, knows = found.mask, found.seen
     else:
@@ -244,16 +245,17 @@ def _found(
     return without_specks(alpha), method, "" if sure else "the network was unsure; look at it", knows
 
 
-_NETWORKS: dict[str, Matter] = {}
+_NETWORKS: dict[str, Alone] = {}
 
 
-def _network(quality: Quality) -> Matter | Experts:
+def _network(quality: Quality) -> Alone | Experts:
     """What cuts by that name, loaded once a process: loading it takes as long as using it."""
     if quality == "auto":
         return installed_experts()
     if quality not in _NETWORKS:
         known = quality in ("u2netp", "u2net")
-        _NETWORKS[quality] = U2Net(quality) if known else NamedNetwork(quality)  # type: ignore[arg-type]
+        things: Matter = U2Net(quality) if known else NamedNetwork(quality)  # type: ignore[arg-type]
+        _NETWORKS[quality] = Alone(things, installed_people(), installed_detector())
     return _NETWORKS[quality]
 
 
