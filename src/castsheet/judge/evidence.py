@@ -61,6 +61,11 @@ def better_half(glimpses: Sequence[Glimpse]) -> float:
     return float(np.mean(values[: (len(values) + 1) // 2]))
 
 
+def by_element(frames: Sequence[dict[str, Glimpse]]) -> dict[str, list[Glimpse]]:
+    """What was seen in each frame, as a list for each element."""
+    return {name: [one[name] for one in frames] for name in (frames[0] if frames else ())}
+
+
 def looked_at(count: int, leaked: Sequence[bool]) -> list[int]:
     """Numbers of the frames to look at: evenly spread over those that do not show the sheet."""
     honest = [at for at in range(count) if not leaked[at]] or list(range(count))
@@ -92,33 +97,35 @@ class Witness:
 
     def look(self, frames_FHWC: Pixels, numbers: Sequence[int]) -> dict[str, list[Glimpse]]:
         """Every character and place in the given frames; with networks, every prop too."""
-        found: dict[str, list[Glimpse]] = {name: [] for name in (*self._figures, *self._places)}
-        for at in numbers:
-            seen = see(frames_FHWC[at], self._matter)
-            things = [seen.up(box) for box in seen.things]
-            views = [one.view(frames_FHWC[at], seen.mask_HW, things) for one in self._examiners]
-            field = Field(seen, self._kept) if self._figures else None
-            for name, looks in self._figures.items():
-                assert field is not None
-                like, box = self._best(field, looks)
-                others = [self._at(field, self._figures[key], box) for key in self._rivals(name)]
-                margin = like - max(others) if others else None
-                told = [one.figure(name, view) for one, view in zip(self._examiners, views, strict=True)]
-                both = figure_together(like, told) if told else None
-                alike = [one.things(name, view) for one, view in zip(self._examiners, views, strict=True)]
-                whole = _whole(seen.up(box), things, alike)
-                found[name].append(Glimpse(at, round(like, 4), _sides(whole), margin, both))
-            ground = _ground(seen.picture_HWC, 1 - seen.mask_HW)
-            for name, parts in self._places.items():
-                like = max(_alike(ground, part) for part in parts)
-                told = [
-                    value
-                    for one, view in zip(self._examiners, views, strict=True)
-                    if (value := one.place(name, view)) is not None
-                ]
-                both = place_together(like, told) if told else None
-                box_of_all = (0, 0, *frames_FHWC.shape[2:0:-1])
-                found[name].append(Glimpse(at, round(like, 4), box_of_all, None, both))
+        return by_element([self.glance(frames_FHWC[at], at) for at in numbers])
+
+    def glance(self, frame_HWC: Pixels, at: int) -> dict[str, Glimpse]:
+        """The same in one frame, the clip's number `at`; frames may be looked at side by side."""
+        seen = see(frame_HWC, self._matter)
+        things = [seen.up(box) for box in seen.things]
+        views = [one.view(frame_HWC, seen.mask_HW, things) for one in self._examiners]
+        field = Field(seen, self._kept) if self._figures else None
+        found = {}
+        for name, looks in self._figures.items():
+            assert field is not None
+            like, box = self._best(field, looks)
+            others = [self._at(field, self._figures[key], box) for key in self._rivals(name)]
+            margin = like - max(others) if others else None
+            told = [one.figure(name, view) for one, view in zip(self._examiners, views, strict=True)]
+            both = figure_together(like, told) if told else None
+            alike = [one.things(name, view) for one, view in zip(self._examiners, views, strict=True)]
+            whole = _whole(seen.up(box), things, alike)
+            found[name] = Glimpse(at, round(like, 4), _sides(whole), margin, both)
+        ground = _ground(seen.picture_HWC, 1 - seen.mask_HW)
+        for name, parts in self._places.items():
+            like = max(_alike(ground, part) for part in parts)
+            told = [
+                value
+                for one, view in zip(self._examiners, views, strict=True)
+                if (value := one.place(name, view)) is not None
+            ]
+            both = place_together(like, told) if told else None
+            found[name] = Glimpse(at, round(like, 4), (0, 0, *frame_HWC.shape[1::-1]), None, both)
         return found
 
     def _rivals(self, name: str) -> list[str]:

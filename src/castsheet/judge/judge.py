@@ -5,7 +5,8 @@ Legend: F frames, H height, W width, C colour channel, S sampled frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,8 @@ from castsheet.judge import leak, motion, search, states, typography
 from castsheet.judge.assign import order, swaps
 from castsheet.judge.cast import Cast, Member, Pixels, read_cast, working_frames, working_size
 from castsheet.judge.colour import ColourDetector, Finder, Sighting
-from castsheet.judge.evidence import Glimpse, Witness, looked_at
+from castsheet.judge.crew import crew
+from castsheet.judge.evidence import Glimpse, Witness, by_element, looked_at
 from castsheet.judge.faces import FaceReport, FaceWitness
 from castsheet.judge.fields import Find
 from castsheet.judge.judgement import ElementReport, Judgement, LeakReport, MotionReport, TextReport
@@ -32,6 +34,7 @@ from castsheet.sheet.manifest import Sheet
 SEARCHED = 4  # frames in which panels are searched at every scale and place
 STRIDE = 4  # elements are looked for in every fourth frame, 31 of a 121-frame clip
 SAMPLES = 61  # longer clips are looked at in this many frames at most
+PARTS = 8  # in which a clip is made small, side by side
 REACH = 0.2  # of the frame's width: the farthest that a figure moves between two samples
 
 
@@ -60,6 +63,22 @@ class Options:
     def installed(cls, *, order: tuple[str, ...] = ()) -> Options:
         """With the networks that are installed here (`castsheet[sheet,identity,looks]`)."""
         return cls(order=order, faces=faces_here(), matter=matter_here(), lookers=lookers_here())
+
+
+@dataclass(frozen=True)
+class _Closely:
+    """What was looked at closely: figures, grounds and faces by element, FaceSim, and whose faces the sheet
+    shows; None where faces were not compared."""
+
+    seen: dict[str, list[Glimpse]]
+    met: dict[str, FaceReport]
+    sims: FaceSim | None
+    known: tuple[str, ...] | None
+
+    def of(self, name: str) -> tuple[list[Glimpse] | None, FaceReport | None, bool]:
+        """An element's figure or ground, its face, and whether the sheet is known to show no face."""
+        faceless = self.known is not None and name not in self.known
+        return self.seen.get(name), self.met.get(name), faceless
 
 
 class Judge:
@@ -94,29 +113,27 @@ class Judge:
 
     def __call__(self, clip: Clip, name: str = "clip") -> Judgement:
         """Measure everything and conclude."""
-        count, (height, width) = len(clip.frames), clip.frames.shape[1:3]
-        cast, finder = self.cast(width, height)
-        small = working_frames(clip.frames)
-        scale = width / small.shape[2]
-        leaks = of_leak(small, cast, clip.fps)
+        with crew() as hands:
+            return self._judged(clip, name, hands)
 
+    def _judged(self, clip: Clip, name: str, hands: Executor) -> Judgement:
+        count, (height, width) = len(clip.frames), clip.frames.shape[1:3]
+        small = _small(clip.frames, hands)
+        cast, finder = self.cast(width, height)
         sampled = list(range(0, count, max(STRIDE, -(-count // SAMPLES))))
-        sights = [finder.find(small[at]) for at in sampled]
+        leaks, moved, closely, sights = self._measured(
+            clip, small, hands, lambda: [finder.find(small[at]) for at in sampled]
+        )
         whole = [not leaks.leaked[at] for at in sampled]
-        looked = looked_at(count, leaks.leaked)
-        finds = search.search(clip.frames, searched(looked), self._large(width, height)[0])
-        leaks = replace(leaks, finds=finds)
-        closely = self._looked(clip.frames, looked, cast.members)
+        scale = width / small.shape[2]
         reports = [
-            _element(member, sampled, sights, whole, scale, finds, *one)
-            for member, one in zip(cast.members, closely, strict=True)
+            _element(member, sampled, sights, whole, scale, leaks.finds, *closely.of(member.id))
+            for member in cast.members
         ]
         elements = [one for one, _ in reports]
         people = [member.id for member in cast.members if member.kind == "character"]
         places = _places(elements, sights, people, whole)
-        moved = motion.measure(leak.luma_of(small))
         text = _text(small, clip.frames, self.options.reader)
-        faces = self._faces(clip.frames)
         exchanged = swaps(places, reach=REACH * small.shape[2])
         problems, score, state, verdict = conclude(
             leaks,
@@ -141,7 +158,7 @@ class Judge:
             swaps=exchanged,
             motion=_motion(moved),
             text=text,
-            faces=faces,
+            faces=closely.sims,
             features=self._features(clip.frames, finder),
             models=self._models(),
             problems=problems,
@@ -160,18 +177,30 @@ class Judge:
             self._near[width, height] = search.Wanted(self.sheet, cast), figures, faces
         return self._near[width, height]
 
-    def _looked(
-        self, frames_FHWC: Pixels, numbers: Sequence[int], members: Sequence[Member]
-    ) -> list[tuple[list[Glimpse] | None, FaceReport | None, bool]]:
-        """Of every member: its figure or ground, its face, and whether the sheet is known to show no face."""
-        height, width = frames_FHWC.shape[1:3]
-        _, figures, faces = self._large(width, height)
-        seen = figures.look(frames_FHWC, numbers) if figures else {}
-        met = faces.look(frames_FHWC, numbers) if faces else {}
-        return [
-            (seen.get(one.id), met.get(one.id), faces is not None and one.id not in faces.known)
-            for one in members
-        ]
+    def _measured(
+        self, clip: Clip, small: Pixels, hands: Executor, find: Callable[[], list[dict[str, Sighting]]]
+    ) -> tuple[LeakReport, motion.Motion, _Closely, list[dict[str, Sighting]]]:
+        """What needs no other measure's result, side by side."""
+        height, width = clip.frames.shape[1:3]
+        cast, _ = self.cast(width, height)
+        preparing = hands.submit(self._large, width, height)
+        leaks = hands.submit(of_leak, small, cast, clip.fps).result()
+        wanted, figures, faces = preparing.result()
+        looked = looked_at(len(clip.frames), leaks.leaked)
+        meeting = hands.submit(self._met, clip.frames, looked, faces)
+        searching = hands.submit(search.search, clip.frames, searched(looked), wanted)
+        looking = hands.map(lambda at: figures.glance(clip.frames[at], at) if figures else {}, looked)
+        moving = hands.submit(motion.measure, leak.luma_of(small))
+        sights = find()  # in the caller's thread, which may want to hear of it, and to stop there
+        seen, (met, sims) = by_element(list(looking)), meeting.result()
+        leaks = replace(leaks, finds=searching.result())
+        return leaks, moving.result(), _Closely(seen, met, sims, faces.known if faces else None), sights
+
+    def _met(
+        self, frames_FHWC: Pixels, numbers: Sequence[int], faces: FaceWitness | None
+    ) -> tuple[dict[str, FaceReport], FaceSim | None]:
+        """All that is asked of faces, in one thread: the network that knows them keeps its last picture."""
+        return faces.look(frames_FHWC, numbers) if faces else {}, self._faces(frames_FHWC)
 
     def _faces(self, frames_FHWC: Pixels) -> FaceSim | None:
         """FaceSim at the clip's own size, for characters whose face panel has a face."""
@@ -204,6 +233,12 @@ class Judge:
         options = self.options
         used = [*(options.faces or ()), options.matter, *options.lookers, options.reader, options.features]
         return [model.name for model in used if model is not None]
+
+
+def _small(frames_FHWC: Pixels, hands: Executor) -> Pixels:
+    """Frames at the working size."""
+    parts = np.array_split(frames_FHWC, min(PARTS, len(frames_FHWC)))
+    return np.concatenate(list(hands.map(working_frames, parts)))
 
 
 def _motion(moved: motion.Motion) -> MotionReport:

@@ -124,7 +124,7 @@ def faces_here() -> tuple[Detector, Embedder] | None:
 def matter_here() -> Matter | None:
     """What tells figures from their ground (`castsheet[cutout]`), or None where it is not installed."""
     try:
-        return U2Net("u2netp")
+        return U2Net("u2netp", threads=1)
     except DependencyError:
         return None
 

@@ -59,7 +59,10 @@ class Maps:
 
 
 class Looker(Protocol):
-    """A network that looks at pictures part by part: it tells figures without a face, and places."""
+    """A network that looks at pictures part by part: it tells figures without a face, and places.
+
+    Several threads call it at a time, each with its own pictures.
+    """
 
     @property
     def name(self) -> str:

@@ -42,7 +42,10 @@ Array = NDArray[np.float32]
 
 
 class Matter(Protocol):
-    """A network that tells subject from background. Tests use a double."""
+    """A network that tells subject from background. Tests use a double.
+
+    The judge calls it from several threads at a time.
+    """
 
     @property
     def name(self) -> str:
@@ -57,15 +60,19 @@ class U2Net:
 
     Args:
         side: px of the square at which it looks; it was trained at 320.
+        threads: of one look; 0 is one a core, four at most. Callers that look at several pictures at a time
+            want 1.
 
     Raises:
         DependencyError: onnxruntime or the file of weights is missing.
     """
 
-    def __init__(self, name: Literal["u2netp", "u2net"] = "u2netp", side: int = _SIDE) -> None:
+    def __init__(
+        self, name: Literal["u2netp", "u2net"] = "u2netp", side: int = _SIDE, *, threads: int = 0
+    ) -> None:
         self.name: str = name if side == _SIDE else f"{name}-{side}"
         self._side = side
-        threads = min(_THREADS, os.cpu_count() or 1)
+        threads = threads or min(_THREADS, os.cpu_count() or 1)
         model = weights(f"{name}.onnx").read_bytes()
         self._session: Any = session(model if side == _SIDE else _any_size(model), EXTRA, threads=threads)
         self._input, self._output = (
