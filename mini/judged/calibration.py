@@ -37,7 +37,7 @@ FAULTS: dict[str, str] = {
     "leak, zoomed": "lines",
     "letterbox": "bars",
     "wrong person": "unlike",
-    "wrong colours": "unlike",
+    "wrong colours": "tint",
     "drift": "drifting",
     "person missing": "unlike",
     "prop missing": "prop unlike",

@@ -55,6 +55,15 @@ def test_colours_that_are_off_cost_rank_before_anybody_is_missed() -> None:
         assert before.tint + 2 < after.tint < 20, before.id
 
 
+def test_whose_colours_are_off_is_told() -> None:
+    """Red: wrong clothes go by without a word, or honest ones are accused; or colours alone fail a clip."""
+    frames = fixture_clip("clean").frames
+    tinted = np.clip(frames.astype(np.int16) + np.array([18, -8, 0]), 0, 255).astype(np.uint8)
+    assert not [one for one in judged(frames).problems if one.measure == "tint"]
+    told = [one for one in judged(tinted).problems if one.measure == "tint"]
+    assert [(one.element, one.grave) for one in told] == [("hero", False)]
+
+
 def test_colours_that_became_others_of_the_sheet_are_off_by_all_of_it() -> None:
     """Red: trousers in quite another colour cost no rank, since no colour of theirs is left to compare."""
     frames = fixture_clip("clean").frames

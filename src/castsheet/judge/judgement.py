@@ -20,7 +20,8 @@ class Problem:
     """Something wrong with a clip.
 
     Attributes:
-        measure: which measure says so: leak, letterbox, coverage, swap, order, copy, motion, flicker, text.
+        measure: which measure says so: leak, letterbox, coverage, drift, tint, swap, order,
+            copy, motion, flicker, text.
         element: whose problem it is; None where it is the whole clip's.
         message: one clause for a human.
         frames: where it is worst.

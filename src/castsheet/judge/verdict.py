@@ -1,6 +1,6 @@
 """From measures to a verdict: thresholds, problems, a score, one line.
 
-Thresholds of `leak`, `bars`, `shaking`, `drift` and `strokes` come from rendered clips
+Thresholds of `leak`, `bars`, `shaking`, `drift`, `tint` and `strokes` come from rendered clips
 (`mini.judged.cases`), the others from the tuning half of the outside set; docs/judge.md holds the figures
 on the other halves.
 """
@@ -38,6 +38,7 @@ FLICKER = 0.05  # of the brightness: films reach 0.02
 STROKES = 0.31
 DRIFT = -0.078
 LOST = -0.25  # a drift from which looks are gone
+TINT = 13.9  # of a figure: clean clips reach 13.7, films 13.4, clothes in other colours have 14.0 or more
 # One frame of leak is a flash that any viewer notices.
 LEAK_FRAMES = 1
 
@@ -120,8 +121,12 @@ def _of_panels(finds: Sequence[Find], known: bool) -> list[Problem]:
 
 
 def _of_elements(elements: Sequence[ElementReport], known: bool) -> list[Problem]:
-    """Missing and drifting elements. Panels found in a bare picture may be views of one element, or
-    detail that no frame need show: what they lack is a remark."""
+    """Missing and drifting elements, and figures in other colours.
+
+    Colours are a remark, for other light changes them too; where the face was compared, the clothes are
+    named with it. Panels found in a bare picture may be views of one element, or detail that no frame need
+    show: what they lack is a remark.
+    """
     found = []
     for one in elements:
         if one.state == "not carried":
@@ -129,6 +134,9 @@ def _of_elements(elements: Sequence[ElementReport], known: bool) -> list[Problem
         elif one.drift <= DRIFT:
             message = f"{one.id} loses its looks over time ({one.drift:+.2f})"
             found.append(Problem("drift", one.id, message, (one.worst,), grave=known and one.drift <= LOST))
+        elif one.kind == "character" and one.tint >= TINT and "face" not in one.compared:
+            message = f"the colours of {one.id} are not the sheet's"
+            found.append(Problem("tint", one.id, message, (one.worst,), grave=False))
     return found
 
 
