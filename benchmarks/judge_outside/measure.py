@@ -3,8 +3,9 @@ castsheet[sheet,identity,looks].
 
 Builds the set in FOLDER if it is not there, looks at every case as the judge does, and keeps what was seen in
 FOLDER/seen.json, one line a case; a run that was stopped goes on where it was. `table.py` makes figures of
-it. With --share I/N each of N processes looks at its own share of the cases and writes seen-I-of-N.json;
-all files whose name begins with "seen" count as one.
+it. --places looks at places alone, and keeps them in FOLDER/places.json. With --share
+I/N each of N processes looks at its own share of the cases and writes seen-I-of-N.json; all files whose name
+begins with "seen" count as one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,48 @@ def _clip(case: Case) -> str:
     return case.name.rsplit("/", 1)[1] if case.sheet.startswith("film/") else case.name
 
 
+def places_alone(folder: Path, wanted: str, half: str, groups: str, share: tuple[int, int]) -> None:
+    """Look at the place of every case whose sheet's place is asked for; add them to places.json."""
+    held, out = built(folder), kept_in(folder, "places", share)
+    done = {line["name"] for line in kept_lines(folder, "places")}
+    matter, lookers = KeptMatter(folder / "masks"), [KeptLooker(one) for one in installed_lookers()]
+    ready: dict[str, Witness] = {}
+    for case in shared(sorted(_asked(folder, held, wanted, half, groups), key=_turn), share):
+        if case.name in done or not asks_place(case):
+            continue
+        if case.sheet not in ready:
+            cast = read_cast(Sheet.load(sheet_path(folder, case.sheet)), 768, 448)
+            bare = replace(cast, members=tuple(one for one in cast.members if one.kind == "location"))
+            ready[case.sheet] = Witness(bare, matter, lookers)
+        frames = few(case)
+        seen = ready[case.sheet].look(frames, range(len(frames)))
+        line: Line = {
+            "name": case.name,
+            "half": case.half,
+            "group": case.group,
+            "truth": case.truth,
+            "known": [],
+            "figures": {name: [asdict(one) for one in found] for name, found in seen.items()},
+            "faces": {},
+        }
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def asks_place(case: Case) -> bool:
+    """Whether a case asks about its place; film asks about those of its half."""
+    if case.sheet.startswith("film/"):
+        half, _, _, place = film.CAST[case.sheet.split("/")[1]]
+        return place in film.PLACES[half]
+    return "place" in case.truth
+
+
+def _asked(folder: Path, held: people.Folder, wanted: str, half: str, groups: str) -> list[Case]:
+    every = [case for case in cases(folder, held) if case.name.startswith(wanted) and case.half == half]
+    names = groups.replace(";", ",").split("|")
+    return [case for case in every if not groups or case.group in names]
+
+
 def measured(folder: Path, wanted: str, half: str, every: int, groups: str, share: tuple[int, int]) -> None:
     """Look at the cases whose name begins with `wanted`; add them to seen.json."""
     held = built(folder)
@@ -221,7 +264,11 @@ def main() -> None:
     )
     parser.add_argument("--every", type=int, default=1, help="every so manieth case")
     parser.add_argument("--share", type=share_of, default=(1, 1), metavar="I/N", help="the I-th of N shares")
+    parser.add_argument("--places", action="store_true", help="look at places alone")
     asked = parser.parse_args()
+    if asked.places:
+        places_alone(asked.folder, asked.only, asked.half, asked.groups, asked.share)
+        return
     measured(asked.folder, asked.only, asked.half, asked.every, asked.groups, asked.share)
 
 

@@ -22,6 +22,7 @@ from castsheet.sheet.box import Kind
 from mini.judged.thresholds import auc
 
 TAKES = ("right", "stranger, same clothes", "nobody", "wrong place")
+PEOPLE_PLACES = {"wrong place": ("wrong place",), "right place": ("right", "pair")}
 KEPT = 0.9  # of the right ones, where rates of false ones are compared
 
 
@@ -116,24 +117,10 @@ def by_looking(lines: Sequence[Line], *, listed: bool, maybe: bool) -> list[Line
     return told
 
 
-def table(lines: Sequence[Line]) -> str:
-    """All rows, as Markdown."""
+def of_places(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """The rows about places."""
     film = [one for one in lines if one["group"] == "film"]
-
-    def group(name: str) -> list[Line]:
-        return [one for one in lines if one["group"] == name]
-
     rows = [
-        ("film: is the character there", separation(film, "hero")),
-        (
-            "film: states, character there",
-            states([x for x in film if x["truth"].get("hero") is True], "hero"),
-        ),
-        (
-            "film: states, character not there",
-            states([x for x in film if x["truth"].get("hero") is False], "hero"),
-        ),
-        ("same place, other character", separation(same_place(film), "hero")),
         ("film: place, by the list of shots", separation(film, "place")),
         (
             "film: place, by looking, shots of that list",
@@ -153,6 +140,30 @@ def table(lines: Sequence[Line]) -> str:
         for word, truth in (("right", True), ("wrong", False)):
             mine = [one for one in told if one["truth"].get("place") is truth]
             rows.append((f"film: states, {word} place, by {name}", states(mine, "place")))
+    people = {name: [x for x in lines if x["group"] in names] for name, names in PEOPLE_PLACES.items()}
+    return [*rows, *((f"people: {name}", states(mine, "place")) for name, mine in people.items())]
+
+
+def table(lines: Sequence[Line]) -> str:
+    """All rows, as Markdown."""
+    film = [one for one in lines if one["group"] == "film"]
+
+    def group(name: str) -> list[Line]:
+        return [one for one in lines if one["group"] == name]
+
+    rows = [
+        ("film: is the character there", separation(film, "hero")),
+        (
+            "film: states, character there",
+            states([x for x in film if x["truth"].get("hero") is True], "hero"),
+        ),
+        (
+            "film: states, character not there",
+            states([x for x in film if x["truth"].get("hero") is False], "hero"),
+        ),
+        ("same place, other character", separation(same_place(film), "hero")),
+        *of_places(lines),
+    ]
     things = [one for one in lines if one["group"].startswith("props: ")]
     rows.append(("props: is the thing there", separation(things, "thing")))
     rows += [(f"props: {name}", states(group(f"props: {name}"), "thing")) for name in ROWS]
@@ -167,23 +178,26 @@ def table(lines: Sequence[Line]) -> str:
             states(group("stranger, same clothes"), "hero", faces=False),
         ),
         ("people: twin instead of the second", states(group("twin"), "rival")),
-        ("people: wrong place", states(group("wrong place"), "place")),
-        ("people: right place", states(group("right") + group("pair"), "place")),
         ("people: the right one of four takes", takes([one for name in TAKES for one in group(name)])),
     ]
-    return (
-        "\n".join(["| question | held-out figure |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
-        + "\n"
-    )
+    return rows_of(rows)
+
+
+def rows_of(rows: Sequence[tuple[str, str]]) -> str:
+    """Rows as a Markdown table."""
+    told = ["| question | held-out figure |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)]
+    return "\n".join(told) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", default="held out", choices=("tuning", "held out"))
+    parser.add_argument("--places", action="store_true", help="what measure --places saw")
     asked = parser.parse_args()
-    lines = kept_lines(asked.folder, "seen")
-    print(table([one for one in lines if one["half"] == asked.half]))
+    lines = kept_lines(asked.folder, "places" if asked.places else "seen")
+    mine = [one for one in lines if one["half"] == asked.half]
+    print(rows_of(of_places(mine)) if asked.places else table(mine))
 
 
 if __name__ == "__main__":

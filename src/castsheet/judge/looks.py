@@ -124,7 +124,8 @@ class Examiner:
         maps = self._looker.maps(_sized(frame_HWC, size)[None])
         kinds_hwD, parts_hwD = maps.kinds_NhwD[0], maps.parts_NhwD[0]
         ground = 1 - _grid(mask_HW, parts_hwD)
-        cut = [_cut(frame_HWC, mask_HW, box) for box in things[:THINGS]]
+        wanted = things[:THINGS] if self._figures else ()
+        cut = [_cut(frame_HWC, mask_HW, box) for box in wanted]
         return View(
             _windows(kinds_hwD, _grid(mask_HW, kinds_hwD)),
             self._alone(cut) if cut else np.zeros((0, kinds_hwD.shape[-1]), np.float32),
