@@ -38,7 +38,8 @@ FAR = 30  # levels: a pixel of a place's picture that shows something else
 SHARE = 0.005  # of a place's picture
 DECIBELS = 30.0
 FINER = 4  # steps of a px in which a place is laid on its truth
-EDGES = 5  # px: an edge of the place that lies a little off is nothing else
+THINNED = 3  # px of which one is compared at first
+EDGE = 3  # px: an edge may lie one off, because a sheet scales its pictures
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -136,40 +137,51 @@ def plates(
 
 
 def _apart(picture: Pixels, place: int, scale: float) -> tuple[float, float]:
-    """The share of a picture that shows something else than the painted place where it fits best, and the
-    peak signal to noise ratio there, at the film's own size.
+    """The share of a picture that shows something else than the painted place where it fits best, which is
+    three px broad at least, and the peak signal to noise ratio there. Both at the film's own size.
 
     Args:
         scale: px of the picture for one of a film's frame, of which it may be a part.
     """
     size = round(picture.shape[1] / scale), round(picture.shape[0] / scale)
     small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-    truth = _painted(place)
-    best: tuple[float, int, int] = (float("inf"), 0, 0)
-    for steps in ((FINER, 0), (1, FINER)):
-        _, top, left = best
-        rows = range(0, truth.shape[0], steps[0]) if not steps[1] else range(top - FINER, top + FINER + 1)
-        columns = (
-            range(0, truth.shape[1], steps[0]) if not steps[1] else range(left - FINER, left + FINER + 1)
-        )
-        found = [
-            (float(np.square(small.astype(np.float32) - part).mean()), y, x)
-            for y in rows
-            for x in columns
-            if (part := _part(truth, y, x, small.shape)) is not None
-        ]
-        best = min([best, *found])
-    error, top, left = best
-    part = _part(truth, top, left, small.shape)
-    if part is None:
+    truth, coarse = _painted(place)
+    height, width = small.shape[:2]
+    every = small[::THINNED, ::THINNED].astype(np.float32)
+    corners = [
+        (float(np.square(every - part[::THINNED, ::THINNED]).mean()), y * FINER, x * FINER)
+        for y in range(coarse.shape[0] - height + 1)
+        for x in range(coarse.shape[1] - width + 1)
+        if (part := coarse[y : y + height, x : x + width]).shape == small.shape
+    ]
+    if not corners:
         return 1.0, 0.0
-    image = Image.fromarray(part.astype(np.uint8))
-    low, high = (
-        np.asarray(image.filter(kind(EDGES)), np.float32)
-        for kind in (ImageFilter.MinFilter, ImageFilter.MaxFilter)
-    )
-    other = np.abs(small - np.clip(small, low, high)).max(axis=2) > FAR
+    _, top, left = min(corners)
+    around = range(1 - FINER, FINER)
+    fine = [
+        (float(np.square(small - finer).mean()), y, x)
+        for y in (top + by for by in around)
+        for x in (left + by for by in around)
+        if (finer := _part(truth, y, x, small.shape)) is not None
+    ]
+    _, top, left = min(fine)
+    fitting = _part(truth, top, left, small.shape)
+    assert fitting is not None
+    held = _held(small, fitting, EDGE)
+    far = np.abs(held).max(axis=2) > FAR
+    broad = Image.fromarray(far.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(3))
+    other = np.asarray(broad.filter(ImageFilter.MaxFilter(3))) > 0
+    error = float(np.square(held).mean())
     return float(other.mean()), 10 * float(np.log10(255**2 / max(error, 1e-6)))
+
+
+def _held(picture: Pixels, truth: Floats, side: int) -> Floats:
+    """How far a picture is from all that its truth shows around each pixel: edges may lie a little off."""
+    image = Image.fromarray(np.rint(truth).astype(np.uint8))
+    low = np.asarray(image.filter(ImageFilter.MinFilter(side)), np.float32)
+    high = np.asarray(image.filter(ImageFilter.MaxFilter(side)), np.float32)
+    shown = picture.astype(np.float32)
+    return np.asarray(shown - np.clip(shown, low, high), np.float32)
 
 
 def _part(truth: Pixels, top: int, left: int, shape: tuple[int, ...]) -> Floats | None:
@@ -182,9 +194,11 @@ def _part(truth: Pixels, top: int, left: int, shape: tuple[int, ...]) -> Floats 
 
 
 @lru_cache(maxsize=4)
-def _painted(place: int) -> Pixels:
-    """A painted place, `FINER` times as large as in a film."""
-    return paint(place, round(WIDTH * WIDER * FINER), HEIGHT * FINER)
+def _painted(place: int) -> tuple[Pixels, Floats]:
+    """A painted place, `FINER` times as large as in a film, and as large as there."""
+    large = paint(place, round(WIDTH * WIDER * FINER), HEIGHT * FINER)
+    shape = HEIGHT, FINER, large.shape[1] // FINER, FINER, 3
+    return large, np.asarray(large[:, : shape[2] * FINER].reshape(shape).mean(axis=(1, 3)), np.float32)
 
 
 def cutouts(

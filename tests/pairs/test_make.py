@@ -15,6 +15,8 @@ from castsheet.media.video import read_video
 from castsheet.pairs.find import save
 from castsheet.pairs.gates import MARGIN, nearest
 from castsheet.pairs.make import Making, make
+from castsheet.pairs.records import Sight, Track
+from castsheet.pairs.references import candidates
 from castsheet.pairs.split import components, split
 from castsheet.prompt import parse
 from castsheet.sheet.box import Box
@@ -191,3 +193,14 @@ def test_parts_share_nobody():
     assert parts["a"] == parts["b"]
     assert set(parts.values()) == {"train", "validation", "test"}
     assert set(split({"a": ["x"], "b": ["y"]}).values()) == {"train"}
+
+
+def test_who_walks_in_profile_is_not_seen_from_behind():
+    """Red: a profile in which no face is found for some frames passes for a back."""
+    yaws = (-83.0, None, None, None, None, None, -84.0)
+    sights = tuple(Sight(6 * k, Box(100, 20, 60, 150), 5000, False, yaw, 20) for k, yaw in enumerate(yaws))
+    turned = tuple(replace(one, yaw=None if one.yaw is None else -one.yaw) for one in sights[:1])
+    for every, backs in ((sights, 0), ((*turned, *sights[1:]), 1)):
+        track = Track("one-0001", 0, every, ())
+        found = candidates([track], {"one-0001": (384, 224)})
+        assert sum(one.view == "back" for one in found) == backs

@@ -41,6 +41,21 @@ def test_a_place_is_known_from_the_one_shot_in_which_nobody_stands_there():
     assert (levels_between(plate.picture, _ground()) <= 2).all()
 
 
+def test_three_shots_of_people_in_like_clothes_are_no_place():
+    """Red: three who wear one colour, and stand in one spot by turns, are a part of the place."""
+    red = (220, 40, 40)
+    shots = [
+        _with(red, slice(20, 60), slice(44, 62)),
+        _with(red, slice(18, 66), slice(50, 68)),
+        _with(red, slice(10, 70), slice(46, 66)),
+        _ground(),
+        _ground(),
+    ]
+    plate = plate_of(_placed(shots))
+    assert (levels_between(plate.picture, _ground()) <= 2)[plate.sure].all()
+    assert plate.sure.mean() > 0.9
+
+
 def test_a_hole_stays_where_somebody_stands_in_all_shots():
     """Red: who stands there in the only shot that ends nowhere else becomes a part of the place."""
     shots = [

@@ -196,7 +196,8 @@ def plate_of(pictures: Sequence[Placed]) -> Plate:
     shots = sorted({one.shot for one in pictures})
     best = np.full((bottom - top, right - left), -1.0, np.float32)
     chosen = np.zeros((bottom - top, right - left, 3), np.uint8)
-    votes = np.zeros(best.shape, np.int32)
+    votes, covering = np.zeros((2, *best.shape), np.int32)
+    every: list[NDArray[np.int32]] = []
     for candidate, known in laid:
         agreed = np.zeros(best.shape, np.int32)
         closeness = np.zeros(best.shape, np.float32)
@@ -212,12 +213,16 @@ def plate_of(pictures: Sequence[Placed]) -> Plate:
         better = score > best
         best[better], votes[better] = score[better], agreed[better]
         chosen[better] = candidate[better]
-    covering = np.zeros(best.shape, np.int32)
+        every.append(agreed)
     for shot in shots:
         mine = [seen for (_, seen), one in zip(laid, pictures, strict=True) if one.shot == shot]
         covering += np.any(mine, axis=0)
     # One shot may show a person there. Where two do not agree with the others, two may show one person.
     sure = (votes >= 3) | ((votes >= 2) & (votes >= covering - 1))
+    # Where half as many agree on something else, people in like clothes may have stood there by turns.
+    for (candidate, known), agreed in zip(laid, every, strict=True):
+        unlike = known & (levels_between(candidate, chosen) > ALIKE)
+        sure &= ~(unlike & (2 * agreed > votes))
     return Plate(*mended(chosen, sure, laid), (left, top))
 
 

@@ -24,7 +24,7 @@ from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, Point
 from castsheet.sheet.look.onnx import packaged
 
 EXTRA = "identity"
-LEAST = -0.2  # the detector's margin: rendered faces have -0.2 to 1
+LEAST = -0.4  # the detector's margin: rendered faces have -0.4 to 1, the backs of heads less
 SIDE = 576  # px of the longer side at which it looks: it knows faces of 80 px
 WIDE, HAIR = 0.4, 0.5  # of a figure's height: its width with the arms; of a face's height: what is above it
 NOSE = 0.62  # of the way from the eyes to the mouth: the nose's base

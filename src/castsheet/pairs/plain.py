@@ -18,6 +18,10 @@ from castsheet.pairs.tools import inpainter_of
 
 UNSEEN = 0.03  # share of the plate that no other shot shows
 
+MOMENTS = (0.05, 0.28, 0.5, 0.72, 0.95)
+"""Moments of a shot at which its picture helps: who walks frees the place behind them."""
+INWARDS = (2, 1, 3, 0, 4)  # the middle first: it is the one that an empty shot lends
+
 Plain = tuple[Image.Image, list[tuple[str, int]]]
 """A picture of a place, and the films and frames that it comes from."""
 
@@ -64,7 +68,7 @@ def plain_of(
     moments = [
         (number, k, frame)
         for number, one in enumerate(backdrops)
-        for k in (1, 0, 2)
+        for k in INWARDS
         if not from_clip(film.id, frame := _moment(one, k), window, film.id)
     ]
     empty = [frame for number, _, frame in moments if backdrops[number].empty]
@@ -78,7 +82,7 @@ def plain_of(
     placed, sources = [], []
     for number, k, frame in sorted(moments):
         picture = next(read_frames(film, start=float(times[frame]), size=working_size(film)))[1]
-        placed.append(Placed(picture, number, backdrops[number].corners[k]))
+        placed.append(Placed(picture, number, _corner(backdrops[number], k)))
         sources.append((film.id, frame))
     plate = plate_of(placed)
     best = max(
@@ -94,4 +98,12 @@ def plain_of(
 
 
 def _moment(one: Backdrop, k: int) -> int:
-    return one.span[0] + round(PICTURES[k] * (one.span[1] - 1 - one.span[0]))
+    return one.span[0] + round(MOMENTS[k] * (one.span[1] - 1 - one.span[0]))
+
+
+def _corner(one: Backdrop, k: int) -> tuple[int, int]:
+    """Where the k-th picture of a shot lies, between the moments at which that is known."""
+    x, y = (
+        float(np.interp(MOMENTS[k], PICTURES, [corner[axis] for corner in one.corners])) for axis in (0, 1)
+    )
+    return round(x), round(y)

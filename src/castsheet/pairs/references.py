@@ -88,12 +88,15 @@ def _backs(track: Track) -> set[int]:
 
     A missing face alone says nothing: the detector misses faces that look at us. Who turns from profile to
     the front within the stretch shows a profile again after two thirds of it: its middle fifth is sure.
+    Who is turned to one side before and after it has walked on, and not turned round.
     """
     seen = [index for index, one in enumerate(track.sights) if one.yaw is not None]
     found: set[int] = set()
     for before, after in pairwise(seen):
-        turned = [abs(track.sights[index].yaw or 0.0) for index in (before, after)]
-        if after - before >= 4 and max(turned) > FRONT:
+        yaws = [track.sights[index].yaw or 0.0 for index in (before, after)]
+        turned = [abs(yaw) for yaw in yaws]
+        same = min(turned) > FRONT and yaws[0] * yaws[1] > 0
+        if after - before >= 4 and max(turned) > FRONT and not same:
             most = 0.4 * (after - before)
             found |= set(range(math.ceil(before + most), math.floor(after - most) + 1))
     return found
