@@ -341,3 +341,17 @@ def test_advice_to_raise_importance_is_given_only_where_it_helps() -> None:
     full = dataclasses.replace(panel.sources[0], scale=1.5)
     assert larger(panel).startswith("raise the importance")
     assert "use a larger picture" in larger(dataclasses.replace(panel, sources=(full,)))
+
+
+@pytest.mark.parametrize(("top", "expected"), [(60, {"S21"}), (200, {"S05"})])
+def test_a_dark_picture_at_the_edge_is_no_black_band(top: int, expected: set[str]) -> None:
+    """Red: of a photo taken in the dark the checks say that pictures shall fill the sheet, and refuse to go
+    on; or a bright picture with a black bar passes."""
+
+    def dim(image: Image.Image) -> None:
+        rows = np.linspace(top, 12, PLACE.h - 50)[:, None, None] * np.ones((1, PLACE.w, 3))
+        image.paste(0, (PLACE.x, PLACE.y, PLACE.right, PLACE.bottom))
+        image.paste(Image.fromarray(rows.astype(np.uint8)), (PLACE.x, PLACE.y))
+
+    found = [one for one in lint_sheet(painted(dim)) if one.rule in ("S05", "S21")]
+    assert {one.rule for one in found} == expected

@@ -276,6 +276,24 @@ def test_a_network_that_cuts_alone_is_watched_too(tmp_path: Path) -> None:
     assert "feet" not in [one.kind for one in cut_out(path, matter=Alone(Footless())).doubts]
 
 
+class Cloudy(Salient):
+    """Keeps a cloud of the wall around the legs, as the colour of a shaded wall does."""
+
+    def mask(self, rgb: Image.Image) -> np.ndarray:
+        seen = np.asarray(figure().getchannel("A").resize(rgb.size), np.float32) / 255
+        seen[round(0.6 * rgb.height) : round(0.9 * rgb.height), rgb.width // 6 : rgb.width // 2] = 1
+        return seen
+
+
+def test_a_cloud_of_the_wall_around_the_legs_is_told(tmp_path: Path) -> None:
+    """Red: a network or the wall's colour keeps grey clouds beside a person, and the checks pass."""
+    back = place().resize((W, H))
+    back.paste(figure(), mask=figure().getchannel("A"))
+    path = tmp_path / "ann.png"
+    back.save(path)
+    assert "disputed" in [one.kind for one in cut_out(path, matter=Alone(Cloudy(), Knows())).doubts]
+
+
 def test_a_dark_photo_does_not_stand_on_black() -> None:
     """Red: a photo taken in the dark counts as a figure on black, and keeps its room."""
     room = place().resize((W, H))

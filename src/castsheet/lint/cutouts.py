@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.lint.findings import Fault, Severity, rule
-from castsheet.lint.pixels import BLACK, Subject
+from castsheet.lint.pixels import BLACK, DARK, Subject, brightness
 from castsheet.lint.tones import chroma
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.components import boxes_of
@@ -27,8 +27,8 @@ Pixels = NDArray[np.floating]
 # Kinds of `doubts.Doubt` by rule.
 _LOSSES = ("head", "hair", "hands", "feet", "person")
 _GRAVE = ("head", "hands", "feet")
-# Of 255: pixels above this are lit; the 95th percentile of a panel's lit pixels, and their median.
-_LIT, _DARK, _PALE = 20, 72, 244
+# Of 255: pixels above this are lit; the median of a panel's lit pixels.
+_LIT, _PALE = 20, 244
 # A loose piece: more than this share of the panel's lit pixels, and px; and within which share it is dust.
 _PIECE, _LEAST_PIECE = 0.004, 60
 # A panel's edge: how deep it is looked at, as a share of the short side, and how much of it must be lit.
@@ -133,15 +133,11 @@ def pictures_are_lit(subject: Subject) -> Iterator[Fault]:
     """The brightest twentieth of a panel's pixels reaches luma 72 of 255, and half of them stays below 244.
     Night scenes that are meant trip it too: the model cannot read looks from them either."""
     for panel in subject.sheet.panels:
-        grey = luma(subject.crop(panel.box))
-        lit = grey[grey > BLACK]
-        if lit.size < 0.02 * grey.size:
-            lit = grey.ravel()
-        top, middle = float(np.percentile(lit, 95)), float(np.percentile(lit, 50))
-        if top < _DARK:
+        top, middle = brightness(luma(subject.crop(panel.box)))
+        if top < DARK:
             yield Fault(
                 f"{panel.element} ({panel.view}) is dark: its bright parts reach luma {top:.0f} of 255 "
-                f"(least {_DARK})",
+                f"(least {DARK})",
                 f"use a picture of {panel.element} in light, or brighten it",
                 where=panel.box,
                 element=panel.element,

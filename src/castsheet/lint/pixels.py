@@ -28,7 +28,11 @@ from castsheet.sheet.look.regions import (
 from castsheet.sheet.look.salience import Matter
 from castsheet.sheet.manifest import Panel, Sheet
 
+Pixels = NDArray[np.floating]
+
 BLACK = 8  # luma, of 255
+DARK = 72  # of 255: the 95th percentile of a panel's lit pixels, at least
+_PICTURE = 0.2  # a dark panel with this share of lit pixels is a dark picture, and no black band
 SURE_TEXT = 0.8  # the reader's score; folds and twigs that look like letters score less
 LIGHT = 64  # camera noise never makes a background this light
 MAX_ENLARGED = 1.5  # sheet px per source px; the planner makes a panel no larger than its picture allows
@@ -166,6 +170,25 @@ def composed_large(subject: Subject) -> Iterator[Fault]:
         )
 
 
+def brightness(grey_HW: Pixels) -> tuple[float, float]:
+    """The 95th percentile and the median of a panel's lit pixels."""
+    lit = grey_HW[grey_HW > BLACK]
+    if lit.size < 0.02 * grey_HW.size:
+        lit = grey_HW.ravel()
+    return float(np.percentile(lit, 95)), float(np.percentile(lit, 50))
+
+
+def _without_dark_pictures(subject: Subject) -> Pixels:
+    """The sheet's luma, where a panel that is a dark picture (which is S21's to say) counts as lit."""
+    luma_HW = subject.luma.copy()
+    for panel in subject.sheet.panels:
+        box = panel.box
+        part = luma_HW[max(0, box.y) : max(0, box.bottom), max(0, box.x) : max(0, box.right)]
+        if part.size and float((part > BLACK).mean()) > _PICTURE and brightness(part)[0] < DARK:
+            np.maximum(part, BLACK + 1, out=part)
+    return luma_HW
+
+
 def _black_edge(dark: NDArray[np.bool_]) -> int:
     """How many lines from the start on are dark."""
     return len(dark) if dark.all() else int(np.argmin(dark))
@@ -174,8 +197,8 @@ def _black_edge(dark: NDArray[np.bool_]) -> int:
 @rule("S05", "no black band along an edge", "warning")
 def no_bands(subject: Subject) -> Iterator[Fault]:
     """Black strips over the full width or height: over 3 % of the side a warning, over 6 % an error. The
-    model copies them as letterbox bars."""
-    luma_HW = subject.luma
+    model copies them as letterbox bars. A picture that is dark as a whole is none."""
+    luma_HW = _without_dark_pictures(subject)
     width, height = subject.size
     rows, columns = (np.percentile(luma_HW, 99, axis=axis) <= BLACK for axis in (1, 0))
     if rows.all():

@@ -106,6 +106,15 @@ class Experts:
         return close if person is None else decided(rgb, coarse, close, person)
 
 
+def watched(rgb: Image.Image, mask: Array, people: KnowsPeople | None, faces: FaceDetector | None) -> Seen:
+    """What is known of a picture whose mask they did not make, so that they can doubt it."""
+    body = None if people is None else people.body(rgb)
+    if body is not None and not _is_subject(body, mask):
+        body = None
+    apart = None if body is None else disputed(rgb.size, mask, body.mask)
+    return Seen(() if faces is None else faces.find(rgb), body, apart)
+
+
 @dataclass(frozen=True)
 class Alone:
     """One network that cuts alone, and those that say afterwards what of a person its mask lacks.
@@ -127,11 +136,7 @@ class Alone:
     def look(self, rgb: Image.Image) -> Found:
         """The network's own mask, as it is."""
         mask = self.things.mask(rgb)
-        body = None if self.people is None else self.people.body(rgb)
-        faces = () if self.faces is None else self.faces.find(rgb)
-        if body is not None and not _is_subject(body, mask):
-            body = None
-        return Found(mask, Seen(faces, body))
+        return Found(mask, watched(rgb, mask, self.people, self.faces))
 
 
 def _whole(rgb: Image.Image, network: U2Net) -> Array:

@@ -31,7 +31,7 @@ from castsheet.sheet.look.edges import (
     without_specks,
     without_veil,
 )
-from castsheet.sheet.look.experts import Alone, Experts, installed_experts, installed_people, named
+from castsheet.sheet.look.experts import Alone, Experts, installed_experts, installed_people, named, watched
 from castsheet.sheet.look.faces import installed_detector
 from castsheet.sheet.look.salience import Matter, NamedNetwork, U2Net
 
@@ -227,7 +227,8 @@ def _found(
                 f"{path.stem}.mask.png, white where the subject is",
             )
         note = "cut by the plain background's colour alone; clothes of that colour may have gone with it"
-        return without_specks(key(rgb, backdrop)), "plain", note, None
+        alpha = without_specks(key(rgb, backdrop))
+        return alpha, "plain", note, watched(rgb, alpha, installed_people(), installed_detector())
     if isinstance(network, Experts | Alone):
         found = network.look(rgb)
         seen, knows = found.mask, found.seen
