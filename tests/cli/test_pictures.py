@@ -58,7 +58,8 @@ def test_a_folder_says_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_single_pictures_are_edited(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Red: a wrong view, a bad picture or a missing word can only be mended by editing YAML."""
+    """Red: a wrong view, a bad picture or a missing word can only be mended by editing YAML, or an error does
+    not say which pictures there are, or what to do about the only one."""
     library = ("--library", shelf)
     assert run("elements", "edit", "hero", *library) == 2
     assert "nothing is to be changed" in capsys.readouterr().err
@@ -73,7 +74,11 @@ def test_single_pictures_are_edited(shelf: Path, tmp_path: Path, capsys: pytest.
     assert run("elements", "edit", "hero", *library, "--replace", f"{only(shelf)}={other}") == 0
     [kept] = Library(shelf).load("hero").pictures
     assert (kept.view, kept.origin) == ("side", other.as_posix())
+    capsys.readouterr()
     assert run("elements", "edit", "hero", *library, "--drop", "nobody.png") == 2
+    assert only(shelf) in capsys.readouterr().err.replace("\n", "")
+    assert run("elements", "edit", "hero", *library, "--drop", only(shelf)) == 2
+    assert "elements remove hero" in " ".join(capsys.readouterr().err.split())
     assert run("elements", "edit", "hero", *library, "--view", "side.png") == 2
 
 

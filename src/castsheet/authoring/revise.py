@@ -41,12 +41,13 @@ def revise(
     views = views or {}
     with owned(library.root, LIBRARY, say, part=name):
         entry = library.load(name, look)
-        known = {kept.file for kept in entry.pictures}
         for file in (*views, *without):
-            if file not in known:
-                raise SceneError(
-                    f"{name}@{entry.look} has no picture {file}", remedy="list its pictures again"
-                )
+            _require(entry, name, file)
+        if all(kept.file in without for kept in entry.pictures):
+            raise SceneError(
+                f"{name}@{entry.look} would be left without a picture",
+                remedy=f"add another picture first, or delete it whole: castsheet elements remove {name}",
+            )
         pictures = [
             kept
             if kept.file not in views
@@ -67,6 +68,14 @@ def revise(
     return library.load(name, look)
 
 
+def _require(entry: LibraryEntry, name: str, file: str) -> None:
+    names = [kept.file for kept in entry.pictures]
+    if file not in names:
+        raise SceneError(
+            f"{name}@{entry.look} has no picture {file}", remedy=f"name one of: {', '.join(names)}"
+        )
+
+
 def put_mask(
     library: Library, name: str, look: str, file: str, mask: Image.Image, say: Say = lambda _: None
 ) -> None:
@@ -79,8 +88,7 @@ def put_mask(
     with owned(library.root, LIBRARY, say, part=name):
         entry = library.load(name, look)
         picture = entry.folder / file
-        if file not in {kept.file for kept in entry.pictures}:
-            raise SceneError(f"{name}@{entry.look} has no picture {file}", remedy="list its pictures again")
+        _require(entry, name, file)
         opened = load_image(picture)
         wide = opened.width / opened.height
         if abs(mask.width / mask.height - wide) > 0.02 * wide:

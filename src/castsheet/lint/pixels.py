@@ -28,7 +28,7 @@ from castsheet.sheet.look.regions import (
 from castsheet.sheet.look.salience import Matter
 from castsheet.sheet.manifest import Panel, Sheet
 
-Pixels = NDArray[np.floating]
+Pixels = NDArray[np.uint8]
 
 BLACK = 8  # luma, of 255
 DARK = 72  # of 255: the 95th percentile of a panel's lit pixels, at least

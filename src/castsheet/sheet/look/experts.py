@@ -187,7 +187,7 @@ def installed_things() -> U2Net | None:
 
 def named(quality: str) -> str:
     """A way to cut with the networks that it means here, for cache keys: more may be added later."""
-    if quality in ("plain", "none"):
+    if quality == "none":
         return quality
     known = ("u2netp.onnx", "u2net.onnx") if quality == "auto" else ()
     files = [name for name in (*known, "pose_landmark_full.tflite") if there(name)]
