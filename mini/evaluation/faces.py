@@ -1,0 +1,124 @@
+"""Whose face is it: `python -m mini.evaluation.faces`, on stories that are told from near.
+
+Each take's face is compared with the faces of 16 stories' sheets, as the judge compares them. It counts where
+the own sheet's is the likest. The rendered truth, and the truth through the codec, say what could be had.
+Needs the `mini` and `identity` extras and an EGL driver.
+
+Legend: N takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from castsheet.judge.cast import Pixels
+from castsheet.judge.faces import FaceWitness
+from castsheet.judge.models import installed_faces
+from castsheet.judge.protocols import Detection, Detector, Embedder, Vectors
+from mini.evaluation.score import GALLERY, Share
+from mini.evaluation.stories import Source
+from mini.script import finish
+from mini.story.plot import plot_of
+from mini.story.render import Renderer
+from mini.story.sample import draw_sheet
+from mini.world import TEST, VALIDATION
+
+
+class Remembering:
+    """A detector and an embedder that look at each picture once, for it is compared with 16 sheets."""
+
+    def __init__(self, detector: Detector, embedder: Embedder) -> None:
+        self._detector, self._embedder = detector, embedder
+        self._faces: dict[bytes, list[Detection]] = {}
+        self._vectors: dict[bytes, NDArray[np.float32]] = {}
+        self.name = f"{detector.name}, {embedder.name}"
+
+    def detect(self, frame_HWC: Pixels) -> list[Detection]:
+        key = frame_HWC.tobytes()
+        if key not in self._faces:
+            self._faces[key] = self._detector.detect(frame_HWC)
+        return self._faces[key]
+
+    def embed(self, crops: list[Pixels]) -> Vectors:
+        for one in crops:
+            if one.tobytes() not in self._vectors:
+                self._vectors[one.tobytes()] = self._embedder.embed([one])[0]
+        known = [self._vectors[one.tobytes()] for one in crops]
+        return np.stack(known) if known else self._embedder.embed([])
+
+
+def likenesses(witnesses: list[FaceWitness], frames_FHWC: Pixels) -> NDArray[np.float64]:
+    """The face in a take against every sheet's, (N,); NaN where the two cannot be compared."""
+    numbers = range(len(frames_FHWC))
+    found = [
+        [report.likeness for report in witness.look(frames_FHWC, numbers).values()] for witness in witnesses
+    ]
+    known = [[one for one in row if one is not None] for row in found]
+    return np.array([max(row) if row else np.nan for row in known])
+
+
+def first_of_sixteen(likeness_NN: NDArray[np.float64]) -> Share:
+    """How often the likest of 16 sheets is the take's own, of the takes whose face can be compared with it.
+
+    Takes and sheets come in the same order, in consecutive blocks of 16; an incomplete block is left out.
+    """
+    hits = total = 0
+    for start in range(0, len(likeness_NN) - GALLERY + 1, GALLERY):
+        block = likeness_NN[start : start + GALLERY, start : start + GALLERY]
+        for index, row in enumerate(block):
+            if np.isfinite(row[index]):
+                hits, total = hits + int(int(np.nanargmax(row)) == index), total + 1
+    return Share(hits, total)
+
+
+def near(seeds: range, count: int) -> list[int]:
+    """The first stories that are told from near: one person's, whose face is large enough."""
+    return [
+        seed for seed, _ in zip((seed for seed in seeds if plot_of(seed).near), range(count), strict=False)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=32, help="stories, a multiple of 16")
+    parser.add_argument(
+        "--test", action="store_true", help="test stories: for the numbers, never for choosing"
+    )
+    parser.add_argument("--bundle", help="a folder with bundle.json; without it, the truth")
+    parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
+    parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    def run() -> None:
+        both = Remembering(*installed_faces())
+        renderer, make = (
+            Renderer(),
+            Source(options.bundle, options.codec, options.reference, options.device).open(),
+        )
+        seeds = near(TEST if options.test else VALIDATION, options.count)
+        sheets = [draw_sheet(renderer, plot_of(seed), np.random.default_rng([seed, 19])) for seed in seeds]
+        witnesses = [FaceWitness(sheet, both, both) for sheet in sheets]
+        rows = []
+        for seed in seeds:
+            rows.append(likenesses(witnesses, make(renderer, seed).frames))
+            print(f"{len(rows)} of {len(seeds)} stories", end="\r", flush=True)
+        share = first_of_sixteen(np.stack(rows)).to_dict()
+        print(f"own face first of 16: {share}; takes: {len(seeds)}")
+        if options.json is not None:
+            options.json.write_text(
+                json.dumps(share | {"takes": len(seeds)}, indent=1) + "\n", encoding="utf-8"
+            )
+
+    finish(run)
+
+
+if __name__ == "__main__":
+    main()
