@@ -56,7 +56,7 @@ def curves(bench: Bench, where: World, *, steps: int = 40, samples: int = 32, ba
             }
         )
         if where.main or world_.size > 1:
-            Trainer(config, world_, Console(quiet=True), lambda: False).run()
+            Trainer(config, world_, Console(quiet=True)).run()
         if where.size > 1:
             dist.barrier()
         if where.main:

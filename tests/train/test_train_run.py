@@ -140,13 +140,14 @@ def test_killed_at_any_moment_it_goes_on_bit_for_bit(model, data, tmp_path):
     assert tiny.losses(tmp_path / "run") == tiny.losses(tmp_path / "whole")
 
 
-def test_sigterm_saves_before_it_leaves(model, data, tmp_path):
-    """Red: a preempted job loses the steps since the last checkpoint, or its exit code hides the signal."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_before_it_leaves(model, data, tmp_path, number):
+    """Red: a preempted job or Ctrl-C loses the steps since the last checkpoint, or the exit code hides it."""
     config = tiny.config(model, data, tmp_path / "run", steps=5000, save_every=4000)
     (tmp_path / "config.yaml").write_text(json.dumps(config.model_dump(mode="json")))
     child = start(tmp_path / "config.yaml", 5)
-    child.send_signal(signal.SIGTERM)
-    assert child.wait() == 128 + signal.SIGTERM
+    child.send_signal(number)
+    assert child.wait() == 128 + number
     last = [line["step"] for line in read_log(tmp_path / "run")][-1]
     saved = checkpoint.latest(tmp_path / "run")
     assert saved is not None

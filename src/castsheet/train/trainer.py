@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +25,6 @@ from castsheet.errors import NumericsError
 from castsheet.loading.placement import enough_memory, working_dtype
 from castsheet.ltx.adapters.lora import attached_state
 from castsheet.ltx.adapters.lora_file import write
-from castsheet.ltx.files.transformer import load_transformer
-from castsheet.ltx.formats import FORMATS
-from castsheet.ltx.model.dit import Transformer
 from castsheet.machine.device import pick_device
 from castsheet.machine.files import write_text
 from castsheet.machine.marks import owned
@@ -40,17 +36,14 @@ from castsheet.train import checkpoint
 from castsheet.train.batches import Batch, Sampler, feed, make_batch
 from castsheet.train.conditioning import Tables, blank_sheets
 from castsheet.train.config import Config
-from castsheet.train.data.dataset import Data, Geometry, require_family, require_one_geometry, require_stills
-from castsheet.train.data.official import open_data
-from castsheet.train.data.packed import PackedData
+from castsheet.train.data.dataset import Data, Geometry
 from castsheet.train.facts import Facts
-from castsheet.train.ground import ground
 from castsheet.train.learner import Learner, NotFiniteError, lighter
+from castsheet.train.leaving import LeftError, Wish, leave_between, noted
 from castsheet.train.log import Log
-from castsheet.train.memory.distributed import terminated
 from castsheet.train.metadata import describe
+from castsheet.train.opening import opened_base, opened_data, opened_gallery
 from castsheet.train.report import write_page
-from castsheet.train.samples import Gallery
 from castsheet.train.schedule import Clock, place, rate_at
 from castsheet.train.teaching import Teaching
 
@@ -72,13 +65,15 @@ def train(config: Config, console: Console | None = None, news: News = lambda *_
         SettingsError: the GPU's memory ran out; the message says what needs less.
         NumericsError: a loss or gradient is not finite; the message names the sample.
         OutputError: the disk refused; the last good checkpoint stays.
-        SystemExit: SIGTERM came, or `news` said so; a checkpoint was written.
+        SystemExit: SIGTERM or Ctrl-C came, or `news` said so; a checkpoint was written.
     """
     device, group = pick_device(config.device), config.base.stream
-    with world(device, group=group) as where, terminated() as stop, enough_memory(lighter(config)):
+    with world(device, group=group) as where, enough_memory(lighter(config)):
         console = console or stderr_console()
         with _own(config.output, where, console):
-            return Trainer(config, where, console, stop, news).run()
+            trainer = Trainer(config, where, console, news)
+            with noted() as wish:
+                return trainer.run(wish)
 
 
 @contextmanager
@@ -104,28 +99,28 @@ class Trainer:
         config: Config,
         where: World,
         console: Console,
-        stop: Callable[[], bool],
         news: News = lambda *_: False,
     ) -> None:
-        self.config, self.where, self.console, self.stop, self.news = config, where, console, stop, news
+        self.config, self.where, self.console, self.news = config, where, console, news
+        self.wish = Wish()
         self.source = Teaching.open(config)
-        self.data, self.held_out = self._open_data(config.data), None
+        self.data, self.held_out = opened_data(config.data, config, self.source, where), None
         if config.held_out is not None:
-            self.held_out = self._open_data(config.held_out)
+            self.held_out = opened_data(config.held_out, config, self.source, where)
         self.dtype = working_dtype(config.base.weights, where.device)
         model, objective = self.source.checkpoint, config.objective
         # Both need the text encoder, so they come before the large weights.
         self.teaching: Teaching | None = None
         if objective.kind != "flow":
             self.teaching = Teaching.of(config, self.source, where.device, self.dtype)
-        self.gallery = self._gallery()
+        self.gallery = opened_gallery(config, self.source, where, self.dtype, self.teaching)
         self.rope = Tables(model, objective, where.device, self.dtype)
         self.blank: dict[Geometry, Tensor] = {}
         if objective.reference_dropout:
             self.blank = blank_sheets(self.data, model, objective, where.device, self.dtype)
         self.sampler = Sampler(config.seed, len(self.data), config.global_batch(where.size))
         self.learner = Learner(
-            self._load(),
+            opened_base(config, self.source, where, self.dtype, self.teaching),
             config,
             where,
             self.rope,
@@ -135,11 +130,29 @@ class Trainer:
         )
         self.facts = Facts.of(config, self.data, self.held_out, self.learner.memory_note)
         self.step, self.elapsed = self._resume()
+        self.saved = self.step
         self._clock = Clock(self.elapsed)
         self.log: Log | None = None
 
-    def run(self) -> Path:
-        """Train to the last step."""
+    def run(self, wish: Wish | None = None) -> Path:
+        """Train to the last step, or until `wish` says to end."""
+        self.wish = wish or self.wish
+        if self.where.size == 1:
+            leave_between(self.learner.transformer.transformer_blocks, self.wish)
+        try:
+            self._train()
+        except LeftError:
+            self._leave()
+        path = self.config.output / ADAPTER
+        if self.where.main:
+            write(path, self._adapter(), self._metadata())
+            self._page(done=True)
+            if self.log is not None:
+                self.log.close()
+        self.where.wait()
+        return path
+
+    def _train(self) -> None:
         config, main = self.config, self.where.main
         if main:
             self.log = Log(config.output, self.step, tensorboard=config.watch.tensorboard)
@@ -162,18 +175,19 @@ class Trainer:
                 if self.step % config.save_every == 0 or done or stopping:
                     self._save()
                 if stopping:
-                    self._say(f"stopped at step {self.step}; the same command goes on from there")
-                    raise SystemExit(128 + signal.SIGTERM)
+                    self._leave()
                 if done:
                     break
-        path = config.output / ADAPTER
-        if main:
-            write(path, self._adapter(), self._metadata())
-            self._page(done=True)
-            if self.log is not None:
-                self.log.close()
-        self.where.wait()
-        return path
+
+    def _leave(self) -> NoReturn:
+        """End early; what was done is kept."""
+        if self.step == 0:
+            self._say("stopped before the first step was done; the same command begins anew")
+        else:
+            if self.saved != self.step:
+                self._save()
+            self._say(f"stopped at step {self.step}; the same command goes on from there")
+        raise SystemExit(self.wish.code)
 
     # --- one step
 
@@ -181,7 +195,7 @@ class Trainer:
         """One optimiser step. Returns whether any process was asked to stop."""
         start = time.perf_counter()
         rate = rate_at(self._place(), self.config.optimiser.rate)
-        stop, now = self.news(self.step, self.config.steps) or self.stop(), self._clock.read()
+        stop, now = self.news(self.step, self.config.steps) or self.wish(), self._clock.read()
         try:
             seen = self.learner.step(batches, rate, number=self.step, stop=stop, elapsed=now)
         except NotFiniteError as error:
@@ -301,6 +315,7 @@ class Trainer:
                 keep=self.config.keep,
             )
             self._say(f"saved {folder}")
+        self.saved = self.step
         self.where.wait()
 
     def _adapter(self) -> dict[str, Tensor]:
@@ -314,45 +329,6 @@ class Trainer:
         return describe(self.config, base, self.data, self.step, self.sampler.global_batch, self.teaching)
 
     # --- set-up
-
-    def _open_data(self, folder: Path) -> Data:
-        config = self.source.checkpoint.config.transformer
-        data = open_data(
-            folder,
-            self.config.output,
-            self.source.checkpoint,
-            channels=config.in_channels,
-            context_dim=config.context_dim,
-            downscale=self.config.objective.reference_downscale_factor,
-            where=self.where,
-        )
-        require_family(data, config.family)
-        if self.config.batch > 1:
-            require_one_geometry(data)
-        if self.config.objective.reference == "still":
-            require_stills(data)
-        if isinstance(data, PackedData) and self.where.device.type == "cuda":
-            data = data.to(self.where.device)
-        return data
-
-    def _gallery(self) -> Gallery | None:
-        watch = self.config.watch
-        if not watch.samples or not watch.sample_every:
-            return None
-        Gallery.refuse_others(self.config.objective)
-        if not (self.where.main or self.config.base.shard):
-            return None
-        usual = {} if self.teaching is None else self.teaching.learned
-        return Gallery(watch.samples, self.source, self.where.device, self.dtype, usual)
-
-    def _load(self) -> Transformer:
-        """The base; in host memory if it will be divided over cards, or stays there."""
-        base, model = self.config.base, self.source.checkpoint
-        away = base.stream or (base.shard and self.where.size > 1)
-        device = torch.device("cpu") if away else self.where.device
-        precision = base.weights if base.weights in FORMATS else "wide"
-        adapters = ground(self.source, self.config) if self.teaching is None else self.teaching.adapters
-        return load_transformer(model, precision, device=device, dtype=self.dtype, adapters=adapters)[0]
 
     def _resume(self) -> tuple[int, float]:
         """Load the newest checkpoint into the learner; returns (steps done, seconds of training)."""

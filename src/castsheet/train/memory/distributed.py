@@ -6,11 +6,8 @@ backward pass still runs.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from weakref import ReferenceType, ref
 
@@ -20,20 +17,6 @@ from torch import Tensor, nn
 from castsheet.machine.processes import World
 from castsheet.train.memory.bucket import Bucket
 from castsheet.train.memory.host import Leaving
-
-
-@contextmanager
-def terminated() -> Iterator[Callable[[], bool]]:
-    """Notes SIGTERM instead of ending at once: the present step ends, then a checkpoint is written."""
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: noted.set())
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class GradientSum:
