@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from castsheet.machine.files import write_text
 from castsheet.pipeline import Castsheet
 from castsheet.settings import override
 from mini.evaluation.parts import Floats
@@ -266,12 +267,11 @@ def main() -> None:
         for take in measured(source, seeds, options.processes):
             takes.append(take)
             print(f"{len(takes)} of {options.count} stories measured", end="\r", flush=True)
-        results = summed(takes)
-        for name, one in results.items():
+            if options.json is not None:  # what is there is worth something, if the run is cut off
+                write_text(options.json, json.dumps(summed(takes), indent=1) + "\n")
+        for name, one in summed(takes).items():
             share = "-" if one["share"] is None else f"{100 * one['share']:.1f} %"
             print(f"{name:28} {share:>8} ({one['hits']}/{one['total']})")
-        if options.json is not None:
-            options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     finish(run)
 
