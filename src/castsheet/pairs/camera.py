@@ -26,6 +26,7 @@ PICTURES = (0.15, 0.5, 0.85)
 """Moments of a shot at which its place is looked at."""
 
 PEAKS = 5  # of a correlation, that are tried
+SLIDE = 0.3  # share of the overlap by which a shift of the whole width must fit better
 
 Shift = tuple[int, int]
 
@@ -45,6 +46,9 @@ class Looked:
 def shift_between(one: Looked, other: Looked) -> tuple[Shift, float]:
     """By how many px (x, y) the second picture's content lies to the left and above, and how well they agree.
 
+    Sea and sky fit at any shift, and best where people lie on people, or outside the overlap: a large shift
+    must fit so much better.
+
     Returns:
         The shift, and the share of their overlap in which the pictures are alike.
     """
@@ -59,9 +63,14 @@ def shift_between(one: Looked, other: Looked) -> tuple[Shift, float]:
         y, x = divmod(int(flat), width)
         shift = (x - width if x > width // 2 else x, y - height if y > height // 2 else y)
         share = agreement(one.picture, other.picture, shift)
-        if share > best[1]:
+        if share - _slide(shift, width) > best[1] - _slide(best[0], width):
             best = shift, share
     return best
+
+
+def _slide(shift: Shift, width: int) -> float:
+    """How much better a shift must fit than none, in shares of the overlap."""
+    return SLIDE * float(np.hypot(*shift)) / width
 
 
 def agreement(one_HW3: Pixels, other_HW3: Pixels, shift: Shift) -> float:
@@ -162,17 +171,25 @@ def laid_on(one: Looked, plate: Plate, near: Shift | None = None) -> tuple[Shift
         across = x - shape[1] if x >= shape[1] - width // 2 else x
         down = y - shape[0] if y >= shape[0] - height // 2 else y
         tried.append((across + plate.origin[0], down + plate.origin[1]))
-    found = [(_fits(one.picture, plate, corner), corner) for corner in dict.fromkeys(tried)]
-    share, best = max(found, key=lambda fit: fit[0])
+    found = [(*_fits(one.picture, plate, corner), corner) for corner in dict.fromkeys(tried)]
+
+    def worth(fit: tuple[float, float, Shift]) -> float:
+        share, known, (x, y) = fit
+        far = SLIDE * (1 - known) if near is None else _slide((x - near[0], y - near[1]), width)
+        return share - far
+
+    share, _, best = max(found, key=worth)
     return best, share
 
 
-def _fits(picture_HW3: Pixels, plate: Plate, corner: Shift) -> float:
-    """The share of what is sure of the place that a picture shows alike; 0 if little of it is sure."""
+def _fits(picture_HW3: Pixels, plate: Plate, corner: Shift) -> tuple[float, float]:
+    """The share of what is sure of the place that a picture shows alike, 0 if little of it is sure; and how
+    much of the picture is sure."""
     shown, sure = plate.at(corner, (picture_HW3.shape[1], picture_HW3.shape[0]))
-    if sure.mean() < OVERLAP:
-        return 0.0
-    return float((levels_between(picture_HW3, shown) <= ALIKE)[sure].mean())
+    known = float(sure.mean())
+    if known < OVERLAP:
+        return 0.0, known
+    return float((levels_between(picture_HW3, shown) <= ALIKE)[sure].mean()), known
 
 
 def _inner(sure_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:

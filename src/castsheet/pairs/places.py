@@ -4,6 +4,8 @@ of `find`, a pure function of a film that runs in a process of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -96,9 +98,10 @@ def place_film(film: Film, shots: list[list[int]], faces: str = "none") -> Made:
         members[place].append((number, at))
         placed.append({"place": place, "corners": [[at[0] + x, at[1] + y] for x, y in own]})
     _fit_late(members, looked, corners, placed)
-    plates = _plates(members, pictures, corners, faces_of(faces))
+    near = cache(partial(_near, pictures, faces_of(faces)))
+    plates = _plates(members, pictures, corners, near)
     if _laid_again(members, looked, corners, placed, plates):
-        plates = _plates(members, pictures, corners, faces_of(faces))
+        plates = _plates(members, pictures, corners, near)
     _zoom_in(members, plates, pictures, placed, turned)
     arrays: dict[str, NDArray[Any]] = {}
     for place, plate in plates.items():
@@ -176,14 +179,18 @@ def _plates(
     members: list[list[tuple[int, Shift]]],
     pictures: list[list[Pixels]],
     corners: list[list[Shift] | None],
-    faces: FaceDetector | None,
+    near: Callable[[int], bool],
 ) -> dict[int, Plate]:
-    """The places without people, of those that enough shots show from far away."""
+    """The places without people, of those that enough shots show from far away.
+
+    Args:
+        near: whether a shot shows somebody near.
+    """
     plates: dict[int, Plate] = {}
     for place, every in enumerate(members):
         known = _different(every, pictures)
-        if len(known) >= AT_LEAST and faces is not None:
-            known = [one for one in known if not _near(pictures[one[0]], faces)]
+        if len(known) >= AT_LEAST:
+            known = [one for one in known if not near(one[0])]
         if len(known) < AT_LEAST:
             continue
         plates[place] = plate_of(
@@ -209,11 +216,11 @@ def _mirrored(one: Looked, others: list[tuple[Looked, Shift]]) -> tuple[float, S
     return max(found)
 
 
-def _near(three: list[Pixels], faces: FaceDetector) -> bool:
-    """Whether a shot shows somebody near."""
-    return any(
+def _near(pictures: list[list[Pixels]], faces: FaceDetector | None, number: int) -> bool:
+    """Whether a shot shows somebody near; no shot does without a detector of faces."""
+    return faces is not None and any(
         face.box.h >= LARGE * picture.shape[0]
-        for picture in three
+        for picture in pictures[number]
         for face in faces.find(Image.fromarray(picture))
     )
 
