@@ -103,12 +103,17 @@ def place_film(film: Film, shots: list[list[int]], faces: str = "none") -> Made:
     if _laid_again(members, looked, corners, placed, plates):
         plates = _plates(members, pictures, corners, near)
     _zoom_in(members, plates, pictures, placed, turned)
+    mark = mark_in_corner([[pictures[number][1] for number, _ in every] for every in members if every])
+    return Made({"places": placed, "plates": list(plates), "mark": round(mark, 4)}, _arrays(plates))
+
+
+def _arrays(plates: dict[int, Plate]) -> dict[str, NDArray[Any]]:
+    """The pictures of places as the ledger keeps them."""
     arrays: dict[str, NDArray[Any]] = {}
     for place, plate in plates.items():
         arrays[f"plate{place}"], arrays[f"sure{place}"] = plate.picture, plate.sure
         arrays[f"origin{place}"] = np.array(plate.origin)
-    mark = mark_in_corner([[pictures[number][1] for number, _ in every] for every in members if every])
-    return Made({"places": placed, "plates": list(plates), "mark": round(mark, 4)}, arrays)
+    return arrays
 
 
 def _fit_late(
