@@ -1,15 +1,16 @@
 """How well `castsheet pairs` spreads over processes: `python -m mini.films.spread FILMS.csv OUT`.
 
-A busy machine says nothing by the clock, so this counts for each worker how long it ran, how long it waited
-for a processor, and how long it had nothing to do (`/proc`, Linux). Had each worker a processor of its own,
-a step would take as long as they run, divided by their number and by the share of the time in which they had
-something to do. The efficiency of more workers is the time of the first number of them over theirs, by
-worker.
+A busy machine says nothing by the clock, so this counts for each worker how long it ran, and how often it was
+seen running or waiting for a processor or the disk, and not for work (`/proc`, Linux). Had each worker a
+processor of its own, a step would take as long as they run, divided by their number and by the share of the
+time in which they had something to do. The efficiency of more workers is the time of the first number of them
+over theirs, by worker.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -21,22 +22,17 @@ from mini.script import finish
 
 PAUSE = 0.1  # seconds from one look at the processes to the next
 SPAWNED = b"spawn_main"  # in the command line of a worker
-NANO = 1e-9
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the workers of a run did, in seconds: by the clock, running, and waiting for a processor."""
+    """What the workers of a run did: seconds by the clock and of running, and the share of the time in which
+    one had something to do."""
 
     workers: int
     clock: float
     ran: float
-    waited: float
-
-    @property
-    def busy(self) -> float:
-        """The share of the time in which a worker had something to do."""
-        return (self.ran + self.waited) / (self.workers * self.clock)
+    busy: float
 
     @property
     def alone(self) -> float:
@@ -52,14 +48,19 @@ def watched(command: list[str], workers: int) -> Spread:
     """
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    told: dict[int, tuple[float, float]] = {}
+    ran: dict[int, float] = {}
+    looks = busy = 0
     while process.poll() is None:
-        told |= {pid: times for pid in _children(process.pid) if (times := _times(pid)) is not None}
+        looks += workers
+        for pid in _children(process.pid):
+            seen = _seen(pid)
+            if seen is not None:
+                ran[pid], busy = seen[0], busy + seen[1]
         time.sleep(PAUSE)
     if process.returncode:
         raise PairsError(f"{' '.join(command)} ended with {process.returncode}", remedy="run it alone")
     clock = time.monotonic() - start
-    return Spread(workers, clock, sum(one[0] for one in told.values()), sum(one[1] for one in told.values()))
+    return Spread(workers, clock, sum(ran.values()), busy / max(1, looks))
 
 
 def _children(parent: int) -> list[int]:
@@ -74,16 +75,18 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-def _times(pid: int) -> tuple[float, float] | None:
-    """Seconds in which a process ran, and in which it waited for a processor."""
-    ran = waited = 0.0
+def _seen(pid: int) -> tuple[float, bool] | None:
+    """Seconds that a process ran so far, and whether one of its threads runs or waits for a processor or the
+    disk; None if it has just ended."""
     try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            fields = (task / "schedstat").read_text().split()
-            ran, waited = ran + int(fields[0]) * NANO, waited + int(fields[1]) * NANO
+        ran = sum(int(one) for one in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
     except OSError:
         return None
-    return ran, waited
+    return ran / os.sysconf("SC_CLK_TCK"), any(state in "RD" for state in states)
 
 
 def main() -> None:
@@ -92,6 +95,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--size", default="384x224", help="of the clips")
+    parser.add_argument(
+        "--find", action="store_true", help="find only; make ends with an error without a pair"
+    )
     options = parser.parse_args()
     tool = [sys.executable, "-m", "castsheet.cli", "pairs"]
     steps: dict[str, list[Spread]] = {"find": [], "make": []}
@@ -100,17 +106,17 @@ def main() -> None:
         number = ["--workers", str(count)]
         find = [*tool, "find", str(options.table), "-o", str(work), "--size", options.size, *number]
         make = [*tool, "make", str(work), "-o", str(data), "--variants", "1", "--no-judge", *number]
-        for name, command in (("find", find), ("make", make)):
+        for name, command in (("find", find), ("make", make))[: 1 if options.find else 2]:
             one = watched(command, count)
             steps[name].append(one)
             print(
-                f"{name}, {count} workers: {one.clock:.1f} s by the clock, ran {one.ran:.1f} s, waited "
-                f"{one.waited:.1f} s, busy {one.busy:.1%}, {one.alone:.1f} s with processors of their own",
+                f"{name}, {count} workers: {one.clock:.1f} s by the clock, ran {one.ran:.1f} s, "
+                f"busy {one.busy:.1%}, {one.alone:.1f} s with processors of their own",
                 flush=True,
             )
-    for name, (first, *others) in steps.items():
-        for one in others:
-            share = first.alone * first.workers / (one.alone * one.workers)
+    for name, found in steps.items():
+        for one in found[1:]:
+            share = found[0].alone * found[0].workers / (one.alone * one.workers)
             print(f"{name}: efficiency of {one.workers} workers {share:.3f}")
 
 
