@@ -1,6 +1,7 @@
 """Stories as latents: encoded once, in the background, while training reads what is there.
 
-Legend: S samples, N tokens of a clip, R of a sheet, T of a sound, C channels, P prompts, L their tokens.
+Legend: B batch, S samples, N tokens of a clip, R of a sheet, T of a sound, C channels, P prompts, L their
+tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from castsheet.ltx.parts.vae import VideoVAE
 from mini.data.corpus import PROMPTS, Rendered, beside, pixels
 from mini.data.emphasis import shares, token_weights, weigh
 from mini.data.filling import Filling
+from mini.data.naming import NOBODY, named
 from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
@@ -27,7 +29,7 @@ from mini.training.train_audio import mels_of
 LONGEST = 128  # tokens of a prompt; what is longer loses its end
 TOKENS = LATENT[0] * LATENT[1] * LATENT[2]
 SHEET_TOKENS = LATENT[1] * LATENT[2]
-_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths")
+_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths", "named")
 _TOGETHER = 4  # clips that are encoded at once
 
 
@@ -39,6 +41,7 @@ class Latents(Filling):
         clips: (S,N,C). sheets: (S,R,C). sounds: (S,T,C).
         weights: (S,N) of the clips' tokens in the loss, fp32.
         prompts: (S,P,L) token ids, int16, padded on the left. lengths: (S,P) of these.
+        named: (S,P,L) whom each token names, int8, in the order of a context's slots: padded on the right.
     """
 
     clips: Tensor
@@ -47,6 +50,7 @@ class Latents(Filling):
     weights: Tensor
     prompts: Tensor
     lengths: Tensor
+    named: Tensor
 
     @classmethod
     def empty(cls, count: int, device: torch.device | str) -> Latents:
@@ -58,7 +62,9 @@ class Latents(Filling):
         )
         prompts = torch.zeros(count, PROMPTS, LONGEST, dtype=torch.int16, device=device)
         lengths = torch.zeros(count, PROMPTS, dtype=torch.int16, device=device)
-        return cls(clips, sheets, sounds, torch.empty(count, TOKENS, device=device), prompts, lengths)
+        weights = torch.empty(count, TOKENS, device=device)
+        nobody = torch.full_like(prompts, NOBODY, dtype=torch.int8)
+        return cls(clips, sheets, sounds, weights, prompts, lengths, nobody)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -79,11 +85,11 @@ class Latents(Filling):
         """Numbers of `count` samples, drawn from those that are there."""
         return torch.randint(self.ready, (count,), device=self.clips.device)
 
-    def words(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids and mask (B,L) of one prompt for each of the samples, drawn from its wordings."""
+    def words(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Token ids, mask and `named` (B,L) of one prompt for each of the samples, drawn from all."""
         wording = torch.randint(PROMPTS, chosen.shape, device=chosen.device)
         ids, lengths = self.prompts[chosen, wording].long(), self.lengths[chosen, wording]
-        return ids, real(lengths)
+        return ids, real(lengths), self.named[chosen, wording]
 
 
 def real(lengths_B: Tensor) -> Tensor:
@@ -119,6 +125,8 @@ class Encoders:
                 ids = self.text.tokens(text, LONGEST)
                 latents.prompts[number, wording, LONGEST - len(ids) :] = torch.tensor(ids)
                 latents.lengths[number, wording] = len(ids)
+                who = named(text, self.text, LONGEST)
+                latents.named[number, wording, : len(who)] = torch.tensor(who)
         if latents.clips.is_cuda:
             torch.cuda.current_stream(device).synchronize()
         latents.advance(rows.stop)

@@ -39,8 +39,13 @@ def prompt(plot: Plot, sheet: Sheet, random: np.random.Generator) -> str:
 
 
 def renamed(text: str, name: str, other: str) -> str:
-    """The text with one of its cast called otherwise. After an article or "to" it is a word, not a name."""
-    return re.sub(rf"(?<![\w-])(?<!\ba )(?<!\bthe )(?<!\bto ){re.escape(name)}(?![\w-])", other, text)
+    """The text with one of its cast called otherwise."""
+    return as_name(name).sub(other, text)
+
+
+def as_name(name: str) -> re.Pattern[str]:
+    """Finds a name where it is one. After an article or "to" it is a word."""
+    return re.compile(rf"(?<![\w-])(?<!\ba )(?<!\bthe )(?<!\bto ){re.escape(name)}(?![\w-])")
 
 
 def _described(note: ElementNote, random: np.random.Generator) -> ElementNote:

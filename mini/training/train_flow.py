@@ -30,12 +30,14 @@ from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
 from castsheet.train.objective import Given, flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
+from mini.data.naming import Naming
 from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
 from mini.training.optimise import Budget, Log, mixed, optimise
 
 EXCERPT = 4  # latent frames
 SOUND = 0.5  # weight of the sound's loss beside the pictures'
+NAMES = 0.1  # weight of the loss of whom words name
 
 
 def gemma_config() -> Gemma3TextConfig:
@@ -193,7 +195,7 @@ def compile_blocks(transformer: Transformer, device: str) -> None:
 
 
 def base_losses(
-    models: Models, latents: Latents, batch: int, device: str
+    models: Models, latents: Latents, batch: int, device: str, naming: Naming
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """The losses of a step on whole clips with their sound, and of one on four times as many excerpts.
 
@@ -205,9 +207,10 @@ def base_losses(
         chosen = latents.draw(batch)
         sigmas = sent(sample_sigmas(batch, TOKENS), device)
         with mixed(device):
-            seen, heard = models.contexts(*latents.words(chosen))
+            ids, mask, named = latents.words(chosen)
+            seen, heard = models.contexts(ids, mask)
             assert heard is not None  # the second edition has sound
-            return joint_losses(
+            losses = joint_losses(
                 models.transformer,
                 latents.clips[chosen],
                 latents.sounds[chosen],
@@ -215,22 +218,25 @@ def base_losses(
                 places,
                 sigmas,
                 latents.weights[chosen],
-            ).mean()
+            )
+            return losses.mean() + NAMES * naming.loss(seen, named)
 
     def part() -> Tensor:
         frames = excerpt(EXCERPT)
         tokens, chosen = sent(tokens_of(frames), device), latents.draw(4 * batch)
         target = latents.clips[chosen[:, None], tokens]
         with mixed(device):
-            context = models.contexts(*latents.words(chosen))[0]
+            ids, mask, named = latents.words(chosen)
+            context = models.contexts(ids, mask)[0]
             marked = SHEET_TOKENS if frames[0] == 0 else 0
-            return flow_losses(
+            losses = flow_losses(
                 models.transformer,
                 Given(target, context, tables.rows(tokens), marked=marked),
                 sent(sample_sigmas(len(chosen), TOKENS), device),
                 torch.randn(target.shape, device=device),
                 mask_BN=latents.weights[chosen[:, None], tokens],
-            ).mean()
+            )
+            return losses.mean() + NAMES * naming.loss(context, named)
 
     return whole, part
 
@@ -253,9 +259,10 @@ def train_base(
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
-    whole, part = base_losses(models, latents, batch, device)
+    naming = Naming(models.connectors.settings.widths[0]).to(device)
+    whole, part = base_losses(models, latents, batch, device, naming)
     optimise(
-        [models.transformer, models.gemma.model, models.connectors],
+        [models.transformer, models.gemma.model, models.connectors, naming],
         lambda step: whole() if step % 2 == 0 else part(),
         budget,
         rate=rate,
@@ -266,6 +273,16 @@ def train_base(
         keep=keep,
         compiled=compiled,
     )
+    log(f"base, words whose element is known: {100 * names_known(models, latents, naming, device):.1f} %")
+
+
+@torch.no_grad()
+def names_known(models: Models, latents: Latents, naming: Naming, device: str, count: int = 256) -> float:
+    """The share of words in `count` prompts that name somebody and are read so."""
+    chosen = latents.draw(count)
+    with torch.compiler.set_stance("force_eager"), mixed(device):
+        ids, mask, named = latents.words(chosen)
+        return float(naming.share(models.contexts(ids, mask)[0], named))
 
 
 @torch.no_grad()
@@ -278,7 +295,8 @@ def mean_loss(models: Models, latents: Latents, device: str, count: int = 12) ->
     with eager, torch.random.fork_rng(devices=devices), mixed(device):
         torch.manual_seed(48)
         for level in (0.95, 0.8, 0.6, 0.4, 0.2):
-            seen, heard = models.contexts(*latents.words(chosen))
+            ids, mask, _ = latents.words(chosen)
+            seen, heard = models.contexts(ids, mask)
             assert heard is not None
             given = latents.clips[chosen], latents.sounds[chosen], (seen, heard), places
             sigmas = torch.full((count,), level, device=device)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mini.data.latents import Latents
+from mini.data.naming import NOBODY, Naming, named
 from mini.training.train_flow import Models, attended, base_losses
 
 TOKENIZER = Path(__file__).parents[2] / "mini" / "second" / "weights" / "tokenizer"
@@ -43,7 +44,46 @@ def test_a_step_never_waits_for_the_gpu() -> None:
     latents.advance(3)
     with pytest.raises(RuntimeError):
         bool(latents.weights.sum())
-    for loss in base_losses(models, latents, 2, "meta"):
+    naming = Naming(models.connectors.settings.widths[0]).to("meta")
+    for loss in base_losses(models, latents, 2, "meta", naming):
         loss().backward()
-    parts: list[nn.Module] = [models.transformer, models.gemma.model, models.connectors]
+    parts: list[nn.Module] = [models.transformer, models.gemma.model, models.connectors, naming]
     assert all(p.grad is not None for part in parts for p in part.parameters())
+
+
+def test_words_of_the_action_name_elements_of_the_list() -> None:
+    """Red: mini is taught that a name means somebody else, or that a thing or a list's own word is a name."""
+    encoder = Models.build(TOKENIZER, "cpu").gemma
+    listed = "Reference sheet: mara: a person; zoe: a zoe who waits; a relic; the place"
+    text = f"{listed}\n\nGenerated video: zoe walks left while mara waits."
+    found = encoder.tokenizer.encode(text, add_special_tokens=False)
+    numbers = named(f"  {text}\n", encoder, 128)
+    assert len(numbers) == len(encoder.tokens(text))
+    assert numbers[0] == NOBODY
+    told: dict[int, str] = {}
+    for number, (begin, end) in zip(numbers[1:], found.offsets, strict=True):
+        if number != NOBODY:
+            assert begin >= len(listed)
+            told[number] = told.get(number, "") + text[begin:end]
+    assert {number: word.strip() for number, word in told.items()} == {0: "mara", 1: "zoe"}
+    assert set(named("worst quality", encoder, 128)) == {NOBODY}
+
+
+def test_a_reader_learns_whom_a_context_names() -> None:
+    """Red: the loss counts slots that name nobody, or a prompt without a story ends the training."""
+    torch.manual_seed(0)
+    naming, named_BN = Naming(8), torch.full((2, 6), NOBODY, dtype=torch.int8)
+    assert naming.loss(torch.randn(2, 9, 8), named_BN) == 0
+    named_BN[0, 2], named_BN[1, 4] = 1, 3
+    context = torch.randn(2, 9, 8)
+    optimiser = torch.optim.Adam(naming.parameters(), 0.1)
+    for _ in range(60):
+        optimiser.zero_grad()
+        naming.loss(context, named_BN).backward()
+        optimiser.step()
+    assert naming.share(context, named_BN) == 1
+    with torch.no_grad():
+        before = naming.loss(context, named_BN)
+        context[:, 6:] = 9.0
+        context[0, 0] = -9.0
+        assert naming.loss(context, named_BN) == before
