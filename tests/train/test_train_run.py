@@ -115,8 +115,6 @@ def start(config_file: Path, least: int) -> subprocess.Popen:
         [sys.executable, "-m", "castsheet.cli", "train", str(config_file)],
         env=tiny.environment(),
         stderr=subprocess.DEVNULL,
-        # A suite in a shell's background ignores Ctrl-C, and its children would.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = config_file.parent / "run" / LOG
     deadline = time.monotonic() + 300
