@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -265,6 +266,34 @@ def test_s17_one_person_in_two_outfits():
     mixed.paste((240, 240, 240), (520, 20, 740, 420))
     (found,) = look(sheet(pictures={("mara", "turnaround"): mixed}), None)
     assert (found.rule, found.severity, found.element) == ("S17", "warning", "mara")
+
+
+class Knows:
+    """Faces whose vectors lie as far apart as it was told: the close-up's, and every other."""
+
+    def __init__(self, likeness: float) -> None:
+        self.other = np.array([likeness, math.sqrt(1 - likeness**2)], np.float32)
+
+    def vector(self, rgb: Image.Image, _face: Face) -> np.ndarray:
+        return np.array([1, 0], np.float32) if rgb.size == (376, 440) else self.other
+
+
+@pytest.mark.parametrize(
+    ("likeness", "height", "expected"),
+    [(0.93, 120, []), (0.86, 120, ["S17"]), (0.86, 60, []), (0.5, 120, ["S17"])],
+)
+def test_s17_faces_of_two_people_as_one_character(likeness, height, expected):
+    """Red: another person's close-up passes as the character's, one person's photos are reported, or small
+    faces, which are anybody's, are compared."""
+    detector = Detector({(376, 440): 240, (PANELS[1].box.w, PANELS[1].box.h): height})
+    found = look(sheet(), Readers(Reader(), detector, who=Knows(likeness)))
+    assert [one.rule for one in found if one.rule == "S17"] == expected
+    if expected:
+        (told,) = (one for one in found if one.rule == "S17")
+        assert told.element == "mara"
+        assert told.severity == "warning"
+        assert f"{likeness:.2f}" in told.message
+    assert [one.rule for one in look(sheet(), Readers(Reader(), detector)) if one.rule == "S17"] == []
 
 
 @pytest.mark.parametrize(("coat", "expected"), [(RED, ["S17"]), ("#20a0a0", [])])

@@ -8,6 +8,7 @@ from typing import Any
 from castsheet import prompt as prompts
 from castsheet.elements import Scene
 from castsheet.errors import DependencyError, SettingsError, shown
+from castsheet.judge.models import FaceVectors
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.pixels import Readers
@@ -119,11 +120,15 @@ def check(
 
 
 def installed_readers() -> Readers:
-    """The models of the optional extras that read text, find faces, people and what stands out, as far as
-    they are installed."""
+    """The models of the optional extras that read text, find faces, people and what stands out, and tell
+    faces apart, as far as they are installed."""
     try:
         faces = CenterFace()
     except DependencyError:
         faces = None
     text = ocr.RapidReader() if ocr.installed() else None
-    return Readers(text, faces, installed_people(), installed_things())
+    try:
+        who = FaceVectors()
+    except DependencyError:
+        who = None
+    return Readers(text, faces, installed_people(), installed_things(), who)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import DependencyError
 from castsheet.judge.cast import Pixels
-from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader, Looker, Vectors
+from castsheet.judge.protocols import Detection, Detector, Embedder, FrameReader, Looker, Vectors, crop
 from castsheet.machine.files import require
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.faces import CenterFace, FaceDetector
+from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector
 from castsheet.sheet.look.ocr import RapidReader
 from castsheet.sheet.look.onnx import packaged
 from castsheet.sheet.look.salience import Matter, U2Net
@@ -36,12 +37,13 @@ class SheetFaces:
 
     def detect(self, frame_HWC: Pixels) -> list[Detection]:
         """Faces, the largest first; boxes may reach outside the frame."""
-        found = []
-        for face in self._detector.find(Image.fromarray(frame_HWC)):
-            by = round(face.box.h * GROW)
-            box = Box(face.box.x - by, face.box.y - by, face.box.w + 2 * by, face.box.h + 2 * by)
-            found.append(Detection(box, face.score, face.yaw))
-        return found
+        found = self._detector.find(Image.fromarray(frame_HWC))
+        return [Detection(_with_room(face), face.score, face.yaw) for face in found]
+
+
+def _with_room(face: Face) -> Box:
+    by = round(face.box.h * GROW)
+    return Box(face.box.x - by, face.box.y - by, face.box.w + 2 * by, face.box.h + 2 * by)
 
 
 class DlibFaces:
@@ -84,6 +86,22 @@ class DlibFaces:
             min(inset, width // 3), inset, max(width - inset, 2 * width // 3), height - inset
         )
         return list(self._net.compute_face_descriptor(picture_HWC, self._points(picture_HWC, side)))
+
+
+class FaceVectors:
+    """Whose face it is, for the checks of a sheet; see `DlibFaces` for what it knows and cannot see.
+
+    Raises:
+        DependencyError: dlib or its weights are not installed.
+    """
+
+    def __init__(self) -> None:
+        self._embedder = DlibFaces()
+
+    def vector(self, rgb: Image.Image, face: Face) -> NDArray[np.float32]:
+        """A unit vector (128,) of a face in a picture."""
+        found: NDArray[np.float32] = self._embedder.embed([crop(np.asarray(rgb), _with_room(face))])[0]
+        return found / np.float32(np.linalg.norm(found))
 
 
 class PaddleText:

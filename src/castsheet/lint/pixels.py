@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,14 @@ SAME_HASH = 4  # bits of 64
 SAME_COLOUR = 12.0  # of 255: two people in one pose hash alike, but their clothes differ
 
 
+class KnowsFaces(Protocol):
+    """Tells one person's faces from another's."""
+
+    def vector(self, rgb: Image.Image, face: Face) -> NDArray[np.float32]:
+        """A unit vector (D,) of a face that was found in a picture: one person's lie close to each other."""
+        ...
+
+
 @dataclass(frozen=True)
 class Readers:
     """The models that content rules look with; None for one that is not installed."""
@@ -48,6 +57,7 @@ class Readers:
     faces: FaceDetector | None = None
     people: KnowsPeople | None = None
     things: Matter | None = None
+    who: KnowsFaces | None = None
 
 
 @dataclass(frozen=True)
