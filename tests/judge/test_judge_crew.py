@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
 import torch
@@ -37,6 +38,15 @@ def test_a_failure_reaches_the_caller_and_ends_the_threads() -> None:
     """Red: a judge that fails hangs, or its threads stay."""
     with pytest.raises(ZeroDivisionError), crew() as hands:
         hands.submit(lambda: 1 // 0).result()
+    assert not [one for one in threading.enumerate() if one.name.startswith("castsheet-judge")]
+
+
+def test_a_crew_that_is_sent_home_at_once_had_begun(caplog: pytest.LogCaptureFixture) -> None:
+    """Red: a judge that fails early tells its threads that they failed to begin, and waits for one."""
+    for _ in range(200):
+        with suppress(ZeroDivisionError), crew():
+            raise ZeroDivisionError
+    assert not caplog.records
     assert not [one for one in threading.enumerate() if one.name.startswith("castsheet-judge")]
 
 

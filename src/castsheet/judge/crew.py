@@ -22,12 +22,14 @@ def crew() -> Iterator[Executor]:
     other work that takes more time than the work itself. Side by side, pictures need no waiting.
     """
     count = min(MOST, _cores())
-    ready = threading.Barrier(count + 1)
+    begun, opened = threading.Semaphore(0), threading.Event()
 
     def alone() -> None:
         torch.get_num_threads()  # a thread takes the default when it first needs it: before, not after
         torch.set_num_threads(1)
-        ready.wait()
+        begun.release()
+        # A thread that has nothing to do would be given the next one's first task, and that never begin.
+        opened.wait()
 
     hands = ThreadPoolExecutor(count, "castsheet-judge", alone)
     try:
@@ -36,11 +38,13 @@ def crew() -> Iterator[Executor]:
             before = torch.get_num_threads()
             for _ in range(count):
                 hands.submit(int)
-            ready.wait()
+            for _ in range(count):
+                begun.acquire()
             torch.set_num_threads(before)
+        opened.set()
         yield hands
     finally:
-        ready.abort()  # should a thread not have begun, those that wait for it end
+        opened.set()  # should not all have begun
         hands.shutdown(cancel_futures=True)
 
 
