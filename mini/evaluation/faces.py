@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from castsheet.judge.cast import Pixels
@@ -22,12 +21,11 @@ from castsheet.judge.faces import FaceWitness
 from castsheet.judge.models import installed_faces
 from castsheet.judge.protocols import Detection, Detector, Embedder, Vectors
 from mini.evaluation.score import GALLERY, Share
-from mini.evaluation.stories import Source
+from mini.evaluation.stories import Source, add_source
 from mini.script import finish
 from mini.story.plot import plot_of
 from mini.story.render import Renderer
 from mini.story.sample import draw_sheet
-from mini.world import TEST, VALIDATION
 
 
 class Remembering:
@@ -87,23 +85,14 @@ def near(seeds: range, count: int) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=32, help="stories, a multiple of 16")
-    parser.add_argument(
-        "--test", action="store_true", help="test stories: for the numbers, never for choosing"
-    )
-    parser.add_argument("--bundle", help="a folder with bundle.json; without it, the truth")
-    parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
-    parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_source(parser)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    chosen, source = Source.told(options)
 
     def run() -> None:
         both = Remembering(*installed_faces())
-        renderer, make = (
-            Renderer(),
-            Source(options.bundle, options.codec, options.reference, options.device).open(),
-        )
-        seeds = near(TEST if options.test else VALIDATION, options.count)
+        renderer, make, seeds = Renderer(), source.open(), near(chosen, options.count)
         sheets = [draw_sheet(renderer, plot_of(seed), np.random.default_rng([seed, 19])) for seed in seeds]
         witnesses = [FaceWitness(sheet, both, both) for sheet in sheets]
         rows = []

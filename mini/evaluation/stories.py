@@ -208,6 +208,12 @@ class Source:
     reference: str
     device: str
 
+    @classmethod
+    def told(cls, options: argparse.Namespace) -> tuple[range, Source]:
+        """The seeds to draw from and the source that `add_source`'s options name."""
+        source = cls(options.bundle, options.codec, options.reference, options.device)
+        return TEST if options.test else VALIDATION, source
+
     def open(self) -> Maker:
         """What makes the takes.
 
@@ -247,9 +253,8 @@ def _measured(job: tuple[Source, int]) -> Measured:
     return measure(renderer, seed, make(renderer, seed))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=128)
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Options that say which takes are measured."""
     parser.add_argument(
         "--test", action="store_true", help="test stories: for the numbers, never for choosing"
     )
@@ -257,14 +262,20 @@ def main() -> None:
     parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
     parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=128)
+    add_source(parser)
     parser.add_argument("--processes", type=int, default=1, help="that make and measure, each with a model")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    source = Source(options.bundle, options.codec, options.reference, options.device)
+    seeds, source = Source.told(options)
 
     def run() -> None:
-        seeds, takes = (TEST if options.test else VALIDATION)[: options.count], list[Measured]()
-        for take in measured(source, seeds, options.processes):
+        takes = list[Measured]()
+        for take in measured(source, seeds[: options.count], options.processes):
             takes.append(take)
             print(f"{len(takes)} of {options.count} stories measured", end="\r", flush=True)
             if options.json is not None:  # what is there is worth something, if the run is cut off

@@ -197,12 +197,19 @@ class Knows:
         return body(found)
 
 
-def test_what_one_network_misses_the_other_keeps(tmp_path: Path) -> None:
-    """Red: the networks of persons no longer save a head that the salience network has lost."""
+def photographed(folder: Path) -> Path:
+    """A picture of the figure before the place."""
     back = place().resize((W, H))
     back.paste(figure(), mask=figure().getchannel("A"))
-    path = tmp_path / "ann.png"
+    path = folder / "ann.png"
     back.save(path)
+    return path
+
+
+def test_what_one_network_misses_the_other_keeps(tmp_path: Path) -> None:
+    """Red: the networks of persons no longer save a head that the salience network has lost."""
+    path = photographed(tmp_path)
+    back = Image.open(path).convert("RGB")
     found = Experts(Salient(), None, Knows(), Finds(FACE)).look(back)
     wide = np.asarray(Image.fromarray(found.mask).resize((W, H)))
     least = 0.6 if importlib.util.find_spec("cv2") is None else 0.9
@@ -254,10 +261,7 @@ def test_pictures_that_are_looked_at_together_keep_their_own_results() -> None:
 
 def test_doubts_are_kept_in_the_cache(tmp_path: Path) -> None:
     """Red: a cut-out is doubted the first time only, or its feet go without a word."""
-    back = place().resize((W, H))
-    back.paste(figure(), mask=figure().getchannel("A"))
-    path = tmp_path / "ann.png"
-    back.save(path)
+    path = photographed(tmp_path)
     experts = Experts(Footless(), None, Footless())
     first = cut_out(path, matter=experts, cache=tmp_path / "cache")
     again = cut_out(path, matter=experts, cache=tmp_path / "cache")
@@ -268,10 +272,7 @@ def test_doubts_are_kept_in_the_cache(tmp_path: Path) -> None:
 
 def test_a_network_that_cuts_alone_is_watched_too(tmp_path: Path) -> None:
     """Red: `--cut u2net` loses a woman's head from behind, and nothing says so: no one looked."""
-    back = place().resize((W, H))
-    back.paste(figure(), mask=figure().getchannel("A"))
-    path = tmp_path / "ann.png"
-    back.save(path)
+    path = photographed(tmp_path)
     assert "feet" in [one.kind for one in cut_out(path, matter=Alone(Footless(), Footless())).doubts]
     assert "feet" not in [one.kind for one in cut_out(path, matter=Alone(Footless())).doubts]
 
@@ -287,10 +288,7 @@ class Cloudy(Salient):
 
 def test_a_cloud_of_the_wall_around_the_legs_is_told(tmp_path: Path) -> None:
     """Red: a network or the wall's colour keeps grey clouds beside a person, and the checks pass."""
-    back = place().resize((W, H))
-    back.paste(figure(), mask=figure().getchannel("A"))
-    path = tmp_path / "ann.png"
-    back.save(path)
+    path = photographed(tmp_path)
     assert "disputed" in [one.kind for one in cut_out(path, matter=Alone(Cloudy(), Knows())).doubts]
 
 

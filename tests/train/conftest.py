@@ -1,4 +1,4 @@
-"""A table of clips, sheets and captions, as `castsheet encode` reads it."""
+"""A tiny model and its data, and a table of clips, sheets and captions, as `castsheet encode` reads it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from PIL import Image
 from castsheet.clip import encode as encode_video
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import ElementNote, Panel, Sheet
+from tests.doubles import train_tiny as tiny
 from tests.doubles.tiny_bundle import HEIGHT, WIDTH, tiny_sheet
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny random model."""
+    return tiny.build_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A tiny data set."""
+    return tiny.build_data(tmp_path_factory.mktemp("data") / "set")
 
 
 def panelled() -> Sheet:

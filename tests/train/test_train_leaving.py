@@ -16,18 +16,6 @@ from castsheet.train.trainer import Trainer, train
 from tests.doubles import train_tiny as tiny
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny random model."""
-    return tiny.build_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A tiny data set."""
-    return tiny.build_data(tmp_path_factory.mktemp("data") / "set")
-
-
 class After(Wish):
     """Asks the run to end when it was asked so many times itself, each time before or after a block."""
 

@@ -38,12 +38,6 @@ COUNT = 6
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny random model."""
-    return tiny.build_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A tiny data set, a file a sample."""
     return tiny.build_data(tmp_path_factory.mktemp("data") / "set", COUNT)

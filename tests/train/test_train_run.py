@@ -32,18 +32,6 @@ LOSSES = Path(__file__).parents[1] / "data" / "losses"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny random model."""
-    return tiny.build_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A tiny data set."""
-    return tiny.build_data(tmp_path_factory.mktemp("data") / "set")
-
-
-@pytest.fixture(scope="module")
 def whole(model, data, tmp_path_factory):
     """An uninterrupted run of 50 steps, with everything watched; its folder."""
     root = tmp_path_factory.mktemp("whole")

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Wrappers send a signal on that the terminal has sent to all processes: the second of a pair is no new wish.
-_PAIR_S = 1.0
+PAIR_S = 1.0
 _AGAIN_S = 10.0
 _SOON_S = 0.05
 
@@ -44,7 +44,7 @@ class Stop:
     def handle(self, number: int, _frame: object = None) -> None:
         """The handler of both signals: raises `Stopped`, at the end of a `deferred` block if one is open."""
         now = time.monotonic()
-        pair = self.signal is not None and now - self._last < _PAIR_S
+        pair = self.signal is not None and now - self._last < PAIR_S
         self.signal = self.signal or number
         if self.ended or pair:
             return
@@ -107,17 +107,28 @@ def deferred() -> Iterator[None]:
 
 
 @contextmanager
+def handled(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Give SIGINT and SIGTERM to `handle` inside the block, where they are not ignored (by nohup, say)."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler not in (signal.SIG_IGN, None):
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # native code's own
+                signal.signal(number, handler)
+
+
+@contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM inside the block, where they are not ignored (by nohup, say)."""
+    """Handle SIGINT and SIGTERM inside the block, where they are not ignored."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
-    for number, handler in before.items():
-        if handler not in (signal.SIG_IGN, None):
-            signal.signal(number, stop.handle)
 
     def dropped(unraisable: Any) -> None:
         # A destructor or a callback of native code cannot raise: Python would print the exception and go on.
@@ -126,12 +137,10 @@ def stoppable() -> Iterator[Stop]:
         else:
             hook(unraisable)
 
-    sys.unraisablehook = dropped
-    try:
-        yield stop
-    finally:
-        stop.end()
-        sys.unraisablehook = hook
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
+    with handled(stop.handle):
+        sys.unraisablehook = dropped
+        try:
+            yield stop
+        finally:
+            stop.end()
+            sys.unraisablehook = hook

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Terminals send Ctrl-C to a wrapper and to its child, and the wrapper sends it on: no second wish.
-_ECHO_S = 1.0
+from castsheet.machine.stopping import PAIR_S, SIGNALS, handled
 
 
 class LeftError(Exception):
@@ -46,7 +45,7 @@ class Wish:
         if not self._came.is_set():
             self._number, self._at = number, now
             self._came.set()
-        return number != signal.SIGINT or now - self._at <= _ECHO_S
+        return number != signal.SIGINT or now - self._at <= PAIR_S
 
 
 @contextmanager
@@ -56,22 +55,16 @@ def noted() -> Iterator[Wish]:
     if threading.current_thread() is not threading.main_thread():
         yield wish
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {int(number): signal.getsignal(number) for number in SIGNALS}
 
     def handle(number: int, frame: Any) -> None:
         if not wish.note(number):
-            usual = before[signal.Signals(number)]
+            usual = before[number]
             if callable(usual):
                 usual(number, frame)
 
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # by nohup, or of a job in a shell's background
-            signal.signal(number, handle)
-    try:
+    with handled(handle):
         yield wish
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def leave_between(blocks: nn.ModuleList, asked: Callable[[], bool]) -> None:
