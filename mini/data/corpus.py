@@ -23,7 +23,9 @@ from torch import Tensor
 
 from mini.data.emphasis import REGIONS, shares
 from mini.data.filling import Filling
+from mini.data.showing import on_sheet
 from mini.script import one_thread_each
+from mini.second.architecture import LATENT
 from mini.story import FRAMES, HEIGHT, WIDTH
 from mini.story.look import PARTS
 from mini.story.sound import SAMPLES, sound
@@ -34,6 +36,7 @@ _SHAPES = {
     "clip": (FRAMES, HEIGHT, WIDTH, 3),
     "regions": (FRAMES, HEIGHT, WIDTH),
     "sheet": (HEIGHT, WIDTH, 3),
+    "panels": LATENT[1:],
 }
 _SOUND_BYTES = 2 * SAMPLES * 2
 _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
@@ -53,6 +56,7 @@ class Rendered:
     clip: Tensor
     regions: Tensor
     sheet: Tensor
+    panels: Tensor
     sound: Tensor
     prompts: tuple[str, ...]
 
@@ -62,7 +66,7 @@ class Corpus(Filling):
     """Samples of some seeds, on one device.
 
     Attributes:
-        clips: (S,F,H,W,3) uint8. regions: (S,F,H,W) uint8. sheets: (S,H,W,3) uint8.
+        clips: (S,F,H,W,3) uint8. regions: (S,F,H,W) uint8. sheets: (S,H,W,3) uint8. panels: see `Rendered`.
         sounds: (S,2,A) int16. shares: (S,256), what a pixel of each region counts; see `emphasis`.
         prompts: a tuple for each sample that is there.
     """
@@ -70,6 +74,7 @@ class Corpus(Filling):
     clips: Tensor
     regions: Tensor
     sheets: Tensor
+    panels: Tensor
     sounds: Tensor
     shares: Tensor
     prompts: list[tuple[str, ...]] = field(default_factory=list)
@@ -77,17 +82,18 @@ class Corpus(Filling):
     @classmethod
     def empty(cls, count: int, device: str | torch.device) -> Corpus:
         """Room for `count` samples: 43 MB each."""
-        clips, regions, sheets = (
+        clips, regions, sheets, panels = (
             torch.empty(count, *shape, dtype=torch.uint8, device=device) for shape in _SHAPES.values()
         )
         sounds = torch.empty(count, 2, SAMPLES, dtype=torch.int16, device=device)
-        return cls(clips, regions, sheets, sounds, torch.empty(count, REGIONS, device=device))
+        return cls(clips, regions, sheets, panels, sounds, torch.empty(count, REGIONS, device=device))
 
     def add(self, one: Rendered) -> None:
         """Store the next sample."""
         self.clips[self.ready].copy_(one.clip)
         self.regions[self.ready].copy_(one.regions)
         self.sheets[self.ready].copy_(one.sheet)
+        self.panels[self.ready].copy_(one.panels)
         self.sounds[self.ready].copy_(one.sound)
         self.shares[self.ready].copy_(shares(self.regions[self.ready]))
         self.prompts.append(one.prompts)
@@ -97,8 +103,8 @@ class Corpus(Filling):
 
     def story(self, index: int) -> Rendered:
         """One sample, as it came."""
-        parts = self.clips[index], self.regions[index], self.sheets[index], self.sounds[index]
-        return Rendered(*parts, self.prompts[index])
+        pictures = self.clips[index], self.regions[index], self.sheets[index], self.panels[index]
+        return Rendered(*pictures, self.sounds[index], self.prompts[index])
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -213,14 +219,15 @@ def render(renderer: object, seed: int) -> tuple[dict[str, np.ndarray], tuple[st
         "clip": sample.frames,
         "regions": regions,
         "sheet": sheet,
+        "panels": on_sheet(sample.sheet, LATENT[1:]),
         "sound": as_int16(sample.audio),
     }, prompts
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], prompts: tuple[str, ...]) -> None:
-    """A sample as one file: bytes of clip, regions, sheet and sound, then the prompts."""
+    """A sample as one file: bytes of its arrays, then the prompts."""
     with path.open("wb") as file:
-        for name in ("clip", "regions", "sheet", "sound"):
+        for name in (*_SHAPES, "sound"):
             file.write(np.ascontiguousarray(arrays[name]).data)
         file.write(json.dumps(prompts).encode())
 
@@ -235,7 +242,7 @@ def read(path: Path) -> Rendered:
         parts[name], begin = data[begin : begin + size].view(shape), begin + size
     heard = data[begin : begin + _SOUND_BYTES].clone().view(torch.int16).view(2, SAMPLES)
     prompts = json.loads(data[begin + _SOUND_BYTES :].numpy().tobytes())
-    return Rendered(parts["clip"], parts["regions"], parts["sheet"], heard, tuple(prompts))
+    return Rendered(**parts, sound=heard, prompts=tuple(prompts))
 
 
 def pixels(frames: Tensor, device: str | torch.device) -> Tensor:

@@ -21,6 +21,7 @@ from mini.data.corpus import PROMPTS, Rendered, beside, pixels
 from mini.data.emphasis import shares, token_weights, weigh
 from mini.data.filling import Filling
 from mini.data.naming import NOBODY, named
+from mini.data.showing import in_clip
 from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
@@ -29,7 +30,7 @@ from mini.training.train_audio import mels_of
 LONGEST = 128  # tokens of a prompt; what is longer loses its end
 TOKENS = LATENT[0] * LATENT[1] * LATENT[2]
 SHEET_TOKENS = LATENT[1] * LATENT[2]
-_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths", "named")
+_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths", "named", "shown", "panels")
 _TOGETHER = 4  # clips that are encoded at once
 
 
@@ -42,6 +43,7 @@ class Latents(Filling):
         weights: (S,N) of the clips' tokens in the loss, fp32.
         prompts: (S,P,L) token ids, int16, padded on the left. lengths: (S,P) of these.
         named: (S,P,L) whom each token names, int8, in the order of a context's slots: padded on the right.
+        shown: (S,N), panels: (S,R) which element each token shows, int8.
     """
 
     clips: Tensor
@@ -51,6 +53,8 @@ class Latents(Filling):
     prompts: Tensor
     lengths: Tensor
     named: Tensor
+    shown: Tensor
+    panels: Tensor
 
     @classmethod
     def empty(cls, count: int, device: torch.device | str) -> Latents:
@@ -64,7 +68,11 @@ class Latents(Filling):
         lengths = torch.zeros(count, PROMPTS, dtype=torch.int16, device=device)
         weights = torch.empty(count, TOKENS, device=device)
         nobody = torch.full_like(prompts, NOBODY, dtype=torch.int8)
-        return cls(clips, sheets, sounds, weights, prompts, lengths, nobody)
+        shown, panels = (
+            torch.full((count, tokens), NOBODY, dtype=torch.int8, device=device)
+            for tokens in (TOKENS, SHEET_TOKENS)
+        )
+        return cls(clips, sheets, sounds, weights, prompts, lengths, nobody, shown, panels)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -121,6 +129,10 @@ class Encoders:
         weights = weigh(regions, torch.stack([shares(one) for one in regions]))
         latents.weights[rows] = token_weights(weights, LATENT)
         for number, one in enumerate(stories, begin):
+            panels = one.panels.to(device).view(torch.int8).flatten()
+            latents.panels[number] = panels
+            elements = int(panels.max()) + 1
+            latents.shown[number] = in_clip(one.regions.to(device), elements, LATENT)
             for wording, text in enumerate(one.prompts):
                 ids = self.text.tokens(text, LONGEST)
                 latents.prompts[number, wording, LONGEST - len(ids) :] = torch.tensor(ids)

@@ -1,11 +1,11 @@
 """Train mini from nothing: `python -m mini.training.recipe --out FOLDER` on one GPU, or under
 `torchrun --nproc-per-node N -m mini.training.recipe --out FOLDER` on several.
 
-Sound, codec and base in turn; each stage's result lies in the folder and is not made again. Every process
-renders its own share of the stories and draws its batches from it; gradients are averaged. Pictures and the
-log lie beside the results. `--given FOLDER` begins with the results that lie there; a stage goes on from
-begun-STAGE.safetensors (codec, vocoder, base). The adapters are trained
-from there by the product's own trainer: see pack.py. Needs the `mini` extra and an EGL driver for rendering.
+Sound, words, codec and base in turn; each stage's result lies in the folder and is not made again. Every
+process renders its own share of the stories and draws its batches from it; gradients are averaged. Pictures
+and the log lie beside the results. `--given FOLDER` begins with the results that lie there; a stage goes on
+from begun-STAGE.safetensors (codec, vocoder, base; words from the base's). The adapters are trained from
+there by the product's own trainer: see pack.py. Needs the `mini` extra and an EGL driver for rendering.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ from mini.training.stored import (
 from mini.training.train_audio import train_audio_vae, train_vocoder
 from mini.training.train_codec import train_codec, train_decoder
 from mini.training.train_flow import Models, mean_loss, train_base
+from mini.training.train_words import Words, train_words
 from mini.world import TRAINING, VALIDATION
 
-STAGES = ("sound", "codec", "base", "latents")
+STAGES = ("sound", "words", "codec", "base", "latents")
 TOKENIZER, TOKENIZER_TEXTS = "tokenizer", 20_000
 AHEAD = 120  # stories of the base that may wait for the encoder, while the codec still learns
 
@@ -96,7 +97,9 @@ class Recipe:
             self.begin_corpus()
         elif "latents" in stages or ("base" in stages and not (self.out / "base.safetensors").exists()):
             self.stories()  # rendered while the unseen ones and the models are made ready
-        held_out = None if stages == ["sound"] else self.held_out()
+        if "words" in stages:
+            self.words()
+        held_out = self.held_out() if {"codec", "base", "latents"} & set(stages) else None
         if "codec" in stages:
             self.show_codec(self.decoder(self.codec()), held_out)
             self._corpus = None
@@ -233,6 +236,18 @@ class Recipe:
         self.show_sound()
         self.where.wait()
 
+    def words(self) -> None:
+        """What the base begins with, its text encoder taught whom words name."""
+        torch.manual_seed(45 + self.where.rank)
+        models, options = Models.build(self.tokenizer(), self.device), self.arguments
+        if begun := self.begun("base"):
+            load_models(models, begun)
+        words = Words.of(texts(TOKENIZER_TEXTS), models.gemma)
+        budget, batch = self.budget("words"), options.words_batch
+        train_words(models, words, budget, batch=batch, where=self.where, log=self.log)
+        self.keep(models_state(models), "begun-base.safetensors")
+        self.where.wait()
+
     def base(self) -> Models:
         torch.manual_seed(46 + self.where.rank)
         models, path = Models.build(self.tokenizer(), self.device), self.out / "base.safetensors"
@@ -353,6 +368,7 @@ def main() -> None:
         ("decoder", 10000, 12),
         ("audio", 1500, 16),
         ("vocoder", 1500, 32),
+        ("words", 1000, 64),
         ("base", 6000, 64),
     ):
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)

@@ -30,14 +30,15 @@ from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
 from castsheet.train.objective import Given, flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
-from mini.data.naming import Naming
 from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
 from mini.training.optimise import Budget, Log, mixed, optimise
+from mini.training.watched import LISTENED, Readers, Watched
 
 EXCERPT = 4  # latent frames
 SOUND = 0.5  # weight of the sound's loss beside the pictures'
 NAMES = 0.1  # weight of the loss of whom words name
+SHOWS = 0.2  # weight of the loss of which element tokens show
 
 
 def gemma_config() -> Gemma3TextConfig:
@@ -63,7 +64,7 @@ def gemma_config() -> Gemma3TextConfig:
 class Models:
     """What the base training makes."""
 
-    transformer: Transformer
+    transformer: Watched
     gemma: GemmaEncoder
     connectors: TextConnectors
 
@@ -74,7 +75,7 @@ class Models:
         tokenizer, bos, longest = load_tokenizer(tokenizer_folder)
         gemma = GemmaEncoder(Gemma3TextModel(gemma_config()), tokenizer, bos=bos, max_tokens=longest)
         connectors = TextConnectors(raw, states=TEXT_LAYERS + 1, audio="audio_num_attention_heads" in raw)
-        transformer = Transformer(TransformerConfig.from_dict(raw))
+        transformer = Watched(TransformerConfig.from_dict(raw))
         start_as_identity(transformer)
         return cls(transformer.to(device), gemma.to(device), connectors.to(device))
 
@@ -194,51 +195,77 @@ def compile_blocks(transformer: Transformer, device: str) -> None:
             block.compile(dynamic=False)
 
 
-def base_losses(
-    models: Models, latents: Latents, batch: int, device: str, naming: Naming
-) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """The losses of a step on whole clips with their sound, and of one on four times as many excerpts.
+class BaseSteps:
+    """The losses of the base's steps. Each call draws new samples.
 
-    Each call draws new samples. Nothing in it reads what the GPU computes, so the host keeps ahead of it.
+    Nothing in it reads what the GPU computes, so the host keeps ahead of it.
     """
-    tables, places = rope_tables(models.transformer, device), Both.of(models.transformer, device)
 
-    def whole() -> Tensor:
-        chosen = latents.draw(batch)
-        sigmas = sent(sample_sigmas(batch, TOKENS), device)
-        with mixed(device):
+    def __init__(self, models: Models, latents: Latents, batch: int, device: str, readers: Readers) -> None:
+        self.models, self.latents, self.batch = models, latents, batch
+        self.device, self.readers = device, readers
+        self.tables = rope_tables(models.transformer, device)
+        self.places = Both.of(models.transformer, device)
+
+    def whole(self) -> Tensor:
+        """Of whole clips with their sound."""
+        models, latents, readers = self.models, self.latents, self.readers
+        chosen = latents.draw(self.batch)
+        sigmas = sent(sample_sigmas(self.batch, TOKENS), self.device)
+        weights = latents.weights[chosen]
+        with mixed(self.device):
             ids, mask, named = latents.words(chosen)
             seen, heard = models.contexts(ids, mask)
             assert heard is not None  # the second edition has sound
+            models.transformer.hear()
             losses = joint_losses(
                 models.transformer,
                 latents.clips[chosen],
                 latents.sounds[chosen],
                 (seen, heard),
-                places,
+                self.places,
                 sigmas,
-                latents.weights[chosen],
+                weights,
             )
-            return losses.mean() + NAMES * naming.loss(seen, named)
+            told = readers.shown(models.transformer.hear(), latents.shown[chosen], weights)
+            return losses.mean() + NAMES * readers.naming.loss(seen, named) + SHOWS * told
 
-    def part() -> Tensor:
+    def part(self) -> Tensor:
+        """Of four times as many excerpts, and of half of their sheets: these are only told apart."""
+        models, latents, readers = self.models, self.latents, self.readers
         frames = excerpt(EXCERPT)
-        tokens, chosen = sent(tokens_of(frames), device), latents.draw(4 * batch)
+        tokens, chosen = sent(tokens_of(frames), self.device), latents.draw(4 * self.batch)
         target = latents.clips[chosen[:, None], tokens]
-        with mixed(device):
+        weights = latents.weights[chosen[:, None], tokens]
+        with mixed(self.device):
             ids, mask, named = latents.words(chosen)
             context = models.contexts(ids, mask)[0]
             marked = SHEET_TOKENS if frames[0] == 0 else 0
+            sigmas = sent(sample_sigmas(len(chosen), TOKENS), self.device)
+            models.transformer.hear()
             losses = flow_losses(
                 models.transformer,
-                Given(target, context, tables.rows(tokens), marked=marked),
-                sent(sample_sigmas(len(chosen), TOKENS), device),
-                torch.randn(target.shape, device=device),
-                mask_BN=latents.weights[chosen[:, None], tokens],
+                Given(target, context, self.tables.rows(tokens), marked=marked),
+                sigmas,
+                torch.randn(target.shape, device=self.device),
+                mask_BN=weights,
             )
-            return losses.mean() + NAMES * naming.loss(context, named)
+            told = readers.shown(models.transformer.hear(), latents.shown[chosen[:, None], tokens], weights)
+            half = 2 * self.batch
+            self.look_at_sheets(chosen[:half], context[:half], sigmas[:half])
+            apart = readers.shown(models.transformer.hear(), latents.panels[chosen[:half]])
+            return losses.mean() + NAMES * readers.naming.loss(context, named) + SHOWS * (told + apart)
 
-    return whole, part
+    def look_at_sheets(self, chosen: Tensor, context_BLD: Tensor, sigma_B: Tensor) -> None:
+        """Pass sheets through the denoiser as a reference is passed: clean, at a latent frame's positions.
+
+        No clip is beside them: what a sheet looks like cannot reach one.
+        """
+        transformer = self.models.transformer
+        tokens = sent(tokens_of(excerpt(1)), self.device)
+        sequence = Sequence((SHEET_TOKENS,), self.tables.rows(tokens), marked=0)
+        clean_B1 = torch.zeros_like(sigma_B)[:, None]
+        transformer(Stream(self.latents.sheets[chosen], context_BLD, sequence, clean_B1, sigma_B))
 
 
 def train_base(
@@ -259,11 +286,11 @@ def train_base(
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
-    naming = Naming(models.connectors.settings.widths[0]).to(device)
-    whole, part = base_losses(models, latents, batch, device, naming)
+    readers = Readers.of(models.transformer).to(device)
+    steps = BaseSteps(models, latents, batch, device, readers)
     optimise(
-        [models.transformer, models.gemma.model, models.connectors, naming],
-        lambda step: whole() if step % 2 == 0 else part(),
+        [models.transformer, models.gemma.model, models.connectors, readers],
+        lambda step: steps.whole() if step % 2 == 0 else steps.part(),
         budget,
         rate=rate,
         log=log,
@@ -273,16 +300,45 @@ def train_base(
         keep=keep,
         compiled=compiled,
     )
-    log(f"base, words whose element is known: {100 * names_known(models, latents, naming, device):.1f} %")
+    for what, share in known(steps).items():
+        log(f"base, {what} whose element is known: {100 * share:.1f} %")
 
 
 @torch.no_grad()
-def names_known(models: Models, latents: Latents, naming: Naming, device: str, count: int = 256) -> float:
-    """The share of words in `count` prompts that name somebody and are read so."""
-    chosen = latents.draw(count)
+def known(steps: BaseSteps, count: int = 128, level: float = 0.6) -> dict[str, float]:
+    """The shares of words, of clips' and of sheets' tokens of which the element is read rightly.
+
+    Tokens are counted that show one of the first two elements, in stories that tell of both or of the second.
+
+
+    Args:
+        level: of the clips' noise.
+    """
+    models, latents, device = steps.models, steps.latents, steps.device
+    chosen = latents.draw(min(count, latents.ready))
     with torch.compiler.set_stance("force_eager"), mixed(device):
         ids, mask, named = latents.words(chosen)
-        return float(naming.share(models.contexts(ids, mask)[0], named))
+        seen, heard = models.contexts(ids, mask)
+        assert heard is not None
+        found = {"words": float(steps.readers.naming.share(seen, named))}
+        sigmas = torch.full((len(chosen),), level, device=device)
+        models.transformer.hear()
+        given = latents.clips[chosen], latents.sounds[chosen], (seen, heard), steps.places
+        joint_losses(models.transformer, *given, sigmas, latents.weights[chosen])
+        clips = models.transformer.hear()
+        steps.look_at_sheets(chosen, seen, sigmas)
+        sheets = models.transformer.hear()
+        two = (named == 1).any(1)  # stories that tell of a second person or a prop
+        for number, block in enumerate(LISTENED):
+            reader = steps.readers.showing[number]
+            for name, said, truth in (
+                ("clips", clips, latents.shown[chosen]),
+                ("sheets", sheets, latents.panels[chosen]),
+            ):
+                share = reader.share(said[number][two], truth[two], (0, 1))
+                found[f"{name}' tokens after block {block}"] = float(share)
+    models.transformer.said = None
+    return found
 
 
 @torch.no_grad()

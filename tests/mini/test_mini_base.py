@@ -10,7 +10,8 @@ from torch import nn
 
 from mini.data.latents import Latents
 from mini.data.naming import NOBODY, Naming, named
-from mini.training.train_flow import Models, attended, base_losses
+from mini.training.train_flow import BaseSteps, Models, attended
+from mini.training.watched import Readers
 
 TOKENIZER = Path(__file__).parents[2] / "mini" / "second" / "weights" / "tokenizer"
 
@@ -44,10 +45,11 @@ def test_a_step_never_waits_for_the_gpu() -> None:
     latents.advance(3)
     with pytest.raises(RuntimeError):
         bool(latents.weights.sum())
-    naming = Naming(models.connectors.settings.widths[0]).to("meta")
-    for loss in base_losses(models, latents, 2, "meta", naming):
+    readers = Readers.of(models.transformer).to("meta")
+    steps = BaseSteps(models, latents, 2, "meta", readers)
+    for loss in (steps.whole, steps.part):
         loss().backward()
-    parts: list[nn.Module] = [models.transformer, models.gemma.model, models.connectors, naming]
+    parts: list[nn.Module] = [models.transformer, models.gemma.model, models.connectors, readers]
     assert all(p.grad is not None for part in parts for p in part.parameters())
 
 

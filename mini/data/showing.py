@@ -1,0 +1,101 @@
+"""Which of the sheet's elements each token shows: what mini's base is taught beside the pictures.
+
+A large model tells from a picture and a prompt that the woman who walks is "zoe", the second of the list, and
+where on the sheet zoe stands. A small one that learns from clips alone has no reason to. An adapter has to
+bring a token of the clip and the sheet's panel of the same element together: it needs both to say which
+element they show.
+
+Legend: B batch, F latent frames, H, W cells, N tokens, D their width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from castsheet.sheet.manifest import Sheet
+from mini.data.naming import MOST, NOBODY
+from mini.story.look import PARTS
+
+SURE, FEW = 0.3, 0.05  # shares of a token's pixels: that show an element; that still count as none
+
+
+def in_clip(regions_FHW: Tensor, elements: int, cells: tuple[int, int, int]) -> Tensor:
+    """The element that each token of a clip shows (N,) int8; `NOBODY` where a figure's edge runs through.
+
+    Args:
+        regions_FHW: uint8, as in `Corpus`. Figures are numbered as the list is.
+        elements: in the sheet's list, whose last one is the place.
+    """
+    figures_FHW = (regions_FHW.int() - 1).div(PARTS, rounding_mode="floor")
+    numbers = torch.arange(elements - 1, device=regions_FHW.device)
+    shares_EFHW = (figures_FHW == numbers[:, None, None, None]).float()
+    frames, rows, columns = cells
+    parts = shares_EFHW[:, :1], shares_EFHW[:, 1:]
+    pooled = [
+        nnf.adaptive_avg_pool3d(part, (count, rows, columns))
+        for part, count in zip(parts, (1, frames - 1), strict=True)
+    ]
+    tokens_EN = torch.cat(pooled, dim=1).flatten(1)
+    if elements == 1:
+        return torch.zeros(frames * rows * columns, dtype=torch.int8, device=regions_FHW.device)
+    share_N, number_N = tokens_EN.max(0)
+    told_N = torch.where(share_N < FEW, elements - 1, NOBODY)
+    return torch.where(share_N >= SURE, number_N, told_N).to(torch.int8)
+
+
+def on_sheet(sheet: Sheet, cells: tuple[int, int]) -> NDArray[np.uint8]:
+    """The element that each cell of a sheet shows (H,W); 255, which is `NOBODY` as int8, where none does."""
+    shown = {panel.element for panel in sheet.panels}
+    order = [note.id for note in sheet.elements if note.id in shown]
+    rows, columns = cells
+    high, wide = sheet.image.height / rows, sheet.image.width / columns
+    covered = np.zeros((max(1, len(order)), rows, columns))
+    for panel in sheet.panels:
+        box = panel.box
+        down = _overlaps(box.y, box.bottom, rows, high)
+        across = _overlaps(box.x, box.right, columns, wide)
+        covered[order.index(panel.element)] += down[:, None] * across
+    told = covered.argmax(0).astype(np.uint8)
+    told[covered.max(0) < SURE] = NOBODY % 256
+    return told
+
+
+def _overlaps(begin: int, end: int, cells: int, size: float) -> NDArray[np.float64]:
+    """How much of each cell lies between `begin` and `end`, in [0, 1]."""
+    edges = np.arange(cells + 1) * size
+    inside = np.minimum(edges[1:], end) - np.maximum(edges[:-1], begin)
+    return np.asarray(inside.clip(min=0) / size)
+
+
+class Showing(nn.Module):
+    """Reads from the tokens between two blocks which element they show: those of clips and of sheets alike.
+
+    One reader for both makes both say it in the same way, so that a token finds its panel by likeness.
+    It is thrown away with the training.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(width, MOST)
+
+    def forward(self, tokens_BND: Tensor) -> Tensor:
+        """Logits (B,N,E) fp32."""
+        return self.read(nnf.layer_norm(tokens_BND, tokens_BND.shape[-1:])).float()
+
+    def loss(self, tokens_BND: Tensor, shown_BN: Tensor, weights_BN: Tensor | None = None) -> Tensor:
+        """Mean cross entropy of the tokens that show one element; 0 if none does."""
+        wanted = shown_BN.long()
+        losses_BN = nnf.cross_entropy(self(tokens_BND).mT, wanted, ignore_index=NOBODY, reduction="none")
+        counted = (wanted != NOBODY).float() if weights_BN is None else weights_BN * (wanted != NOBODY)
+        return (losses_BN * counted).sum() / counted.sum().clamp(min=1e-6)
+
+    @torch.no_grad()
+    def share(self, tokens_BND: Tensor, shown_BN: Tensor, among: tuple[int, ...]) -> Tensor:
+        """How many of the tokens that show one of these elements are read rightly."""
+        counted = torch.isin(shown_BN.long(), torch.tensor(among, device=shown_BN.device))
+        right = self(tokens_BND).argmax(2) == shown_BN
+        return (right & counted).sum() / counted.sum().clamp(min=1)
