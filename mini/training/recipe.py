@@ -242,6 +242,8 @@ class Recipe:
         models, options = Models.build(self.tokenizer(), self.device), self.arguments
         if begun := self.begun("base"):
             load_models(models, begun)
+        if "base" in options.stages:
+            self.latents(models)  # are made meanwhile
         words = Words.of(texts(TOKENIZER_TEXTS), models.gemma)
         budget, batch = self.budget("words"), options.words_batch
         train_words(models, words, budget, batch=batch, where=self.where, log=self.log)

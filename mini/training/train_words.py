@@ -22,7 +22,7 @@ from mini.data.naming import NOBODY, Naming, named
 from mini.training.optimise import Budget, Log, mixed, optimise
 from mini.training.train_flow import Models, sent
 
-UNSEEN = 512  # of the prompts are kept for the count
+UNSEEN = 512
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,25 @@ class Words:
 
 
 def train_words(
-    models: Models, words: Words, budget: Budget, *, batch: int, where: World, log: Log, rate: float = 1e-3
+    models: Models,
+    words: Words,
+    budget: Budget,
+    *,
+    batch: int,
+    where: World,
+    log: Log,
+    rate: float = 1e-3,
+    unseen: int = UNSEEN,
 ) -> None:
-    """Teach the text encoder and the connectors; the denoiser stays as it is."""
+    """Teach the text encoder and the connectors; the denoiser stays as it is.
+
+    Args:
+        unseen: how many of the last prompts are kept for the count.
+    """
     device = str(where.device)
     naming = Naming(models.connectors.settings.widths[0]).to(device)
     before = Models(models.transformer, copy.deepcopy(models.gemma), copy.deepcopy(models.connectors))
-    size = len(words) - UNSEEN
+    size = len(words) - unseen
 
     def loss(_: int) -> Tensor:
         chosen = torch.randint(size, (batch,))
@@ -85,7 +97,8 @@ def train_words(
         muon=True,
         where=where,
     )
-    log(f"words of unseen prompts whose element is known: {100 * known(models, words, naming, device):.1f} %")
+    share = known(models, words, naming, device, unseen)
+    log(f"words of unseen prompts whose element is known: {100 * share:.1f} %")
 
 
 def moved(now_BND: Tensor | None, before_BND: Tensor | None) -> Tensor:
@@ -97,9 +110,9 @@ def moved(now_BND: Tensor | None, before_BND: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def known(models: Models, words: Words, naming: Naming, device: str) -> float:
-    """The share of naming words in the last `UNSEEN` prompts that are read rightly."""
-    chosen = torch.arange(len(words) - UNSEEN, len(words))
+def known(models: Models, words: Words, naming: Naming, device: str, count: int) -> float:
+    """The share of naming words in the last `count` prompts that are read rightly."""
+    chosen = torch.arange(len(words) - count, len(words))
     shares = []
     for part in chosen.split(64):
         ids, mask, told = words.batch(part, device)
