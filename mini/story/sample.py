@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,47 +186,71 @@ def _free(renderer: Renderer, played: Played, camera: Camera, size: tuple[int, i
 
 def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> Sheet:
     """The product's own sheet of a story's elements, with drawn views and importances, for 384x224."""
-    single = random.random() < 0.45
+    options = SINGLE if random.random() < 0.45 else TURNAROUNDS
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-
-        def stored(picture: Image.Image, what: str) -> tuple[Path, ...]:
-            path = folder / f"{what}.png"
-            write_atomic(path, lambda part: picture.save(part, format="PNG", compress_level=1))
-            return (path,)
-
-        def weight() -> float:
-            return float(np.exp(random.normal(0, 0.45)))
-
-        def pick(options: tuple[str, ...]) -> str:
-            return options[int(random.integers(len(options)))]
-
-        elements: list[Element] = []
-        for role in plot.roles:
-            options = SINGLE if single else TURNAROUNDS
-            chosen = options[int(random.integers(len(options)))]
-            views = pictures(renderer, person(role.seed, role.index))
-            images = {view: stored(views[view], f"{role.name}-{view}") for view in VIEWS if view in chosen}
-            elements.append(
-                Character(id=role.name, description=pick(PEOPLE), images=images, importance=weight())
-            )
-        for number, thing in enumerate(things_of(plot.seed, len(plot.things))):
-            still = Played(build_thing(thing), _carried(np.zeros((1, 3), np.float32)))
-            picture = _free(renderer, still, Camera(0, 0.25, 0.6, 0.17), (200, 200))
-            front: dict[View, tuple[Path, ...]] = {"front": stored(picture, plot.things[number])}
-            elements.append(
-                Prop(id=plot.things[number], description=pick(OBJECTS), images=front, importance=weight())
-            )
-        ground = Image.fromarray(paint(plot.seed, round(448 * WIDER), 256))
-        elements.append(
-            Location(
-                id=PLACE,
-                description=pick(PLACES),
-                images={"front": stored(ground, PLACE)},
-                importance=weight(),
-            )
+        elements = elements_of(
+            renderer,
+            plot,
+            Path(name),
+            views=lambda: options[int(random.integers(len(options)))],
+            described=lambda phrases: phrases[int(random.integers(len(phrases)))],
+            weight=lambda: float(np.exp(random.normal(0, 0.45))),
         )
-        return compose(Scene(elements=tuple(elements)), output=(WIDTH, HEIGHT), grid=32)
+        return compose(Scene(elements=elements), output=(WIDTH, HEIGHT), grid=32)
+
+
+def elements_of(
+    renderer: Renderer,
+    plot: Plot,
+    folder: Path,
+    *,
+    views: Callable[[], Sequence[View]],
+    described: Callable[[tuple[str, ...]], str] = lambda phrases: phrases[0],
+    weight: Callable[[], float] = lambda: 1.0,
+    scale: float = 1.0,
+) -> tuple[Element, ...]:
+    """A story's people, props and place, as a user would bring them, with their pictures in a folder.
+
+    Args:
+        views: which of a person's pictures to bring. described: which of some phrases. weight: how important.
+        scale: times the size that a sheet of 384x224 needs.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    options: dict[str, Any] = {"compress_level": 1} if scale == 1 else {"optimize": True}
+
+    def stored(picture: Image.Image, what: str) -> tuple[Path, ...]:
+        path = folder / f"{what}.png"
+        write_atomic(path, lambda part: picture.save(part, format="PNG", **options))
+        return (path,)
+
+    elements: list[Element] = []
+    for role in plot.roles:
+        chosen = views()
+        drawn = pictures(renderer, person(role.seed, role.index), scale=scale)
+        images = {view: stored(drawn[view], f"{role.name}-{view}") for view in VIEWS if view in chosen}
+        elements.append(
+            Character(id=role.name, description=described(PEOPLE), images=images, importance=weight())
+        )
+    square = round(200 * scale), round(200 * scale)
+    for number, thing in enumerate(things_of(plot.seed, len(plot.things))):
+        still = Played(build_thing(thing), _carried(np.zeros((1, 3), np.float32)))
+        picture = _free(renderer, still, Camera(0, 0.25, 0.6, 0.17), square)
+        front: dict[View, tuple[Path, ...]] = {"front": stored(picture, plot.things[number])}
+        elements.append(
+            Prop(id=plot.things[number], description=described(OBJECTS), images=front, importance=weight())
+        )
+    ground = Image.fromarray(paint(plot.seed, round(448 * WIDER * scale), round(256 * scale)))
+    elements.append(
+        Location(
+            id=PLACE,
+            description=described(PLACES),
+            images={"front": stored(ground, PLACE)},
+            importance=weight(),
+        )
+    )
+    return tuple(elements)
 
 
 def caption(plot: Plot, sheet: Sheet, random: np.random.Generator) -> str:
