@@ -232,7 +232,8 @@ def corpus_of(height: int, width: int) -> Corpus:
     regions = torch.zeros(2, 41, height, width, dtype=torch.uint8)
     regions[:, :, -(height // 4) :, -(height // 4) :] = 1
     counts = torch.stack([shares(one) for one in regions])
-    return Corpus(frames, regions, frames[:, 0], torch.zeros(2, 2, 9), counts, ready=2)
+    sounds, cells = torch.zeros(2, 2, 9), torch.zeros(2, 7, 12, dtype=torch.uint8)
+    return Corpus(frames, regions, frames[:, 0], cells, sounds, counts, ready=2)
 
 
 def test_most_cuts_lie_on_the_cast() -> None:
