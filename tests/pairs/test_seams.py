@@ -77,6 +77,48 @@ def test_two_pictures_that_both_go_on_leave_the_hole():
     assert (picture == _ground()).all()
 
 
+def _town():
+    """A place whose own edges cross the border of every hole."""
+    ground = _ground().astype(np.int16)
+    ground += 60 * (np.random.default_rng(8).random((18, 32, 1)) < 0.35).repeat(4, 0).repeat(4, 1)
+    return ground.astype(np.uint8)
+
+
+def test_edges_of_the_place_that_cross_a_hole_are_the_place():
+    """Red: before houses and windows all holes stay, because nothing goes on smoothly there."""
+    shots = [_town() for _ in range(4)]
+    shots[0][18:62, 46:60] = (220, 40, 40)
+    shots[1][16:66, 50:64] = (40, 220, 40)
+    shots[2][10:68, 44:66] = (40, 40, 230)
+    plate = plate_of(_placed(shots))
+    assert plate.sure.mean() > 0.99
+    assert (levels_between(plate.picture, _town()) <= 14)[plate.sure].mean() > 0.99
+
+
+def test_of_two_pictures_the_one_is_empty_that_has_no_edge_inside_the_hole():
+    """Red: a hole stays, and figures fall into pieces, because somebody stands before a small part of it in
+    a picture that else goes on as far as the empty one."""
+    sure = np.ones(SIZE, np.bool_)
+    sure[16:64, 40:80] = False
+    known = np.ones(SIZE, np.bool_)
+    other = _with((240, 240, 240), slice(16, 64), slice(40, 49))
+    picture, found = mended(_ground(), sure, [(_ground(), known), (other, known)])
+    assert found.all()
+    assert (picture == _ground()).all()
+
+
+def test_stripes_on_which_a_few_shots_agree_are_no_place():
+    """Red: the stripes of two people's shirts are a part of the place."""
+    sure = np.ones(SIZE, np.bool_)
+    sure[16:64, 40:80] = False
+    sure[30:34, 50:60] = True
+    known = np.ones(SIZE, np.bool_)
+    wrong = _with((20, 20, 90), slice(30, 34), slice(50, 60))
+    picture, found = mended(wrong, sure, [(_ground(), known)])
+    assert found.all()
+    assert (picture == _ground()).all()
+
+
 def test_a_thin_hole_is_an_edge_of_the_place():
     """Red: figures before edges of the place have cracks along them."""
     sure = np.ones(SIZE, np.bool_)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from castsheet.judge.models import DlibFaces, installed_faces
 from castsheet.judge.protocols import Detector, Embedder, crop
@@ -24,8 +24,10 @@ from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, Point
 from castsheet.sheet.look.onnx import packaged
 
 EXTRA = "identity"
-LEAST = -0.4  # the detector's margin: rendered faces have -0.4 to 1, the backs of heads less
-SIDE = 576  # px of the longer side at which it looks: it knows faces of 80 px
+LEAST = -0.7  # the detector's margin: rendered faces have -0.7 to 1, backs of heads seldom more than that
+SIDES = (576, 448, 400)  # px of the longer side at which it looks: it knows faces of 80 px
+LOOKS = 3  # of the six, at three sizes and mirrored, that must find a face: one alone may be wrong
+MEET = 0.3  # of two boxes' union that both cover: they are of one face
 WIDE, HAIR = 0.4, 0.5  # of a figure's height: its width with the arms; of a face's height: what is above it
 NOSE = 0.62  # of the way from the eyes to the mouth: the nose's base
 
@@ -38,11 +40,13 @@ a look takes four times as long, and finds no face of rendered people that these
 class BothFaces:
     """CenterFace, and where it finds nothing dlib's detector (`castsheet[identity]`).
 
+    dlib's detector sees the picture at several sizes, and mirrored. What one look alone finds is no face.
+
     Raises:
         DependencyError: one of the two is not installed.
     """
 
-    name = f"{CenterFace.name}+hog-1"
+    name = f"{CenterFace.name}+hog-2"
 
     def __init__(self) -> None:
         self._first = CenterFace(CLOSE)
@@ -57,15 +61,24 @@ class BothFaces:
         return self._first.find(rgb) or self._frontal(rgb)
 
     def _frontal(self, rgb: Image.Image) -> tuple[Face, ...]:
-        scale = SIDE / max(rgb.size)
+        """The faces that enough of the looks at a picture find, the largest first."""
+        seen = [self._looked(rgb, side) for side in SIDES]
+        if not any(seen):
+            return ()
+        image = ImageOps.mirror(rgb)
+        seen += [[mirrored(one, rgb.width) for one in self._looked(image, side)] for side in SIDES]
+        return agreed(seen)
+
+    def _looked(self, rgb: Image.Image, side: int) -> list[Face]:
+        """What dlib's detector finds in a picture of this size, in the picture's own px."""
+        scale = side / max(rgb.size)
         size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
         picture = np.asarray(rgb.convert("RGB").resize(size, Image.Resampling.BICUBIC))
         places, scores, _ = self._hog.run(picture, 0, LEAST)
-        found = [
+        return [
             _face(place, self._points(picture, place), score, 1 / scale)
             for place, score in zip(places, scores, strict=True)
         ]
-        return tuple(sorted(found, key=lambda one: -one.box.h))
 
 
 class Bodies:
@@ -146,3 +159,34 @@ def _face(place: Any, marks: Any, score: float, scale: float) -> Face:
     )
     first, second, third, fourth, fifth = points
     return Face(box, (first, second, third, fourth, fifth), float(np.clip(0.5 + score / 4, 0, 1)))
+
+
+def agreed(looks: Sequence[Sequence[Face]]) -> tuple[Face, ...]:
+    """The faces that enough looks at a picture find, the largest first.
+
+    Looks differ in which way a face is turned: the one in their middle is believed.
+    """
+    left = sorted((one for every in looks for one in every), key=lambda one: -one.score)
+    kept: list[Face] = []
+    while left:
+        best = left[0]
+        same = [one for one in left if _meet(one.box, best.box) >= MEET]
+        if sum(any(one in every for one in same) for every in looks) >= LOOKS:
+            kept.append(sorted(same, key=lambda one: one.yaw)[len(same) // 2])
+        left = [one for one in left if one not in same]
+    return tuple(sorted(kept, key=lambda one: -one.box.h))
+
+
+def mirrored(one: Face, width: int) -> Face:
+    """A face that was found in a mirror image, in the picture itself."""
+    left, right, nose, first, second = ((width - x, y) for x, y in one.points)
+    box = Box(width - one.box.right, one.box.y, one.box.w, one.box.h)
+    return Face(box, (right, left, nose, second, first), one.score)
+
+
+def _meet(one: Box, other: Box) -> float:
+    """The share of the union of two boxes that both cover."""
+    across = min(one.right, other.right) - max(one.x, other.x)
+    down = min(one.bottom, other.bottom) - max(one.y, other.y)
+    common = max(0, across) * max(0, down)
+    return common / (one.w * one.h + other.w * other.h - common)
