@@ -26,7 +26,8 @@ from castsheet.sheet.look.onnx import packaged
 EXTRA = "identity"
 LEAST = -0.7  # the detector's margin: rendered faces have -0.7 to 1, backs of heads seldom more than that
 SIDES = (576, 448, 400)  # px of the longer side at which it looks: it knows faces of 80 px
-LOOKS = 3  # of the six, at three sizes and mirrored, that must find a face: one alone may be wrong
+LOOKS = 5  # of the six, at three sizes and mirrored, that must find a face: one alone may be wrong
+LOOKING = 12.0  # degrees: of a face that is turned farther, outlines do not tell how far
 MEET = 0.3  # of two boxes' union that both cover: they are of one face
 WIDE, HAIR = 0.4, 0.5  # of a figure's height: its width with the arms; of a face's height: what is above it
 NOSE = 0.62  # of the way from the eyes to the mouth: the nose's base
@@ -162,7 +163,7 @@ def _face(place: Any, marks: Any, score: float, scale: float) -> Face:
 
 
 def agreed(looks: Sequence[Sequence[Face]]) -> tuple[Face, ...]:
-    """The faces that enough looks at a picture find, the largest first.
+    """The faces from the front that enough looks at a picture find, the largest first.
 
     Looks differ in which way a face is turned: the one in their middle is believed.
     """
@@ -174,7 +175,7 @@ def agreed(looks: Sequence[Sequence[Face]]) -> tuple[Face, ...]:
         if sum(any(one in every for one in same) for every in looks) >= LOOKS:
             kept.append(sorted(same, key=lambda one: one.yaw)[len(same) // 2])
         left = [one for one in left if one not in same]
-    return tuple(sorted(kept, key=lambda one: -one.box.h))
+    return tuple(sorted((one for one in kept if abs(one.yaw) <= LOOKING), key=lambda one: -one.box.h))
 
 
 def mirrored(one: Face, width: int) -> Face:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from castsheet.pairs.looks import Look, apart
 from castsheet.pairs.records import Track
 
-SAME = 0.45
-OTHER = 0.53
+SAME = 0.42
+OTHER = 0.5
 """Distances of looks: below the first two tracks are one person, above the second they are two."""
-FEWER = 0.06
+FEWER = 0.03
 """What each part that the two do not share takes off both thresholds: head and chest alone say less."""
 PARTS = 3
 RIVALS, SETTLED = 3, 0.01

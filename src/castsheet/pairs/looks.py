@@ -27,6 +27,7 @@ BANDS = {"head": (0.0, 0.2, 0.19), "chest": (0.26, 0.44, 0.28), "legs": (0.54, 0
 cartoon's head is larger than a person's: bands leave the borders out. Of a chest the upper edge is enough,
 because faces look larger than they are, and then more of a figure is seen than its face tells."""
 SIZE = BINS**3
+ODD = 0.18  # by which one part may differ more than all of them together
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,16 @@ def typical(looks: Sequence[Look]) -> Look:
 
 
 def apart(one: Look, other: Look) -> tuple[float, int]:
-    """Hellinger distance in 0..1 of the parts that differ most, and how many parts both looks show."""
+    """How far two looks are apart, in 0..1, and how many parts both show.
+
+    Hellinger distances of the parts. What somebody holds covers one part, and their hair is all that is seen
+    of a head from behind: of three parts one may differ by `ODD` more than they do together. Of fewer parts
+    the one that differs most counts.
+    """
     common = [part for part in PARTS if part in one.parts and part in other.parts]
     far = [
         float(np.sqrt(max(0.0, 1 - np.sqrt(one.parts[part] * other.parts[part]).sum()))) for part in common
     ]
-    return (max(far) if far else 1.0), len(common)
+    if len(far) < len(PARTS):
+        return (max(far) if far else 1.0), len(far)
+    return max(float(np.sqrt(np.mean(np.square(far)))), max(far) - ODD), len(far)

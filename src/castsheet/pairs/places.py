@@ -244,7 +244,7 @@ def _zoom_in(
         turned: of shots that fit a place better mirrored: how well. Nearer up they must fit as well.
     """
     for place in sorted(range(len(members)), key=lambda one: len(members[one])):
-        wider = [one for one in plates if len(members[one]) > len(members[place])]
+        wider = [one for one in plates if one != place and len(members[one]) >= len(members[place])]
         for number, _ in members[place]:
             found = [(one, at) for one in wider if (at := located(pictures[number][1], plates[one]))]
             found = [one for one in found if one[1][1] >= turned.get(number, 0.0)]
