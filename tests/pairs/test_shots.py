@@ -66,6 +66,26 @@ def test_a_strict_rule_finds_a_part_of_what_a_loose_one_finds():
     assert set(strict) < set(loose)
 
 
+def test_a_dissolve_within_one_place_is_found():
+    """Red: a clip shows how people appear out of nothing, because no more than they changes."""
+    empty = shaken(1, 5).repeat(60, 0)
+    peopled = empty.copy()
+    peopled[:, 6:26, 10:24] = (10, 10, 30)
+    share = (np.arange(16) + 1)[:, None, None, None] / 17
+    mixed = (empty[:16] * (1 - share) + peopled[:16] * share).astype(np.uint8)
+    (found,) = transitions(np.concatenate([empty, mixed, peopled]))
+    assert found.first <= 60
+    assert found.last >= 75
+
+
+def test_a_slow_pan_is_no_dissolve():
+    """Red: shots end in the middle of a pan over smooth ground, which changes as evenly as a dissolve."""
+    width, height = SMALL
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    film = np.stack([np.stack([x * 2 + y, x * 2, x + y], axis=2) + k // 2 for k in range(120)])
+    assert transitions(np.clip(film, 0, 255).astype(np.uint8)) == []
+
+
 class PaperShots:
     """Finds a cut in the middle of what it sees, and one at its end."""
 

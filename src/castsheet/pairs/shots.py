@@ -10,6 +10,7 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from castsheet.pairs.protocols import Change, Floats, Pixels
 
@@ -26,6 +27,12 @@ APART = 0.055  # of the range, mean over pixels: ends of a dissolve differ by mo
 MIDDLE = 0.26  # of the ends' difference: how far the middle may be from their mean
 SPREAD = 0.35  # of the pixels: a dissolve changes the whole picture, a figure that moves only a part
 TOUCH = 0.02
+FAINT, CLEAN, PART = 0.016, 0.12, 0.12
+"""A dissolve within one place changes its people only: ends that differ by less, and in a smaller part, count
+if the middle is so exact a mixture that nothing moves so."""
+BESIDE, STILL = 10, 0.4
+"""Frames before and after a faint dissolve, and the share of its difference that they may differ by: a slow
+pan goes on, and a dissolve ends."""
 LONGEST = 60  # frames in which a dissolve has its middle
 
 
@@ -134,10 +141,24 @@ def _dissolves(values: Floats, cuts: list[int], strict: float) -> list[Change]:
         wide = (apart > TOUCH).mean(axis=(1, 2))
         # A cut inside explains the difference of the ends.
         clean = passed[2 * reach : len(grey)] == passed[: len(grey) - 2 * reach]
-        good = (far > APART * strict) & (off < MIDDLE / strict * far) & (wide > SPREAD * strict) & clean
+        good = (far > APART * strict) & (off < MIDDLE / strict * far) & (wide > SPREAD * strict)
+        faint = (far > FAINT * strict) & (off < CLEAN / strict * far) & (wide > PART * strict)
+        good = (good | (faint & (_beside(grey, passed, reach) < STILL / strict * far))) & clean
         middles = np.flatnonzero(good)
         score[middles + reach] = np.maximum(score[middles + reach], far[middles])
     return _stretches(score, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))
+
+
+def _beside(grey: Floats, passed: NDArray[np.int32], reach: int) -> Floats:
+    """How much the picture changes within some frames before or after a stretch. Cuts count for nothing."""
+    starts = np.arange(len(grey) - 2 * reach)
+    before, ends = np.maximum(starts - BESIDE, 0), starts + 2 * reach
+    after = np.minimum(ends + BESIDE, len(grey) - 1)
+    found = np.zeros(len(starts), np.float32)
+    for one, other in ((before, starts), (ends, after)):
+        apart = np.abs(grey[one] - grey[other]).mean(axis=(1, 2))
+        found = np.maximum(found, np.where(passed[one] == passed[other], apart, 0.0))
+    return found
 
 
 def _stretches(score: Floats, moved: Floats, cuts: set[int]) -> list[Change]:
