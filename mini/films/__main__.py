@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from castsheet.clip import encode
 from castsheet.machine.files import write_atomic, write_text
+from castsheet.media.encoding import encode
 from mini.films.cut import Film, cut
 from mini.films.script import FAULTS, FilmPlan, film_plan
 from mini.films.shoot import Take, shoot

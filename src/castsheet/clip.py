@@ -7,44 +7,30 @@ because `walk.png` and `walk.json` would be the names of a sheet and its manifes
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.codec.context import Flags
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from castsheet.errors import CastsheetError, NumericsError, OutputError, SettingsError
-from castsheet.machine.causes import memory_error
+from castsheet.errors import NumericsError, OutputError, SettingsError
 from castsheet.machine.files import sha256
 from castsheet.machine.outputs import Output, try_outputs
-from castsheet.machine.refusals import cannot_write
 from castsheet.machine.replace import replacing
 from castsheet.machine.text import json_if_any
 from castsheet.media import provenance as prov
 from castsheet.media.contact import contact_sheet
+from castsheet.media.encoding import CRF, Track, encode
 from castsheet.media.png import save_png, wrote_png
 from castsheet.media.video import read_video as read_video
 
-CRF = 14
-# Equal frames must give equal bytes. x264's output depends on the number of threads, so the number is fixed.
-# Its macroblock tree is off: with it x264 reads memory that was never written, at least on small pictures.
-EXACT = {"threads": "4", "mbtree": "0"}
 SIDECAR_VERSION = 1
 # Sampling rates that AAC can carry.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
-# What ffmpeg passes on from the system; EINVAL is its own.
-_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE)
 _LARGEST_SIDECAR = 64 << 20
-_BT709 = 1  # ITU-T H.273 code point of BT.709 for primaries, transfer and matrix alike
-_AAC_FRAME = 1024
 
 
 @dataclass(frozen=True)
@@ -82,6 +68,7 @@ class Clip:
         audio_rate: samples a second; required with audio.
         sheet: the conditioning picture, for the contact sheet.
         provenance: settings, seeds, hashes, timings; `castsheet.media.provenance.plain` makes them JSON.
+        track: the frames' encoding, if it was begun while they were decoded.
 
     Raises:
         SettingsError: a shape, type, rate or size that cannot be written.
@@ -94,6 +81,7 @@ class Clip:
     audio_rate: int | None = None
     sheet: Image.Image | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    track: Track | None = None
 
     def __post_init__(self) -> None:
         _check_frames(self.frames, self.fps)
@@ -132,8 +120,9 @@ class Clip:
             contact, sidecar, video = map(
                 change.new, (files.contact.name, files.sidecar.name, files.video.name)
             )
-            encode(video, self.frames, self.fps, self.audio, self.audio_rate, crf=crf)
+            # The contact sheet first: the track is encoded in another thread meanwhile.
             save_png(self.contact(), contact)
+            encode(video, self.frames, self.fps, self.audio, self.audio_rate, crf=crf, track=self.track)
             sidecar.write_bytes(prov.dump(self._sidecar(files, video, contact, crf)).encode())
         return files
 
@@ -189,106 +178,6 @@ def _read_sidecar(path: Path) -> dict[str, Any] | None:
     told = json_if_any(path, _LARGEST_SIDECAR)
     video = told.get("video") if isinstance(told, dict) else None
     return told if isinstance(video, dict) and {"file", "sha256", "frames_sha256"} <= set(video) else None
-
-
-def encode(
-    path: Path,
-    frames_FHWC: np.ndarray,
-    fps: float,
-    audio_SC: np.ndarray | None = None,
-    audio_rate: int | None = None,
-    *,
-    crf: int = CRF,
-) -> None:
-    """Encode frames (F, H, W, 3) uint8; see `encode_stream`."""
-    height, width = frames_FHWC.shape[1:3]
-    encode_stream(path, frames_FHWC, (width, height), fps, audio_SC, audio_rate, crf=crf)
-
-
-def encode_stream(
-    path: Path,
-    frames: Iterable[np.ndarray],
-    size: tuple[int, int],
-    fps: float,
-    audio_SC: np.ndarray | None = None,
-    audio_rate: int | None = None,
-    *,
-    crf: int = CRF,
-) -> None:
-    """Encode to H.264 (yuv420p, BT.709, fast start) and AAC; equal input gives equal bytes.
-
-    Args:
-        frames: RGB pictures (H, W, 3) uint8, one after the other.
-        size: their width and height.
-
-    Raises:
-        OutputError: the encoder or the disk refused.
-        SettingsError: a side is odd. Such clips of others may be judged; only writing them is impossible.
-    """
-    width, height = size
-    if height % 2 or width % 2:
-        raise SettingsError(
-            f"frames are {width}x{height}; H.264 with 4:2:0 colour needs even sides",
-            remedy="use sides that are multiples of 32, such as 768x448",
-        )
-    try:
-        with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
-            video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-            video.options = {"crf": str(crf), "preset": "medium", **EXACT}
-            context = video.codec_context
-            context.flags |= Flags.bitexact
-            # Untagged files are read as BT.601 by some players and BT.709 by others: skin tones would shift.
-            context.color_range = ColorRange.MPEG
-            context.colorspace = context.color_primaries = context.color_trc = _BT709
-            # Every stream has to exist before the first packet is written.
-            sound = None
-            if audio_SC is not None:
-                sound = container.add_stream("aac", rate=audio_rate, layout="stereo")
-                sound.codec_context.flags |= Flags.bitexact
-            for image in frames:
-                container.mux(video.encode(to_yuv(image)))
-            container.mux(video.encode(None))
-            if sound is not None and audio_SC is not None:
-                for block in _audio_blocks(audio_SC, audio_rate):
-                    container.mux(sound.encode(block))
-                container.mux(sound.encode(None))
-    except av.FFmpegError as error:
-        raise _not_encoded(path, width, height, error) from error
-
-
-def _not_encoded(path: Path, width: int, height: int, error: av.FFmpegError) -> CastsheetError:
-    """What the system refused, or else what the encoder did."""
-    if (memory := memory_error(error)) is not None:
-        return memory
-    if isinstance(error, OSError) and error.errno in _SYSTEM:
-        return cannot_write(path, error)
-    return OutputError(
-        f"cannot encode {path.name} ({width}x{height}): {error}",
-        remedy="use a usual size and frame rate, such as 768x448 and 24",
-    )
-
-
-def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
-    """An RGB picture (H, W, 3) uint8 as a BT.709 frame of limited range, 4:2:0."""
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), format="rgb24").reformat(
-        format="yuv420p",
-        src_colorspace=Colorspace.ITU709,
-        dst_colorspace=Colorspace.ITU709,
-        src_color_range=ColorRange.JPEG,
-        dst_color_range=ColorRange.MPEG,
-    )
-
-
-def _audio_blocks(audio_SC: np.ndarray, rate: int | None) -> Sequence[av.AudioFrame]:
-    blocks = []
-    for start in range(0, len(audio_SC), _AAC_FRAME):
-        samples_CS = np.ascontiguousarray(audio_SC[start : start + _AAC_FRAME].T)
-        block = av.AudioFrame.from_ndarray(samples_CS, format="fltp", layout="stereo")
-        block.sample_rate = rate
-        block.pts = start
-        blocks.append(block)
-    return blocks
 
 
 def _check_frames(frames: np.ndarray, fps: float) -> None:

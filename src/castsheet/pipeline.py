@@ -27,6 +27,7 @@ from castsheet.loading.source import Source, check_fits
 from castsheet.ltx.latents import decode, decode_audio, decode_frame
 from castsheet.machine.device import pick_device
 from castsheet.machine.stages import Stages
+from castsheet.media.encoding import Encoder
 from castsheet.prompt import Prompt
 from castsheet.run import (
     Run,
@@ -229,11 +230,19 @@ class Castsheet:
         source.refiners(run.settings)
 
     @torch.no_grad()
-    def make(self, run: Run, *, noise: Tensor | None = None, on_step: OnStep | None = None) -> Clip:
+    def make(
+        self,
+        run: Run,
+        *,
+        noise: Tensor | None = None,
+        on_step: OnStep | None = None,
+        encoder: Encoder | None = None,
+    ) -> Clip:
         """Make a clip that `prepare` settled. To cancel, raise an exception in `on_step`.
 
         Args:
             noise, on_step: see `__call__`.
+            encoder: encodes the frames in its thread as they are decoded. For a clip that will be saved.
 
         Raises:
             SettingsError, NumericsError, CheckpointError, AdapterError, TextEncoderError: see `__call__`.
@@ -243,7 +252,11 @@ class Castsheet:
             inputs = make_inputs(run, self.models, stages)
             made = sample(self.models, settings, inputs, stages, seed=run.seed, noise=noise, on_step=on_step)
             with stages("decode"):
-                frames = decode(self.models.vae(), made.video_BCFHW, run.seed)
+                track = None if encoder is None else encoder.track(settings.fps)
+                on_frames = None if track is None else track.add
+                frames = decode(self.models.vae(), made.video_BCFHW, run.seed, on_frames)
+                if track is not None:
+                    track.end(frames)
                 seconds = settings.frames / settings.fps
                 sound = None
                 if made.audio_BTC is not None:
@@ -256,7 +269,7 @@ class Castsheet:
             "timings_s": stages.seconds,
         }
         wave, rate = (None, None) if sound is None else sound
-        return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record)
+        return Clip(frames, settings.fps, wave, rate, sheet=inputs.picture, provenance=record, track=track)
 
     @torch.no_grad()
     def latents(self, run: Run, *, on_step: OnStep | None = None) -> Tensor:

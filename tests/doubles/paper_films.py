@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from castsheet.clip import encode
+from castsheet.media.encoding import encode
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import Face
 

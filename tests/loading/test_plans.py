@@ -215,7 +215,7 @@ def test_every_part_is_where_its_plan_says(bundle, tmp_path, first: Plan, then: 
         vae, denoiser = models.vae(), models.transformer(settings)
         assert isinstance(denoiser.transformer_blocks, StreamedBlocks) == made.streams
         assert (card.where(denoiser), card.where(vae)) == ("cuda", "cuda" if made.together else "cpu")
-        assert models.vae().model.use_tiling == made.tiling
+        assert models.vae().tiling == made.tiling
         assert (card.where(vae), card.where(denoiser)) == ("cuda", "cuda" if made.together else "cpu")
 
 

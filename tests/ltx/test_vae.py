@@ -203,3 +203,23 @@ def test_wrong_tensors_are_named():
         video_vae_from_official(MINI_VAE, stored | {"vae.decoder.extra": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="of another shape"):
         video_vae_from_official(MINI_VAE, stored | {name: torch.zeros(1)})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("frames", "cells"), [(1, (2, 2)), (2, (2, 2)), (3, (2, 2)), (4, (2, 17)), (9, (2, 2))]
+)
+def test_pieces_are_the_tiles_of_diffusers(frames: int, cells: tuple[int, int]) -> None:
+    """Red: what a small card decodes piece by piece differs from diffusers' tiles by a bit, or a frame."""
+    other, vae = randomised(peer()), VideoVAE(TOY_VAE)
+    vae.model.load_state_dict(other.state_dict())
+    generator = torch.Generator().manual_seed(frames)
+    latents = torch.randn(1, vae.channels, frames, *cells, generator=generator)
+    other.enable_tiling()
+    other.use_framewise_decoding = True
+    expected = other.decode(vae.denormalise(latents)).sample
+    vae.tile(True)
+    pieces = list(vae.pieces(latents))
+    assert len(pieces) == (1 if frames <= 2 else frames - 1)
+    assert torch.equal(torch.cat(pieces, dim=2), expected)
+    assert torch.equal(vae.decode(latents), expected)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from castsheet.clip import encode
+from castsheet.media.encoding import encode
 from castsheet.pairs.cast import Member, read_cast, write_cast
 from castsheet.pairs.corners import MARK, mark_in_corner
 from castsheet.pairs.films import Source, opened

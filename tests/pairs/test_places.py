@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from castsheet.clip import encode
+from castsheet.media.encoding import encode
 from castsheet.pairs import tools
 from castsheet.pairs.eyes import Eyes, subjects_of
 from castsheet.pairs.films import Source, opened

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from castsheet.clip import encode
+from castsheet.media.encoding import encode
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import Source, opened
 from castsheet.pairs.quality import fault_of, lettered

@@ -70,7 +70,8 @@ def test_equal_frames_make_equal_files(tmp_path):
 def test_no_byte_comes_from_memory_that_nobody_wrote(tmp_path):
     """Red: equal frames give other files in another process, as x264's macroblock tree did."""
     program = (
-        "import sys\nfrom pathlib import Path\nimport numpy as np\nfrom castsheet.clip import encode\n"
+        "import sys\nfrom pathlib import Path\nimport numpy as np\n"
+        "from castsheet.media.encoding import encode\n"
         "rng = np.random.default_rng(0)\n"
         "blocks = rng.integers(0, 256, (17, 14, 24, 3), dtype=np.uint8)\n"
         "encode(Path(sys.argv[1]), blocks.repeat(8, 1).repeat(8, 2), 24.0)\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from castsheet.clip import encode as encode_video
+from castsheet.media.encoding import encode as encode_video
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import ElementNote, Panel, Sheet
 from tests.doubles import train_tiny as tiny

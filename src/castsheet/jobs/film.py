@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from castsheet.clip import encode_stream
 from castsheet.errors import SettingsError
+from castsheet.media.encoding import encode_stream
 from castsheet.media.video import read_sound, read_video
 
 _FADE_S = 0.01  # a sound that starts or stops at once clicks

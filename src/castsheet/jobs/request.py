@@ -27,6 +27,7 @@ from castsheet.machine.device import pick_device
 from castsheet.machine.outputs import Output, require_space, try_outputs
 from castsheet.machine.processes import World, world
 from castsheet.machine.wording import first_mistake
+from castsheet.media.encoding import Encoder
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run
 from castsheet.sampling.denoiser import run_alone
@@ -136,16 +137,21 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     if isinstance(source, Scene) and where.main:
         written["sheet"], _ = asked.sheet.save(_sheet_file(request), overwrite=request.overwrite)
         asked = replace(asked, sheet=replace(asked.sheet, path=written["sheet"]))
-    if request.takes == 1:
-        clip = make(castsheet, asked, watcher)
-        if not where.main:
-            return {}
-    else:
-        clip, more = choose(
-            lambda one, name: make(castsheet, one, watcher, f"sampling {name}"), asked, request, watcher
-        )
-        written |= more
-    files, elsewhere = save_somewhere(clip, request.out, overwrite=request.overwrite)
+    with Encoder() as encoder:
+        if request.takes == 1:
+            clip = make(castsheet, asked, watcher, encoder=encoder if where.main else None)
+            if not where.main:
+                return {}
+        else:
+            saving = None if request.keep == "best" else encoder
+            clip, more = choose(
+                lambda one, name: make(castsheet, one, watcher, f"sampling {name}", saving),
+                asked,
+                request,
+                watcher,
+            )
+            written |= more
+        files, elsewhere = save_somewhere(clip, request.out, overwrite=request.overwrite)
     if elsewhere is not None:
         raise elsewhere
     return {**written, "clip": files.video, "contact": files.contact, "sidecar": files.sidecar}
@@ -254,11 +260,18 @@ def _full(castsheet: Castsheet, request: Request) -> Settings:
     return override(castsheet.settings(request.preset), request.settings)
 
 
-def make(castsheet: Castsheet, asked: Run, watcher: Watcher, what: str = "sampling") -> Clip:
+def make(
+    castsheet: Castsheet,
+    asked: Run,
+    watcher: Watcher,
+    what: str = "sampling",
+    encoder: Encoder | None = None,
+) -> Clip:
     """Make a settled run, and tell the watcher of each step.
 
     Args:
         what: what the work is called.
+        encoder: see `Castsheet.make`.
     """
     with watcher.working(what, asked.settings.all_steps) as advance:
 
@@ -267,4 +280,4 @@ def make(castsheet: Castsheet, asked: Run, watcher: Watcher, what: str = "sampli
             watcher.stepped(step, steps, latents)
             watcher.drawn(step, steps, lambda: castsheet.picture(latents))
 
-        return castsheet.make(asked, on_step=stepped)
+        return castsheet.make(asked, on_step=stepped, encoder=encoder)

@@ -23,6 +23,7 @@ from castsheet.machine.device import pick_device
 from castsheet.machine.files import sha256
 from castsheet.machine.processes import World
 from castsheet.machine.replace import scratch
+from castsheet.media.encoding import Encoder
 from castsheet.media.png import save_png
 from castsheet.media.provenance import dump
 from castsheet.pipeline import Castsheet
@@ -74,7 +75,8 @@ class ShotMaker:
         """The shot's files by name."""
         ready = begun(self._castsheet, self._out, ready)
         run = ready.run
-        with scratch() as folder:
+        with scratch() as folder, Encoder() as encoder:
+            saving = encoder if ready.takes == 1 or ready.keep != "best" else None
             clip = folder / f"{ready.id}.mp4"
 
             def make(seed: int) -> Clip:
@@ -82,7 +84,7 @@ class ShotMaker:
                     self._watcher.said(
                         f"{ready.id}: {take_name(seed - run.seed, ready.takes, seed)}", "quiet"
                     )
-                return self._castsheet.make(replace(run, seed=seed), on_step=self._stepped)
+                return self._castsheet.make(replace(run, seed=seed), on_step=self._stepped, encoder=saving)
 
             def judged(made: Clip) -> Judgement:
                 seed = made.provenance["seed"]

@@ -10,7 +10,7 @@ of sound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from castsheet.ltx.adapters.mode import ReferenceMode
 from castsheet.ltx.model.rope import video_bounds
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.ltx.parts.vae import VideoVAE, check_size, scale_of
+
+OnFrames = Callable[[np.ndarray], None]  # frames (F,H,W,3) uint8
+_RUN = 16  # frames that are made bytes at once
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,31 @@ def enlarge(network: nn.Module, vae: VideoVAE, latents_BCFHW: Tensor) -> Tensor:
     return vae.normalise(raw.float())
 
 
-def decode(vae: VideoVAE, latents_BCFHW: Tensor, seed: int = 0) -> np.ndarray:
-    """Frames (F,H,W,3) uint8; `seed` is that of the noise that some decoders draw.
+def decode(
+    vae: VideoVAE, latents_BCFHW: Tensor, seed: int = 0, on_frames: OnFrames | None = None
+) -> np.ndarray:
+    """Frames (F,H,W,3) uint8.
+
+    Args:
+        seed: of the noise that some decoders draw.
+        on_frames: is given each run of frames when it is finished: a part of the result.
 
     Raises:
         NumericsError: the decoder gave values that are not finite.
     """
-    return to_frames(finite(vae.decode(latents_BCFHW, seed), "the picture"))
+    count, done = (latents_BCFHW.shape[2] - 1) * vae.temporal + 1, 0
+    frames_FHWC = np.empty((0, 0, 0, 3), np.uint8)
+    for piece in vae.pieces(latents_BCFHW, seed):
+        for pixels in finite(piece, "the picture").split(_RUN, dim=2):
+            some = to_frames(pixels)
+            if not done:
+                frames_FHWC = np.empty((count, *some.shape[1:]), np.uint8)
+            run = frames_FHWC[done : done + len(some)]
+            run[:] = some
+            done += len(some)
+            if on_frames is not None:
+                on_frames(run)
+    return frames_FHWC
 
 
 def decode_frame(vae: VideoVAE, latents_BCFHW: Tensor, at: float) -> np.ndarray:

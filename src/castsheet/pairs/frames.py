@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.clip import encode
+from castsheet.media.encoding import encode
 from castsheet.media.film import film_frames
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Film

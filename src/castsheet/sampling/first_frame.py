@@ -13,9 +13,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from castsheet.clip import EXACT, to_yuv
 from castsheet.errors import ImageError, SettingsError
 from castsheet.ltx.latents import Grid
+from castsheet.media.encoding import EXACT, to_yuv
 from castsheet.media.pictures import load_image
 from castsheet.sheet.manifest import Sheet
 

@@ -25,6 +25,7 @@ from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import World
 from castsheet.machine.replace import aside
 from castsheet.machine.text import TextReader
+from castsheet.media.encoding import Encoder
 from castsheet.media.provenance import dump, now
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run
@@ -107,19 +108,20 @@ class Bench:
         settings = asked.settings
         require_space(self._folder.takes, clip_bytes(*settings.size, settings.frames))
         castsheet.models.settle(settings)
-        clip = make(castsheet, asked, desk)
-        with desk.working("judging"):
-            judgement = Judge(asked.sheet, Options.installed())(clip, f"seed {asked.seed}")
-        desk.look()
-        with aside(self._folder.takes) as place:
-            ready = place / "take"
-            _write(ready, clip, asked, judgement, job)
+        with Encoder() as encoder:
+            clip = make(castsheet, asked, desk, encoder=encoder)
+            with desk.working("judging"):
+                judgement = Judge(asked.sheet, Options.installed())(clip, f"seed {asked.seed}")
+            desk.look()
+            with aside(self._folder.takes) as place:
+                ready = place / "take"
+                _write(ready, clip, asked, judgement, job)
 
-            def put() -> dict[str, Any]:
-                os.replace(ready, target)
-                return {"take": job.id}
+                def put() -> dict[str, Any]:
+                    os.replace(ready, target)
+                    return {"take": job.id}
 
-            self._queue.publish(job, put)
+                self._queue.publish(job, put)
 
     def _shots(self, job: Job, ending: Callable[[], bool]) -> None:
         name = job.request["shots"]

@@ -11,7 +11,7 @@ Legend: B batch, C channels, F frames, H height, W width (of pixels or of latent
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -83,10 +83,10 @@ class DiffusionVAE(VideoVAE):
             raise _unusable(str(error)) from error
         self.decoder.set_attn_processor(NeighbourhoodAttention())
 
-    def decode(self, latents_BCFHW: Tensor, seed: int = 0) -> Tensor:
-        """Normalised latents (B,C,F',h,w) to (F'-1)*temporal+1 frames of pixels (B,3,F,H,W), about [-1,1]."""
+    def pieces(self, latents_BCFHW: Tensor, seed: int = 0) -> Iterator[Tensor]:
+        """The frames at once: the decoder joins its tiles itself."""
         raw = self.denormalise(latents_BCFHW.to(self.model.dtype))
-        return self.decoder.decode(raw, generator=torch.Generator().manual_seed(seed), return_dict=False)[0]
+        yield self.decoder.decode(raw, generator=torch.Generator().manual_seed(seed), return_dict=False)[0]
 
     def tile(self, tiling: bool) -> None:
         """Make the decoder's last stages work in overlapping tiles of space and time, or whole again."""
@@ -94,6 +94,7 @@ class DiffusionVAE(VideoVAE):
             self.decoder.enable_tiling()
         else:
             self.decoder.disable_tiling()
+        self.tiling = tiling
 
 
 def diffusion_vae_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DiffusionVAE:

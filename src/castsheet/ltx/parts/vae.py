@@ -6,7 +6,7 @@ Shape legend: B batch, C channels, F frames, H height, W width (of pixels or of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import floordiv, mul
@@ -196,6 +196,7 @@ class VideoVAE(nn.Module):
         spatial: pixels of a latent cell's side (32 for LTX-2.3).
         temporal: frames of a latent frame, the first one excepted (8 for LTX-2.3).
         channels: latent channels (128 for LTX-2.3).
+        tiling: whether it decodes in tiles.
 
     Raises:
         CheckpointError: the config describes a network that is not supported.
@@ -210,6 +211,7 @@ class VideoVAE(nn.Module):
         self.temporal: int = settings["temporal_compression_ratio"]
         self.channels: int = settings["latent_channels"]
         self.encoder_compressions = len(settings["downsample_type"])
+        self.tiling = False
 
     def moments(self, pixels_BCFHW: Tensor) -> tuple[Tensor, Tensor]:
         """Raw posterior mean (not normalised) and log variance, (B,C,F',h,w) each; differentiable.
@@ -234,13 +236,26 @@ class VideoVAE(nn.Module):
         """Normalised latents (B,C,F',h,w) to (F'-1)*temporal+1 frames of pixels (B,3,F,H,W), about [-1,1].
 
         Args:
+            seed: of the noise that a decoder draws.
+        """
+        first, *more = self.pieces(latents_BCFHW, seed)
+        return torch.cat([first, *more], dim=2) if more else first
+
+    def pieces(self, latents_BCFHW: Tensor, seed: int = 0) -> Iterator[Tensor]:
+        """What `decode` gives, in runs of frames that follow each other: in tiles, each when it is finished.
+
+        Args:
             seed: of the noise that a decoder draws; this one draws none.
         """
         del seed
-        return self.model.decode(self.denormalise(latents_BCFHW.to(self.model.dtype))).sample
+        raw = self.denormalise(latents_BCFHW.to(self.model.dtype))
+        if self.tiling and raw.shape[2] > self.model.tile_sample_min_num_frames // self.temporal:
+            yield from self._tiles_in_time(raw)
+        else:
+            yield self.model.decode(raw).sample
 
     def tile(self, tiling: bool) -> None:
-        """Decode in overlapping tiles of space and time (diffusers' own), or whole again.
+        """Decode in overlapping tiles of space and time, as diffusers does, or whole again.
 
         Seams are blended; the picture differs slightly from the whole one, so this is for cards that need it.
         """
@@ -248,7 +263,22 @@ class VideoVAE(nn.Module):
             self.model.enable_tiling()
         else:
             self.model.disable_tiling()
-        self.model.use_framewise_decoding = tiling
+        self.tiling = tiling
+
+    def _tiles_in_time(self, raw_BCFHW: Tensor) -> Iterator[Tensor]:
+        """Frames of overlapping tiles, each blended with the end of the one before."""
+        longest, stride = self.model.tile_sample_min_num_frames, self.model.tile_sample_stride_num_frames
+        left, before = (raw_BCFHW.shape[2] - 1) * self.temporal + 1, None
+        for start in range(0, raw_BCFHW.shape[2], stride // self.temporal):
+            if not left:
+                break
+            tile = self.model.decode(raw_BCFHW[:, :, start : start + longest // self.temporal + 1]).sample
+            ready = stride + 1
+            if before is not None:
+                # The first latent frame stands for one frame, and all others for `temporal`.
+                tile, ready = self.model.blend_t(before, tile[:, :, :-1], longest - stride), stride
+            yield tile[:, :, : min(ready, left)]
+            left, before = max(left - ready, 0), tile
 
     def normalise(self, raw_BCFHW: Tensor) -> Tensor:
         mean, std = self._statistics(raw_BCFHW)
