@@ -7,6 +7,7 @@ import numpy as np
 from castsheet.pairs.identities import identify
 from castsheet.pairs.looks import PARTS, SIZE
 from castsheet.pairs.records import Sight, Track
+from castsheet.pairs.subjects import evened, sights_of
 from castsheet.sheet.box import Box
 
 
@@ -24,6 +25,33 @@ def test_somebody_who_carries_a_ball_is_the_same():
     plain = [_track(f"f-{k}", 0) for k in range(2)]
     (one,) = identify([*plain, _track("f-9", 0, chest=0.55)])
     assert len(one.tracks) == 3
+
+
+def _bust(turned: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Head and chest of somebody from behind, whom the frame cuts off below, and the mask of them."""
+    frame = np.full((100, 80, 3), 90, np.uint8)
+    mask = np.zeros((100, 80), np.bool_)
+    mask[20:50, 30:48] = True
+    frame[20:50, 30:48] = (200, 160, 60)
+    columns = slice(28, 50) if turned else slice(14, 64)
+    mask[50:, columns] = True
+    frame[50:, columns] = (30, 60, 200)
+    return frame, mask
+
+
+def test_shoulders_tell_how_much_is_seen_of_somebody_without_a_face():
+    """Red: who is near and shows no face to the detector stays apart from all their other shots."""
+    busts = [_bust(turned=k == 2) for k in range(5)]
+    frames = np.stack([frame for frame, _ in busts])
+    seen = []
+    for k, (frame, mask) in enumerate(busts):
+        (one,) = sights_of(k, frame, mask, None)
+        assert not one.look.parts
+        seen.append(one)
+    for one in evened(frames, 0, seen):
+        assert set(one.look.parts) == {"head", "chest"}
+    profile = [one for one in seen if one.frame == 2] * 4
+    assert not any(one.look.parts for one in evened(frames, 0, profile))
 
 
 def test_two_in_one_uniform_are_not_surely_one():

@@ -109,12 +109,13 @@ def _edges(picture_HW3: Pixels) -> Floats:
 
 @dataclass(frozen=True)
 class Placed:
-    """A picture of a place: which shot it is of, and where its upper left corner lies on the place's
-    canvas."""
+    """A picture of a place: which shot it is of, and where its upper left corner lies on the place's canvas;
+    and where nobody is known to stand before the place, if that is known."""
 
     picture_HW3: Pixels
     shot: int
     corner: Shift
+    free_HW: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,8 @@ def plate_of(pictures: Sequence[Placed]) -> Plate:
         covering += np.any(mine, axis=0)
     # One shot may show a person there. Where two do not agree with the others, two may show one person.
     sure = (votes >= 3) | ((votes >= 2) & (votes >= covering - 1))
+    if all(one.free_HW is not None for one in pictures):
+        sure |= (covering > 0) & (votes >= covering)
     # Where half as many agree on something else, people in like clothes may have stood there by turns.
     for (candidate, known), agreed in zip(laid, every, strict=True):
         unlike = known & (levels_between(candidate, chosen) > ALIKE)
@@ -249,5 +252,5 @@ def _laid(one: Placed, origin: Shift, size: tuple[int, int]) -> tuple[Pixels, ND
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     known = np.zeros((size[1], size[0]), np.bool_)
     picture[y : y + height, x : x + width] = one.picture_HW3
-    known[y : y + height, x : x + width] = True
+    known[y : y + height, x : x + width] = True if one.free_HW is None else one.free_HW
     return picture, known

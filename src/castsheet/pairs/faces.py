@@ -24,7 +24,7 @@ from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, Point
 from castsheet.sheet.look.onnx import packaged
 
 EXTRA = "identity"
-LEAST = -0.7  # the detector's margin: rendered faces have -0.7 to 1, backs of heads seldom more than that
+LEAST = -0.8  # the detector's margin: rendered faces have -0.8 to 1, backs of heads seldom as much
 SIDES = (576, 448, 400)  # px of the longer side at which it looks: it knows faces of 80 px
 LOOKS = 5  # of the six, at three sizes and mirrored, that must find a face: one alone may be wrong
 LOOKING = 12.0  # degrees: of a face that is turned farther, outlines do not tell how far

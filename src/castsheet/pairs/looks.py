@@ -22,6 +22,12 @@ Mask = NDArray[np.bool_]
 BINS = 5  # along each channel; a colour counts for its eight nearest bins
 PARTS = ("head", "chest", "legs")
 FACE = 0.11  # of a whole figure's height, from the brow to the chin
+SHOULDERS = 0.225  # of a whole figure's height, from above: they lie there in front and back views
+BROAD, SLIM = (
+    0.75,
+    0.55,
+)  # of the figure's greatest width: what reaches the first is shoulders, below is a head
+LOW = (0.25, 0.75)  # shares of a cut-off figure's height between which shoulders may lie
 BANDS = {"head": (0.0, 0.2, 0.19), "chest": (0.26, 0.44, 0.28), "legs": (0.54, 0.84, 0.8)}
 """Shares of the height, from above: where a part begins and ends, and how far a figure must be seen for it. A
 cartoon's head is larger than a person's: bands leave the borders out. Of a chest the upper edge is enough,
@@ -80,6 +86,19 @@ def share_seen(box: Box, height: int, face: int) -> float | None:
     if box.bottom < height - 1:
         return 1.0
     return min(1.0, max(0.2, FACE * box.h / face)) if face else None
+
+
+def share_by_shoulders(mask_HW: Mask) -> float | None:
+    """How much is seen of a figure that is cut off below, by its shoulders; None where they are not seen.
+
+    Args:
+        mask_HW: the figure in its box.
+    """
+    wide = mask_HW.sum(axis=1)
+    at = int(np.argmax(wide >= BROAD * wide.max()))
+    if not LOW[0] <= at / len(wide) <= LOW[1] or wide[:at].mean() > SLIM * wide.max():
+        return None
+    return min(1.0, SHOULDERS * len(wide) / at)
 
 
 def _histogram(pixels_N3: Pixels) -> Floats:

@@ -41,7 +41,7 @@ from castsheet.pairs.subjects import EVERY
 from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
-VERSION = 7
+VERSION = 8
 GHOSTS = 0.2  # share of the looks at a window
 SPOILT = ("R31", "R32", "R34")
 """Rules whose windows lend no pictures either: they are blurred, too dark, or written on."""
@@ -129,16 +129,11 @@ def _make(
 
 def _depends(job: Job) -> list[Any]:
     """All that a pair depends on: results of the ledger are named by what they depend on in turn."""
-    people = [
-        [
-            one.name,
-            [sight.frame for sight in one.sights],
-            [track.id for track in one.others],
-            one.what,
-            one.kind,
-        ]
-        for one in job.people
-    ]
+    people = []
+    for one in job.people:
+        frames, others = [sight.frame for sight in one.sights], [track.id for track in one.others]
+        people.append([one.name, frames, others, one.what, one.kind])
+    backdrops = [replace(one, people=(), stored=Path(one.stored).stem) for one in job.backdrops]
     results = sorted(Path(path).stem for path in job.results.values())
     return [
         VERSION,
@@ -146,7 +141,7 @@ def _depends(job: Job) -> list[Any]:
         asdict(job.window),
         asdict(job.clips),
         people,
-        [asdict(one) for one in job.backdrops],
+        [asdict(one) for one in backdrops],
         results,
         job.moved,
         job.variants,
@@ -245,7 +240,14 @@ class _World:
         if place is None:
             return ()
         found = (
-            Backdrop(other, self._spans[other], self._corners[other], self._empty(other))
+            Backdrop(
+                other,
+                self._spans[other],
+                self._corners[other],
+                self._empty(other),
+                tuple(self._by_shot.get(other, ())),
+                str(self._stored[other]),
+            )
             for other, known in self.found.places.items()
             if known == place and other != shot and other in self._stored and other in self._corners
         )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from castsheet.pairs.camera import PICTURES, Placed, plate_of
 from castsheet.pairs.frames import filled, read_frames
-from castsheet.pairs.gates import from_clip
-from castsheet.pairs.records import Film, Window
+from castsheet.pairs.gates import from_clip, mask_of
+from castsheet.pairs.ledger import Stored
+from castsheet.pairs.records import Film, Track, Window
 from castsheet.pairs.scan import AT_LEAST, working_size
 from castsheet.pairs.tools import inpainter_of
 
+SHADOW = 0.25  # of a figure's width, on either side of its feet; a quarter of that of its height
+ROOM = 9  # px of a square: what lies so near somebody may be theirs
 UNSEEN = 0.03  # share of the plate that no other shot shows
 
 MOMENTS = (0.05, 0.28, 0.5, 0.72, 0.95)
@@ -36,13 +40,19 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Another shot of the window's place: its span, and where its three pictures lie. `empty`: nobody is in
-    it."""
+    """Another shot of the window's place: its span, and where its three pictures lie.
+
+    Attributes:
+        empty: whether surely nobody is in it. people: who is. stored: path of its file in the ledger, which
+            holds their masks.
+    """
 
     shot: str
     span: tuple[int, int]
     corners: tuple[tuple[int, int], ...]
     empty: bool
+    people: tuple[Track, ...] = ()
+    stored: str = ""
 
 
 def plain_of(
@@ -82,7 +92,8 @@ def plain_of(
     placed, sources = [], []
     for number, k, frame in sorted(moments):
         picture = next(read_frames(film, start=float(times[frame]), size=working_size(film)))[1]
-        placed.append(Placed(picture, number, _corner(backdrops[number], k)))
+        free = free_of(backdrops[number], frame, working_size(film))
+        placed.append(Placed(picture, number, _corner(backdrops[number], k), free))
         sources.append((film.id, frame))
     plate = plate_of(placed)
     best = max(
@@ -95,6 +106,29 @@ def plain_of(
     inpainter = inpainter_of(filler)
     picture = best[0] if inpainter is None else np.asarray(inpainter.fill(Image.fromarray(best[0]), ~best[1]))
     return Image.fromarray(filled(picture, size)), sources
+
+
+def free_of(one: Backdrop, frame: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where nobody stands in a frame of a shot (H, W), with some room around people and their shadows.
+
+    Args:
+        size: width and height at which the shot was looked at.
+    """
+    width, height = size
+    taken = np.zeros((height, width), np.bool_)
+    arrays = Stored(Path(one.stored)).arrays() if one.people else {}
+    for track in one.people:
+        near = sorted(range(len(track.sights)), key=lambda k: abs(track.sights[k].frame - frame))[:2]
+        for index in near:
+            sight = track.sights[index]
+            box = sight.box
+            mask = mask_of(arrays[f"mask{track.number}.{index}"], sight)
+            taken[box.y : box.bottom, box.x : box.right] |= mask
+            beside, below = round(SHADOW * box.w), round(SHADOW * box.h / 4)
+            left, top = max(0, box.x - beside), max(0, box.bottom - below)
+            taken[top : box.bottom + below, left : box.right + beside] = True
+    grown = Image.fromarray(taken.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(ROOM))
+    return np.asarray(grown) == 0
 
 
 def _moment(one: Backdrop, k: int) -> int:

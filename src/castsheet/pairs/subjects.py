@@ -14,7 +14,7 @@ from PIL import Image
 
 from castsheet.elements import View
 from castsheet.judge.protocols import Embedder
-from castsheet.pairs.looks import Look, look_at, share_seen, typical
+from castsheet.pairs.looks import Look, look_at, share_by_shoulders, share_seen, typical
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
 from castsheet.sheet.box import Box
@@ -29,6 +29,7 @@ LEAST = 0.006  # share of the frame: smaller things are specks or props
 GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
+FEW = 3  # sights of shoulders at least
 LOOKS = 4  # sights of a track that an embedder sees
 SMALLER = 80  # percent of a track's faces that are seen larger than the one that counts
 NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
@@ -150,7 +151,8 @@ def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
     """A track whose figure the frame cuts off below, with looks by what all its faces tell of its size.
 
     A single face says little: a detector sees one that turns away, or has hair around it, larger than it is.
-    So most of the faces are larger than they should be, and the smaller ones are right.
+    So most of the faces are larger than they should be, and the smaller ones are right. Where no face is seen
+    at all, shoulders tell.
 
     Args:
         first: the film's number of the first of the frames.
@@ -158,9 +160,13 @@ def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
     height = frames_FHW3.shape[1]
     cut = [one for one in seen if one.box.bottom >= height - 1]
     shares = [share for one in cut if (share := share_seen(one.box, height, one.face)) is not None]
-    if not shares:
-        return list(seen)
-    share = float(np.percentile(shares, SMALLER))
+    if shares:
+        share = float(np.percentile(shares, SMALLER))
+    else:
+        shares = [share for one in cut if (share := share_by_shoulders(one.mask)) is not None]
+        if len(shares) < FEW:
+            return list(seen)
+        share = float(np.median(shares))
     found = []
     for one in seen:
         if one.box.bottom >= height - 1:
