@@ -29,6 +29,7 @@ LEAST = 0.006  # share of the frame: smaller things are specks or props
 GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
+BAND = 0.04  # of the frame's height: clothes in the colours of so thin a part of the place part nobody
 FEW = 3  # sights of shoulders at least
 LOOKS = 4  # sights of a track that an embedder sees
 SMALLER = 80  # percent of a track's faces that are seen larger than the one that counts
@@ -70,8 +71,9 @@ def sights_of(
             tells how much of them is seen.
     """
     height, width = mask_HW.shape
+    mask_HW, parts = _whole(mask_HW)
     found = []
-    for box, area in boxes_of(mask_HW, reach=2):
+    for box, area in parts:
         if area < LEAST * height * width or box.h < 24:
             continue
         crop = np.array(mask_HW[box.y : box.bottom, box.x : box.right])
@@ -85,6 +87,23 @@ def sights_of(
         look = look_at(picture_HW3, mask_HW, box, share_seen(box, height, size))
         found.append(Seen(frame, box, area, edge, look, crop, yaw, size))
     return sorted(found, key=lambda one: one.box.x)
+
+
+def _whole(mask_HW: Mask) -> tuple[Mask, list[tuple[Box, int]]]:
+    """A mask, and what is connected in it, with parts of one figure joined that lie one below the other.
+
+    Who wears the colours of a stripe of the place falls into two parts there. Where nothing is parted so, the
+    mask stays as it is.
+    """
+    parts = boxes_of(mask_HW, reach=2)
+    if len(parts) < 2:
+        return mask_HW, parts
+    rows = np.arange(len(mask_HW))[:, None]
+    above = np.maximum.accumulate(np.where(mask_HW, rows, -len(mask_HW)), axis=0)
+    below = np.minimum.accumulate(np.where(mask_HW, rows, 2 * len(mask_HW))[::-1], axis=0)[::-1]
+    filled = mask_HW | (below - above - 1 <= BAND * len(mask_HW))
+    joined = boxes_of(filled, reach=2)
+    return (filled, joined) if len(joined) < len(parts) else (mask_HW, parts)
 
 
 def _face(picture_HW3: Pixels, box: Box, faces: FaceDetector) -> tuple[float | None, int]:
