@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from castsheet.media.video import read_video
+from castsheet.pairs.captions import Part, action_words
 from castsheet.pairs.find import save
 from castsheet.pairs.gates import MARGIN, nearest
 from castsheet.pairs.make import Making, make
@@ -193,6 +194,29 @@ def test_parts_share_nobody():
     assert parts["a"] == parts["b"]
     assert set(parts.values()) == {"train", "validation", "test"}
     assert set(split({"a": ["x"], "b": ["y"]}).values()) == {"train"}
+
+
+def test_somebody_who_turns_round_is_told_by_their_outline():
+    """Red: the words say that somebody stays who turns round where no face is found, or that one who waves
+    turns."""
+    turn = (17, 17, 16, 14, 10, 12, 16, 17, 16, 13, 10, 12, 17, 17)
+    wave = (16, 16, 17, 17, 16, 15, 16, 17, 17, 16, 15, 16, 17, 17)
+    for breadths, told in ((turn, "turns round"), (wave, "stays there")):
+        boxes = [Box(180, 20, 40, 100)] * len(breadths)
+        sights = [Sight(6 * k, boxes[k], 100 * b, False) for k, b in enumerate(breadths)]
+        assert action_words([Part("p1", tuple(sights))], 384, 0) == f"p1 {told}."
+
+
+def test_who_looks_up_and_down_is_not_seen_from_behind():
+    """Red: a face that is missed between a turned one and one that looks at us passes for a back."""
+    yaws = (63.0, None, None, None, None, None, 6.0)
+    for slim, backs in ((5000, 0), (3500, 1)):
+        sights = tuple(
+            Sight(6 * k, Box(100, 20, 60, 150), slim if k in (1, 5) else 5000, False, yaw, 20)
+            for k, yaw in enumerate(yaws)
+        )
+        found = candidates([Track("one-0001", 0, sights, ())], {"one-0001": (384, 224)})
+        assert sum(one.view == "back" for one in found) == backs
 
 
 def test_who_walks_in_profile_is_not_seen_from_behind():

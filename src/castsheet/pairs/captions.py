@@ -17,6 +17,7 @@ import numpy as np
 
 from castsheet.pairs.protocols import Captioner, Pixels
 from castsheet.pairs.records import Sight
+from castsheet.pairs.turning import turns_round
 
 WALKS = 0.28  # of the frame's width: a middle that moves less has stayed
 TURNS = 60.0  # degrees between the faces that are seen
@@ -104,4 +105,4 @@ def _staying(sights: Sequence[Sight]) -> str:
     unseen = sum(one.yaw is None for one in sights)
     if len(yaws) >= 2 and max(yaws) - min(yaws) > TURNS and unseen >= 2:
         return "turns round"
-    return "stays there"
+    return "turns round" if turns_round(sights) else "stays there"

@@ -17,10 +17,11 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
+from castsheet.pairs.turning import SLIM, breadths
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
-FRONT, QUARTER, SIDE = 22.0, (26.0, 68.0), 75.0
+FRONT, QUARTER, SIDE = 22.0, (32.0, 64.0), 75.0
 """Degrees as detectors tell them, which is up to half as much again as the truth: a face below the first
 looks at us, between the next two it is turned, above the last it is in profile; else nobody knows."""
 FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
@@ -88,8 +89,10 @@ def _backs(track: Track) -> set[int]:
 
     A missing face alone says nothing: the detector misses faces that look at us. Who turns from profile to
     the front within the stretch shows a profile again after two thirds of it: its middle fifth is sure.
-    Who is turned to one side before and after it has walked on, and not turned round.
+    Who is turned to one side before and after it has walked on, and not turned round; and who shows no side
+    on the way has not turned at all.
     """
+    broad = breadths(track.sights)
     seen = [index for index, one in enumerate(track.sights) if one.yaw is not None]
     found: set[int] = set()
     for before, after in pairwise(seen):
@@ -98,7 +101,14 @@ def _backs(track: Track) -> set[int]:
         same = min(turned) > FRONT and yaws[0] * yaws[1] > 0
         if after - before >= 4 and max(turned) > FRONT and not same:
             most = 0.4 * (after - before)
-            found |= set(range(math.ceil(before + most), math.floor(after - most) + 1))
+            middle = range(math.ceil(before + most), math.floor(after - most) + 1)
+            side = [yaw >= SIDE for yaw in turned]
+            found |= {
+                at
+                for at in middle
+                if (side[0] or broad[before : at + 1].min() <= SLIM)
+                and (side[1] or broad[at : after + 1].min() <= SLIM)
+            }
     return found
 
 

@@ -1,0 +1,36 @@
+"""Who turns round, by outlines: a figure is broad from the front and the back, and slim from the side.
+
+At the size of whole figures most faces are missed, and outlines are not. How broad a figure is, is its area
+over the square of its height: neither a wave of an arm nor a walk changes that by much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from castsheet.pairs.records import Sight
+
+BROAD = 90  # percentile of a track's sights: the figure seen from the front or the back
+SLIM, FULL = 0.75, 0.88  # of that: a side is below the first, and what parts two sides is above the second
+
+
+def breadths(sights: Sequence[Sight]) -> NDArray[np.float64]:
+    """How broad a figure is in each sight, in shares of its front."""
+    found = np.array([one.area / max(1, one.box.h) ** 2 for one in sights])
+    return np.asarray(found / max(1e-9, float(np.percentile(found, BROAD))))
+
+
+def turns_round(sights: Sequence[Sight]) -> bool:
+    """Whether somebody shows both sides, and is seen broad before, between and after."""
+    passed = 0
+    slim = seen = False
+    for value in breadths(sights) if len(sights) else ():
+        if value >= FULL:
+            passed += slim
+            slim, seen = False, True
+        elif value <= SLIM:
+            slim = seen
+    return passed >= 2
