@@ -207,6 +207,15 @@ def test_somebody_who_turns_round_is_told_by_their_outline():
         assert action_words([Part("p1", tuple(sights))], 384, 0) == f"p1 {told}."
 
 
+def test_a_side_is_told_by_an_outline_where_no_face_is_found():
+    """Red: who shows no detector a face has no whole figure on any sheet, and becomes no pair."""
+    turn = (17, 17, 16, 14, 10, 12, 16, 17, 16, 13, 10, 12, 17, 17)
+    box = Box(180, 20, 40, 150)
+    sights = tuple(Sight(6 * k, box, 225 * b, False) for k, b in enumerate(turn))
+    found = candidates([Track("one-0001", 0, sights, ())], {"one-0001": (384, 224)})
+    assert [(one.view, one.index) for one in found] == [("side", 4), ("side", 10)]
+
+
 def test_who_looks_up_and_down_is_not_seen_from_behind():
     """Red: a face that is missed between a turned one and one that looks at us passes for a back."""
     yaws = (63.0, None, None, None, None, None, 6.0)

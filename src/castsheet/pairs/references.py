@@ -17,7 +17,7 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
-from castsheet.pairs.turning import SLIM, breadths
+from castsheet.pairs.turning import SLIM, breadths, sides
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
@@ -26,6 +26,7 @@ FRONT, QUARTER, SIDE = 22.0, (32.0, 64.0), 75.0
 looks at us, between the next two it is turned, above the last it is in profile; else nobody knows."""
 FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
 WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
+OUTLINE = 0.5  # of worth: a side that an outline alone tells is taken where no face tells of one
 ROOM = 0.04  # around a cut-out, of its height
 
 
@@ -53,7 +54,7 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
     found = []
     for track in tracks:
         tall = sizes[track.shot][1]
-        backs = _backs(track)
+        backs, slim = _backs(track), sides(track.sights)
         for index, one in enumerate(track.sights):
             if one.view is not None:
                 found.append(Candidate(track, index, one.view, one.box.h / tall))
@@ -64,7 +65,9 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
             if one.edge or one.box.h < WHOLE * tall:
                 continue
             view = _view(one, index in backs)
-            if view is not None:
+            if one.yaw is None and index in slim:
+                found.append(Candidate(track, index, "side", one.box.h / tall - OUTLINE))
+            elif view is not None:
                 turned = 0.0 if one.yaw is None else _off(view, abs(one.yaw)) / 30
                 found.append(Candidate(track, index, view, one.box.h / tall - turned))
     return found

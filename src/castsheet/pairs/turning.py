@@ -23,14 +23,21 @@ def breadths(sights: Sequence[Sight]) -> NDArray[np.float64]:
     return np.asarray(found / max(1e-9, float(np.percentile(found, BROAD))))
 
 
+def sides(sights: Sequence[Sight]) -> list[int]:
+    """Indices of the slimmest sights, one for each side that somebody shows between two broad views."""
+    found: list[int] = []
+    slimmest: int | None = None
+    seen = False
+    broad = breadths(sights) if len(sights) else np.zeros(0)
+    for index, value in enumerate(broad):
+        if value >= FULL:
+            found += [] if slimmest is None else [slimmest]
+            slimmest, seen = None, True
+        elif seen and value <= SLIM and (slimmest is None or value < broad[slimmest]):
+            slimmest = index
+    return found
+
+
 def turns_round(sights: Sequence[Sight]) -> bool:
     """Whether somebody shows both sides, and is seen broad before, between and after."""
-    passed = 0
-    slim = seen = False
-    for value in breadths(sights) if len(sights) else ():
-        if value >= FULL:
-            passed += slim
-            slim, seen = False, True
-        elif value <= SLIM:
-            slim = seen
-    return passed >= 2
+    return len(sides(sights)) >= 2
