@@ -126,7 +126,7 @@ def contexts_of(run: Run, models: Models) -> tuple[Contexts, ...]:
     Raises:
         TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
     """
-    return tuple(models.contexts(run_texts(run), audio=run.settings.audio))
+    return tuple(models.contexts(run_texts(run), audio=run.settings.audio, following=run.settings))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -26,9 +29,14 @@ from castsheet.ltx.parts.text import Context, ContextCache, GemmaEncoder, TextEn
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.memory import Plan
+from castsheet.machine.device import working_on
 from castsheet.machine.files import cache_folder
 from castsheet.sampling.denoiser import Contexts, RunPasses, run_alone
 from castsheet.settings import Settings
+
+
+class _GivenUp(Exception):
+    """Ends a thread whose work nobody wants any more."""
 
 
 class Models:
@@ -120,13 +128,16 @@ class Models:
         network = upsampler.load(device=self.device, dtype=self.dtype)
         return enlarge(network, vae, latents_BCFHW.to(self.device))
 
-    def transformer(self, settings: Settings, *, refining: bool = False) -> Transformer:
+    def transformer(
+        self, settings: Settings, *, refining: bool = False, on_tensor: Callable[[], None] | None = None
+    ) -> Transformer:
         """The denoiser with the adapters merged at the settings' strengths, made fast.
 
         Other strengths load the weights anew: an adapter that was rounded into bf16 cannot be taken out.
 
         Args:
             refining: the one of the stages from an enlarging one on, with `refining_adapters` alone.
+            on_tensor: called before each tensor that is loaded. To give up, raise an exception in it.
 
         Raises:
             AdapterError: an adapter does not fit the model.
@@ -137,7 +148,7 @@ class Models:
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
             self.placement.turn(None, [self._vae])
-            self._transformer = self._load(settings, refining)
+            self._transformer = self._load(settings, refining, on_tensor)
             self._merged = wanted
         self.placement.turn(self._transformer, [self._vae])
         return self._transformer
@@ -162,7 +173,7 @@ class Models:
         strengths = [(lora.path, strength) for lora, strength in self._strengths(settings, refining)]
         return settings.audio, self.placement.form(self.source.checkpoint), *strengths
 
-    def _load(self, settings: Settings, refining: bool) -> Transformer:
+    def _load(self, settings: Settings, refining: bool, on_tensor: Callable[[], None] | None) -> Transformer:
         form, audio = self.placement.form(self.source.checkpoint), settings.audio
         adapters = self._strengths(settings, refining)
         home = torch.device("cpu") if form.streams else self.device
@@ -174,6 +185,7 @@ class Models:
             dtype=self.dtype,
             audio=audio,
             adapters=adapters,
+            on_tensor=on_tensor,
         )
         if self.left_out:
             warnings.warn(
@@ -184,10 +196,16 @@ class Models:
         resident = form.resident if form.streams else None
         return make_fast(model, self.device, attention=self.placement.attention, resident=resident)
 
-    def contexts(self, prompts: Sequence[str], *, audio: bool) -> list[Contexts]:
+    def contexts(
+        self, prompts: Sequence[str], *, audio: bool, following: Settings | None = None
+    ) -> list[Contexts]:
         """The text contexts of prompts, read from the cache or encoded.
 
         The text encoder, as large as the denoiser, is loaded only for missing prompts, and freed after them.
+
+        Args:
+            following: settings of the clip that is made next. Its VAE and denoiser are loaded meanwhile, if
+                the plan has room for both.
 
         Raises:
             TextEncoderError: the text encoder is needed and not given, or does not fit the checkpoint.
@@ -196,10 +214,11 @@ class Models:
         found = {prompt: cache.get(prompt) for prompt in prompts}
         missing = [prompt for prompt, context in found.items() if context is None]
         if missing:
-            encoder = self._text_encoder(audio)
-            for prompt in missing:
-                found[prompt] = context = encoder.encode(prompt)
-                _keep(cache, prompt, context)
+            with self._ahead(following) as begin:
+                encoder = self._text_encoder(audio, begin)
+                for prompt in missing:
+                    found[prompt] = context = encoder.encode(prompt)
+                    _keep(cache, prompt, context)
         contexts = [context for context in (found[prompt] for prompt in prompts) if context is not None]
         return [
             Contexts(
@@ -216,10 +235,41 @@ class Models:
     def _contexts(self, audio: bool) -> ContextCache:
         return ContextCache(self.cache_dir / "contexts", self._text_fingerprint(audio))
 
-    def _text_encoder(self, audio: bool) -> TextEncoder:
+    @contextmanager
+    def _ahead(self, following: Settings | None) -> Iterator[Callable[[], None]]:
+        """Gives what begins to load VAE and denoiser in another thread; they are there when the block ends.
+
+        An error of the block comes before one of the thread, and ends the thread at its next tensor.
+        """
+        plan, ended = self.placement.plan, Event()
+
+        def look() -> None:
+            if ended.is_set():
+                raise _GivenUp
+
+        def load(settings: Settings) -> None:
+            with torch.no_grad():  # of this thread, as in the others
+                self.vae()
+                self.transformer(settings, on_tensor=look)
+
+        with ThreadPoolExecutor(1, "castsheet-load", partial(working_on, self.device)) as pool:
+            loading: list[Future[None]] = []
+
+            def begin() -> None:
+                if plan is not None and plan.ahead and following is not None:
+                    loading.append(pool.submit(load, following))
+
+            try:
+                yield begin
+                for one in loading:
+                    one.result()
+            finally:
+                ended.set()
+
+    def _text_encoder(self, audio: bool, on_built: Callable[[], None] | None = None) -> TextEncoder:
         folder, device = self._text_folder(), self.placement.text_device
         self.placement.turn_of_text([self._vae, self._transformer])
-        gemma = GemmaEncoder.load(folder, device=device, dtype=self._text_dtype)
+        gemma = GemmaEncoder.load(folder, device=device, dtype=self._text_dtype, on_built=on_built)
         connectors = self.source.checkpoint.load_connectors(
             device=device, dtype=self._text_dtype, audio=audio
         )

@@ -8,7 +8,7 @@ never clips and costs one reduction that the compiler fuses into the norm before
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ def load_transformer(
     audio: bool = False,
     adapters: Sequence[tuple[LoRA, float]] = (),
     home: torch.device | str | None = None,
+    on_tensor: Callable[[], None] | None = None,
 ) -> tuple[Transformer, tuple[str, ...]]:
     """The denoiser, frozen and in eval mode; AdaLN tables stay fp32.
 
@@ -50,6 +51,7 @@ def load_transformer(
         precision: "wide": every layer in `dtype`. "plain": each layer as the file stores it. A name in
             `castsheet.ltx.formats.FORMATS`: the large layers of all blocks in that format.
         device: where tensors are merged and quantised. home: where they stay; None means on `device`.
+        on_tensor: called before each tensor. To give up, raise an exception in it.
         audio: load the audio half too; without it, its tensors are not read.
 
     Returns:
@@ -75,6 +77,8 @@ def load_transformer(
     _give_formats(model, formats, deltas)
     state: dict[str, Tensor] = {}
     for stored_name, tensor, scale in read(checkpoint.entries, names, device):
+        if on_tensor is not None:
+            on_tensor()
         name = stored_name.removeprefix(keys.DIT)
         layer = name.removesuffix(".weight")
         if layer == name or layer not in formats:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,20 @@ class GemmaEncoder(nn.Module):
 
     @classmethod
     def load(
-        cls, path: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
+        cls,
+        path: Path | str,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        on_built: Callable[[], None] | None = None,
     ) -> GemmaEncoder:
         """Load the language model of a Gemma-3 or Gemma-4 folder, in any key layout, or of a packed file.
 
         Only the language model's tensors are read; a vision tower costs nothing.
+
+        Args:
+            on_built: called before tensors are read. No other thread may build a model earlier: until then
+                torch is changed for all threads.
 
         Raises:
             TextEncoderError: a file is missing or damaged, or the model is no such Gemma.
@@ -88,6 +97,8 @@ class GemmaEncoder(nn.Module):
         # Parameters stay empty until their tensors are read; buffers (rotary tables) are computed at once.
         with init_empty_weights(include_buffers=False):
             model = _MODELS[files.kind](config)
+        if on_built is not None:
+            on_built()
         state = {name: tensor.to(dtype) for name, tensor in files.tensors(device)}
         try:
             fill(model, state)

@@ -8,7 +8,8 @@ on the card, they stay there between the stages; else they take turns. The plan 
 
 "fp8" stands for any format of `ltx/formats.py`. Of the streaming plans, the one with most blocks on the card
 is taken. The text encoder is as large as the denoiser and is freed after each use. If it fits, it works
-beside the other parts; else alone on the card while they wait in host memory; else on the CPU.
+beside the other parts; else alone on the card while they wait in host memory; else on the CPU. If it works
+beside them or on the CPU, and all blocks stay on the card, they can be loaded while it works.
 
 Sizes are counted from the model's config. Working memory is estimated by the formulas below: the largest
 tensors that are alive at once, and a margin.
@@ -38,6 +39,10 @@ DECODE_BYTES = 160
 # The same with tiling: one tile, and all frames twice while tiles are joined. Measured in total: 21 a pixel.
 TILE_BYTES = 1.5 * GIB
 TILED_BYTES = 24
+# What is alive while text is encoded and the denoiser is read, beside the weights of both: hidden states of
+# all layers of 1,024 tokens, three times; and one matrix of the denoiser as stored and in fp32 with an
+# adapter's part. By those sizes 2 GiB; not measured.
+AHEAD_BYTES = 2.5 * GIB
 _PASSES = 3  # conditional, unconditional, perturbed: each keeps its hidden states between blocks
 
 
@@ -177,6 +182,7 @@ class Plan:
         together: VAE and denoiser stay on the card between stages and clips; else they take turns there.
         text: where the text encoder works: "beside" the others on the card, "alone" on it, or on the "cpu".
         tiling: whether the VAE decodes in tiles.
+        ahead: whether VAE and denoiser are loaded while the text encoder works.
         peak: estimated bytes at the fullest stage. budget: the limit.
         width: bytes of a plain number.
     """
@@ -190,6 +196,7 @@ class Plan:
     peak: int
     budget: int
     width: int = 2
+    ahead: bool = False
 
     @property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
@@ -214,6 +221,7 @@ class Plan:
             "cpu": "text encoder on the CPU",
         }[self.text]
         tiles = ", decoding in tiles" if self.tiling else ""
+        text += " while they load" if self.ahead else ""
         size = f"about {self.peak / GIB:.1f} of {self.budget / GIB:.1f} GiB"
         return f"{weights}, {where}, {order}, {text}{tiles}; {size}"
 
@@ -271,7 +279,13 @@ def _plan(budget: int, parts: Parts, precision: str, resident: int, together: bo
     elif stay + parts.text <= budget:
         text = "alone"
         stages.append(stay + parts.text)
-    return Plan(precision, resident, parts.layers, together, text, tiling, max(stages), budget, parts.width)
+    loading = held + AHEAD_BYTES + (parts.text if text == "beside" else 0)
+    ahead = together and resident == parts.layers and text != "alone" and loading <= budget
+    if ahead:
+        stages.append(int(loading))
+    return Plan(
+        precision, resident, parts.layers, together, text, tiling, max(stages), budget, parts.width, ahead
+    )
 
 
 def host_bytes(made: Plan, parts: Parts) -> int:
