@@ -128,16 +128,13 @@ class Models:
         network = upsampler.load(device=self.device, dtype=self.dtype)
         return enlarge(network, vae, latents_BCFHW.to(self.device))
 
-    def transformer(
-        self, settings: Settings, *, refining: bool = False, on_tensor: Callable[[], None] | None = None
-    ) -> Transformer:
+    def transformer(self, settings: Settings, *, refining: bool = False) -> Transformer:
         """The denoiser with the adapters merged at the settings' strengths, made fast.
 
         Other strengths load the weights anew: an adapter that was rounded into bf16 cannot be taken out.
 
         Args:
             refining: the one of the stages from an enlarging one on, with `refining_adapters` alone.
-            on_tensor: called before each tensor that is loaded. To give up, raise an exception in it.
 
         Raises:
             AdapterError: an adapter does not fit the model.
@@ -148,7 +145,7 @@ class Models:
         if self._transformer is None or self._merged != wanted:
             self._transformer = None  # two copies of the real model do not fit
             self.placement.turn(None, [self._vae])
-            self._transformer = self._load(settings, refining, on_tensor)
+            self._transformer = self._made_fast(self._read(settings, refining))
             self._merged = wanted
         self.placement.turn(self._transformer, [self._vae])
         return self._transformer
@@ -173,7 +170,9 @@ class Models:
         strengths = [(lora.path, strength) for lora, strength in self._strengths(settings, refining)]
         return settings.audio, self.placement.form(self.source.checkpoint), *strengths
 
-    def _load(self, settings: Settings, refining: bool, on_tensor: Callable[[], None] | None) -> Transformer:
+    def _read(
+        self, settings: Settings, refining: bool = False, on_tensor: Callable[[], None] | None = None
+    ) -> Transformer:
         form, audio = self.placement.form(self.source.checkpoint), settings.audio
         adapters = self._strengths(settings, refining)
         home = torch.device("cpu") if form.streams else self.device
@@ -193,8 +192,12 @@ class Models:
                 f" {self.left_out[0]}; run with audio to use them",
                 stacklevel=4,
             )
+        return model
+
+    def _made_fast(self, transformer: Transformer) -> Transformer:
+        form = self.placement.form(self.source.checkpoint)
         resident = form.resident if form.streams else None
-        return make_fast(model, self.device, attention=self.placement.attention, resident=resident)
+        return make_fast(transformer, self.device, attention=self.placement.attention, resident=resident)
 
     def contexts(
         self, prompts: Sequence[str], *, audio: bool, following: Settings | None = None
@@ -247,13 +250,16 @@ class Models:
             if ended.is_set():
                 raise _GivenUp
 
-        def load(settings: Settings) -> None:
-            with torch.no_grad():  # of this thread, as in the others
+        def load(settings: Settings) -> Transformer | None:
+            with torch.no_grad():  # each thread has its own
                 self.vae()
-                self.transformer(settings, on_tensor=look)
+                if self._transformer is not None and self._merged == self._wanted(settings):
+                    return None
+                self._transformer = None  # as in `transformer`
+                return self._read(settings, on_tensor=look)
 
         with ThreadPoolExecutor(1, "castsheet-load", partial(working_on, self.device)) as pool:
-            loading: list[Future[None]] = []
+            loading: list[Future[Transformer | None]] = []
 
             def begin() -> None:
                 if plan is not None and plan.ahead and following is not None:
@@ -262,7 +268,10 @@ class Models:
             try:
                 yield begin
                 for one in loading:
-                    one.result()
+                    if following is not None and (read := one.result()) is not None:
+                        # In this thread: torch keeps what is set for its compiler apart for each.
+                        self._transformer = self._made_fast(read)
+                        self._merged = self._wanted(following)
             finally:
                 ended.set()
 

@@ -51,8 +51,8 @@ def load_transformer(
         precision: "wide": every layer in `dtype`. "plain": each layer as the file stores it. A name in
             `castsheet.ltx.formats.FORMATS`: the large layers of all blocks in that format.
         device: where tensors are merged and quantised. home: where they stay; None means on `device`.
-        on_tensor: called before each tensor. To give up, raise an exception in it.
         audio: load the audio half too; without it, its tensors are not read.
+        on_tensor: called before each tensor. To give up, raise an exception in it.
 
     Returns:
         The model, and the adapters' layers that were skipped because a model without audio lacks them.
@@ -63,12 +63,7 @@ def load_transformer(
         AdapterError: an adapter has layers that the model lacks, or of another shape, or in a format that
             takes none.
     """
-    config = checkpoint.config.transformer
-    if audio and not (config.audio and checkpoint.has_audio):
-        raise CheckpointError(
-            f"{checkpoint.path} has no audio half", remedy="run without audio, or use a full file"
-        )
-    config = config if audio else config.video_only()
+    config = _config(checkpoint, audio)
     names = [name for name in checkpoint.names("transformer") if audio or not keys.is_audio(name)]
     stored = {name.removeprefix(keys.DIT): checkpoint.entries[name] for name in names}
     formats = _formats(stored, precision)
@@ -94,6 +89,16 @@ def load_transformer(
     spoilt.refuse(checkpoint.path)
     fill(model, state)
     return model.eval().requires_grad_(False), deltas.left_out
+
+
+def _config(checkpoint: Checkpoint, audio: bool) -> TransformerConfig:
+    """The config of the whole denoiser, or of its video half."""
+    config = checkpoint.config.transformer
+    if audio and not (config.audio and checkpoint.has_audio):
+        raise CheckpointError(
+            f"{checkpoint.path} has no audio half", remedy="run without audio, or use a full file"
+        )
+    return config if audio else config.video_only()
 
 
 def _formats(stored: Mapping[str, Entry], precision: str) -> dict[str, Format]:
