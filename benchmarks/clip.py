@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from benchmarks.common import Bench, peak, random_transformer, relative, timed
 from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
+from castsheet.ltx.latents import decode as decode_frames
 from castsheet.ltx.model.dit import Transformer
 from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.ltx.speed.fast import make_fast
 from castsheet.ltx.speed.kernels import attention_kernels
 from castsheet.ltx.speed.tabulated import tabulated
+from castsheet.media.encoding import Encoder, encode
 from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, Track, video_track
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.samplers import euler
@@ -172,6 +175,29 @@ def decode(bench: Bench, vae: VideoVAE) -> None:
             with peak(bench.device) as memory:
                 found = timed(bench, lambda: vae.decode(latents), warm=1, repeats=2)
             bench.add(f"decoding, {name}", **found, **memory)
+            film(bench, vae, latents, name)
+
+
+def film(bench: Bench, vae: VideoVAE, latents: Tensor, name: str) -> None:
+    """Decoding to an MP4: encoding after it, and in a thread from the first frames on.
+
+    What a network of random weights shows is harder to encode than a film.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+
+        def made(threaded: bool) -> None:
+            with Encoder() as encoder:
+                track = encoder.track(24.0) if threaded else None
+                frames = decode_frames(vae, latents, 0, None if track is None else track.add)
+                if track is not None:
+                    track.end(frames)
+                encode(Path(folder) / f"{threaded}.mp4", frames, 24.0, track=track)
+
+        for order, threaded in (("then encoding", False), ("encoding in a thread", True)):
+            found = timed(bench, lambda threaded=threaded: made(threaded), warm=1, repeats=2)
+            bench.add(f"decoding, {name}, {order}", **found)
+        plain, beside = (Path(folder, f"{threaded}.mp4").read_bytes() for threaded in (False, True))
+        bench.add(f"check: the same file, {name}", error=0.0 if plain == beside else 1.0)
 
 
 def text(bench: Bench) -> None:

@@ -10,6 +10,7 @@ Legend: B batch (1), C channels, F frames, H height, W width, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,10 @@ class Castsheet:
         source.upsampler(run.settings)
         source.refiners(run.settings)
 
+    def encoder(self) -> AbstractContextManager[Encoder | None]:
+        """For `make`: a thread for the clips that it makes; None on a CPU, whose cores are busy decoding."""
+        return nullcontext() if self.models.device.type == "cpu" else Encoder()
+
     @torch.no_grad()
     def make(
         self,
@@ -242,7 +247,8 @@ class Castsheet:
 
         Args:
             noise, on_step: see `__call__`.
-            encoder: encodes the frames in its thread as they are decoded. For a clip that will be saved.
+            encoder: encodes the frames in its thread as they are decoded. The clip must be saved before the
+                encoder ends.
 
         Raises:
             SettingsError, NumericsError, CheckpointError, AdapterError, TextEncoderError: see `__call__`.

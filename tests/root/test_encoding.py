@@ -76,6 +76,13 @@ def test_a_run_is_encoded_as_it_is_decoded(castsheet, tmp_path: Path) -> None:
         assert pictures(clip.save(tmp_path / "tracked.mp4")) == pictures(plain)
 
 
+def test_on_a_cpu_there_is_no_thread(castsheet) -> None:
+    """Red: on two cores decoding waits for the encoder's threads, many times as long as encoding takes."""
+    with castsheet.encoder() as encoder:
+        assert encoder is None
+        assert not running()
+
+
 def test_a_track_of_something_else_is_not_written(tmp_path: Path) -> None:
     """Red: frames that somebody changed are saved as they were before, or in another quality."""
     frames, others = noise(9), noise(9, seed=5)

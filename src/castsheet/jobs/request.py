@@ -137,7 +137,7 @@ def _run(request: Request, watcher: Watcher, where: World) -> dict[str, Path]:
     if isinstance(source, Scene) and where.main:
         written["sheet"], _ = asked.sheet.save(_sheet_file(request), overwrite=request.overwrite)
         asked = replace(asked, sheet=replace(asked.sheet, path=written["sheet"]))
-    with Encoder() as encoder:
+    with castsheet.encoder() as encoder:
         if request.takes == 1:
             clip = make(castsheet, asked, watcher, encoder=encoder if where.main else None)
             if not where.main:

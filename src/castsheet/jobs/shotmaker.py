@@ -23,7 +23,6 @@ from castsheet.machine.device import pick_device
 from castsheet.machine.files import sha256
 from castsheet.machine.processes import World
 from castsheet.machine.replace import scratch
-from castsheet.media.encoding import Encoder
 from castsheet.media.png import save_png
 from castsheet.media.provenance import dump
 from castsheet.pipeline import Castsheet
@@ -75,7 +74,7 @@ class ShotMaker:
         """The shot's files by name."""
         ready = begun(self._castsheet, self._out, ready)
         run = ready.run
-        with scratch() as folder, Encoder() as encoder:
+        with scratch() as folder, self._castsheet.encoder() as encoder:
             saving = encoder if ready.takes == 1 or ready.keep != "best" else None
             clip = folder / f"{ready.id}.mp4"
 

@@ -25,7 +25,6 @@ from castsheet.machine.outputs import require_space
 from castsheet.machine.processes import World
 from castsheet.machine.replace import aside
 from castsheet.machine.text import TextReader
-from castsheet.media.encoding import Encoder
 from castsheet.media.provenance import dump, now
 from castsheet.pipeline import Castsheet
 from castsheet.run import Run
@@ -108,7 +107,7 @@ class Bench:
         settings = asked.settings
         require_space(self._folder.takes, clip_bytes(*settings.size, settings.frames))
         castsheet.models.settle(settings)
-        with Encoder() as encoder:
+        with castsheet.encoder() as encoder:
             clip = make(castsheet, asked, desk, encoder=encoder)
             with desk.working("judging"):
                 judgement = Judge(asked.sheet, Options.installed())(clip, f"seed {asked.seed}")
