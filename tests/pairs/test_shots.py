@@ -78,6 +78,16 @@ def test_a_dissolve_within_one_place_is_found():
     assert found.last >= 75
 
 
+def test_a_cut_to_another_person_in_one_place_stands_out_of_a_walk():
+    """Red: a shot that begins with somebody else in the same place goes on from a shot in which one walks."""
+    film = np.full((80, *SMALL[::-1], 3), 100, np.uint8)
+    film[35:39:2, 6:24, :6] = 122
+    film[40:, 6:24, 30:42] = 60
+    steps = np.abs(np.diff(film.astype(int), axis=0)).mean(axis=(1, 2, 3))
+    assert 3.5 < steps[39] / steps[32:39].max() < 4
+    assert [one.first for one in transitions(film)] == [40]
+
+
 def test_a_slow_pan_is_no_dissolve():
     """Red: shots end in the middle of a pan over smooth ground, which changes as evenly as a dissolve."""
     width, height = SMALL

@@ -16,7 +16,7 @@ from castsheet.pairs.protocols import Change, Floats, Pixels
 
 STEP = 0.035  # of the range, mean over the blocks: a cut between alike places reaches it
 ABOVE = 3.2  # times the median of the steps around: what stands out
-LEAST, FAR_ABOVE, ALONE = 0.006, 8.0, 4.0
+LEAST, FAR_ABOVE, ALONE = 0.006, 8.0, 3.5
 """A cut within one place changes the people only: a smaller step counts if nothing around is nearly as
 large."""
 RIVAL, NEW, SHADES = 1.9, 0.3, 4
@@ -27,7 +27,7 @@ APART = 0.055  # of the range, mean over pixels: ends of a dissolve differ by mo
 MIDDLE = 0.26  # of the ends' difference: how far the middle may be from their mean
 SPREAD = 0.35  # of the pixels: a dissolve changes the whole picture, a figure that moves only a part
 TOUCH = 0.02
-FAINT, CLEAN, PART = 0.016, 0.12, 0.12
+FAINT, CLEAN, PART = 0.01, 0.15, 0.14
 """A dissolve within one place changes its people only: ends that differ by less, and in a smaller part, count
 if the middle is so exact a mixture that nothing moves so."""
 BESIDE, STILL = 10, 0.4
