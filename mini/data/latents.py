@@ -21,8 +21,9 @@ from mini.data.corpus import PROMPTS, Rendered, beside, pixels
 from mini.data.emphasis import shares, token_weights, weigh
 from mini.data.filling import Filling
 from mini.data.naming import NOBODY, named
-from mini.data.showing import in_clip
+from mini.data.showing import FIGURES, NUMBERS, in_clip, looks
 from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
+from mini.story.look import PARTS
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
 from mini.training.train_audio import mels_of
@@ -30,7 +31,7 @@ from mini.training.train_audio import mels_of
 LONGEST = 128  # tokens of a prompt; what is longer loses its end
 TOKENS = LATENT[0] * LATENT[1] * LATENT[2]
 SHEET_TOKENS = LATENT[1] * LATENT[2]
-_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths", "named", "shown", "panels")
+_TENSORS = ("clips", "sheets", "sounds", "weights", "prompts", "lengths", "named", "shown", "panels", "looks")
 _TOGETHER = 4  # clips that are encoded at once
 
 
@@ -43,7 +44,7 @@ class Latents(Filling):
         weights: (S,N) of the clips' tokens in the loss, fp32.
         prompts: (S,P,L) token ids, int16, padded on the left. lengths: (S,P) of these.
         named: (S,P,L) whom each token names, int8, in the order of a context's slots: padded on the right.
-        shown: (S,N), panels: (S,R) which element each token shows, int8.
+        shown: (S,N), panels: (S,R) which element each token shows, int8. looks: (S,E,P,C), see `showing`.
     """
 
     clips: Tensor
@@ -55,6 +56,7 @@ class Latents(Filling):
     named: Tensor
     shown: Tensor
     panels: Tensor
+    looks: Tensor
 
     @classmethod
     def empty(cls, count: int, device: torch.device | str) -> Latents:
@@ -72,7 +74,8 @@ class Latents(Filling):
             torch.full((count, tokens), NOBODY, dtype=torch.int8, device=device)
             for tokens in (TOKENS, SHEET_TOKENS)
         )
-        return cls(clips, sheets, sounds, weights, prompts, lengths, nobody, shown, panels)
+        unseen = torch.full((count, FIGURES, PARTS, NUMBERS), torch.nan, device=device)
+        return cls(clips, sheets, sounds, weights, prompts, lengths, nobody, shown, panels, unseen)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -133,6 +136,7 @@ class Encoders:
             latents.panels[number] = panels
             elements = int(panels.max()) + 1
             latents.shown[number] = in_clip(one.regions.to(device), elements, LATENT)
+            latents.looks[number] = looks(one.clip, one.regions, device)
             for wording, text in enumerate(one.prompts):
                 ids = self.text.tokens(text, LONGEST)
                 latents.prompts[number, wording, LONGEST - len(ids) :] = torch.tensor(ids)

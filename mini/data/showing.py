@@ -1,11 +1,14 @@
-"""Which of the sheet's elements each token shows: what mini's base is taught beside the pictures.
+"""Which of the sheet's elements each token shows, and what these look like: what mini's base is taught beside
+the pictures.
 
 A large model tells from a picture and a prompt that the woman who walks is "zoe", the second of the list, and
 where on the sheet zoe stands. A small one that learns from clips alone has no reason to. An adapter has to
 bring a token of the clip and the sheet's panel of the same element together: it needs both to say which
-element they show.
+element they show. And it has to carry looks from the panel, where a person may be two tokens high, to the
+clip: it needs both to say looks in the same way.
 
-Legend: B batch, F latent frames, H, W cells, N tokens, D their width.
+Legend: B batch, F latent frames, H, W cells, N tokens, D their width, E figures (people, then props),
+P parts, C six numbers of a part: its mean colour, and how far its colours scatter.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from mini.data.naming import MOST, NOBODY
 from mini.story.look import PARTS
 
 SURE, FEW = 0.3, 0.05  # shares of a token's pixels: that show an element; that still count as none
+FIGURES = MOST - 1  # the place is no figure
+NUMBERS = 6  # of a part
+_THIN = (slice(None, None, 4), slice(None, None, 2), slice(None, None, 2))  # enough of a clip for a mean
+_LEAST = 12  # pixels of a thinned clip that tell a part's colour
 
 
 def in_clip(regions_FHW: Tensor, elements: int, cells: tuple[int, int, int]) -> Tensor:
@@ -71,8 +78,30 @@ def _overlaps(begin: int, end: int, cells: int, size: float) -> NDArray[np.float
     return np.asarray(inside.clip(min=0) / size)
 
 
+def looks(clip_FHWC: Tensor, regions_FHW: Tensor, device: torch.device | str) -> Tensor:
+    """What the figures of a clip look like (E,P,C) fp32 in [-1, 1]; NaN where a part is not seen.
+
+    Args:
+        clip_FHWC: uint8. regions_FHW: uint8, as in `Corpus`.
+    """
+    colours_N3 = clip_FHWC[_THIN].flatten(0, 2).to(device).double() / 127.5 - 1
+    numbers_N = regions_FHW[_THIN].flatten().to(device).long()
+    size = 1 + FIGURES * PARTS
+    counts_R = torch.bincount(numbers_N, minlength=size)[:size]
+    sums = [
+        torch.bincount(numbers_N, weights=channel, minlength=size)[:size]
+        for channel in (*colours_N3.unbind(1), *colours_N3.square().unbind(1))
+    ]
+    means_RC = torch.stack(sums, dim=1) / counts_R[:, None]
+    scatter_R3 = (means_RC[:, 3:] - means_RC[:, :3].square()).clamp(min=0).sqrt()
+    told_RC = torch.cat([means_RC[:, :3], scatter_R3], dim=1)
+    told_RC[counts_R < _LEAST] = torch.nan
+    return told_RC[1:].unflatten(0, (FIGURES, PARTS)).float()
+
+
 class Showing(nn.Module):
-    """Reads from the tokens between two blocks which element they show: those of clips and of sheets alike.
+    """Reads from the tokens between two blocks which element they show, of clips and of sheets alike, and
+    what it looks like, parts out of the token's sight too.
 
     One reader for both makes both say it in the same way, so that a token finds its panel by likeness.
     It is thrown away with the training.
@@ -80,22 +109,36 @@ class Showing(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.read = nn.Linear(width, MOST)
+        self.element = nn.Linear(width, MOST)
+        self.looks = nn.Linear(width, PARTS * NUMBERS)
 
-    def forward(self, tokens_BND: Tensor) -> Tensor:
-        """Logits (B,N,E) fp32."""
-        return self.read(nnf.layer_norm(tokens_BND, tokens_BND.shape[-1:])).float()
+    def forward(self, tokens_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B,N,E+1) and looks (B,N,P,C), fp32."""
+        told_BND = nnf.layer_norm(tokens_BND, tokens_BND.shape[-1:])
+        return self.element(told_BND).float(), self.looks(told_BND).float().unflatten(2, (PARTS, NUMBERS))
 
-    def loss(self, tokens_BND: Tensor, shown_BN: Tensor, weights_BN: Tensor | None = None) -> Tensor:
-        """Mean cross entropy of the tokens that show one element; 0 if none does."""
+    def losses(
+        self, tokens_BND: Tensor, shown_BN: Tensor, looks_BEPC: Tensor, weights_BN: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean cross entropy of the tokens that show one element, and mean squared error of looks; 0 if none.
+
+        Args:
+            weights_BN: of the tokens in the cross entropy.
+        """
+        logits_BNE, told_BNPC = self(tokens_BND)
         wanted = shown_BN.long()
-        losses_BN = nnf.cross_entropy(self(tokens_BND).mT, wanted, ignore_index=NOBODY, reduction="none")
         counted = (wanted != NOBODY).float() if weights_BN is None else weights_BN * (wanted != NOBODY)
-        return (losses_BN * counted).sum() / counted.sum().clamp(min=1e-6)
+        found_BN = nnf.cross_entropy(logits_BNE.mT, wanted, ignore_index=NOBODY, reduction="none")
+        element = (found_BN * counted).sum() / counted.sum().clamp(min=1e-6)
+        figure = wanted.clamp(0, FIGURES - 1)[..., None, None].expand(-1, -1, PARTS, NUMBERS)
+        truth_BNPC = looks_BEPC.float().gather(1, figure)
+        seen = torch.isfinite(truth_BNPC) & ((wanted >= 0) & (wanted < FIGURES))[..., None, None]
+        error = (told_BNPC - truth_BNPC.nan_to_num()).square() * seen
+        return element, error.sum() / seen.sum().clamp(min=1)
 
     @torch.no_grad()
     def share(self, tokens_BND: Tensor, shown_BN: Tensor, among: tuple[int, ...]) -> Tensor:
         """How many of the tokens that show one of these elements are read rightly."""
         counted = torch.isin(shown_BN.long(), torch.tensor(among, device=shown_BN.device))
-        right = self(tokens_BND).argmax(2) == shown_BN
+        right = self(tokens_BND)[0].argmax(2) == shown_BN
         return (right & counted).sum() / counted.sum().clamp(min=1)

@@ -16,6 +16,7 @@ from mini.data.showing import Showing
 
 # Early enough for the blocks after them to act on it, late enough for those before them to read the words.
 LISTENED = (2, 4)
+ELEMENT, LOOKS = 0.2, 0.5  # weights of their losses beside the pictures'
 
 
 class Watched(Transformer):
@@ -59,7 +60,10 @@ class Readers(nn.Module):
         width = transformer.config.dim
         return cls(width, width)
 
-    def shown(self, said: list[Tensor], shown_BN: Tensor, weights_BN: Tensor | None = None) -> Tensor:
-        """The mean loss over the blocks that are listened to."""
+    def shown(
+        self, said: list[Tensor], shown_BN: Tensor, looks_BEPC: Tensor, weights_BN: Tensor | None = None
+    ) -> Tensor:
+        """The weighed loss of elements and looks, a mean over the blocks that are listened to."""
         heard = zip(self.showing, said, strict=True)
-        return torch.stack([one.loss(tokens, shown_BN, weights_BN) for one, tokens in heard]).mean()
+        losses = [one.losses(tokens, shown_BN, looks_BEPC, weights_BN) for one, tokens in heard]
+        return torch.stack([ELEMENT * element + LOOKS * looks for element, looks in losses]).mean()
