@@ -198,12 +198,16 @@ def test_parts_share_nobody():
 
 def test_somebody_who_turns_round_is_told_by_their_outline():
     """Red: the words say that somebody stays who turns round where no face is found, or that one who waves
-    turns."""
+    or jumps turns."""
     turn = (17, 17, 16, 14, 10, 12, 16, 17, 16, 13, 10, 12, 17, 17)
     wave = (16, 16, 17, 17, 16, 15, 16, 17, 17, 16, 15, 16, 17, 17)
-    for breadths, told in ((turn, "turns round"), (wave, "stays there")):
-        boxes = [Box(180, 20, 40, 100)] * len(breadths)
-        sights = [Sight(6 * k, boxes[k], 100 * b, False) for k, b in enumerate(breadths)]
+    jump = (28, 21, 18, 17, 23, 25, 23, 24, 26, 23, 17, 17, 22, 25)
+    for breadths, told in ((turn, "turns round"), (wave, "stays there"), (jump, "stays there")):
+        tall = [112 if breadths is jump and b < 20 else 100 for b in breadths]
+        sights = [
+            Sight(6 * k, Box(180, 20, 40, tall[k]), tall[k] ** 2 * b // 100, False)
+            for k, b in enumerate(breadths)
+        ]
         assert action_words([Part("p1", tuple(sights))], 384, 0) == f"p1 {told}."
 
 

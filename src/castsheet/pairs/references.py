@@ -17,7 +17,7 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
-from castsheet.pairs.turning import SLIM, breadths, sides
+from castsheet.pairs.turning import SLIM, SLIMMEST, breadths, sides
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
@@ -54,7 +54,8 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
     found = []
     for track in tracks:
         tall = sizes[track.shot][1]
-        backs, slim = _backs(track), sides(track.sights)
+        backs, broad = _backs(track), breadths(track.sights)
+        slim = [at for at in sides(track.sights) if broad[at] <= SLIMMEST]
         for index, one in enumerate(track.sights):
             if one.view is not None:
                 found.append(Candidate(track, index, one.view, one.box.h / tall))

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from castsheet.pairs.records import Sight
 
 BROAD = 90  # percentile of a track's sights: the figure seen from the front or the back
-SLIM, FULL = 0.75, 0.88  # of that: a side is below the first, and what parts two sides is above the second
+SLIM, FULL = 0.82, 0.88  # of that: a side is below the first, and what parts two sides is above the second
+SLIMMEST = 0.75  # of that: below it a sight shows little but the side
+TALLER = 0.06  # of the usual height: who stretches or ducks by more is as slim as from the side
 
 
 def breadths(sights: Sequence[Sight]) -> NDArray[np.float64]:
@@ -24,8 +26,12 @@ def breadths(sights: Sequence[Sight]) -> NDArray[np.float64]:
 
 
 def sides(sights: Sequence[Sight]) -> list[int]:
-    """Indices of the slimmest sights, one for each side that somebody shows between two broad views."""
+    """Indices of the slimmest sights, one for each side that somebody shows between two broad views.
+
+    Who turns round shows two at least; who shows one has hardly turned.
+    """
     found: list[int] = []
+    usual = float(np.median([one.box.h for one in sights])) if len(sights) else 0.0
     slimmest: int | None = None
     seen = False
     broad = breadths(sights) if len(sights) else np.zeros(0)
@@ -33,11 +39,13 @@ def sides(sights: Sequence[Sight]) -> list[int]:
         if value >= FULL:
             found += [] if slimmest is None else [slimmest]
             slimmest, seen = None, True
+        elif abs(sights[index].box.h - usual) > TALLER * usual:
+            slimmest, seen = None, False
         elif seen and value <= SLIM and (slimmest is None or value < broad[slimmest]):
             slimmest = index
-    return found
+    return found if len(found) > 1 else []
 
 
 def turns_round(sights: Sequence[Sight]) -> bool:
     """Whether somebody shows both sides, and is seen broad before, between and after."""
-    return len(sides(sights)) >= 2
+    return bool(sides(sights))
