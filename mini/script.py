@@ -1,7 +1,8 @@
-"""How mini's scripts end and start others: an error that a user can mend is one message and exit code 2."""
+"""How mini's scripts read settings, end, and start others: a user's mistake is one message and exit code 2."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,15 @@ def finish(work: Callable[[], Any]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE of a command line; a value that is no JSON is a word, such as still."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -40,7 +40,7 @@ from mini.evaluation import deeds, score, validation
 from mini.evaluation.parts import REGIONS, Floats, mean_colours
 from mini.evaluation.takes import MODES, Mode, Takes
 from mini.evaluation.validation import MASK_FRAMES, SHOWN, ValidationSet, action_of, partner_of
-from mini.script import finish
+from mini.script import finish, setting
 from mini.training.architecture import HEIGHT, WIDTH
 
 _DEFAULT: tuple[Mode, ...] = ("sheet", "swapped", "blank", "no-adapter")
@@ -185,14 +185,6 @@ def _modes(text: str) -> tuple[Mode, ...]:
     return chosen
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value  # a word, such as still
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="mini", help="a folder with bundle.json; by default mini")
@@ -213,7 +205,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--set",
-        type=_setting,
+        type=setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",

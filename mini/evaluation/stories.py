@@ -4,6 +4,9 @@ A take is a story's clip and sound: the rendered truth itself, the truth through
 makes of the story's sheet and words. Everybody's colours are measured under the truth's masks; see
 `mini.story.measure` for deeds and `mini.story.listen` for sound. Needs the `mini` extra and an EGL driver.
 
+Controls: with `--sheet swapped` (strangers who do the same) colours should be the strangers', with `--sheet
+blank` (a black sheet) and `--sheet own --bare` (no adapter) nobody's: near 50 %.
+
 Legend: P people and props, R regions, N takes.
 """
 
@@ -14,20 +17,25 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
+from castsheet.loading.models import Models
 from castsheet.machine.files import write_text
 from castsheet.pipeline import Castsheet
 from castsheet.settings import override
+from castsheet.sheet.manifest import Sheet
+from mini.evaluation.leaked import leaked
 from mini.evaluation.parts import Floats
 from mini.evaluation.score import GALLERY, Share, comparisons
-from mini.script import finish, one_thread_each
+from mini.script import finish, one_thread_each, setting
 from mini.story import FRAMES
 from mini.story.listen import in_time, place_heard
 from mini.story.look import Look
@@ -42,14 +50,17 @@ from mini.world import TEST, VALIDATION
 APART = 25_000  # seeds between a story's cast and the strangers that it is compared with
 CLOTHES = tuple(WORN.index(name) for name in ("top", "bottom"))
 Counts = dict[str, tuple[int, int]]
+Given = Literal["own", "swapped", "blank"]
 
 
 @dataclass(frozen=True)
 class Take:
-    """A story's frames (10,H,W,3) at `measure.INDICES`, and its sound (2,A) at 48 kHz, if it has one."""
+    """A story's frames (10,H,W,3) at `measure.INDICES`, its sound (2,A) at 48 kHz, if it has one, and the
+    sheet that the model was given, if one was."""
 
     frames: Pixels
     sound: Wave | None
+    sheet: Sheet | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,9 @@ def measure(renderer: Renderer, seed: int, take: Take) -> Measured:
     ):
         if answer is not None:
             _add(counts, name, int(answer), 1)
+    if take.sheet is not None:
+        seen = leaked(take.frames, take.sheet)
+        _add(counts, "frames without the sheet", len(seen) - sum(seen), len(seen))
     if take.sound is not None:
         _add(counts, "steps and landings in time", *in_time(take.sound, cast(plot)[1]))
         _add(counts, "place heard", int(place_heard(take.sound) == kind_of(seed)), 1)
@@ -181,19 +195,32 @@ def through_codec(folder: Path, device: str) -> Callable[[Renderer, int], Take]:
     return make
 
 
-def generated(bundle: str, device: str, reference: str) -> Callable[[Renderer, int], Take]:
-    """What a bundle makes of the story's sheet and plainest words, the sheet "looped" or "still"."""
-    castsheet = Castsheet.load(bundle, device=device)
-    chosen = override(castsheet.settings(), {"reference": reference})
+def generated(source: Source) -> Callable[[Renderer, int], Take]:
+    """What a bundle makes of a sheet and the story's plainest words."""
+    castsheet = Castsheet.load(source.bundle or "mini", device=source.device)
+    chosen = override(castsheet.settings(), dict(source.settings))
+    if source.bare:
+        models = castsheet.models
+        unguided = replace(models.source, adapters=())
+        placement = copy(models.placement)  # one plan a denoiser
+        castsheet = Castsheet(Models(unguided, models.device, models.dtype, models.cache_dir, placement))
 
     def make(renderer: Renderer, seed: int) -> Take:
-        plot = plot_of(seed)
-        sheet = draw_sheet(renderer, plot, np.random.default_rng([seed, 19]))
-        clip = castsheet(sheet, action_words(plot), preset=chosen, seed=seed)
+        sheet = given_sheet(renderer, seed, source.given)
+        words = action_words(plot_of(seed))
+        clip = castsheet(sheet, words, preset=chosen, seed=seed, force=source.bare)
         heard = None if clip.audio is None else np.ascontiguousarray(clip.audio.T)
-        return Take(np.ascontiguousarray(clip.frames[list(INDICES)]), heard)
+        return Take(np.ascontiguousarray(clip.frames[list(INDICES)]), heard, sheet)
 
     return make
+
+
+def given_sheet(renderer: Renderer, seed: int, given: Given) -> Sheet:
+    """The story's own sheet, that of strangers under the same names, or a black one."""
+    plot = plot_of(seed)
+    shown = strangers(plot) if given == "swapped" else plot
+    sheet = draw_sheet(renderer, shown, np.random.default_rng([seed, 19]))
+    return replace(sheet, image=Image.new("RGB", sheet.image.size)) if given == "blank" else sheet
 
 
 Maker = Callable[[Renderer, int], Take]
@@ -205,13 +232,16 @@ class Source:
 
     bundle: str | None
     codec: Path | None
-    reference: str
     device: str
+    settings: tuple[tuple[str, Any], ...] = ()
+    given: Given = "own"
+    bare: bool = False
 
     @classmethod
     def told(cls, options: argparse.Namespace) -> tuple[range, Source]:
         """The seeds to draw from and the source that `add_source`'s options name."""
-        source = cls(options.bundle, options.codec, options.reference, options.device)
+        settings = (("reference", options.reference), *options.set)
+        source = cls(options.bundle, options.codec, options.device, settings, options.sheet, options.bare)
         return TEST if options.test else VALIDATION, source
 
     def open(self) -> Maker:
@@ -223,7 +253,7 @@ class Source:
         if self.codec is not None:
             return through_codec(self.codec, self.device)
         if self.bundle is not None:
-            return generated(self.bundle, self.device, self.reference)
+            return generated(self)
         return truth
 
 
@@ -260,6 +290,16 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bundle", help="a folder with bundle.json; without it, the truth")
     parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
+    parser.add_argument("--sheet", choices=get_args(Given), default="own", help="that a bundle is given")
+    parser.add_argument("--bare", action="store_true", help="a bundle without its adapters")
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting than the bundle's, such as guidance=1.5",
+    )
     parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 

@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image
 
 from castsheet.clip import Clip
-from castsheet.judge import leak
 from castsheet.judge.judge import Judge
-from castsheet.judge.verdict import LIKENESS, LINES
 from castsheet.sheet.manifest import Sheet
 from mini.evaluation import deeds
+from mini.evaluation.leaked import leaked
 from mini.evaluation.parts import Floats, Pixels, mean_colours
 from mini.evaluation.validation import MASK_FRAMES
 
@@ -61,19 +60,10 @@ def measure(
     return Row(
         colours=known,
         action=deeds.classify(few, centroids_AM),
-        leaked=float(np.mean(_leaked(few, sheet))),
+        leaked=float(np.mean(leaked(few, sheet))),
         passed=verdict.passed if verdict else None,
         score=verdict.score if verdict else None,
     )
-
-
-def _leaked(frames: Pixels, sheet: Sheet) -> list[bool]:
-    """Frames that show the sheet, by the judge's thresholds."""
-    height, width = frames.shape[1:3]
-    grey = leak.luma_of(frames)
-    seen = leak.luma_of(np.asarray(sheet.conditioning_image(width, height))[None])[0]
-    like = leak.likeness(grey, seen) >= LIKENESS
-    return [bool(one) or leak.part_lines(frame) >= LINES for one, frame in zip(like, grey, strict=True)]
 
 
 Order = tuple[Pixels, Pixels, deeds.Floats, Sheet, float, bool, bool]

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from mini.evaluation.stories import CLOTHES, Measured, looks_of, own_clothes, right_sheet, strangers, won
+from castsheet.errors import DependencyError
+from mini.evaluation.leaked import leaked
+from mini.evaluation.stories import (
+    CLOTHES,
+    Given,
+    Measured,
+    Source,
+    add_source,
+    given_sheet,
+    looks_of,
+    own_clothes,
+    right_sheet,
+    strangers,
+    won,
+)
 from mini.story.listen import in_time, onsets, place_heard
 from mini.story.measure import WORN
 from mini.story.place import kind_of
 from mini.story.plot import plot_of
+from mini.story.render import Renderer
 from mini.story.sample import cast
 from mini.story.sound import RATE, sound
-from mini.world import VALIDATION
+from mini.world import TEST, VALIDATION
 
 SEEDS = VALIDATION[:8]
 
@@ -84,6 +102,33 @@ def test_a_place_is_heard() -> None:
     )
     assert right == len(SEEDS)
     assert place_heard(sound("town", (), 3)) == "town"
+
+
+def test_controls_are_given_other_sheets() -> None:
+    """Red: a control is given the story's own looks, or names that its words do not know."""
+    try:
+        renderer = Renderer()
+    except DependencyError:
+        pytest.skip("no renderer here")
+    own, swapped, blank = (given_sheet(renderer, SEEDS[0], given) for given in get_args(Given))
+    assert own.sha256 == given_sheet(renderer, SEEDS[0], "own").sha256
+    assert [note.id for note in swapped.elements] == [note.id for note in own.elements]
+    assert swapped.sha256 != own.sha256
+    assert blank.image.getextrema() == ((0, 0),) * 3
+    still = np.asarray(own.conditioning_image(384, 224))
+    grey = np.full_like(still, 90)
+    assert leaked(np.stack([still, grey]), own) == [True, False]
+
+
+def test_a_run_says_what_a_bundle_is_given() -> None:
+    """Red: a control or a setting of the command line does not reach the model."""
+    parser = argparse.ArgumentParser()
+    add_source(parser)
+    words = ["--bundle", "b", "--test", "--sheet", "swapped", "--set", "guidance=1.5", "--reference", "still"]
+    seeds, source = Source.told(parser.parse_args(words))
+    assert seeds == TEST
+    assert dict(source.settings) == {"reference": "still", "guidance": 1.5}
+    assert (source.given, source.bare) == ("swapped", False)
 
 
 @pytest.mark.parametrize("count", [2000])
