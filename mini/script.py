@@ -1,4 +1,4 @@
-"""How mini's scripts read settings, end, and start others: a user's mistake is one message and exit code 2."""
+"""How mini's scripts read settings, end, and start others. A user's mistake is one message, exit code 2."""
 
 from __future__ import annotations
 
