@@ -21,12 +21,11 @@ from benchmarks.common import Bench, relative
 from castsheet.clip import Clip
 from castsheet.pipeline import Castsheet
 from mini.evaluation import deeds
-from mini.evaluation.demo_scene import action_words
 from mini.evaluation.evaluate import score_mode
+from mini.evaluation.identities import FRAMES, SIZE, action_words
 from mini.evaluation.parts import mean_colours
 from mini.evaluation.takes import Takes, noise_seed
 from mini.evaluation.validation import MASK_FRAMES, ValidationSet, action_of
-from mini.training.architecture import FRAMES, HEIGHT, WIDTH
 
 EXACT = "exact"
 # (name, options of the model, settings of the run)
@@ -44,7 +43,7 @@ COUNT = 64
 
 def identity(bench: Bench, load: Callable[..., Any] = Castsheet.load) -> None:
     """All forms over the shipped validation set; a few identities outside a full run."""
-    bench.size = replace(bench.size, name=f"{WIDTH}x{HEIGHT}x{FRAMES}, mini")
+    bench.size = replace(bench.size, name=f"{SIZE[0]}x{SIZE[1]}x{FRAMES}, mini")
     count = COUNT if bench.mode == "full" else 2
     truths = ValidationSet.load()
     exact: list[list[Tensor]] = []

@@ -13,26 +13,22 @@ import sys
 import numpy as np
 
 from castsheet.errors import CastsheetError
+from mini.evaluation.identities import Stage
 from mini.evaluation.parts import eroded, mean_colours
-from mini.evaluation.validation import COUNT, SIZE, ValidationSet, action_of, render_regions, seed_of
-from mini.training.architecture import FRAMES, HEIGHT, WIDTH
-from mini.world.body import Part
-from mini.world.mesh import build_actor
-from mini.world.motion import clip_poses
-from mini.world.render import Renderer
+from mini.evaluation.validation import COUNT, MASK_FRAMES, ValidationSet, action_of, seed_of
 
 # Another driver may put a pixel of an edge elsewhere, and a level of a colour up or down.
 _SAME_PIXELS, _SAME_COLOUR = 0.995, 1.0
 
 
-def check(renderer: Renderer, truths: ValidationSet, index: int) -> list[str]:
+def check(stage: Stage, truths: ValidationSet, index: int) -> list[str]:
     """What is wrong with one identity; empty when all is well."""
     faults = []
-    frames, regions = render_regions(renderer, index)
-    again, _ = render_regions(renderer, index)
+    frames, regions = stage.regions(seed_of(index), action_of(index), MASK_FRAMES)
+    again = stage.frames(seed_of(index), action_of(index), MASK_FRAMES)
     if not np.array_equal(frames, again):
         faults.append("the same seed gave other bytes")
-    faults += _cover(renderer, index)
+    faults += _cover(stage, index)
     alike = float((eroded(regions) == truths.masks_NFHW[index]).mean())
     if alike < _SAME_PIXELS:
         faults.append(f"{alike:.2%} of the regions' pixels are as shipped")
@@ -43,16 +39,12 @@ def check(renderer: Renderer, truths: ValidationSet, index: int) -> list[str]:
     return faults
 
 
-def _cover(renderer: Renderer, index: int) -> list[str]:
+def _cover(stage: Stage, index: int) -> list[str]:
     """Masks against the picture's own alpha: what is wholly figure or wholly empty must be so in both."""
-    renderer.set_actor(build_actor(seed_of(index)))
-    renderer.set_backdrop(None)
-    pose = [clip_poses(action_of(index))[FRAMES // 2]]
-    alpha = renderer.frames(pose, SIZE, hide=(Part.SHADOW,))[0, ..., 3]
-    figure = renderer.frames(pose, SIZE, masks=True)[0] != 255
+    alpha, figure = stage.cover(seed_of(index), action_of(index))
     wrong = int((figure & (alpha == 0)).sum() + (~figure & (alpha == 255)).sum())
     covered = int(figure.sum())
-    if wrong or not 0.03 * WIDTH * HEIGHT < covered < 0.5 * WIDTH * HEIGHT:
+    if wrong or not 0.03 * figure.size < covered < 0.5 * figure.size:
         return [f"the mask of {covered} pixels differs from the picture in {wrong}"]
     return []
 
@@ -62,8 +54,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=12, help="identities to draw")
     options = parser.parse_args()
     try:
-        renderer, truths = Renderer(), ValidationSet.load()
-        faults = {index: check(renderer, truths, index) for index in range(min(options.count, COUNT))}
+        stage, truths = Stage(), ValidationSet.load()
+        faults = {index: check(stage, truths, index) for index in range(min(options.count, COUNT))}
     except CastsheetError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

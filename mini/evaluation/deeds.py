@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mini.evaluation.identities import ACTIONS, FRAMES
 from mini.evaluation.parts import Pixels
-from mini.world.motion import ACTIONS, FRAMES
 
 Floats = NDArray[np.float32]
 
@@ -51,4 +51,4 @@ def centroids(motions: Sequence[Floats], actions: Sequence[str]) -> Floats:
 
 def classify(frames_FHWC: Pixels, centroids_AM: Floats) -> str:
     """The action that a clip shows, given its frames at `INDICES`."""
-    return list(ACTIONS)[int(np.argmax(centroids_AM @ motion(frames_FHWC)))]
+    return ACTIONS[int(np.argmax(centroids_AM @ motion(frames_FHWC)))]

@@ -37,11 +37,11 @@ from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.progress import progress
 from castsheet.pipeline import Castsheet
 from mini.evaluation import deeds, score, validation
+from mini.evaluation.identities import SIZE
 from mini.evaluation.parts import REGIONS, Floats, mean_colours
 from mini.evaluation.takes import MODES, Mode, Takes
 from mini.evaluation.validation import MASK_FRAMES, SHOWN, ValidationSet, action_of, partner_of
 from mini.script import finish, setting
-from mini.training.architecture import HEIGHT, WIDTH
 
 _DEFAULT: tuple[Mode, ...] = ("sheet", "swapped", "blank", "no-adapter")
 _AT = [deeds.INDICES.index(frame) for frame in MASK_FRAMES]
@@ -113,8 +113,8 @@ def contact_sheet(takes: Takes, mode: Mode, count: int) -> Image.Image:
     """Sheet, a frame of the truth and three of the take, for the first 16 identities."""
     rows = []
     for index in range(min(count, SHOWN)):
-        sheet = takes.sheet(mode, index).conditioning_image(WIDTH, HEIGHT)
-        truth = takes.truths.truth(index) or Image.new("RGB", (WIDTH, HEIGHT))
+        sheet = takes.sheet(mode, index).conditioning_image(*SIZE)
+        truth = takes.truths.truth(index) or Image.new("RGB", SIZE)
         rows.append(
             np.concatenate([np.asarray(sheet), np.asarray(truth), *takes.frames(mode, index)[_SHOWN_AT]], 1)
         )

@@ -29,12 +29,9 @@ from castsheet.prompt import build
 from castsheet.settings import override
 from castsheet.sheet.manifest import Sheet
 from mini.evaluation import deeds
-from mini.evaluation.demo_scene import action_words
+from mini.evaluation.identities import FRAMES, SIZE, Stage, action_words
 from mini.evaluation.parts import Pixels
-from mini.evaluation.validation import ValidationSet, action_of, partner_of, render, seed_of
-from mini.training.architecture import FRAMES, HEIGHT, WIDTH
-from mini.world.mesh import build_actor
-from mini.world.render import Renderer
+from mini.evaluation.validation import ValidationSet, action_of, partner_of, seed_of
 
 Mode = Literal["sheet", "swapped", "blank", "no-adapter", "truth", "codec"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -64,10 +61,10 @@ class Takes:
         self.castsheet, self.truths, self.work = castsheet, truths, work
         self.settings = override(castsheet.settings(preset), overrides or {})
         made = (self.settings.width, self.settings.height, self.settings.frames)
-        if made != (WIDTH, HEIGHT, FRAMES):
+        if made != (*SIZE, FRAMES):
             raise SettingsError(
                 f"the model makes clips of {made[0]}x{made[1]}, {made[2]} frames",
-                remedy=f"evaluate a bundle of {WIDTH}x{HEIGHT}, {FRAMES} frames",
+                remedy=f"evaluate a bundle of {SIZE[0]}x{SIZE[1]}, {FRAMES} frames",
             )
 
     def frames(self, mode: Mode, index: int) -> Pixels:
@@ -103,11 +100,11 @@ class Takes:
     def _rendered(self, mode: Mode, index: int) -> Pixels:
         seed, action = seed_of(index), action_of(index)
         wanted = deeds.INDICES if mode == "truth" else tuple(range(FRAMES))
-        frames, _ = render(self._renderer, build_actor(seed), seed, action, wanted)
+        frames = self._stage.frames(seed, action, wanted)
         if mode == "truth":
-            return np.ascontiguousarray(frames)
+            return frames
         vae = self.castsheet.models.vae()
-        levels_FHWC = torch.from_numpy(np.ascontiguousarray(frames)).to(self.castsheet.models.device)
+        levels_FHWC = torch.from_numpy(frames).to(self.castsheet.models.device)
         pixels_BCFHW = (levels_FHWC.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
         return to_frames(vae.decode(vae.encode(pixels_BCFHW)))[list(deeds.INDICES)]
 
@@ -119,8 +116,8 @@ class Takes:
         return Castsheet(Models(source, models.device, models.dtype, models.cache_dir, placement))
 
     @cached_property
-    def _renderer(self) -> Renderer:
-        return Renderer()
+    def _stage(self) -> Stage:
+        return Stage()
 
     def _key(self, mode: Mode, index: int) -> str:
         if mode in RENDERED:

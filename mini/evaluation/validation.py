@@ -29,23 +29,16 @@ from castsheet.machine.progress import progress
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
 from mini.evaluation import deeds
-from mini.evaluation.demo_scene import demo_scene
-from mini.evaluation.parts import REGIONS, Floats, Pixels, eroded, mean_colours, region_map
-from mini.training.architecture import HEIGHT, WIDTH
+from mini.evaluation.identities import ACTIONS, CELL, SIZE, Stage
+from mini.evaluation.parts import REGIONS, Floats, Pixels, eroded, mean_colours
 from mini.world import TRAINING, VALIDATION
-from mini.world.body import Part
-from mini.world.mesh import Actor, build_actor
-from mini.world.motion import ACTIONS, clip_poses
-from mini.world.place import paint
-from mini.world.render import Renderer
-from mini.world.stage import pictures
 
 SHIPPED = Path(__file__).parents[1] / "validation"
 COUNT = 64
 MASK_FRAMES = (8, 24, 40, 56, 72, 88, 104, 120)  # each is one of deeds.INDICES
 SHOWN, SHOWN_FRAME = 16, 56
 MOTION_SEEDS = 8  # training identities an action, from which its motion is averaged
-SIZE = (WIDTH, HEIGHT)
+WIDTH, HEIGHT = SIZE
 
 
 def seed_of(index: int) -> int:
@@ -55,7 +48,7 @@ def seed_of(index: int) -> int:
 
 def action_of(index: int) -> str:
     """The action of an identity and of its partner."""
-    return list(ACTIONS)[index // 2 % len(ACTIONS)]
+    return ACTIONS[index // 2 % len(ACTIONS)]
 
 
 def partner_of(index: int) -> int:
@@ -133,12 +126,12 @@ def make(folder: Path = SHIPPED, *, count: int = COUNT, console: Console | None 
         DependencyError: moderngl or an EGL driver is missing.
         OutputError: the folder cannot be written.
     """
-    renderer = Renderer()
+    stage = Stage()
     identities: list[dict[str, Any]] = []
     masks, shown = [], []
     with progress("rendering validation identities", count, console=console) as advance:
         for index in range(count):
-            frames, regions = render_regions(renderer, index)
+            frames, regions = stage.regions(seed_of(index), action_of(index), MASK_FRAMES)
             colours = mean_colours(frames, eroded(regions))
             known = {
                 n: c.round(2).tolist() for n, c in zip(REGIONS, colours, strict=True) if np.isfinite(c).all()
@@ -149,9 +142,9 @@ def make(folder: Path = SHIPPED, *, count: int = COUNT, console: Console | None 
             )
             masks.append(regions)
             shown.append(frames[MASK_FRAMES.index(SHOWN_FRAME)])
-            _sheet(renderer, index).save(folder / "sheets" / f"{seed}.png")
+            _sheet(stage, index).save(folder / "sheets" / f"{seed}.png")
             advance(index + 1)
-    centroids = _centroids(renderer, console)
+    centroids = _centroids(stage, console)
     _save_array(folder / "masks.npz", "masks", np.stack(masks))
     _save_array(folder / "motions.npz", "centroids", centroids.astype(np.float16))
     atlas = Image.new("RGB", (4 * WIDTH, -(-min(count, SHOWN) // 4) * HEIGHT))
@@ -164,50 +157,24 @@ def make(folder: Path = SHIPPED, *, count: int = COUNT, console: Console | None 
     return ValidationSet.load(folder)
 
 
-def render(
-    renderer: Renderer, actor: Actor, seed: int, action: str, indices: tuple[int, ...]
-) -> tuple[Pixels, Pixels]:
-    """Frames (F,H,W,3) of an identity in action, and its place (H,W,3) without anybody."""
-    renderer.set_actor(actor)
-    renderer.set_backdrop(paint(seed, 2 * WIDTH, 2 * HEIGHT))
-    every = clip_poses(action)
-    poses = [every[index] for index in indices]
-    empty = renderer.frames(poses[:1], SIZE, hide=tuple(Part))[0, ..., :3]
-    return renderer.frames(poses, SIZE)[..., :3], empty
-
-
-def render_regions(renderer: Renderer, index: int) -> tuple[Pixels, Pixels]:
-    """The frames `MASK_FRAMES` of an identity's clip and their region numbers."""
-    seed, action = seed_of(index), action_of(index)
-    actor = build_actor(seed)
-    frames, empty = render(renderer, actor, seed, action, MASK_FRAMES)
-    every = clip_poses(action)
-    parts = renderer.frames([every[frame] for frame in MASK_FRAMES], SIZE, masks=True)
-    return frames, region_map(parts, actor.look, frames, empty)
-
-
-def _sheet(renderer: Renderer, index: int) -> Sheet:
+def _sheet(stage: Stage, index: int) -> Sheet:
     """The product's own sheet of an identity's pictures, at the size at which the model sees it.
 
     The pipeline would shrink the composed sheet to just these pixels, so a clip comes out the same; the
     files are a quarter as large.
     """
-    seed = seed_of(index)
     with tempfile.TemporaryDirectory() as folder:
-        scene = demo_scene(pictures(renderer, build_actor(seed), seed), Path(folder), action_of(index))
-        sheet = compose(scene, output=SIZE, grid=16)
+        sheet = compose(stage.scene(seed_of(index), Path(folder)), output=SIZE, grid=CELL)
     return Sheet(sheet.conditioning_image(*SIZE), elements=sheet.elements, output=SIZE)
 
 
-def _centroids(renderer: Renderer, console: Console | None) -> deeds.Floats:
+def _centroids(stage: Stage, console: Console | None) -> deeds.Floats:
     motions, names = [], []
     total = MOTION_SEEDS * len(ACTIONS)
     with progress("rendering training identities", total, console=console) as advance:
         for seed in TRAINING[:MOTION_SEEDS]:
-            actor = build_actor(seed)
             for action in ACTIONS:
-                frames, _ = render(renderer, actor, seed, action, deeds.INDICES)
-                motions.append(deeds.motion(frames))
+                motions.append(deeds.motion(stage.frames(seed, action, deeds.INDICES)))
                 names.append(action)
                 advance(len(names))
     return deeds.centroids(motions, names)

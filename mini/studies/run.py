@@ -20,6 +20,7 @@ from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
 from castsheet.settings import Settings
 from castsheet.sheet.manifest import ElementNote, Sheet
+from mini.evaluation.identities import FRAMES, SIZE
 from mini.evaluation.takes import noise_seed
 from mini.evaluation.validation import ValidationSet
 from mini.script import one_thread_each
@@ -27,7 +28,6 @@ from mini.studies import batch, measure
 from mini.studies.batch import Ask
 from mini.studies.designs import Condition, Study, action_words
 from mini.studies.journal import Entry, Journal, Place
-from mini.training.architecture import FRAMES, HEIGHT, WIDTH
 
 SHOWN = 4  # identities of which pictures are kept
 _WAITING = 4  # batches
@@ -82,10 +82,10 @@ class Runner:
         self._longest = 0.0
         self._files: dict[str, list[object]] = {}
         settings = castsheet.settings()
-        if (settings.width, settings.height, settings.frames) != (WIDTH, HEIGHT, FRAMES):
+        if (settings.width, settings.height, settings.frames) != (*SIZE, FRAMES):
             raise SettingsError(
                 f"the model makes clips of {settings.width}x{settings.height}, {settings.frames} frames",
-                remedy=f"study a bundle of {WIDTH}x{HEIGHT}, {FRAMES} frames",
+                remedy=f"study a bundle of {SIZE[0]}x{SIZE[1]}, {FRAMES} frames",
             )
 
     def make(self, studies: Mapping[str, Study], indices: Sequence[int]) -> bool:

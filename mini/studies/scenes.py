@@ -20,14 +20,10 @@ from castsheet.machine.files import write_atomic
 from castsheet.sheet.box import Box
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
+from mini.evaluation.identities import CELL, SIZE, Stage
 from mini.evaluation.validation import seed_of
-from mini.training.architecture import HEIGHT, WIDTH
-from mini.world.mesh import build_actor
-from mini.world.render import Renderer
-from mini.world.stage import pictures, scene_of
 
-CELL = 16  # px: mini's latent cell
-SIZE = (WIDTH, HEIGHT)
+WIDTH, HEIGHT = SIZE
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
     "grey": (128, 128, 128),
@@ -143,12 +139,11 @@ class Scenes:
         return replace(sheet, image=image, path=None)
 
     def _rendered(self, index: int, folder: Path) -> Scene:
-        seed = seed_of(index)
-        return scene_of(pictures(self._renderer, build_actor(seed), seed), folder)
+        return self._stage.scene(seed_of(index), folder)
 
     @cached_property
-    def _renderer(self) -> Renderer:
-        return Renderer()
+    def _stage(self) -> Stage:
+        return Stage()
 
 
 def area(sheet: Sheet, element: str) -> float:

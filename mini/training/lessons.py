@@ -20,33 +20,27 @@ from castsheet.machine.progress import progress
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
-from mini.evaluation.demo_scene import action_words, demo_scene
+from mini.evaluation.identities import ACTIONS, CELL, SIZE, Stage, action_words
 from mini.script import finish
 from mini.story import plot, sample
-from mini.story.render import Renderer as StoryRenderer
-from mini.training.architecture import HEIGHT, WIDTH
-from mini.world.mesh import build_actor
-from mini.world.motion import ACTIONS
-from mini.world.render import Renderer
-from mini.world.stage import pictures
+from mini.story.render import Renderer
 
 SEEDS = 50_000  # training identities lie below
 EDITIONS = ("second", "first")
 
 
-def second(renderer: StoryRenderer, seed: int) -> tuple[Sheet, str]:
+def second(renderer: Renderer, seed: int) -> tuple[Sheet, str]:
     """A story's sheet, and its whole prompt."""
     random, story = np.random.default_rng([seed, 23]), plot.plot_of(seed)
     sheet = sample.draw_sheet(renderer, story, random)
     return sheet, sample.caption(story, sheet, random)
 
 
-def first(renderer: Renderer, seed: int) -> tuple[Sheet, str]:
+def first(stage: Stage, seed: int) -> tuple[Sheet, str]:
     """An identity's sheet, and a prompt for one of the actions."""
-    action = list(ACTIONS)[seed % len(ACTIONS)]
+    action = ACTIONS[seed % len(ACTIONS)]
     with tempfile.TemporaryDirectory() as folder:
-        scene = demo_scene(pictures(renderer, build_actor(seed), seed), Path(folder), action)
-        sheet = compose(scene, output=(WIDTH, HEIGHT), grid=16)
+        sheet = compose(stage.scene(seed, Path(folder)), output=SIZE, grid=CELL)
     return sheet, build(sheet, action_words(action)).text
 
 
@@ -60,8 +54,8 @@ def write(folder: Path, count: int, edition: str) -> None:
     """
     if not 1 <= count <= SEEDS:
         raise ValueError(f"{count} identities: training has seeds below {SEEDS}")
-    story = StoryRenderer() if edition == "second" else None
-    world = Renderer() if story is None else None
+    story = Renderer() if edition == "second" else None
+    world = Stage() if story is None else None
     with progress("drawing sheets", count) as advance:
         for seed in range(count):
             if story is not None:
