@@ -171,14 +171,16 @@ def test_ctrl_c_ends_the_wait_and_drops_what_is_queued(tmp_path: Path) -> None:
         "from castsheet.media.encoding import Encoder\n"
         "from castsheet.machine.stopping import stoppable\n"
         "frames = np.random.default_rng(0).integers(0, 256, (64, 448, 768, 3), np.uint8)\n"
-        "with stoppable(), Encoder() as encoder:\n"
-        "    track = encoder.track(24.0)\n"
-        "    for again in range(40):\n"
-        "        for start in range(0, 64, 8):\n"
+        "try:\n"
+        "    with stoppable(), Encoder() as encoder:\n"
+        "        track = encoder.track(24.0)\n"
+        "        for start in [*range(0, 64, 8)] * 40:\n"
         "            track.add(frames[start : start + 8])\n"
-        "    track.end(frames)\n"
-        "    print('queued', flush=True)\n"
-        "    Clip(frames, 24.0, track=track).save(sys.argv[1])\n"
+        "        track.end(frames)\n"
+        "        print('queued', flush=True)\n"
+        "        Clip(frames, 24.0, track=track).save(sys.argv[1])\n"
+        "finally:\n"
+        "    print('whole' if track.holds(frames, 24.0, 14) else 'dropped')\n"
     )
     begun = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "a.mp4")],
@@ -189,6 +191,6 @@ def test_ctrl_c_ends_the_wait_and_drops_what_is_queued(tmp_path: Path) -> None:
     assert begun.stdout is not None
     assert begun.stdout.readline() == "queued\n"
     begun.send_signal(signal.SIGINT)
-    said = begun.communicate(timeout=60)[1]  # 2,560 frames of noise would take minutes
-    assert (begun.returncode, said) == (130, "")
+    assert begun.communicate(timeout=60) == ("dropped\n", "")  # 2,560 frames of noise would take minutes
+    assert begun.returncode == 130
     assert list(tmp_path.iterdir()) == []
