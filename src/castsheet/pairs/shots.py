@@ -30,9 +30,10 @@ TOUCH = 0.02
 FAINT, CLEAN, PART = 0.01, 0.15, 0.14
 """A dissolve within one place changes its people only: ends that differ by less, and in a smaller part, count
 if the middle is so exact a mixture that nothing moves so."""
-BESIDE, STILL = 10, 0.4
-"""Frames before and after a faint dissolve, and the share of its difference that they may differ by: a slow
-pan goes on, and a dissolve ends."""
+BESIDE, STILL, PANS = 10, 0.4, 0.45
+"""Frames before and after a dissolve, and the share of its difference that they may differ by, of a faint one
+and of others: a pan goes on, and a dissolve ends."""
+ROOM = 3  # frames beyond the stretch that is a mixture
 LONGEST = 60  # frames in which a dissolve has its middle
 
 
@@ -126,7 +127,7 @@ def _dissolves(values: Floats, cuts: list[int], strict: float) -> list[Change]:
     marks = np.zeros(len(grey) + 1, np.int32)
     marks[cuts] = 1
     passed = np.cumsum(marks)
-    score = np.zeros(len(grey), np.float32)
+    score, reached = np.zeros(len(grey), np.float32), np.full(len(grey), 2 * REACHES[-1])
     for reach in REACHES:
         if len(grey) <= 2 * reach:
             continue
@@ -143,10 +144,12 @@ def _dissolves(values: Floats, cuts: list[int], strict: float) -> list[Change]:
         clean = passed[2 * reach : len(grey)] == passed[: len(grey) - 2 * reach]
         good = (far > APART * strict) & (off < MIDDLE / strict * far) & (wide > SPREAD * strict)
         faint = (far > FAINT * strict) & (off < CLEAN / strict * far) & (wide > PART * strict)
-        good = (good | (faint & (_beside(grey, passed, reach) < STILL / strict * far))) & clean
+        beside = _beside(grey, passed, reach)
+        good = ((good & (beside < PANS / strict * far)) | (faint & (beside < STILL / strict * far))) & clean
         middles = np.flatnonzero(good)
         score[middles + reach] = np.maximum(score[middles + reach], far[middles])
-    return _stretches(score, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))
+        reached[middles + reach] = np.minimum(reached[middles + reach], reach)
+    return _stretches(score, reached, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))
 
 
 def _beside(grey: Floats, passed: NDArray[np.int32], reach: int) -> Floats:
@@ -161,10 +164,13 @@ def _beside(grey: Floats, passed: NDArray[np.int32], reach: int) -> Floats:
     return found
 
 
-def _stretches(score: Floats, moved: Floats, cuts: set[int]) -> list[Change]:
+def _stretches(score: Floats, reached: NDArray[np.int64], moved: Floats, cuts: set[int]) -> list[Change]:
     """Neighbouring middles as one transition, as long as the picture changes as fast as in its middle.
 
-    A transition does not reach over a cut.
+    A transition does not reach over a cut, nor far beyond what is a mixture: people may move beside it.
+
+    Args:
+        reached: of each middle, half of the shortest stretch that is a mixture.
     """
     found: list[Change] = []
     at = 0
@@ -180,7 +186,10 @@ def _stretches(score: Floats, moved: Floats, cuts: set[int]) -> list[Change]:
             continue
         best = at + int(np.argmax(score[at : end + 1]))
         pace = float(np.median(moved[max(0, best - 2) : best + 3]))
-        low, high = max(0, at - REACHES[-1]), min(len(moved), end + REACHES[-1])
+        shortest = at + np.flatnonzero(reached[at : end + 1] == reached[at : end + 1].min())
+        reach = int(reached[shortest[0]]) + ROOM
+        low = max(found[-1].last if found else 0, int(shortest[0]) - reach)
+        high = min(len(moved), int(shortest[-1]) + reach)
         first, last = best, best
         while first > low and first not in cuts and moved[max(0, first - 3) : first].max() > 0.35 * pace:
             first -= 1
