@@ -30,9 +30,9 @@ TOUCH = 0.02
 FAINT, CLEAN, PART = 0.01, 0.15, 0.14
 """A dissolve within one place changes its people only: ends that differ by less, and in a smaller part, count
 if the middle is so exact a mixture that nothing moves so."""
-BESIDE, STILL, PANS = 10, 0.4, 0.45
-"""Frames before and after a dissolve, and the share of its difference that they may differ by, of a faint one
-and of others: a pan goes on, and a dissolve ends."""
+BESIDE, STILL, PANS = 5, 0.4, 0.45
+"""Eighths of a dissolve's length before and after it, and the share of its difference that they may differ
+by, of a faint one and of others: a pan goes on, and a dissolve ends."""
 ROOM = 3  # frames beyond the stretch that is a mixture
 LONGEST = 60  # frames in which a dissolve has its middle
 
@@ -153,10 +153,10 @@ def _dissolves(values: Floats, cuts: list[int], strict: float) -> list[Change]:
 
 
 def _beside(grey: Floats, passed: NDArray[np.int32], reach: int) -> Floats:
-    """How much the picture changes within some frames before or after a stretch. Cuts count for nothing."""
+    """How much the picture changes for some time before or after a stretch. Cuts count for nothing."""
     starts = np.arange(len(grey) - 2 * reach)
-    before, ends = np.maximum(starts - BESIDE, 0), starts + 2 * reach
-    after = np.minimum(ends + BESIDE, len(grey) - 1)
+    before, ends = np.maximum(starts - BESIDE * reach // 4, 0), starts + 2 * reach
+    after = np.minimum(ends + BESIDE * reach // 4, len(grey) - 1)
     found = np.zeros(len(starts), np.float32)
     for one, other in ((before, starts), (ends, after)):
         apart = np.abs(grey[one] - grey[other]).mean(axis=(1, 2))
