@@ -96,6 +96,19 @@ def test_a_slow_pan_is_no_dissolve():
     assert transitions(np.clip(film, 0, 255).astype(np.uint8)) == []
 
 
+def test_a_dissolve_ends_where_its_mixture_ends():
+    """Red: a shot loses a second at its beginning because somebody moves right after a dissolve."""
+    before, after = shaken(1, 5).repeat(60, 0), shaken(1, 6).repeat(90, 0)
+    for k in range(90):
+        left = 20 + min(max(0, k - 16) // 3, 12)
+        after[k, 4:24, left : left + 10] = (10, 10, 30)
+    share = (np.arange(16) + 1)[:, None, None, None] / 17
+    mixed = (before[:16] * (1 - share) + after[:16] * share).astype(np.uint8)
+    (found,) = transitions(np.concatenate([before, mixed, after[16:]]))
+    assert found.first <= 60
+    assert 75 <= found.last <= 84
+
+
 class PaperShots:
     """Finds a cut in the middle of what it sees, and one at its end."""
 
