@@ -13,7 +13,7 @@ from mini.training.architecture import ADAPTER_RANK, HEAD_WIDTH, HEADS
 
 _LOSS = re.compile(r"\bs {2}(?P<stage>.+?),? step (?P<step>\d+) loss (?P<loss>[\d.]+)")
 _FACT = re.compile(
-    r"\bs {2}(?P<fact>(?:codec, |sound, |encoded \(|\w+ goes on|.* done after |\d+ of \d+ stories).*)"
+    r"\bs {2}(?P<fact>(?:codec, |sound, |words of |base, what is known|encoded \(|\w+ goes on|.* done after |\d+ of \d+ stories).*)"
 )
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -49,18 +49,22 @@ sheet alone.
 
 ## Training
 
-    python -m mini.training.recipe --out RECIPE                       sound, codec, base, latents
+    python -m mini.training.recipe --out RECIPE                       sound, words, codec, base, latents
     python -m mini.bundle.pack RECIPE                                 what the trainer reads
     castsheet train RECIPE/train/sparse.yaml                          then looped.yaml and still.yaml
     python -m mini.bundle.pack RECIPE --collect
     python -m mini.training.pictures RECIPE
     python -m mini.bundle.package RECIPE
-    python -m mini.evaluation.evaluate --json evaluation.json --pictures evaluation
+    python -m mini.evaluation.stories --bundle mini --json stories.json
 
 {facts}
 
 `audio` is the sound's VAE, `codec` the pictures', `decoder` its second half alone, every part of the cast
-weighing alike. `sparse`
+weighing alike. A large model knows much that a toy never meets: whom a name means, who is who in a picture.
+Mini's base is taught it. `words` teaches the text encoder which of the sheet's elements a name means; while
+`base` learns, linear readers ask of words whom they name, and of the tokens of clips and of sheets whom they
+show and what that one looks like. The readers are thrown away. A sheet is never beside a clip there: only
+the adapters see both. Pictures do not hear the sound, which follows them. `sparse`
 shows the adapter excerpts of clips beside 2 of the static sheet's 16 latent frames, `looped` whole clips
 beside all of them, `still` whole clips beside one.
 
