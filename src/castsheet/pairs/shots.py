@@ -195,6 +195,9 @@ def _stretches(score: Floats, reached: NDArray[np.int64], moved: Floats, cuts: s
             first -= 1
         while last < high and last + 1 not in cuts and moved[last : last + 3].max() > 0.35 * pace:
             last += 1
-        found.append(Change(min(first, at), min(max(last, end) + 1, len(score))))
-        at = found[-1].last + 1
+        change = Change(min(first, at), min(max(last, end) + 1, len(score)))
+        if found and change.first <= found[-1].last:  # to black and back: no shot lies between
+            change = Change(found.pop().first, change.last)
+        found.append(change)
+        at = change.last + 1
     return found
