@@ -19,6 +19,7 @@ from mini.films.shoot import MASK_EVERY, Take
 Pixels = NDArray[np.uint8]
 
 DISSOLVE, FADE = 16, 20  # frames
+SHORTEST = 8  # frames of a dissolve
 WORDS = ("I told you so.", "Where were you?", "It is late.", "Look at that!")
 
 
@@ -44,9 +45,11 @@ def cut(plan: FilmPlan, takes: Sequence[Take]) -> Film:
     begin = 0
     for number, take in enumerate(takes):
         frames = _with_fault(take)
-        kind = take.plan.join
+        kind, length = take.plan.join, FADE
+        if number and kind == "dissolve":
+            length = min(DISSOLVE, len(parts[-1]), len(frames))
+            kind = kind if length >= SHORTEST else "cut"  # a dissolve before has left too little of the shot
         if number and kind != "cut":
-            length = DISSOLVE if kind == "dissolve" else FADE
             over, first = _join(parts[-1], frames, length, kind)
             cut_off = length if kind == "dissolve" else 0
             parts[-1] = parts[-1][: len(parts[-1]) - cut_off]

@@ -49,6 +49,17 @@ def test_the_truth_says_where_shots_begin():
         assert abs(one.last - true["last"]) <= 2
 
 
+def test_a_short_shot_has_room_for_what_joins_it():
+    """Red: a film whose short shot is dissolved at both ends cannot be made, or its truth is wrong."""
+    for middle, kinds in ((26, ["dissolve", "dissolve"]), (20, ["dissolve", "cut"])):
+        takes = [_take(1), _take(2, middle, join="dissolve"), _take(3, join="dissolve")]
+        film = cut(FilmPlan("f", 1, 24.0, tuple(take.plan for take in takes)), takes)
+        assert len(film.frames) == film.truth["frames"]
+        assert [one["kind"] for one in film.truth["transitions"]] == kinds
+        last = film.truth["shots"][2]
+        assert (film.frames[last["first"]] == takes[2].frames[0]).all()
+
+
 def test_labels_of_a_real_film_are_counted():
     """Red: the score of the shot rule on a real film counts wrong."""
     labels = json.loads(LABELS.read_text(encoding="utf-8"))
