@@ -50,6 +50,7 @@ sheet alone.
 
 ## Training
 
+    python -m mini.training.whole --out RECIPE --bundle BUNDLE        all of these, one after the other:
     python -m mini.training.recipe --out RECIPE                       sound, words, codec, base, latents
     python -m mini.bundle.pack RECIPE                                 what the trainer reads
     castsheet train RECIPE/train/sparse.yaml                          then looped.yaml and still.yaml

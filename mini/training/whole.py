@@ -1,0 +1,145 @@
+"""All of mini's training in one command, on one GPU:
+
+    python -m mini.training.whole --out RECIPE --given mini/second/weights --bundle BUNDLE -- \\
+      --stages base latents --processes 15 --skip 13000 --stories 2000 --first 2000 --base-seconds 330
+
+What stands after `--` goes to `mini.training.recipe`. Then come `mini.bundle.pack`, the adapters by
+`castsheet train`, `mini.bundle.package`, counts of stories, and pictures. Steps that do not need each other
+run beside each other. RECIPE/whole.txt says when each began and ended, RECIPE/STEP.log what it printed.
+Nothing begins after a step that failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from castsheet.errors import CheckpointError
+from castsheet.train.trainer import ADAPTER
+from mini.bundle.pack import FOLDER
+from mini.script import finish
+from mini.training.stored import VOCODER
+
+MODES = ("looped", "still")
+Together = dict[str, list[str]]  # commands by the names of their steps
+
+
+def steps(options: argparse.Namespace) -> list[Together]:
+    """What is run; each entry waits for all of the one before."""
+    out, python = str(options.out), [sys.executable, "-m"]
+    given = ["--given", str(options.given)] if options.given else []
+    bundle = ["--bundle", str(options.bundle), "--count", str(options.count)]
+
+    def train(name: str, seconds: float, *more: str) -> list[str]:
+        words = [f"seconds={seconds:g}", *more]
+        fields = [part for word in words for part in ("--set", word)]
+        return [*python, "castsheet.cli", "train", str(options.out / FOLDER / f"{name}.yaml"), *fields]
+
+    start = f"adapter.start=runs/sparse/{ADAPTER}"
+    count = [*python, "mini.evaluation.stories", *bundle, "--processes", str(options.processes)]
+    return [
+        {"recipe": [*python, "mini.training.recipe", "--out", out, *given, *options.recipe]},
+        {"pack": [*python, "mini.bundle.pack", out]},
+        {"sparse": train("sparse", options.sparse_seconds)},
+        {mode: train(mode, options.adapter_seconds, start) for mode in MODES},
+        {"collect": [*python, "mini.bundle.pack", out, "--collect"]},
+        {"package": [*python, "mini.bundle.package", out, "--out", str(options.bundle)]},
+        {
+            f"stories-{mode}": [
+                *count,
+                "--reference",
+                mode,
+                "--json",
+                str(options.out / f"stories-{mode}.json"),
+            ]
+            for mode in MODES
+        },
+        {"pictures": [*python, "mini.training.pictures", out]},
+    ]
+
+
+def prepare(recipe: Path) -> None:
+    """Take what was begun and no stage goes on with: the vocoder as it is, and adapters to start from."""
+    vocoder, begun = recipe / VOCODER, recipe / f"begun-{VOCODER}"
+    if not vocoder.exists() and begun.exists():
+        shutil.copyfile(begun, vocoder)
+    for mode in MODES:
+        earlier, start = recipe / f"begun-{mode}.safetensors", recipe / "start" / f"{mode}.safetensors"
+        if earlier.exists() and not start.exists():
+            start.parent.mkdir(exist_ok=True)
+            shutil.copyfile(earlier, start)
+
+
+def run(folder: Path, together: Together, begun: float) -> None:
+    """Run commands beside each other, and wait for all.
+
+    Raises:
+        CheckpointError: one failed; the others were ended.
+    """
+    running = {}
+    for name, command in together.items():
+        note(folder, begun, f"{name} begins")
+        with (folder / f"{name}.log").open("wb") as log:
+            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        while running:
+            for name, process in list(running.items()):
+                code = process.poll()
+                if code is None:
+                    continue
+                del running[name]
+                note(folder, begun, f"{name} ends" if code == 0 else f"{name} fails with exit code {code}")
+                if code:
+                    raise CheckpointError(
+                        f"{name} failed", remedy=f"read {folder / f'{name}.log'}, then run the same again"
+                    )
+            time.sleep(0.1)
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.wait()
+
+
+def note(folder: Path, begun: float, text: str) -> None:
+    """A line of the log, with the seconds since the beginning."""
+    line = f"{time.monotonic() - begun:7.1f} s  {text}"
+    print(line, flush=True)
+    with (folder / "whole.txt").open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+
+
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="the recipe's folder")
+    parser.add_argument("--bundle", type=Path, required=True, help="where the packaged bundle goes")
+    parser.add_argument("--given", type=Path, help="results of stages that are not made again")
+    parser.add_argument("--sparse-seconds", type=float, default=150)
+    parser.add_argument("--adapter-seconds", type=float, default=480, help="of looped and still together")
+    parser.add_argument("--count", type=int, default=128, help="stories of each adapter that are counted")
+    parser.add_argument("--processes", type=int, default=7, help="of each count")
+    parser.add_argument("recipe", nargs="*", help="after --: options of mini.training.recipe")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    options = parsed()
+
+    def work() -> None:
+        begun = time.monotonic()
+        options.out.mkdir(parents=True, exist_ok=True)
+        for number, together in enumerate(steps(options)):
+            if number == 1:
+                prepare(options.out)
+            run(options.out, together, begun)
+
+    finish(work)
+
+
+if __name__ == "__main__":
+    main()

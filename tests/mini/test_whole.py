@@ -1,0 +1,66 @@
+"""Mini's whole training in one command: what runs after what, and what a failed step stops."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from castsheet.errors import CheckpointError
+from mini.training.whole import parsed, prepare, run, steps
+
+WORDS = ["--out", "r", "--bundle", "b", "--given", "g", "--", "--stages", "base", "--skip", "5"]
+
+
+def test_every_step_waits_for_what_it_needs() -> None:
+    """Red: an adapter is trained before there is a base, or the recipe's own options are lost."""
+    names = [sorted(together) for together in steps(parsed(WORDS))]
+    assert names == [
+        ["recipe"],
+        ["pack"],
+        ["sparse"],
+        ["looped", "still"],
+        ["collect"],
+        ["package"],
+        ["stories-looped", "stories-still"],
+        ["pictures"],
+    ]
+    recipe = steps(parsed(WORDS))[0]["recipe"]
+    assert recipe[2:] == [
+        "mini.training.recipe",
+        "--out",
+        "r",
+        "--given",
+        "g",
+        "--stages",
+        "base",
+        "--skip",
+        "5",
+    ]
+
+
+def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
+    """Red: adapters begin from nothing again, or a vocoder that is done is replaced."""
+    for name in ("begun-looped", "begun-still", "begun-vocoder", "vocoder"):
+        (tmp_path / f"{name}.safetensors").write_text(name)
+    prepare(tmp_path)
+    assert (tmp_path / "start/looped.safetensors").read_text() == "begun-looped"
+    assert (tmp_path / "start/still.safetensors").read_text() == "begun-still"
+    assert (tmp_path / "vocoder.safetensors").read_text() == "vocoder"
+
+
+def test_a_failed_step_ends_those_beside_it(tmp_path: Path) -> None:
+    """Red: an hour on a card goes on with a base that is not there; or a process is left behind."""
+    python = [sys.executable, "-c"]
+    run(tmp_path, {"one": [*python, "print('hello')"], "two": [*python, ""]}, time.monotonic())
+    assert (tmp_path / "one.log").read_text().strip() == "hello"
+    late = tmp_path / "late"
+    waiting = f"import time, pathlib; time.sleep(30); pathlib.Path({str(late)!r}).touch()"
+    begun = time.monotonic()
+    with pytest.raises(CheckpointError, match="bad failed"):
+        run(tmp_path, {"bad": [*python, "raise SystemExit(3)"], "slow": [*python, waiting]}, begun)
+    assert time.monotonic() - begun < 25
+    assert not late.exists()
+    assert "bad fails with exit code 3" in (tmp_path / "whole.txt").read_text()
