@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -23,7 +24,19 @@ def finish(work: Callable[[], Any]) -> None:
         sys.exit(130)
 
 
-def setting(text: str) -> tuple[str, Any]:
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The option `--set`, which may be given again: pairs of a setting's name and its value."""
+    parser.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting than the bundle's, such as guidance=4 or reference=still",
+    )
+
+
+def _setting(text: str) -> tuple[str, Any]:
     """NAME=VALUE of a command line; a value that is no JSON is a word, such as still."""
     name, _, value = text.partition("=")
     try:

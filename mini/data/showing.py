@@ -19,6 +19,7 @@ import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from castsheet.prompt import listed
 from castsheet.sheet.manifest import Sheet
 from mini.data.naming import MOST, NOBODY
 from mini.story.look import PARTS
@@ -37,27 +38,25 @@ def in_clip(regions_FHW: Tensor, elements: int, cells: tuple[int, int, int]) -> 
         regions_FHW: uint8, as in `Corpus`. Figures are numbered as the list is.
         elements: in the sheet's list, whose last one is the place.
     """
+    frames, rows, columns = cells
+    if elements == 1:
+        return torch.zeros(frames * rows * columns, dtype=torch.int8, device=regions_FHW.device)
     figures_FHW = (regions_FHW.int() - 1).div(PARTS, rounding_mode="floor")
     numbers = torch.arange(elements - 1, device=regions_FHW.device)
     shares_EFHW = (figures_FHW == numbers[:, None, None, None]).float()
-    frames, rows, columns = cells
     parts = shares_EFHW[:, :1], shares_EFHW[:, 1:]
     pooled = [
         nnf.adaptive_avg_pool3d(part, (count, rows, columns))
         for part, count in zip(parts, (1, frames - 1), strict=True)
     ]
-    tokens_EN = torch.cat(pooled, dim=1).flatten(1)
-    if elements == 1:
-        return torch.zeros(frames * rows * columns, dtype=torch.int8, device=regions_FHW.device)
-    share_N, number_N = tokens_EN.max(0)
+    share_N, number_N = torch.cat(pooled, dim=1).flatten(1).max(0)
     told_N = torch.where(share_N < FEW, elements - 1, NOBODY)
     return torch.where(share_N >= SURE, number_N, told_N).to(torch.int8)
 
 
 def on_sheet(sheet: Sheet, cells: tuple[int, int]) -> NDArray[np.uint8]:
     """The element that each cell of a sheet shows (H,W); 255, which is `NOBODY` as int8, where none does."""
-    shown = {panel.element for panel in sheet.panels}
-    order = [note.id for note in sheet.elements if note.id in shown]
+    order = [note.id for note in listed(sheet)]
     rows, columns = cells
     high, wide = sheet.image.height / rows, sheet.image.width / columns
     covered = np.zeros((max(1, len(order)), rows, columns))

@@ -41,7 +41,7 @@ from mini.evaluation.identities import SIZE
 from mini.evaluation.parts import REGIONS, Floats, mean_colours
 from mini.evaluation.takes import MODES, Mode, Takes
 from mini.evaluation.validation import MASK_FRAMES, SHOWN, ValidationSet, action_of, partner_of
-from mini.script import finish, setting
+from mini.script import add_settings, finish
 
 _DEFAULT: tuple[Mode, ...] = ("sheet", "swapped", "blank", "no-adapter")
 _AT = [deeds.INDICES.index(frame) for frame in MASK_FRAMES]
@@ -203,14 +203,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("out/evaluate"), help="where finished clips are kept"
     )
-    parser.add_argument(
-        "--set",
-        type=setting,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another setting than the bundle's, such as guidance=4 or reference=still",
-    )
+    add_settings(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--attention", default="auto")

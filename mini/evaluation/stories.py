@@ -17,7 +17,6 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,15 +26,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.loading.models import Models
 from castsheet.machine.files import write_text
 from castsheet.pipeline import Castsheet
 from castsheet.settings import override
 from castsheet.sheet.manifest import Sheet
+from mini.evaluation.bare import bare
 from mini.evaluation.leaked import leaked
 from mini.evaluation.parts import Floats
 from mini.evaluation.score import GALLERY, Share, comparisons
-from mini.script import finish, one_thread_each, setting
+from mini.script import add_settings, finish, one_thread_each
 from mini.story import FRAMES
 from mini.story.listen import in_time, place_heard
 from mini.story.look import Look
@@ -199,11 +198,7 @@ def generated(source: Source) -> Callable[[Renderer, int], Take]:
     """What a bundle makes of a sheet and the story's plainest words."""
     castsheet = Castsheet.load(source.bundle or "mini", device=source.device)
     chosen = override(castsheet.settings(), dict(source.settings))
-    if source.bare:
-        models = castsheet.models
-        unguided = replace(models.source, adapters=())
-        placement = copy(models.placement)  # one plan a denoiser
-        castsheet = Castsheet(Models(unguided, models.device, models.dtype, models.cache_dir, placement))
+    castsheet = bare(castsheet) if source.bare else castsheet
 
     def make(renderer: Renderer, seed: int) -> Take:
         sheet = given_sheet(renderer, seed, source.given)
@@ -292,14 +287,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
     parser.add_argument("--sheet", choices=get_args(Given), default="own", help="that a bundle is given")
     parser.add_argument("--bare", action="store_true", help="a bundle without its adapters")
-    parser.add_argument(
-        "--set",
-        type=setting,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another setting than the bundle's, such as guidance=1.5",
-    )
+    add_settings(parser)
     parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 

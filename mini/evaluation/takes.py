@@ -10,7 +10,6 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,6 @@ import torch
 from PIL import Image
 
 from castsheet.errors import SettingsError
-from castsheet.loading.models import Models
 from castsheet.ltx.latents import to_frames
 from castsheet.machine.files import write_atomic
 from castsheet.pipeline import Castsheet
@@ -29,6 +27,7 @@ from castsheet.prompt import build
 from castsheet.settings import override
 from castsheet.sheet.manifest import Sheet
 from mini.evaluation import deeds
+from mini.evaluation.bare import bare
 from mini.evaluation.identities import FRAMES, SIZE, Stage, action_words
 from mini.evaluation.parts import Pixels
 from mini.evaluation.validation import ValidationSet, action_of, partner_of, seed_of
@@ -90,10 +89,12 @@ class Takes:
         return replace(own, image=Image.new("RGB", own.image.size)) if mode == "blank" else own
 
     def _generated(self, mode: Mode, index: int) -> Pixels:
-        bare = mode == "no-adapter"
-        model = self._bare if bare else self.castsheet
+        unguided = mode == "no-adapter"
+        model = self._bare if unguided else self.castsheet
         words = action_words(action_of(index))
-        clip = model(self.sheet(mode, index), words, preset=self.settings, seed=noise_seed(index), force=bare)
+        clip = model(
+            self.sheet(mode, index), words, preset=self.settings, seed=noise_seed(index), force=unguided
+        )
         return np.ascontiguousarray(clip.frames[list(deeds.INDICES)])
 
     @torch.no_grad()
@@ -110,10 +111,7 @@ class Takes:
 
     @cached_property
     def _bare(self) -> Castsheet:
-        models = self.castsheet.models
-        source = replace(models.source, adapters=())
-        placement = copy(models.placement)  # one plan a denoiser
-        return Castsheet(Models(source, models.device, models.dtype, models.cache_dir, placement))
+        return bare(self.castsheet)
 
     @cached_property
     def _stage(self) -> Stage:

@@ -301,7 +301,7 @@ def train_base(
     """
     device = str(where.device)
     compile_blocks(models.transformer, device)
-    readers = Readers.of(models.transformer).to(device)
+    readers = Readers(models.transformer.config.dim).to(device)
     steps = BaseSteps(models, latents, batch, device, readers)
     optimise(
         [models.transformer, models.gemma.model, models.connectors, readers],

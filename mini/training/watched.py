@@ -44,21 +44,15 @@ class Readers(nn.Module):
     """Read whom words name and what tokens show. They are thrown away; what they taught stays.
 
     Args:
-        context: width of the words' contexts. tokens: width of the denoiser's tokens.
+        width: of the denoiser's tokens, and of the contexts that they attend to.
     """
 
-    def __init__(self, context: int, tokens: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.naming = Naming(context)
-        self.showing: list[Showing] = [Showing(tokens) for _ in LISTENED]
+        self.naming = Naming(width)
+        self.showing: list[Showing] = [Showing(width) for _ in LISTENED]
         for number, reader in enumerate(self.showing):
             self.add_module(f"showing_{number}", reader)
-
-    @classmethod
-    def of(cls, transformer: Transformer) -> Readers:
-        """Of the widths that a denoiser works with."""
-        width = transformer.config.dim
-        return cls(width, width)
 
     def shown(
         self, said: list[Tensor], shown_BN: Tensor, looks_BEPC: Tensor, weights_BN: Tensor | None = None

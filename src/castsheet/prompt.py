@@ -152,8 +152,7 @@ def build(sheet: Sheet, action: str, format: PromptFormat = "prose") -> Prompt:
     """
     if is_two_part(action):
         return parse(action)
-    shown = {p.element for p in sheet.panels}
-    notes = [n for n in sheet.elements if n.id in shown or not shown]
+    notes = listed(sheet)
     if not notes:
         raise PromptError(
             "the sheet is a bare picture: nothing says what it shows",
@@ -162,6 +161,12 @@ def build(sheet: Sheet, action: str, format: PromptFormat = "prose") -> Prompt:
     if format == "markdown":
         return Prompt("\n".join(_markdown_item(n, sheet) for n in notes), action, format)
     return Prompt("; ".join(describe(n) for n in notes), action, format)
+
+
+def listed(sheet: Sheet) -> list[ElementNote]:
+    """What the prompt's first half lists, in its order: the elements that have panels, or all if none has."""
+    shown = {panel.element for panel in sheet.panels}
+    return [note for note in sheet.elements if note.id in shown or not shown]
 
 
 def parse(text: str) -> Prompt:

@@ -45,7 +45,7 @@ def test_a_step_never_waits_for_the_gpu() -> None:
     latents.advance(3)
     with pytest.raises(RuntimeError):
         bool(latents.weights.sum())
-    readers = Readers.of(models.transformer).to("meta")
+    readers = Readers(models.transformer.config.dim).to("meta")
     steps = BaseSteps(models, latents, 2, "meta", readers)
     for loss in (steps.whole, steps.part):
         loss().backward()

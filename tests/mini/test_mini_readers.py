@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from castsheet.ltx.model.dit import Stream
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.machine.processes import World
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import ElementNote, Panel, Sheet
@@ -20,7 +21,7 @@ from mini.data.showing import FIGURES, NUMBERS, Showing, in_clip, looks, on_shee
 from mini.second.architecture import SOUND_TOKENS
 from mini.story.look import PARTS
 from mini.training.optimise import Budget
-from mini.training.train_flow import Both, Models
+from mini.training.train_flow import Both, Models, rope_tables
 from mini.training.train_words import Words, moved, train_words
 from mini.training.watched import LISTENED, Readers
 
@@ -116,15 +117,28 @@ def test_pictures_do_not_hear_the_sound(models: Models) -> None:
     assert torch.equal(transformer(pictures, sound).video_BTC, transformer(pictures).video_BTC)
 
 
+@torch.no_grad()
 def test_readers_hear_the_blocks_they_listen_to(models: Models) -> None:
     """Red: a reader listens to another block than its own, or to a clip that has passed."""
-    readers = Readers.of(models.transformer)
-    assert len(readers.showing) == len(LISTENED)
+    transformer, given = models.transformer, dict[int, torch.Tensor]()
+    readers = Readers(transformer.config.dim)
     assert sum("showing" in name for name, _ in readers.named_parameters()) == 4 * len(LISTENED)
-    assert models.transformer.said is None
-    assert models.transformer.hear() == []
-    assert models.transformer.said == []
-    models.transformer.said = None
+    hooks = [
+        block.register_forward_hook(lambda _, __, told, at=at: given.__setitem__(at, told[0]))
+        for at, block in enumerate(transformer.transformer_blocks)
+    ]
+    rope, context = rope_tables(transformer, "cpu").first(4), torch.randn(1, 8, transformer.config.dim)
+    sigma, sequence = torch.tensor([0.5]), Sequence((4,), rope, marked=0)
+    stream = Stream(torch.randn(1, 4, 128), context, sequence, sigma[:, None], sigma)
+    transformer(stream)
+    assert transformer.said is None  # nobody has asked
+    assert transformer.hear() == []
+    for _ in range(2):
+        transformer(stream)
+        assert all(map(torch.equal, transformer.hear(), [given[at] for at in LISTENED]))
+    transformer.said = None
+    for hook in hooks:
+        hook.remove()
 
 
 def test_a_text_encoder_is_taught_by_words_alone(models: Models) -> None:

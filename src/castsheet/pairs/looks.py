@@ -23,10 +23,8 @@ BINS = 5  # along each channel; a colour counts for its eight nearest bins
 PARTS = ("head", "chest", "legs")
 FACE = 0.11  # of a whole figure's height, from the brow to the chin
 SHOULDERS = 0.225  # of a whole figure's height, from above: they lie there in front and back views
-BROAD, SLIM = (
-    0.75,
-    0.55,
-)  # of the figure's greatest width: what reaches the first is shoulders, below is a head
+# Of the figure's greatest width: what reaches the first is shoulders; a head above is below the second.
+BROAD, SLIM = 0.75, 0.55
 LOW = (0.25, 0.75)  # shares of a cut-off figure's height between which shoulders may lie
 BANDS = {"head": (0.0, 0.2, 0.19), "chest": (0.26, 0.44, 0.28), "legs": (0.54, 0.84, 0.8)}
 """Shares of the height, from above: where a part begins and ends, and how far a figure must be seen for it. A
