@@ -24,6 +24,7 @@ from torch import Tensor
 from mini.data.emphasis import REGIONS, shares
 from mini.data.filling import Filling
 from mini.data.showing import on_sheet
+from mini.data.styling import FIGURES, QUESTIONS, styles
 from mini.script import one_thread_each
 from mini.second.architecture import LATENT
 from mini.story import FRAMES, HEIGHT, WIDTH
@@ -37,6 +38,7 @@ _SHAPES = {
     "regions": (FRAMES, HEIGHT, WIDTH),
     "sheet": (HEIGHT, WIDTH, 3),
     "panels": LATENT[1:],
+    "styles": (FIGURES, QUESTIONS),
 }
 _SOUND_BYTES = 2 * SAMPLES * 2
 _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
@@ -49,6 +51,7 @@ class Rendered:
     Attributes:
         clip: (F,H,W,3) uint8. sheet: (H,W,3) uint8, as the model sees it.
         regions: (F,H,W) uint8; 1 + part + 17 x (number of the figure), 0 where there is none.
+        panels: (rows,columns) uint8, of `showing.on_sheet`. styles: uint8, of `styling`.
         sound: (2,A) int16 at 48 kHz.
         prompts: several wordings.
     """
@@ -57,6 +60,7 @@ class Rendered:
     regions: Tensor
     sheet: Tensor
     panels: Tensor
+    styles: Tensor
     sound: Tensor
     prompts: tuple[str, ...]
 
@@ -66,7 +70,8 @@ class Corpus(Filling):
     """Samples of some seeds, on one device.
 
     Attributes:
-        clips: (S,F,H,W,3) uint8. regions: (S,F,H,W) uint8. sheets: (S,H,W,3) uint8. panels: see `Rendered`.
+        clips: (S,F,H,W,3) uint8. regions: (S,F,H,W) uint8. sheets: (S,H,W,3) uint8.
+        panels, styles: see `Rendered`.
         sounds: (S,2,A) int16. shares: (S,256), what a pixel of each region counts; see `emphasis`.
         prompts: a tuple for each sample that is there.
     """
@@ -75,6 +80,7 @@ class Corpus(Filling):
     regions: Tensor
     sheets: Tensor
     panels: Tensor
+    styles: Tensor
     sounds: Tensor
     shares: Tensor
     prompts: list[tuple[str, ...]] = field(default_factory=list)
@@ -82,11 +88,12 @@ class Corpus(Filling):
     @classmethod
     def empty(cls, count: int, device: str | torch.device) -> Corpus:
         """Room for `count` samples: 43 MB each."""
-        clips, regions, sheets, panels = (
+        clips, regions, sheets, panels, styles = (
             torch.empty(count, *shape, dtype=torch.uint8, device=device) for shape in _SHAPES.values()
         )
         sounds = torch.empty(count, 2, SAMPLES, dtype=torch.int16, device=device)
-        return cls(clips, regions, sheets, panels, sounds, torch.empty(count, REGIONS, device=device))
+        shares = torch.empty(count, REGIONS, device=device)
+        return cls(clips, regions, sheets, panels, styles, sounds, shares)
 
     def add(self, one: Rendered) -> None:
         """Store the next sample."""
@@ -94,6 +101,7 @@ class Corpus(Filling):
         self.regions[self.ready].copy_(one.regions)
         self.sheets[self.ready].copy_(one.sheet)
         self.panels[self.ready].copy_(one.panels)
+        self.styles[self.ready].copy_(one.styles)
         self.sounds[self.ready].copy_(one.sound)
         self.shares[self.ready].copy_(shares(self.regions[self.ready]))
         self.prompts.append(one.prompts)
@@ -103,8 +111,9 @@ class Corpus(Filling):
 
     def story(self, index: int) -> Rendered:
         """One sample, as it came."""
-        pictures = self.clips[index], self.regions[index], self.sheets[index], self.panels[index]
-        return Rendered(*pictures, self.sounds[index], self.prompts[index])
+        pictures = self.clips[index], self.regions[index], self.sheets[index]
+        told = self.panels[index], self.styles[index], self.sounds[index]
+        return Rendered(*pictures, *told, self.prompts[index])
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -220,6 +229,7 @@ def render(renderer: object, seed: int) -> tuple[dict[str, np.ndarray], tuple[st
         "regions": regions,
         "sheet": sheet,
         "panels": on_sheet(sample.sheet, LATENT[1:]),
+        "styles": styles(sample.plot),
         "sound": as_int16(sample.audio),
     }, prompts
 

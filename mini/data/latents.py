@@ -21,9 +21,9 @@ from mini.data.corpus import PROMPTS, Rendered, beside, pixels
 from mini.data.emphasis import shares, token_weights, weigh
 from mini.data.filling import Filling
 from mini.data.naming import NOBODY, named
-from mini.data.showing import FIGURES, NUMBERS, in_clip, looks
+from mini.data.showing import NUMBERS, in_clip, looks
+from mini.data.styling import FIGURES
 from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
-from mini.story.look import PARTS
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
 from mini.training.train_audio import mels_of
@@ -44,7 +44,7 @@ class Latents(Filling):
         weights: (S,N) of the clips' tokens in the loss, fp32.
         prompts: (S,P,L) token ids, int16, padded on the left. lengths: (S,P) of these.
         named: (S,P,L) whom each token names, int8, in the order of a context's slots: padded on the right.
-        shown: (S,N), panels: (S,R) which element each token shows, int8. looks: (S,E,P,C), see `showing`.
+        shown: (S,N), panels: (S,R) which element each token shows, int8. looks: (S,E,L), see `showing`.
     """
 
     clips: Tensor
@@ -74,7 +74,7 @@ class Latents(Filling):
             torch.full((count, tokens), NOBODY, dtype=torch.int8, device=device)
             for tokens in (TOKENS, SHEET_TOKENS)
         )
-        unseen = torch.full((count, FIGURES, PARTS, NUMBERS), torch.nan, device=device)
+        unseen = torch.full((count, FIGURES, NUMBERS), torch.nan, device=device)
         return cls(clips, sheets, sounds, weights, prompts, lengths, nobody, shown, panels, unseen)
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class Encoders:
             latents.panels[number] = panels
             elements = int(panels.max()) + 1
             latents.shown[number] = in_clip(one.regions.to(device), elements, LATENT)
-            latents.looks[number] = looks(one.clip, one.regions, device)
+            latents.looks[number] = looks(one.clip, one.regions, one.styles, device)
             for wording, text in enumerate(one.prompts):
                 ids = self.text.tokens(text, LONGEST)
                 latents.prompts[number, wording, LONGEST - len(ids) :] = torch.tensor(ids)

@@ -8,7 +8,8 @@ element they show. And it has to carry looks from the panel, where a person may 
 clip: it needs both to say looks in the same way.
 
 Legend: B batch, F latent frames, H, W cells, N tokens, D their width, E figures (people, then props),
-P parts, C six numbers of a part: its mean colour, and how far its colours scatter.
+L numbers of a figure's looks: six of each part (its mean colour, and how far its colours scatter), then the
+answers of `styling`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from torch import Tensor, nn
 from castsheet.prompt import listed
 from castsheet.sheet.manifest import Sheet
 from mini.data.naming import MOST, NOBODY
+from mini.data.styling import FIGURES, QUESTIONS, UNASKED
 from mini.story.look import PARTS
 
 SURE, FEW = 0.3, 0.05  # shares of a token's pixels: that show an element; that still count as none
-FIGURES = MOST - 1  # the place is no figure
-NUMBERS = 6  # of a part
+COLOURS = 6 * PARTS
+NUMBERS = COLOURS + QUESTIONS
 _THIN = (slice(None, None, 4), slice(None, None, 2), slice(None, None, 2))  # enough of a clip for a mean
 _LEAST = 12  # pixels of a thinned clip that tell a part's colour
 
@@ -77,11 +79,13 @@ def _overlaps(begin: int, end: int, cells: int, size: float) -> NDArray[np.float
     return np.asarray(inside.clip(min=0) / size)
 
 
-def looks(clip_FHWC: Tensor, regions_FHW: Tensor, device: torch.device | str) -> Tensor:
-    """What the figures of a clip look like (E,P,C) fp32 in [-1, 1]; NaN where a part is not seen.
+def looks(clip_FHWC: Tensor, regions_FHW: Tensor, styles_EG: Tensor, device: torch.device | str) -> Tensor:
+    """What the figures of a clip look like (E,L) fp32; NaN where a part is not seen or a question not asked.
+
+    Colours are in [-1, 1]; an answer is 0.5 or -0.5, which scatters about as much.
 
     Args:
-        clip_FHWC: uint8. regions_FHW: uint8, as in `Corpus`.
+        clip_FHWC: uint8. regions_FHW: uint8, as in `Corpus`. styles_EG: uint8, of `styling`.
     """
     colours_N3 = clip_FHWC[_THIN].flatten(0, 2).to(device).double() / 127.5 - 1
     numbers_N = regions_FHW[_THIN].flatten().to(device).long()
@@ -95,7 +99,9 @@ def looks(clip_FHWC: Tensor, regions_FHW: Tensor, device: torch.device | str) ->
     scatter_R3 = (means_RC[:, 3:] - means_RC[:, :3].square()).clamp(min=0).sqrt()
     told_RC = torch.cat([means_RC[:, :3], scatter_R3], dim=1)
     told_RC[counts_R < _LEAST] = torch.nan
-    return told_RC[1:].unflatten(0, (FIGURES, PARTS)).float()
+    answers_EG = styles_EG.to(device).float() - 0.5
+    answers_EG[styles_EG == UNASKED] = torch.nan
+    return torch.cat([told_RC[1:].float().view(FIGURES, COLOURS), answers_EG], dim=1)
 
 
 class Showing(nn.Module):
@@ -109,30 +115,36 @@ class Showing(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.element = nn.Linear(width, MOST)
-        self.looks = nn.Linear(width, PARTS * NUMBERS)
+        self.looks = nn.Linear(width, NUMBERS)
 
     def forward(self, tokens_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B,N,E+1) and looks (B,N,P,C), fp32."""
+        """Logits (B,N,E+1) and looks (B,N,L), fp32."""
         told_BND = nnf.layer_norm(tokens_BND, tokens_BND.shape[-1:])
-        return self.element(told_BND).float(), self.looks(told_BND).float().unflatten(2, (PARTS, NUMBERS))
+        return self.element(told_BND).float(), self.looks(told_BND).float()
 
     def losses(
-        self, tokens_BND: Tensor, shown_BN: Tensor, looks_BEPC: Tensor, weights_BN: Tensor | None = None
+        self,
+        tokens_BND: Tensor,
+        shown_BN: Tensor,
+        looks_BEL: Tensor,
+        weights_BN: Tensor | None = None,
+        *,
+        numbers: slice = slice(None),
     ) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of the tokens that show one element, and mean squared error of looks; 0 if none.
 
         Args:
-            weights_BN: of the tokens in the cross entropy.
+            weights_BN: of the tokens in the cross entropy. numbers: which of the looks count.
         """
-        logits_BNE, told_BNPC = self(tokens_BND)
+        logits_BNE, told_BNL = self(tokens_BND)
         wanted = shown_BN.long()
         counted = (wanted != NOBODY).float() if weights_BN is None else weights_BN * (wanted != NOBODY)
         found_BN = nnf.cross_entropy(logits_BNE.mT, wanted, ignore_index=NOBODY, reduction="none")
         element = (found_BN * counted).sum() / counted.sum().clamp(min=1e-6)
-        figure = wanted.clamp(0, FIGURES - 1)[..., None, None].expand(-1, -1, PARTS, NUMBERS)
-        truth_BNPC = looks_BEPC.float().gather(1, figure)
-        seen = torch.isfinite(truth_BNPC) & ((wanted >= 0) & (wanted < FIGURES))[..., None, None]
-        error = (told_BNPC - truth_BNPC.nan_to_num()).square() * seen
+        figure = wanted.clamp(0, FIGURES - 1)[..., None].expand(-1, -1, NUMBERS)
+        truth_BNL = looks_BEL.float().gather(1, figure)
+        seen = torch.isfinite(truth_BNL) & ((wanted >= 0) & (wanted < FIGURES))[..., None]
+        error, seen = ((told_BNL - truth_BNL.nan_to_num()).square() * seen)[..., numbers], seen[..., numbers]
         return element, error.sum() / seen.sum().clamp(min=1)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mini.story.look import PARTS, Look, Part, sample_look
+from mini.story.look import PARTS, Look, Part, look_of
 from mini.story.skeleton import GROUND_BONE
 from mini.story.solids import Solid, ellipsoid, lathe
 from mini.world.body import STATURE, VERTICES, Array, model
@@ -88,8 +88,7 @@ def _normals(piece: Piece) -> Array:
 
 def person(seed: int, index: int = 0) -> Figure:
     """The first or second person of a seed."""
-    first = sample_look(seed)
-    look = first if index == 0 else sample_look(seed, index, unlike=first)
+    look = look_of(seed, index)
     body = model()
     vertices, heads = rest_shape(seed, index)
     pieces = [Piece(vertices, body.faces, _parts(), body.bone_index, body.bone_weight)]

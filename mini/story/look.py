@@ -112,6 +112,12 @@ def cloth(random: np.random.Generator, *taken: Colour, apart: float = 25.0) -> C
             return colour
 
 
+def look_of(seed: int, index: int = 0) -> Look:
+    """The looks of the first or second person of a seed."""
+    first = sample_look(seed)
+    return first if index == 0 else sample_look(seed, index, unlike=first)
+
+
 def sample_look(seed: int, index: int = 0, unlike: Look | None = None) -> Look:
     """The looks of a seed's person; those of a second one stay away from `unlike`, the first one's."""
     random = np.random.default_rng([seed, 12, index])

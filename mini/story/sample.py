@@ -25,7 +25,7 @@ from mini.story.plot import OBJECTS, PEOPLE, PLACE, PLACES, Plot, Variant, actio
 from mini.story.render import Camera, Played, Renderer, Window
 from mini.story.skeleton import turns
 from mini.story.sound import Heard, sound
-from mini.story.things import SIZE, Thing, build_thing, height, sample_thing
+from mini.story.things import SIZE, build_thing, height, things_of
 from mini.world.body import Array, model
 
 Pixels = NDArray[np.uint8]
@@ -126,14 +126,6 @@ def cast(plot: Plot) -> tuple[list[Played], tuple[Heard, ...]]:
         if plot.shown[number]:
             people.append(Played(build_thing(thing), _carried(held.get(number, stood))))
     return people, tuple(sorted(heard, key=lambda one: one.onset.second))
-
-
-def things_of(seed: int, count: int) -> list[Thing]:
-    """A seed's first props."""
-    things: list[Thing] = []
-    for index in range(count):
-        things.append(sample_thing(seed, index, unlike=things[0] if things else None))
-    return things
 
 
 def _across(motion: Motion, second: float) -> float:

@@ -31,6 +31,14 @@ def sample_thing(seed: int, index: int, *, unlike: Thing | None = None) -> Thing
     return Thing(shapes[int(random.integers(len(shapes)))], colour, cloth(random, colour, apart=30.0))
 
 
+def things_of(seed: int, count: int) -> list[Thing]:
+    """A seed's first props."""
+    things: list[Thing] = []
+    for index in range(count):
+        things.append(sample_thing(seed, index, unlike=things[0] if things else None))
+    return things
+
+
 def build_thing(thing: Thing) -> Figure:
     """The prop's triangles; it stands on z = 0 and follows matrix 0."""
     palette = blank_palette()

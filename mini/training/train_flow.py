@@ -30,6 +30,7 @@ from castsheet.ltx.parts.text import GemmaEncoder
 from castsheet.machine.processes import World
 from castsheet.train.objective import Given, flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
+from mini.data.showing import COLOURS
 from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
 from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
 from mini.training.optimise import Budget, Log, mixed, optimise
@@ -322,7 +323,7 @@ def train_base(
 @torch.no_grad()
 def known(steps: BaseSteps, count: int = 128, level: float = 0.6) -> dict[str, float]:
     """What is read of words, and of clips' and sheets' tokens: shares of right elements, and the root mean
-    square error of looks, whose colours are in [-1, 1].
+    square errors of colours, which are in [-1, 1], and of styles, which are -0.5 or 0.5.
 
     Tokens are counted that show one of the first two elements, in stories that tell of both or of the second.
 
@@ -354,7 +355,9 @@ def known(steps: BaseSteps, count: int = 128, level: float = 0.6) -> dict[str, f
                 heard_by = said[number][two], truth[two]
                 what = f"{name}' tokens after block {block}"
                 found[f"{what}, %"] = 100 * float(reader.share(*heard_by, (0, 1)))
-                found[f"{what}, error of looks"] = float(reader.losses(*heard_by, looks)[1]) ** 0.5
+                for kind, numbers in (("colours", slice(COLOURS)), ("styles", slice(COLOURS, None))):
+                    error = float(reader.losses(*heard_by, looks, numbers=numbers)[1]) ** 0.5
+                    found[f"{what}, error of {kind}"] = error
     models.transformer.said = None
     return found
 

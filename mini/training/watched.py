@@ -55,9 +55,9 @@ class Readers(nn.Module):
             self.add_module(f"showing_{number}", reader)
 
     def shown(
-        self, said: list[Tensor], shown_BN: Tensor, looks_BEPC: Tensor, weights_BN: Tensor | None = None
+        self, said: list[Tensor], shown_BN: Tensor, looks_BEL: Tensor, weights_BN: Tensor | None = None
     ) -> Tensor:
         """The weighed loss of elements and looks, a mean over the blocks that are listened to."""
         heard = zip(self.showing, said, strict=True)
-        losses = [one.losses(tokens, shown_BN, looks_BEPC, weights_BN) for one, tokens in heard]
+        losses = [one.losses(tokens, shown_BN, looks_BEL, weights_BN) for one, tokens in heard]
         return torch.stack([ELEMENT * element + LOOKS * looks for element, looks in losses]).mean()

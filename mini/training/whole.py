@@ -1,17 +1,19 @@
-"""All of mini's training in one command, on one GPU:
+"""All of mini's training in one command, on one GPU or several of one host:
 
     python -m mini.training.whole --out RECIPE --given mini/second/weights --bundle BUNDLE -- \\
       --stages base latents --processes 15 --skip 13000 --stories 2000 --first 2000 --base-seconds 330
 
 What stands after `--` goes to `mini.training.recipe`. Then come `mini.bundle.pack`, the adapters by
 `castsheet train`, `mini.bundle.package`, counts of stories, and pictures. Steps that do not need each other
-run beside each other. RECIPE/whole.txt says when each began and ended, RECIPE/STEP.log what it printed.
-Nothing begins after a step that failed.
+run beside each other. With `--cards N` the recipe and the first adapter run on N cards together, and of
+steps beside each other each has a card of its own. RECIPE/whole.txt says when each began and ended,
+RECIPE/STEP.log what it printed. Nothing begins after a step that failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -32,21 +34,24 @@ Together = dict[str, list[str]]  # commands by the names of their steps
 def steps(options: argparse.Namespace) -> list[Together]:
     """What is run; each entry waits for all of the one before."""
     out, python = str(options.out), [sys.executable, "-m"]
+    several = ["torch.distributed.run", "--nproc-per-node", str(options.cards), "-m"]
+    on_all = [*python, *several] if options.cards > 1 else python
     given = ["--given", str(options.given)] if options.given else []
     bundle = ["--bundle", str(options.bundle), "--count", str(options.count)]
 
-    def train(name: str, seconds: float, *more: str) -> list[str]:
+    def train(begin: list[str], name: str, seconds: float, *more: str) -> list[str]:
         words = [f"seconds={seconds:g}", *more]
         fields = [part for word in words for part in ("--set", word)]
-        return [*python, "castsheet.cli", "train", str(options.out / FOLDER / f"{name}.yaml"), *fields]
+        return [*begin, "castsheet.cli", "train", str(options.out / FOLDER / f"{name}.yaml"), *fields]
 
+    batch = [f"batch={options.sparse_batch}"] if options.sparse_batch else []
     start = f"adapter.start=runs/sparse/{ADAPTER}"
     count = [*python, "mini.evaluation.stories", *bundle, "--processes", str(options.processes)]
     return [
-        {"recipe": [*python, "mini.training.recipe", "--out", out, *given, *options.recipe]},
+        {"recipe": [*on_all, "mini.training.recipe", "--out", out, *given, *options.recipe]},
         {"pack": [*python, "mini.bundle.pack", out]},
-        {"sparse": train("sparse", options.sparse_seconds)},
-        {mode: train(mode, options.adapter_seconds, start) for mode in MODES},
+        {"sparse": train(on_all, "sparse", options.sparse_seconds, *batch)},
+        {mode: train(python, mode, options.adapter_seconds, start) for mode in MODES},
         {"collect": [*python, "mini.bundle.pack", out, "--collect"]},
         {"package": [*python, "mini.bundle.package", out, "--out", str(options.bundle)]},
         {
@@ -75,17 +80,20 @@ def prepare(recipe: Path) -> None:
             shutil.copyfile(earlier, start)
 
 
-def run(folder: Path, together: Together, begun: float) -> None:
+def run(folder: Path, together: Together, begun: float, cards: int = 1) -> None:
     """Run commands beside each other, and wait for all.
 
     Raises:
         CheckpointError: one failed; the others were ended.
     """
     running = {}
-    for name, command in together.items():
+    for number, (name, command) in enumerate(together.items()):
         note(folder, begun, f"{name} begins")
+        own = {"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards > 1 and len(together) > 1 else {}
         with (folder / f"{name}.log").open("wb") as log:
-            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            running[name] = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | own
+            )
     try:
         while running:
             for name, process in list(running.items()):
@@ -120,9 +128,11 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, required=True, help="where the packaged bundle goes")
     parser.add_argument("--given", type=Path, help="results of stages that are not made again")
     parser.add_argument("--sparse-seconds", type=float, default=150)
+    parser.add_argument("--sparse-batch", type=int, help="samples a card; without it as the run file says")
     parser.add_argument("--adapter-seconds", type=float, default=480, help="of looped and still together")
     parser.add_argument("--count", type=int, default=128, help="stories of each adapter that are counted")
     parser.add_argument("--processes", type=int, default=7, help="of each count")
+    parser.add_argument("--cards", type=int, default=1, help="of this host that are used")
     parser.add_argument("recipe", nargs="*", help="after --: options of mini.training.recipe")
     return parser.parse_args(words)
 
@@ -136,7 +146,7 @@ def main() -> None:
         for number, together in enumerate(steps(options)):
             if number == 1:
                 prepare(options.out)
-            run(options.out, together, begun)
+            run(options.out, together, begun, options.cards)
 
     finish(work)
 

@@ -123,6 +123,7 @@ def test_fidelity_looks_at_what_moves() -> None:
         regions=torch.zeros(1, 4, 16, 16, dtype=torch.uint8),
         sheets=torch.full((1, 16, 16, 3), 50, dtype=torch.uint8),
         panels=torch.zeros(1, 1, 1, dtype=torch.uint8),
+        styles=torch.zeros(1, 1, 1, dtype=torch.uint8),
         sounds=torch.zeros(1, 2, 8),
         shares=torch.ones(1, 256),
         ready=1,

@@ -233,7 +233,8 @@ def corpus_of(height: int, width: int) -> Corpus:
     regions[:, :, -(height // 4) :, -(height // 4) :] = 1
     counts = torch.stack([shares(one) for one in regions])
     sounds, cells = torch.zeros(2, 2, 9), torch.zeros(2, 7, 12, dtype=torch.uint8)
-    return Corpus(frames, regions, frames[:, 0], cells, sounds, counts, ready=2)
+    styles = torch.zeros(2, 4, 29, dtype=torch.uint8)
+    return Corpus(frames, regions, frames[:, 0], cells, styles, sounds, counts, ready=2)
 
 
 def test_most_cuts_lie_on_the_cast() -> None:

@@ -41,6 +41,24 @@ def test_every_step_waits_for_what_it_needs() -> None:
     ]
 
 
+def test_several_cards_share_what_is_long() -> None:
+    """Red: a second card stands idle, or both adapters learn on one."""
+    together = steps(parsed(["--cards", "2", "--sparse-batch", "192", *WORDS]))
+    for begin in (together[0]["recipe"], together[2]["sparse"]):
+        assert begin[1:5] == ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    assert "batch=192" in together[2]["sparse"]
+    assert together[3]["looped"][2] == "castsheet.cli"
+
+
+def test_steps_beside_each_other_have_a_card_each(tmp_path: Path) -> None:
+    """Red: two trainings share one card while another is free; or one alone sees but one of two."""
+    show = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"]
+    run(tmp_path, {"one": show, "two": show}, time.monotonic(), cards=2)
+    run(tmp_path, {"alone": show}, time.monotonic(), cards=2)
+    seen = [(tmp_path / f"{name}.log").read_text().strip() for name in ("one", "two", "alone")]
+    assert seen == ["0", "1", "all"]
+
+
 def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     """Red: adapters begin from nothing again, or a vocoder that is done is replaced."""
     for name in ("begun-looped", "begun-still", "begun-vocoder", "vocoder"):
