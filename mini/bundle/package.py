@@ -58,8 +58,8 @@ _REMEDY = "train with python -m mini.training.recipe --out FOLDER until it says 
 class Defaults:
     """How the bundle likes to be run."""
 
-    steps: int = 10
-    guidance: float = 2.5
+    steps: int = 16
+    guidance: float = 1.5
     stg_scale: float = 0.0
     stg_blocks: tuple[int, ...] = (5,)
     lora_strength: float = 1.0

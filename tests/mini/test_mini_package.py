@@ -129,7 +129,7 @@ def test_bundle_makes_a_clip(bundle: Path, tmp_path: Path) -> None:
     castsheet = Castsheet.load(bundle, device="cpu", dtype="fp32", cache_dir=tmp_path)
     settings = castsheet.settings()
     assert (settings.width, settings.height, settings.frames) == (384, 224, 121)
-    assert (settings.steps, settings.guidance, settings.stg_blocks) == (10, 2.5, (5,))
+    assert (settings.steps, settings.guidance, settings.stg_blocks) == (16, 1.5, (5,))
     sheet = Sheet.load(Path(__file__).parents[2] / "mini/validation/sheets/100000.png")
     clip = castsheet(sheet, "hero waves", steps=1, frames=9, width=96, height=64)
     assert clip.frames.shape == (9, 64, 96, 3)
