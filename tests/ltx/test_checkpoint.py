@@ -331,11 +331,13 @@ def test_config_metadata_must_be_there_and_sound(tmp_path: Path, metadata: dict[
 
 
 def test_write_is_whole_or_absent(tmp_path: Path):
-    """Red: a failed write leaves half a file, or destroys the old one."""
+    """Red: a failed write leaves half a file, or destroys the old one; or others may not read the new one."""
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"old")
+    usual = path.stat().st_mode
     tensors = {"vae.a": torch.ones(2), "vae.b": torch.arange(6.0).view(2, 3).T}
     write_checkpoint(path, tensors, {"vae": {}}, "2.3.0")
+    assert path.stat().st_mode == usual
     assert torch.equal(load_file(path)["vae.b"], tensors["vae.b"])
     assert Checkpoint.open(path).version == "2.3.0"
     tied = torch.ones(3)

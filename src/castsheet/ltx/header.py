@@ -172,12 +172,15 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
     """Write a safetensors file inside `write_atomic`; a failed write raises OSError, as for any file.
 
     The same content gives the same bytes. The library writes metadata in a random order, so the header is
-    sorted afterwards.
+    sorted afterwards. It also makes files that their owner alone may read; these get a new file's usual mode.
     """
+    path.touch()
+    usual = path.stat().st_mode
     try:
         save_file(tensors, path, metadata=metadata)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    path.chmod(usual)
     if metadata and len(metadata) > 1:
         _order_header(path)
 

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from castsheet.errors import shown
 from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.header import save_tensors
 from castsheet.ltx.parts.connectors import TextConnectors, connect
 from castsheet.machine.files import write_atomic
 from castsheet.machine.processes import World
@@ -175,7 +175,7 @@ def _write_context(out: Path, caption: tuple[Tensor, Tensor], connectors: TextCo
     features_BND, mask_BN = features_ND[None].to(weight), mask_N[None].to(weight.device)
     context_LD = connect(connectors.video_connector, features_BND, mask_BN, length)[0].to(features_ND.dtype)
     stored = {"video": context_LD.cpu().contiguous()}
-    write_atomic(out / "contexts" / key, lambda temporary: save_file(stored, temporary))
+    write_atomic(out / "contexts" / key, lambda temporary: save_tensors(stored, temporary))
     return key
 
 
