@@ -14,7 +14,8 @@ from castsheet.errors import EndpointError
 from castsheet.pairs import tools
 from castsheet.pairs.doubts import Detected, SureFirst, Unlike
 from castsheet.pairs.protocols import SMALL, Change, Pixels
-from castsheet.pairs.shots import PlainShots, transitions
+from castsheet.pairs.scan import GUARD
+from castsheet.pairs.shots import PlainShots, steps, transitions
 
 
 def shaken(frames: int, seed: int) -> Pixels:
@@ -76,6 +77,41 @@ def test_a_dissolve_within_one_place_is_found():
     (found,) = transitions(np.concatenate([empty, mixed, peopled]))
     assert found.first <= 60
     assert found.last >= 75
+
+
+def walking(frames: int, left: float, pace: float, colour: tuple[int, int, int]) -> Pixels:
+    """Somebody who crosses a place of smooth ground, in front of it."""
+    film = shaken(1, 5).repeat(frames, 0)
+    for k in range(frames):
+        at = np.arange(SMALL[0]) - (left + pace * k)
+        share = np.clip(at + 1, 0, 1) * np.clip(8 - at, 0, 1)
+        film[k, 4:25] = film[k, 4:25] * (1 - share[:, None]) + share[:, None] * colour
+    return film
+
+
+def test_a_dissolve_is_found_while_people_walk_on():
+    """Red: a clip shows how somebody fades away beside others who walk: no frame is an exact mixture."""
+    before, after = walking(76, 2, 0.1, (10, 10, 40)), walking(76, 40, -0.3, (230, 220, 40))
+    share = (np.arange(16) + 1)[:, None, None, None] / 17
+    mixed = (before[60:] * (1 - share) + after[:16] * share).astype(np.uint8)
+    (found,) = transitions(np.concatenate([before[:60], mixed, after[16:]]))
+    assert found.first - GUARD <= 60
+    assert found.last + GUARD >= 75
+
+
+@pytest.mark.parametrize("pace", [0.02, 0.1, 0.3])
+def test_who_walks_makes_no_dissolve(pace):
+    """Red: shots end wherever somebody walks past."""
+    assert transitions(walking(120, 2, pace, (10, 10, 40))) == []
+
+
+def test_a_faint_cut_within_a_quiet_shot_counts():
+    """Red: a clip holds a cut, because both shots show one person in one place, once sharp and once not."""
+    film = np.full((80, *SMALL[::-1], 3), 100, np.uint8)
+    film[::2, :3, :6] += 1
+    film[40:, 6:24, 30:36] = 117
+    assert 0.004 < steps(film[39:41].astype(np.float32) / 255)[1] < 0.006
+    assert [one.first for one in transitions(film)] == [40]
 
 
 def test_a_cut_to_another_person_in_one_place_stands_out_of_a_walk():

@@ -12,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from castsheet.pairs.blends import blends
 from castsheet.pairs.protocols import Change, Floats, Pixels
 
 STEP = 0.035  # of the range, mean over the blocks: a cut between alike places reaches it
 ABOVE = 3.2  # times the median of the steps around: what stands out
-LEAST, FAR_ABOVE, ALONE = 0.006, 8.0, 3.5
+LEAST, FAR_ABOVE, ALONE = 0.004, 8.0, 3.5
 """A cut within one place changes the people only: a smaller step counts if nothing around is nearly as
 large."""
 RIVAL, NEW, SHADES = 1.9, 0.3, 4
@@ -149,6 +150,9 @@ def _dissolves(values: Floats, cuts: list[int], strict: float) -> list[Change]:
         middles = np.flatnonzero(good)
         score[middles + reach] = np.maximum(score[middles + reach], far[middles])
         reached[middles + reach] = np.minimum(reached[middles + reach], reach)
+    for middle, reach in blends(values, cuts):
+        if not score[max(0, middle - reach) : middle + reach].any():
+            score[middle], reached[middle] = FAINT, reach
     return _stretches(score, reached, np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2)), set(cuts))
 
 
