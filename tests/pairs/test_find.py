@@ -211,8 +211,8 @@ def test_a_face_that_looks_too_large_still_shows_a_chest():
     box = Box(15, 20, 30, 80)
     seen = []
     for k, face in enumerate((36, 0, 28, 38)):
-        look = look_at(frames[k], masks[k], box, share_seen(box, 100, face))
         crop = masks[k, 20:, 15:45]
+        look = look_at(frames[k], crop, box, share_seen(box, 100, face))
         seen.append(Seen(k, box, int(crop.sum()), True, look, crop, 0.0 if face else None, face))
     assert not any("chest" in one.look.parts for one in seen if one.face != 28)
     looks = [one.look for one in evened(frames, 0, seen)]

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from castsheet.pairs.camera import Looked, Placed, Plate, laid_on, levels_between, plate_of
+from castsheet.pairs.camera import (
+    Looked,
+    Placed,
+    Plate,
+    laid_on,
+    levels_between,
+    plate_of,
+    shift_between,
+)
 from castsheet.pairs.seams import mended
 
 SIZE = 72, 128
@@ -143,3 +153,29 @@ def test_a_picture_is_laid_on_what_is_sure_of_a_place():
         corner, share = laid_on(Looked(shot), Plate(wrong, sure, (-40, 0)), near)
         assert corner == (-17, 0)
         assert share > 0.8
+
+
+def _sea(sun: int, people: tuple[int, ...], width: int = 120) -> NDArray[np.uint8]:
+    """A sea with a sun, and people before it at some places."""
+    picture = np.linspace((80, 120, 200), (200, 180, 120), 80)[:, None].repeat(width, 1).astype(np.uint8)
+    picture[45:] = (40, 60, 120)
+    picture[10:20, max(0, sun) : max(0, sun + 10)] = (250, 230, 120)
+    for x in people:
+        picture[15:75, max(0, x) : max(0, x + 14)] = (20, 20, 20)
+        picture[15:30, max(0, x + 4) : max(0, x + 10)] = (200, 150, 120)
+    return picture
+
+
+@pytest.mark.parametrize("people", [(8,), (90,), (8, 90), (20, 70)])
+def test_a_sun_tells_where_a_sea_is_seen_from_and_not_who_stands_before_it(people):
+    """Red: a shot is laid where its sun is beside the place's: smooth ground fits there, and people do not
+    count. The place then holds two suns, and people before it fall into parts."""
+    assert shift_between(Looked(_sea(60, people)), Looked(_sea(54, ())))[0] == (6, 0)
+
+
+def test_a_shot_of_a_sea_finds_its_place_along_the_whole_breadth():
+    """Red: a sun of the place stands beside the one of the shot, and is cut out as somebody."""
+    ground = _sea(200, (), 260)
+    plate = Plate(ground, np.ones(ground.shape[:2], np.bool_), (0, 0))
+    shot = _sea(200, (120,), 260)[:, 110:230]
+    assert laid_on(Looked(shot), plate, (20, 0))[0] == (110, 0)

@@ -18,10 +18,42 @@ def test_a_stripe_of_the_place_parts_nobody():
     assert one.mask.all()
 
 
+def test_trousers_in_the_colour_of_the_floor_part_nobody():
+    """Red: of somebody before a floor in the colour of their trousers, chest and shoes are two people."""
+    picture = np.full((200, 160, 3), 90, np.uint8)
+    mask = np.zeros((200, 160), np.bool_)
+    mask[40:100, 60:90] = True
+    mask[135:170, 62:72] = mask[140:170, 76:88] = True
+    (one,) = sights_of(0, picture, mask, None)
+    assert (one.box.y, one.box.bottom) == (40, 170)
+    assert one.mask[70:90, 5:10].all()
+    assert not one.mask[:, 13:15][100:].any()
+
+
 def test_two_who_stand_side_by_side_or_far_apart_stay_two():
     """Red: two people, or somebody and what lies far above them, are one subject."""
     picture = np.full((200, 160, 3), 90, np.uint8)
     mask = np.zeros((200, 160), np.bool_)
-    mask[60:170, 20:50] = mask[60:170, 90:120] = True
+    mask[60:170, 20:50] = mask[90:170, 90:120] = True
     mask[10:40, 90:120] = True
     assert len(sights_of(0, picture, mask, None)) == 3
+
+
+def test_a_frame_of_a_window_that_lies_a_pixel_off_belongs_to_nobody():
+    """Red: a thin line above somebody, where a place is laid a little wrongly, is a part of them."""
+    picture = np.full((200, 160, 3), 90, np.uint8)
+    mask = np.zeros((200, 160), np.bool_)
+    mask[60:170, 60:100] = True
+    mask[30:32, 50:110] = True
+    (one,) = sights_of(0, picture, mask, None)
+    assert one.box.y == 60
+
+
+def test_of_two_whose_boxes_overlap_each_keeps_their_own():
+    """Red: a cut-out holds the raised hand of somebody beside them, and its colours."""
+    picture = np.full((200, 160, 3), 90, np.uint8)
+    mask = np.zeros((200, 160), np.bool_)
+    mask[60:170, 20:60] = True
+    mask[60:170, 90:130] = mask[40:50, 40:130] = mask[40:70, 120:130] = True
+    first, second = sights_of(0, picture, mask, None)
+    assert (first.area, second.area) == (110 * 40, int(mask.sum()) - 110 * 40)

@@ -7,11 +7,14 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from castsheet.media.encoding import encode
+from castsheet.pairs import tools
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import Source, opened
-from castsheet.pairs.quality import fault_of, lettered
+from castsheet.pairs.quality import ROLLS, fault_of, lettered, measured
 from castsheet.pairs.records import Clips, Film, Window
 from castsheet.pairs.scan import watch_shot
+from castsheet.sheet.box import Box
+from castsheet.sheet.look.ocr import TextLine
 
 CLIPS = Clips(384, 224, 25, 24.0)
 FRAMES = 40
@@ -69,3 +72,42 @@ def test_grass_is_no_writing_where_a_reader_reads_nothing(tmp_path):
         assert (fault.rule if fault else None) == rule, (name, one.words)
         if name == "title":
             assert "were" in fault.value
+
+
+@pytest.mark.parametrize("pace", [0.75, -2, 4])
+def test_credits_that_roll_are_writing(pace):
+    """Red: clips of credits become pairs, because no stroke of their letters stands still."""
+    film = np.repeat(_grass()[None] // 2 + 60, 25, 0)
+    credits = Image.new("RGB", (384, 480))
+    for row in range(0, 480, 40):
+        ImageDraw.Draw(credits).text(
+            (100, row), "Directed by Ann", font=ImageFont.load_default(18), fill="white"
+        )
+    letters = np.asarray(credits)
+    for k in range(25):
+        top = 120 + round(pace * k)
+        film[k, :130] = np.maximum(film[k, :130], letters[top : top + 130])
+    window = measured("one-0000", 0, tuple(range(25)), film)
+    assert window.rolls > ROLLS
+    assert lettered(window)
+
+
+def test_a_walk_past_railings_is_no_writing_that_rolls():
+    """Red: what stands still, or moves to one side, is read as credits."""
+    wide = np.tile(_grass(), (1, 2, 1))
+    film = np.stack([wide[:, 3 * k : 3 * k + 384] for k in range(25)])
+    assert measured("one-0000", 0, tuple(range(25)), film).rolls == 0
+    assert measured("one-0000", 0, tuple(range(25)), np.repeat(_grass()[None], 25, 0)).rolls == 0
+
+
+class PaperReader:
+    """Reads the width of a picture."""
+
+    def read(self, image):
+        return (TextLine(f"{image.width} px", 1.0, Box(0, 0, 9, 9)),)
+
+
+def test_pictures_of_a_small_film_are_enlarged_for_the_reader(tmp_path, monkeypatch):
+    """Red: of a small film nobody can read the captions, and its clips become pairs."""
+    monkeypatch.setitem(tools.READERS, "paper", PaperReader)
+    assert _window(tmp_path / "small.mp4", _titled(_grass()), "paper").words == "768 px"

@@ -43,3 +43,18 @@ def test_another_place_does_not_fit():
     """Red: a close-up gets the place of another one."""
     picture, _ = _near(1, 2.0, (40, 20))
     assert located(picture, _near(0, 2.0, (40, 20))[1]) is None
+
+
+def test_a_near_shot_of_a_sea_finds_its_place_along_the_whole_breadth():
+    """Red: the sun of a place is a part of somebody near: it is beside the one of the shot."""
+    ground = np.linspace((80, 120, 200), (200, 180, 120), 120)[:, None].repeat(320, 1).astype(np.uint8)
+    ground[70:] = (40, 60, 120)
+    ground[70::9, ::3] = (60, 80, 140)
+    ground[38:50, 250:262] = (250, 230, 120)
+    width, height = SIZE
+    box = (200, 25, 200 + width / 2.2, 25 + height / 2.2)
+    picture = np.asarray(Image.fromarray(ground).resize(SIZE, Image.Resampling.BICUBIC, box=box)).copy()
+    picture[20:, 30:75] = (20, 20, 20)
+    found = located(picture, Plate(ground, np.ones(ground.shape[:2], np.bool_), (0, 0)))
+    assert found is not None
+    assert found[0].corner[0] == pytest.approx(200, abs=2)

@@ -29,8 +29,7 @@ def strokes(grey_FHW: Floats) -> float:
     """
     sample = grey_FHW[:: max(1, len(grey_FHW) // 8)]
     steady = (sample.max(axis=0) - sample.min(axis=0)) < MOVES
-    picture = np.median(sample, axis=0)
-    thin = (_hat(picture, 1) > CONTRAST) & steady
+    thin = thin_lines(np.median(sample, axis=0)) & steady
     h, w = min(WINDOW[0], thin.shape[0]), min(WINDOW[1], thin.shape[1])
     turns = np.zeros_like(thin, np.float32)
     turns[:, 1:] = thin[:, 1:] != thin[:, :-1]
@@ -38,6 +37,11 @@ def strokes(grey_FHW: Floats) -> float:
     share = _windows(thin.astype(np.float32), h, w) / (h * w)
     # A row through a word of five letters changes some ten times; half of a window's rows may be free.
     return float(np.where(alternation >= 3, share, 0).max())
+
+
+def thin_lines(picture_HW: Floats) -> NDArray[np.bool_]:
+    """Where a picture has lines that are thin from side to side, and differ from both sides (H, W)."""
+    return np.asarray(_hat(picture_HW, 1) > CONTRAST)
 
 
 def _hat(picture_HW: Floats, axis: int) -> Floats:

@@ -26,7 +26,12 @@ PICTURES = (0.15, 0.5, 0.85)
 """Moments of a shot at which its place is looked at."""
 
 PEAKS = 5  # of a correlation, that are tried
-SLIDE = 0.3  # share of the overlap by which a shift of the whole width must fit better
+TRIED = 3  # of the places along the whole breadth that are looked at closely
+SLIDE = 0.05  # of what tells of a shift: by how much more must speak for one of the whole width
+UNKNOWN = 0.3  # the same, for a picture of which nothing is known of the place
+APART = 4  # px from one to the next place along a whole canvas, where a picture is tried
+LESS = 0.02  # of the picture: how much less of it may be known where it is moved to
+TELLING, MOST = 1.0, 60.0  # levels: what smooth ground tells of a shift, and what a sharp edge does
 
 Shift = tuple[int, int]
 
@@ -42,35 +47,65 @@ class Looked:
         """Of the strength of its edges, which fades out towards the frame."""
         return np.fft.rfft2(_gradients(self.picture))
 
+    @cached_property
+    def telling(self) -> Floats:
+        """How much each of its pixels tells of where it lies."""
+        return telling(self.picture)
+
+    @cached_property
+    def told(self) -> float:
+        """The sum of it."""
+        return float(self.telling.sum())
+
 
 def shift_between(one: Looked, other: Looked) -> tuple[Shift, float]:
     """By how many px (x, y) the second picture's content lies to the left and above, and how well they agree.
 
-    Sea and sky fit at any shift, and best where people lie on people, or outside the overlap: a large shift
-    must fit so much better.
+    Sea and sky fit at any shift, and best where people lie on people, or outside the overlap. So a shift is
+    chosen by how much of all that tells of it, in both pictures, speaks for it: what lies outside the overlap
+    speaks against it.
 
     Returns:
         The shift, and the share of their overlap in which the pictures are alike.
     """
-    best: tuple[Shift, float] = (0, 0), agreement(one.picture, other.picture, (0, 0))
-    if best[1] > 0.9:
-        return best
+    share = agreement(one.picture, other.picture, (0, 0))
+    if share > 0.9:
+        return (0, 0), share
     height, width = one.picture.shape[:2]
     spectrum = one.spectrum * np.conj(other.spectrum)
     peaks = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), 1e-6), (height, width)).ravel()
-    highest = np.argpartition(peaks, -3)[-3:]
-    for flat in highest[np.argsort(-peaks[highest])]:
+    tried = [(0, 0)]
+    for flat in np.argpartition(peaks, -PEAKS)[-PEAKS:]:
         y, x = divmod(int(flat), width)
-        shift = (x - width if x > width // 2 else x, y - height if y > height // 2 else y)
-        share = agreement(one.picture, other.picture, shift)
-        if share - _slide(shift, width) > best[1] - _slide(best[0], width):
-            best = shift, share
-    return best
+        tried.append((x - width if x > width // 2 else x, y - height if y > height // 2 else y))
+    best = max(tried, key=lambda shift: speaks_for(one, other, shift))
+    sideways = [(x, best[1]) for x in range(APART - width // 2, width // 2, APART)]
+    likely = sorted(sideways, key=lambda shift: -speaks_for(one, other, shift, every=2))[:TRIED]
+    around = [
+        (x + right, y + below)
+        for x, y in (best, *likely)
+        for right in range(1 - APART, APART)
+        for below in (-1, 0, 1)
+    ]
+    best = max(dict.fromkeys((best, *around)), key=lambda shift: speaks_for(one, other, shift))
+    return best, agreement(one.picture, other.picture, best)
 
 
-def _slide(shift: Shift, width: int) -> float:
-    """How much better a shift must fit than none, in shares of the overlap."""
-    return SLIDE * float(np.hypot(*shift)) / width
+def speaks_for(one: Looked, other: Looked, shift: Shift, every: int = 1) -> float:
+    """The share of what two pictures tell that speaks for a shift, a little less for large ones.
+
+    Args:
+        every: one of so many rows is looked at.
+    """
+    height, width = one.picture.shape[:2]
+    x, y = shift
+    if (width - abs(x)) * (height - abs(y)) < OVERLAP * width * height:
+        return -1.0
+    here = slice(max(0, y), height + min(0, y), every), slice(max(0, x), width + min(0, x))
+    there = slice(max(0, -y), height + min(0, -y), every), slice(max(0, -x), width + min(0, -x))
+    alike = levels_between(one.picture[here], other.picture[there]) <= ALIKE
+    told = float(one.telling[here][alike].sum() + other.telling[there][alike].sum())
+    return told / (one.told + other.told) * every - SLIDE * float(np.hypot(x, y)) / width
 
 
 def agreement(one_HW3: Pixels, other_HW3: Pixels, shift: Shift) -> float:
@@ -172,25 +207,56 @@ def laid_on(one: Looked, plate: Plate, near: Shift | None = None) -> tuple[Shift
         across = x - shape[1] if x >= shape[1] - width // 2 else x
         down = y - shape[0] if y >= shape[0] - height // 2 else y
         tried.append((across + plate.origin[0], down + plate.origin[1]))
-    found = [(*_fits(one.picture, plate, corner), corner) for corner in dict.fromkeys(tried)]
+    best = _best(one, plate, tried, near)
+    # Sea and sky have few edges, and peaks are elsewhere: the whole breadth is tried as well.
+    wide = range(plate.origin[0] - width // 2, plate.origin[0] + ground.shape[1] - width // 2, APART)
+    coarse = _best(one, plate, [best[1], *((x, best[1][1]) for x in wide)], best[1])
+    if coarse[1] != best[1]:
+        x, y = coarse[1]
+        around = [(x + right, y + below) for right in range(-APART, APART + 1) for below in (-1, 0, 1)]
+        best = _best(one, plate, [best[1], *around], best[1])
+    return best[1], best[2]
 
-    def worth(fit: tuple[float, float, Shift]) -> float:
-        share, known, (x, y) = fit
-        far = SLIDE * (1 - known) if near is None else _slide((x - near[0], y - near[1]), width)
-        return share - far
 
-    share, _, best = max(found, key=worth)
-    return best, share
+def _best(
+    one: Looked, plate: Plate, tried: Sequence[Shift], near: Shift | None
+) -> tuple[float, Shift, float]:
+    """The likeliest of some corners: how likely, where, and the share of the place that is alike there.
+
+    Where less of the place is known, people may lie outside, and all else fits: that is no reason to move.
+    """
+    height, width = one.picture.shape[:2]
+    least = OVERLAP if near is None else float(plate.at(near, (width, height))[1].mean()) - LESS
+
+    def fit(corner: Shift) -> tuple[float, Shift, float]:
+        shown, sure = plate.at(corner, (width, height))
+        known = float(sure.mean())
+        if known < max(OVERLAP, least):
+            return -1.0, corner, 0.0
+        alike = levels_between(one.picture, shown) <= ALIKE
+        worth = told_by(alike, np.where(sure, np.maximum(one.telling, telling(shown)), 0))
+        if near is None:
+            far = UNKNOWN * (1 - known)
+        else:
+            far = SLIDE * float(np.hypot(corner[0] - near[0], corner[1] - near[1])) / width
+        return worth - far, corner, float(alike[sure].mean())
+
+    return max((fit(corner) for corner in dict.fromkeys(tried)), key=lambda found: found[0])
 
 
-def _fits(picture_HW3: Pixels, plate: Plate, corner: Shift) -> tuple[float, float]:
-    """The share of what is sure of the place that a picture shows alike, 0 if little of it is sure; and how
-    much of the picture is sure."""
-    shown, sure = plate.at(corner, (picture_HW3.shape[1], picture_HW3.shape[0]))
-    known = float(sure.mean())
-    if known < OVERLAP:
-        return 0.0, known
-    return float((levels_between(picture_HW3, shown) <= ALIKE)[sure].mean()), known
+def telling(picture_HW3: Pixels) -> Floats:
+    """How much each pixel tells of where a picture lies sideways: smooth ground tells little."""
+    grey = picture_HW3.astype(np.float32).mean(axis=2)
+    across = np.abs(np.diff(grey, axis=1))
+    found = np.zeros_like(grey)
+    found[:, 1:] = across
+    found[:, :-1] = np.maximum(found[:, :-1], across)
+    return np.asarray(np.minimum(found, MOST) + TELLING, np.float32)
+
+
+def told_by(alike_HW: NDArray[np.bool_], telling_HW: Floats) -> float:
+    """The share of what pixels tell that speaks for a place."""
+    return float(telling_HW[alike_HW].sum() / max(1e-6, float(telling_HW.sum())))
 
 
 def _inner(sure_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:

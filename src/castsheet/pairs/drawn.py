@@ -90,10 +90,8 @@ def _cut_out(frame_HW3: Pixels, box: Box, segmenter: Segmenter | None) -> Mask:
 
 def _seen(frame_HW3: Pixels, number: int, box: Box, mask: Mask, view: View | None = None) -> Seen:
     height, width = frame_HW3.shape[:2]
-    whole = np.zeros((height, width), np.bool_)
-    whole[box.y : box.bottom, box.x : box.right] = mask
     edge = box.x <= 1 or box.y <= 1 or box.right >= width - 1 or box.bottom >= height - 1
-    look = look_at(frame_HW3, whole, box, 1.0)
+    look = look_at(frame_HW3, mask, box, 1.0)
     return Seen(number, box, int(mask.sum()), edge, look, mask, None, 0, view)
 
 

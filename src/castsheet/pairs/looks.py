@@ -3,7 +3,7 @@
 A part is a band of the figure's mask. Of a figure that the frame cuts off below, its face tells how much is
 seen; without a face nobody knows, and it has no look.
 
-Legend: H height, W width, B bins.
+Legend: H height, W width, h and w those of a box, B bins.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class Look:
         return cls({part: one for part, one in zip(PARTS, values, strict=True) if one.any()})
 
 
-def look_at(frame_HW3: Pixels, mask_HW: Mask, box: Box, seen: float | None) -> Look:
+def look_at(frame_HW3: Pixels, mask_hw: Mask, box: Box, seen: float | None) -> Look:
     """A subject's look in one frame.
 
     Args:
+        mask_hw: the subject in its box.
         seen: the share of the figure, from above, that the box shows; None if nobody knows.
     """
     if seen is None:
         return Look({})
-    inside = mask_HW[box.y : box.bottom, box.x : box.right]
     pixels = frame_HW3[box.y : box.bottom, box.x : box.right]
     parts = {}
     for part, (top, bottom, least) in BANDS.items():
@@ -69,7 +69,7 @@ def look_at(frame_HW3: Pixels, mask_HW: Mask, box: Box, seen: float | None) -> L
             continue
         first, last = round(top / seen * box.h), round(min(1.0, bottom / seen) * box.h)
         rows = slice(first, max(first + 1, last))
-        chosen = pixels[rows][inside[rows]]
+        chosen = pixels[rows][mask_hw[rows]]
         if len(chosen) >= 12:
             parts[part] = _histogram(chosen)
     return Look(parts)

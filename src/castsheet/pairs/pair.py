@@ -46,6 +46,7 @@ LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make 
 MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
 CUT_OFF = 0.5  # share of sights on the frame's edge
 FEW = 4  # pictures of somebody: fewer leave a sheet of drawn subjects empty
+PROBES = (0.4, 0.6)  # of a track: its sights there are in the clip if its shot repeats the clip's
 KEPT = 512  # small frames of a film in memory, 0.3 MB each
 HEAD = 3.4  # times the height of a face: hair, face and shoulders
 PERSON, THING, PLACE = "a person", "a thing", "the place"
@@ -220,6 +221,8 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
     tried: set[tuple[str, View]] = set()
     sizes = {job.sizes[candidate.track.shot] for candidate in found}
     small = {size: np.stack([filled(frame, size) for frame in clip_FHW3]) for size in sizes}
+    repeats = {shot for shot in {c.track.shot for c in found} if _repeats(shot, one, job, small)}
+    found = [candidate for candidate in found if candidate.track.shot not in repeats]
     for candidate in sorted(found, key=lambda c: (-c.worth, c.track.id, c.index)):
         if (candidate.track.shot, candidate.view) in tried:
             continue
@@ -231,6 +234,17 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
     if not views or not (one.drawn or ("face" in views and views & set(BODY))):
         raise Refused("R63", one.name, f"{COPY} levels")
     return kept
+
+
+def _repeats(shot: str, one: Shown, job: Job, small: Mapping[tuple[int, int], Pixels]) -> bool:
+    """Whether a shot is the clip's once more: then it shows nothing of other times, even beyond the clip."""
+    for track in one.others:
+        if track.shot == shot and not track.owner:
+            last = len(track.sights) - 1
+            probes = [Candidate(track, round(share * last), "front", 0.0) for share in PROBES]
+            if all(_distance(probe, job, small) < COPY for probe in probes):
+                return True
+    return False
 
 
 def _distance(candidate: Candidate, job: Job, small: Mapping[tuple[int, int], Pixels]) -> float:

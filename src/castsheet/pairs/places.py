@@ -24,6 +24,7 @@ from castsheet.pairs.camera import (
     laid_on,
     plate_of,
     shift_between,
+    speaks_for,
 )
 from castsheet.pairs.corners import mark_in_corner
 from castsheet.pairs.frames import read_frames
@@ -39,9 +40,9 @@ MOST_SHOTS = 16
 """Shots that make a plate: more add time and no certainty."""
 REPEATED = 0.985
 """Share of alike pixels, in all three pictures, over which one shot is another one again."""
-SURELY, TURNED = 0.9, 0.05
-"""Share of alike pixels at which a picture surely shows a place, and by how much its mirror image must fit
-better."""
+SURELY, TURNED = 0.9, 0.045
+"""Share of alike pixels at which a picture surely shows a place, and by how much more must speak for its
+mirror image (see `speaks_for`)."""
 FEW, LATE = 6, 0.7
 """Shots of a place that one is compared with at last, and the share of alike pixels that it needs then."""
 LARGE = 0.15
@@ -84,10 +85,10 @@ def place_film(film: Film, shots: list[list[int]], faces: str = "none") -> Made:
                     best = share, place, (corner[0] + shift[0], corner[1] + shift[1])
         if best is not None and best[0] < SURELY:
             image = _mirrored(three[1], [(looked[one][1], at) for one, at in members[best[1]]])
-            if image[0] > best[0] + TURNED:
+            if image is not None:
                 members.append([(number, (0, 0))])
-                turned[number] = image[0]
-                (x, y), place = image[1], best[1]
+                turned[number], (x, y) = image
+                place = best[1]
                 where = [[x - across, y + down] for across, down in own]
                 placed.append({"place": place, "corners": where, "mirrored": True})
                 continue
@@ -208,17 +209,21 @@ def _plates(
     return plates
 
 
-def _mirrored(one: Looked, others: list[tuple[Looked, Shift]]) -> tuple[float, Shift]:
-    """How well a picture's mirror image fits the first or last of some others, and where its corner lies.
+def _mirrored(one: Looked, others: list[tuple[Looked, Shift]]) -> tuple[float, Shift] | None:
+    """How well a picture's mirror image fits the first or last of some others, and where its corner lies;
+    None if the picture itself fits them as well.
 
     Smooth ground and sky fit either way: what fits better mirrored shows the place mirrored.
     """
     image = Looked(np.ascontiguousarray(one.picture[:, ::-1]))
-    found = []
-    for other, corner in (others[0], others[-1]):
-        shift, share = shift_between(other, image)
-        found.append((share, (corner[0] + shift[0], corner[1] + shift[1])))
-    return max(found)
+    plain, turned = [], []
+    for other, (right, below) in (others[0], others[-1]):
+        shift, _ = shift_between(other, one)
+        plain.append(speaks_for(other, one, shift))
+        (x, y), share = shift_between(other, image)
+        turned.append((speaks_for(other, image, (x, y)), share, (right + x, below + y)))
+    best = max(turned)
+    return best[1:] if best[0] > max(plain) + TURNED else None
 
 
 def _near(pictures: list[list[Pixels]], faces: FaceDetector | None, number: int) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from castsheet.judge.typography import strokes
+from castsheet.judge.typography import strokes, thin_lines
 from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.pairs.records import Reject, Window
 from castsheet.sheet.look.ocr import TextReader
@@ -21,7 +22,11 @@ STILL = 0.25  # levels: the 99.5th percentile of change between neighbours, in m
 REPEATS = 0.3  # share of frames that are the frame before
 BLURRED = 0.45  # of the film's median sharpness
 DARK, BRIGHT, FLAT = 18.0, 238.0, 10.0  # levels: mean luma, and its spread
-STROKES = 0.16  # thin still strokes in one place: letters
+STROKES, ROLLS = 0.16, 0.05
+"""Thin strokes in one place that are letters: still ones; ones that roll together, as little else does."""
+ROLLED = 9  # frames in a row in which credits roll evenly
+SLOWEST, FASTEST = 3, 64  # px that they roll in so many frames
+LINES, TOGETHER = 0.003, 0.6  # of the picture: thin lines that move; of these: what moves on by one amount
 REPEAT = 7.0  # levels between small pictures of two windows, where they differ most
 MOST = 98  # percent of the cells: in one place, people are all that two windows differ by
 SURE, LETTERS = 0.6, 2  # of a line that is read: how sure the reader is, and letters and digits at least
@@ -54,9 +59,35 @@ def measured(shot: str, number: int, frames: tuple[int, ...], pictures_FHW3: Pix
         sharp=round(float(np.median([_sharpness(one) for one in grey[::12]])), 3),
         repeats=round(float((real < SAME).mean()) if len(real) else 1.0, 3),
         strokes=round(strokes(grey), 3),
+        rolls=round(strokes(unrolled(grey)), 3),
         luma=(round(float(grey.mean()), 1), round(float(grey.std()), 1)),
         signature=signature(grey),
     )
+
+
+def unrolled(grey_FHW: Floats) -> Floats:
+    """The middle frames of a window with what rolls up or down in them laid to one place; an empty picture if
+    nothing does."""
+    middle = max(0, len(grey_FHW) // 2 - ROLLED // 2)
+    frames = grey_FHW[middle : middle + ROLLED]
+    height = frames.shape[1]
+    first, last = thin_lines(frames[0]), thin_lines(frames[-1])
+    moving = first & ~last
+    amounts = [way * by for by in range(SLOWEST, min(FASTEST, height // 3)) for way in (1, -1)]
+    met = [(int((moving & _moved(last, by)).sum()), by) for by in amounts]
+    share, amount = max(met, default=(0, 0))
+    if moving.mean() < LINES or share < TOGETHER * moving.sum():
+        return np.zeros_like(frames)
+    steps = [round(amount * k / (len(frames) - 1)) for k in range(len(frames))]
+    return np.stack([_moved(one, by) for one, by in zip(frames, steps, strict=True)])
+
+
+def _moved(values_HW: Any, by: int) -> Any:
+    """A picture moved down by so many px; what comes in from outside is empty."""
+    found = np.zeros_like(values_HW)
+    height = len(values_HW)
+    found[max(0, by) : height + min(0, by)] = values_HW[max(0, -by) : height - max(0, by)]
+    return found
 
 
 def _sharpness(grey_HW: Floats) -> float:
@@ -93,7 +124,7 @@ def alike(one: Sequence[int], other: Sequence[int]) -> float:
 
 def lettered(window: Window) -> bool:
     """Whether strokes look like letters; grass, railings and leaves do as well."""
-    return window.strokes > STROKES
+    return window.strokes > STROKES or window.rolls > ROLLS
 
 
 def read(window: Window, pictures: Sequence[Pixels], reader: TextReader) -> Window:
@@ -104,7 +135,7 @@ def read(window: Window, pictures: Sequence[Pixels], reader: TextReader) -> Wind
 
 
 def _told(window: Window) -> str:
-    return f"{window.strokes} {window.words or ''}".strip()
+    return f"{max(window.strokes, window.rolls)} {window.words or ''}".strip()
 
 
 def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject | None:
@@ -125,7 +156,7 @@ def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject 
         ("R30", window.still < STILL, f"{window.still}", f"{STILL}"),
         ("R33", window.repeats > REPEATS, f"{window.repeats}", f"{REPEATS}"),
         ("R31", window.sharp < BLURRED * usual, f"{window.sharp}", f"{BLURRED * usual:.2f}"),
-        ("R34", lettered(window) and window.words != "", _told(window), f"{STROKES}"),
+        ("R34", lettered(window) and window.words != "", _told(window), f"{STROKES}, {ROLLS}"),
     )
     for rule, broken, value, limit in checks:
         if broken:

@@ -182,6 +182,7 @@ class Window:
     Args:
         still, sharp, repeats, strokes: measures of `quality`. luma: mean and spread.
         signature: a small picture of it, to find repeats.
+        rolls: strokes that roll up or down together, as credits do.
         words: what a text reader reads in it, if strokes look like letters; None if nobody read.
     """
 
@@ -194,6 +195,7 @@ class Window:
     strokes: float
     luma: tuple[float, float]
     signature: tuple[int, ...]
+    rolls: float = 0.0
     words: str | None = None
 
     @property

@@ -34,6 +34,8 @@ GUARD = 6
 """Frames at both ends of a shot that no window shows."""
 WORKING = 384
 """px of width at which subjects and places are looked for."""
+LEGIBLE = 768
+"""px of width at least of a picture that is read: readers miss letters of few px."""
 THUMB = 96
 APART = 60
 """Frames of a clip from one window to the next, at least."""
@@ -132,9 +134,12 @@ def watch_shot(
 
 
 def _read(window: Window, film: Film, times: NDArray[np.float64], reader: TextReader) -> Window:
-    """A window with what is read in its middle picture, which is read at the film's own size."""
+    """A window with what is read in its middle picture, at the film's own size; small ones are enlarged."""
     middle = float(times[window.frames[len(window.frames) // 2]])
-    return read(window, [next(read_frames(film, start=middle))[1]], reader)
+    picture = Image.fromarray(next(read_frames(film, start=middle))[1])
+    larger = max(1, -(-LEGIBLE // picture.width))
+    picture = picture.resize((picture.width * larger, picture.height * larger), Image.Resampling.LANCZOS)
+    return read(window, [np.asarray(picture)], reader)
 
 
 def windows_of(first: int, last: int, times: NDArray[np.float64], clips: Clips) -> list[tuple[int, ...]]:

@@ -15,10 +15,10 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.judge.protocols import Embedder
 from castsheet.pairs.looks import Look, look_at, share_by_shoulders, share_seen, typical
+from castsheet.pairs.parts import figures
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
 from castsheet.sheet.box import Box
-from castsheet.sheet.look.components import boxes_of
 from castsheet.sheet.look.faces import FaceDetector
 
 Mask = NDArray[np.bool_]
@@ -29,7 +29,6 @@ LEAST = 0.006  # share of the frame: smaller things are specks or props
 GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
-BAND = 0.04  # of the frame's height: clothes in the colours of so thin a part of the place part nobody
 FEW = 3  # sights of shoulders at least
 LOOKS = 4  # sights of a track that an embedder sees
 SMALLER = 80  # percent of a track's faces that are seen larger than the one that counts
@@ -71,39 +70,21 @@ def sights_of(
             tells how much of them is seen.
     """
     height, width = mask_HW.shape
-    mask_HW, parts = _whole(mask_HW)
     found = []
-    for box, area in parts:
+    for box, own in figures(mask_HW):
+        area = int(own.sum())
         if area < LEAST * height * width or box.h < 24:
             continue
-        crop = np.array(mask_HW[box.y : box.bottom, box.x : box.right])
         if unsure_HW is not None:
-            doubtful = unsure_HW[box.y : box.bottom, box.x : box.right][crop].mean()
+            doubtful = unsure_HW[box.y : box.bottom, box.x : box.right][own].mean()
             if doubtful > GHOST:
                 continue
         edge = box.x <= 1 or box.y <= 1 or box.right >= width - 1 or box.bottom >= height - 1
         wanted = faces is not None and (every_face or box.bottom >= height - 1)
         yaw, size = _face(picture_HW3, box, faces) if wanted and faces is not None else (None, 0)
-        look = look_at(picture_HW3, mask_HW, box, share_seen(box, height, size))
-        found.append(Seen(frame, box, area, edge, look, crop, yaw, size))
+        look = look_at(picture_HW3, own, box, share_seen(box, height, size))
+        found.append(Seen(frame, box, area, edge, look, own, yaw, size))
     return sorted(found, key=lambda one: one.box.x)
-
-
-def _whole(mask_HW: Mask) -> tuple[Mask, list[tuple[Box, int]]]:
-    """A mask, and what is connected in it, with parts of one figure joined that lie one below the other.
-
-    Who wears the colours of a stripe of the place falls into two parts there. Where nothing is parted so, the
-    mask stays as it is.
-    """
-    parts = boxes_of(mask_HW, reach=2)
-    if len(parts) < 2:
-        return mask_HW, parts
-    rows = np.arange(len(mask_HW))[:, None]
-    above = np.maximum.accumulate(np.where(mask_HW, rows, -len(mask_HW)), axis=0)
-    below = np.minimum.accumulate(np.where(mask_HW, rows, 2 * len(mask_HW))[::-1], axis=0)[::-1]
-    filled = mask_HW | (below - above - 1 <= BAND * len(mask_HW))
-    joined = boxes_of(filled, reach=2)
-    return (filled, joined) if len(joined) < len(parts) else (mask_HW, parts)
 
 
 def _face(picture_HW3: Pixels, box: Box, faces: FaceDetector) -> tuple[float | None, int]:
@@ -189,9 +170,7 @@ def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
     found = []
     for one in seen:
         if one.box.bottom >= height - 1:
-            whole = np.zeros(frames_FHW3.shape[1:3], np.bool_)
-            whole[one.box.y : one.box.bottom, one.box.x : one.box.right] = one.mask
-            look = look_at(frames_FHW3[one.frame - first], whole, one.box, share)
+            look = look_at(frames_FHW3[one.frame - first], one.mask, one.box, share)
             found.append(replace(one, look=look))
         else:
             found.append(one)

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.pairs.camera import ALIKE, Plate, levels_between
+from castsheet.pairs.camera import ALIKE, Plate, levels_between, telling, told_by
 from castsheet.pairs.protocols import Floats, Pixels
 
 ZOOMS = tuple(float(one) for one in np.geomspace(1.3, 3.2, 16))
 LEAST = 1.25  # the search may leave `ZOOMS` by a little
 FINER = (0.02, 0.006)  # shares by which the zoom is changed when it is searched closely
+APART, MOST = 4.0, 3  # px of the place from one place to the next along its breadth; how many are searched
 AGREE = 0.5  # share of the picture that is alike, people left out of it or not
 
 
@@ -84,8 +85,24 @@ def located(picture_HW3: Pixels, plate: Plate) -> tuple[Zoomed, float] | None:
         return None
     for step in FINER:
         best = _closer(half, plate, best, step)
+    best = _sideways(half, plate, best)
     # What wants to be no nearer than the place itself is not near: smooth ground fits at any zoom.
     return (best[1], best[0]) if best[0] >= AGREE and best[1].zoom > LEAST else None
+
+
+def _sideways(half: Pixels, plate: Plate, best: tuple[float, Zoomed]) -> tuple[float, Zoomed]:
+    """The likeliest place along the whole breadth: sea and sky fit anywhere, and few edges tell where."""
+    y, zoom = best[1].corner[1], best[1].zoom
+    last = plate.sure.shape[1] - 2 * half.shape[1] / zoom
+    tried = [Zoomed((float(x), y), zoom) for x in np.arange(0.0, max(0.0, last) + 1, APART)]
+    likely = sorted(tried, key=lambda one: -_worth(half, plate, one))[:MOST]
+    found = [best]
+    for one in likely:
+        closer = _alike(half, plate, one), one
+        for step in FINER:
+            closer = _closer(half, plate, closer, step)
+        found.append(closer)
+    return max(found, key=lambda one: _worth(half, plate, one[1]))
 
 
 def _peaks(
@@ -131,6 +148,17 @@ def _closer(half: Pixels, plate: Plate, best: tuple[float, Zoomed], step: float)
 
 def _alike(half: Pixels, plate: Plate, at: Zoomed) -> float:
     """The share of a picture that is alike; it is given with half of the pixels a side."""
+    return float((levels_between(half, _under(half, plate, at)) <= ALIKE).mean())
+
+
+def _worth(half: Pixels, plate: Plate, at: Zoomed) -> float:
+    """How much speaks for a place; it is given as for `_alike`."""
+    laid = _under(half, plate, at)
+    return told_by(levels_between(half, laid) <= ALIKE, np.maximum(telling(half), telling(laid)))
+
+
+def _under(half: Pixels, plate: Plate, at: Zoomed) -> Pixels:
+    """What lies of the place under a picture with half of the pixels a side; black where nothing is."""
     height, width = half.shape[:2]
     laid = np.zeros_like(half)
     found = _seen_of(plate, Zoomed(at.corner, at.zoom / 2), (width, height))
@@ -139,7 +167,7 @@ def _alike(half: Pixels, plate: Plate, at: Zoomed) -> float:
         laid[at_px] = np.asarray(
             Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
         )
-    return float((levels_between(half, laid) <= ALIKE).mean())
+    return laid
 
 
 def _edges(picture_HW3: Pixels) -> Floats:

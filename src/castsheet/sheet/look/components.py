@@ -16,6 +16,28 @@ def boxes_of(mask_HW: Mask, reach: int = 1) -> list[tuple[Box, int]]:
     Args:
         reach: the largest gap in pixels between parts of one thing. It does not widen the boxes.
     """
+    spans = _spans(mask_HW, reach)
+    found = [(_bounds(every), sum(size for *_, size in every)) for every in spans.values()]
+    return sorted(found, key=lambda one: -one[0].area)
+
+
+def things_of(mask_HW: Mask, reach: int = 1) -> list[tuple[Box, Mask]]:
+    """Each connected thing's bounding box and its own pixels there, as `boxes_of` finds them.
+
+    Boxes of two things may overlap, and then each one's pixels are its own only.
+    """
+    found = []
+    for every in _spans(mask_HW, reach).values():
+        box = _bounds(every)
+        own = np.zeros((box.h, box.w), np.bool_)
+        for y, x, right, _ in every:
+            own[y - box.y, x - box.x : right - box.x] = mask_HW[y, x:right]
+        found.append((box, own))
+    return sorted(found, key=lambda one: -one[0].area)
+
+
+def _spans(mask_HW: Mask, reach: int) -> dict[int, list[tuple[int, int, int, int]]]:
+    """Of each connected thing its runs in order: row, start, end, and how many of its pixels lie there."""
     grown = _dilated(mask_HW, reach)
     starts, ends, rows = _runs(grown)
     parent = list(range(len(starts)))
@@ -37,7 +59,13 @@ def boxes_of(mask_HW: Mask, reach: int = 1) -> list[tuple[Box, int]]:
                 above += 1
             else:
                 here += 1
-    return _bounds(mask_HW, starts, ends, rows, [root(i) for i in range(len(starts))])
+    spans: dict[int, list[tuple[int, int, int, int]]] = {}
+    for number, (y, start, end) in enumerate(zip(rows.tolist(), starts, ends, strict=True)):
+        own = np.flatnonzero(mask_HW[y, start:end])
+        if own.size:
+            run = y, start + int(own[0]), start + int(own[-1]) + 1, int(own.size)
+            spans.setdefault(root(number), []).append(run)
+    return spans
 
 
 def _dilated(mask_HW: Mask, reach: int) -> Mask:
@@ -59,18 +87,8 @@ def _runs(mask_HW: Mask) -> tuple[list[int], list[int], NDArray[np.int64]]:
     return starts.tolist(), ends.tolist(), rows
 
 
-def _bounds(
-    mask_HW: Mask, starts: list[int], ends: list[int], rows: NDArray[np.int64], roots: list[int]
-) -> list[tuple[Box, int]]:
-    """The tight box of each thing's own pixels, without what dilation added."""
-    spans: dict[int, list[tuple[int, int, int, int]]] = {}
-    for y, start, end, key in zip(rows.tolist(), starts, ends, roots, strict=True):
-        own = np.flatnonzero(mask_HW[y, start:end])
-        if own.size:
-            spans.setdefault(key, []).append((y, start + int(own[0]), start + int(own[-1]) + 1, own.size))
-    found = []
-    for runs in spans.values():
-        x, right = min(r[1] for r in runs), max(r[2] for r in runs)
-        y, bottom = runs[0][0], runs[-1][0] + 1
-        found.append((Box(x, y, right - x, bottom - y), sum(r[3] for r in runs)))
-    return sorted(found, key=lambda one: -one[0].area)
+def _bounds(runs: list[tuple[int, int, int, int]]) -> Box:
+    """The tight box of a thing's own pixels, without what dilation added."""
+    x, right = min(run[1] for run in runs), max(run[2] for run in runs)
+    y, bottom = runs[0][0], runs[-1][0] + 1
+    return Box(x, y, right - x, bottom - y)
