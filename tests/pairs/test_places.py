@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from castsheet.media.encoding import encode
 from castsheet.pairs import tools
@@ -12,7 +13,7 @@ from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import plates_of
 from castsheet.pairs.places import place_film
 from castsheet.pairs.records import Film
-from tests.doubles.paper_films import ANN, SIZE, PaperFaces, Shot, write_film
+from tests.doubles.paper_films import ANN, FACE, SIZE, PaperFaces, Shot, place, write_film
 
 
 def _film(path) -> Film:
@@ -80,3 +81,26 @@ def test_a_shot_fits_others_than_the_first_and_last(tmp_path):
     made = place_film(_film(tmp_path / "late.mp4"), _spans(range(0, 60, 12), 12))
     places = [one["place"] for one in made.values["places"]]
     assert len(set(places)) == 1
+
+
+def test_near_shots_lie_on_their_place_even_if_they_are_the_most(tmp_path, monkeypatch):
+    """Red: people near are cut out by a network, in parts, because few shots show their place from afar."""
+    monkeypatch.setitem(tools.FACES, "paper", PaperFaces)
+    tools.faces_of.cache_clear()
+    width, height = SIZE
+    ground = place(2)
+    shots = []
+    for x in (30, 90, 150):
+        far = ground.copy()
+        far[60:110, x : x + 10] = (20, 20, 250)
+        shots.append(far)
+    box = (50, 20, 50 + width / 2, 20 + height / 2)
+    for x in (20, 50, 80, 120):
+        near = np.asarray(Image.fromarray(ground).resize(SIZE, Image.Resampling.BICUBIC, box=box)).copy()
+        near[30:60, x : x + 20], near[60:, x : x + 20] = FACE, (20, 20, 250)
+        shots.append(near)
+    encode(
+        tmp_path / "most.mp4", np.concatenate([np.repeat(one[None], 12, 0) for one in shots]), 24.0, crf=14
+    )
+    made = place_film(_film(tmp_path / "most.mp4"), _spans(range(0, 84, 12), 12), "paper")
+    assert ["zoom" in one for one in made.values["places"]] == [False] * 3 + [True] * 4

@@ -33,7 +33,7 @@ from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Film
 from castsheet.pairs.scan import AT_LEAST, working_size
 from castsheet.pairs.tools import faces_of
-from castsheet.pairs.zoom import located
+from castsheet.pairs.zoom import Zoomed, located
 from castsheet.sheet.look.faces import FaceDetector
 
 MOST_SHOTS = 16
@@ -242,24 +242,29 @@ def _zoom_in(
     placed: list[dict[str, Any] | None],
     turned: dict[int, float],
 ) -> None:
-    """Near shots of a place that more shots show from farther away: they are laid on its picture, and their
-    own, which shows mostly people, is dropped. `placed` and `plates` change.
+    """Near shots of a place that others show from farther away: they are laid on its picture. A picture of
+    the near shots' own, which shows mostly people, is dropped for that of as many shots. `placed` and `plates`
+    change.
 
     Args:
         turned: of shots that fit a place better mirrored: how well. Nearer up they must fit as well.
     """
     for place in sorted(range(len(members)), key=lambda one: len(members[one])):
-        wider = [one for one in plates if one != place and len(members[one]) >= len(members[place])]
+        least = len(members[place]) if place in plates else 0
+        wider = [one for one in plates if one != place and len(members[one]) >= least]
+        found: dict[int, tuple[int, Zoomed]] = {}
         for number, _ in members[place]:
-            found = [(one, at) for one in wider if (at := located(pictures[number][1], plates[one]))]
-            found = [one for one in found if one[1][1] >= turned.get(number, 0.0)]
-            if not found:
-                break
-            base, (best, _) = max(found, key=lambda one: one[1][1])
+            fits = [(one, at) for one in wider if (at := located(pictures[number][1], plates[one]))]
+            fits = [one for one in fits if one[1][1] >= turned.get(number, 0.0)]
+            if fits:
+                base, (best, _) = max(fits, key=lambda one: one[1][1])
+                found[number] = base, best
+        if place in plates and len(found) < len(members[place]):
+            continue
+        plates.pop(place, None)
+        for number, (base, best) in found.items():
             corner = [round(value, 2) for value in best.corner]
             placed[number] = {"place": base, "corners": [corner] * 3, "zoom": round(best.zoom, 4)}
-        else:
-            plates.pop(place, None)
 
 
 def _added(corner: Shift, own: list[Shift] | None, k: int) -> Shift:
