@@ -220,6 +220,24 @@ def test_a_side_is_told_by_an_outline_where_no_face_is_found():
     assert [(one.view, one.index) for one in found] == [("side", 4), ("side", 10)]
 
 
+def test_a_face_that_the_whole_figure_cannot_have_names_no_view():
+    """Red: half a body that passes for a face is a close-up, and a back with a profile on it a side."""
+    turn = (17, 17, 15, 11, 10, 12, 16, 17)
+    box, size = Box(180, 20, 40, 150), {"one-0001": (384, 224)}
+    for index, yaw, face, view in (
+        (0, -5.0, 45, None),
+        (0, 5.0, 16, "front"),
+        (4, -85.0, 17, "side"),
+        (2, -85.0, 17, None),
+    ):
+        sights = tuple(
+            Sight(6 * k, box, 225 * b, False, yaw if k == index else None, face if k == index else 0)
+            for k, b in enumerate(turn)
+        )
+        found = candidates([Track("one-0001", 0, sights, ())], size)
+        assert [one.view for one in found if one.index == index] == ([view] if view else []), (index, yaw)
+
+
 def test_who_looks_up_and_down_is_not_seen_from_behind():
     """Red: a face that is missed between a turned one and one that looks at us passes for a back."""
     yaws = (63.0, None, None, None, None, None, 6.0)

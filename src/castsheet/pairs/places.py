@@ -242,9 +242,10 @@ def _zoom_in(
     placed: list[dict[str, Any] | None],
     turned: dict[int, float],
 ) -> None:
-    """Near shots of a place that others show from farther away: they are laid on its picture. A picture of
-    the near shots' own, which shows mostly people, is dropped for that of as many shots. `placed` and `plates`
-    change.
+    """Near shots of a place that others show from farther away: they are laid on its picture.
+
+    A picture of their own, which shows mostly people, is dropped if as many shots show the place from farther
+    away. `placed` and `plates` change.
 
     Args:
         turned: of shots that fit a place better mirrored: how well. Nearer up they must fit as well.

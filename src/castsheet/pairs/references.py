@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,13 +17,15 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
-from castsheet.pairs.turning import SLIM, SLIMMEST, breadths, sides
+from castsheet.pairs.turning import SLIM, SLIMMEST, breadth, breadths, sides, usual_breadth
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
 FRONT, QUARTER, SIDE = 22.0, (32.0, 64.0), 75.0
 """Degrees as detectors tell them, which is up to half as much again as the truth: a face below the first
 looks at us, between the next two it is turned, above the last it is in profile; else nobody knows."""
+LARGEST = 0.2  # of a whole figure's height: no face is so tall
+SIDEWAYS = 0.8  # of how broad somebody is from the front: in profile they are slimmer
 FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
 WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
 OUTLINE = 0.5  # of worth: a side that an outline alone tells is taken where no face tells of one
@@ -52,7 +54,8 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
         tracks: of shots other than the clip's. sizes: width and height at which each shot was looked at.
     """
     found = []
-    for track in tracks:
+    usual = usual_breadth(tracks)
+    for track in (_believed(one, usual) for one in tracks):
         tall = sizes[track.shot][1]
         backs, broad = _backs(track), breadths(track.sights)
         slim = [at for at in sides(track.sights) if broad[at] <= SLIMMEST]
@@ -72,6 +75,26 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
                 turned = 0.0 if one.yaw is None else _off(view, abs(one.yaw)) / 30
                 found.append(Candidate(track, index, view, one.box.h / tall - turned))
     return found
+
+
+def _believed(track: Track, usual: float | None) -> Track:
+    """A track without the faces that a whole figure cannot have: too large, or in profile on a broad outline.
+
+    Args:
+        usual: how broad somebody is from the front, if that is known.
+    """
+
+    def believed(one: Sight) -> bool:
+        if one.yaw is None or one.edge:
+            return True
+        profile = usual is not None and abs(one.yaw) >= SIDE
+        slim = not profile or breadth(one) <= SIDEWAYS * (usual or 0.0)
+        return slim and one.face <= LARGEST * one.box.h
+
+    if track.owner:  # a person drew it, and says what it shows
+        return track
+    sights = (one if believed(one) else replace(one, yaw=None, face=0) for one in track.sights)
+    return replace(track, sights=tuple(sights))
 
 
 def _view(one: Sight, back: bool) -> View | None:

@@ -11,17 +11,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.pairs.records import Sight
+from castsheet.pairs.records import Sight, Track
 
 BROAD = 90  # percentile of a track's sights: the figure seen from the front or the back
 SLIM, FULL = 0.82, 0.88  # of that: a side is below the first, and what parts two sides is above the second
 SLIMMEST = 0.75  # of that: below it a sight shows little but the side
+FEWEST = 5  # sights of a whole figure in which somebody turns
 TALLER = 0.06  # of the usual height: who stretches or ducks by more is as slim as from the side
+
+
+def breadth(sight: Sight) -> float:
+    """The area of a figure over its squared height."""
+    return sight.area / max(1, sight.box.h) ** 2
+
+
+def usual_breadth(tracks: Sequence[Track]) -> float | None:
+    """How broad somebody is from the front: the median of the tracks in which they turn; None if they turn in
+    none."""
+    found = []
+    for track in tracks:
+        whole = [breadth(one) for one in track.sights if not one.edge]
+        if len(whole) >= FEWEST and min(whole) <= SLIMMEST * (broad := float(np.percentile(whole, BROAD))):
+            found.append(broad)
+    return float(np.median(found)) if found else None
 
 
 def breadths(sights: Sequence[Sight]) -> NDArray[np.float64]:
     """How broad a figure is in each sight, in shares of its front."""
-    found = np.array([one.area / max(1, one.box.h) ** 2 for one in sights])
+    found = np.array([breadth(one) for one in sights])
     return np.asarray(found / max(1e-9, float(np.percentile(found, BROAD))))
 
 
