@@ -58,12 +58,15 @@ class Looked:
         return float(self.telling.sum())
 
 
-def shift_between(one: Looked, other: Looked) -> tuple[Shift, float]:
+def shift_between(one: Looked, other: Looked, *, wide: bool = True) -> tuple[Shift, float]:
     """By how many px (x, y) the second picture's content lies to the left and above, and how well they agree.
 
     Sea and sky fit at any shift, and best where people lie on people, or outside the overlap. So a shift is
     chosen by how much of all that tells of it, in both pictures, speaks for it: what lies outside the overlap
     speaks against it.
+
+    Args:
+        wide: whether shifts along the whole breadth are tried, beside the likeliest ones.
 
     Returns:
         The shift, and the share of their overlap in which the pictures are alike.
@@ -79,7 +82,7 @@ def shift_between(one: Looked, other: Looked) -> tuple[Shift, float]:
         y, x = divmod(int(flat), width)
         tried.append((x - width if x > width // 2 else x, y - height if y > height // 2 else y))
     best = max(tried, key=lambda shift: speaks_for(one, other, shift))
-    sideways = [(x, best[1]) for x in range(APART - width // 2, width // 2, APART)]
+    sideways = [(x, best[1]) for x in range(APART - width // 2, width // 2, APART)] if wide else []
     likely = sorted(sideways, key=lambda shift: -speaks_for(one, other, shift, every=2))[:TRIED]
     around = [
         (x + right, y + below)

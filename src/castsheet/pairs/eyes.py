@@ -146,7 +146,7 @@ def _aligned(frame: Pixels, plate: Plate, corner: Shift) -> Shift:
     picture, sure = plate.at(corner, (frame.shape[1], frame.shape[0]))
     if sure.mean() < SURE:
         return corner
-    (x, y), _ = shift_between(Looked(picture), Looked(frame))
+    (x, y), _ = shift_between(Looked(picture), Looked(frame), wide=False)
     return corner[0] + x, corner[1] + y
 
 

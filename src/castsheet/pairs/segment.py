@@ -16,12 +16,12 @@ from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.salience import Matter
 
-APART = 20  # levels: what differs more from the plate, both softened, is no noise of compression
+APART = 18  # levels: what differs more from the plate, both softened, is no noise of compression
 FAINT, FAINTER = 6, 4  # levels of faint differences beside a figure, and within it
 MISSING = {False: (0.2, 0.05), True: (0.05, 0.0)}
 """The share of a mask from which faint differences beside it and within it fill it: of far figures, of near
 ones."""
-EDGE = 30  # levels, as they are: softening alone would make every figure wider by a pixel
+EDGE = 20  # levels, as they are: softening alone would make every figure wider by a pixel
 DARKER = (0.4, 0.97)  # a shadow lets this much of the ground's light through
 GROUND = 0.15  # of a box's longer side: the ground around it that the network sees
 TINT = 12  # levels: a shadow has the ground's own colour, but darker
