@@ -46,7 +46,7 @@ LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make 
 MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
 CUT_OFF = 0.5  # share of sights on the frame's edge
 FEW = 4  # pictures of somebody: fewer leave a sheet of drawn subjects empty
-PROBES = (0.4, 0.6)  # of a track: its sights there are in the clip if its shot repeats the clip's
+PROBES = (0.3, 0.5, 0.7)  # of a track: one of its sights there is in the clip if its shot repeats the clip's
 KEPT = 512  # small frames of a film in memory, 0.3 MB each
 HEAD = 3.4  # times the height of a face: hair, face and shoulders
 PERSON, THING, PLACE = "a person", "a thing", "the place"
@@ -242,7 +242,7 @@ def _repeats(shot: str, one: Shown, job: Job, small: Mapping[tuple[int, int], Pi
         if track.shot == shot and not track.owner:
             last = len(track.sights) - 1
             probes = [Candidate(track, round(share * last), "front", 0.0) for share in PROBES]
-            if all(_distance(probe, job, small) < COPY for probe in probes):
+            if any(_distance(probe, job, small) < COPY for probe in probes):
                 return True
     return False
 
