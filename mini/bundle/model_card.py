@@ -8,8 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mini.second.architecture import BLOCKS, FPS, FRAMES, HEIGHT, WIDTH
-from mini.training.architecture import ADAPTER_RANK, HEAD_WIDTH, HEADS
+from mini.training.architecture import ADAPTER_RANK, BLOCKS, FPS, FRAMES, HEAD_WIDTH, HEADS, HEIGHT, WIDTH
 
 _LOSS = re.compile(r"\bs {2}(?P<stage>.+?),? step (?P<step>\d+) loss (?P<loss>[\d.]+)")
 _FACT = re.compile(

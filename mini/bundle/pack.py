@@ -41,7 +41,7 @@ from mini.bundle.package import CHECKPOINT, write_base
 from mini.data.corpus import PROMPTS
 from mini.data.latents import TOKENS, Latents, real
 from mini.script import finish
-from mini.second.architecture import FPS, LATENT
+from mini.training.architecture import FPS, LATENT
 from mini.training.stored import header_of, load_models
 from mini.training.train_flow import Models
 

@@ -39,8 +39,7 @@ from castsheet.machine.files import write_atomic
 from mini.bundle.model_card import write_card
 from mini.official import official_keys, write_checkpoint
 from mini.script import finish
-from mini.second.architecture import FPS, FRAMES, HEIGHT, WIDTH
-from mini.training.architecture import TEXT_LAYERS
+from mini.training.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH
 from mini.training.stored import AUDIO, VOCODER, codec_file, header_of
 from mini.training.train_flow import gemma_config
 
@@ -92,6 +91,7 @@ class Defaults:
                 "stg_scale": self.stg_scale,
                 "lora_strength": self.lora_strength,
                 "rescale": self.rescale,
+                "reference": "still" if "still" in modes else "looped",  # a third of the time, alike in looks
                 "audio": True,
             },
         )

@@ -1,8 +1,7 @@
-"""Mini's prompts: what its captions say, and never say.
+"""Invented names and descriptions for mini's prompts, and its tokenizer.
 
-Captions name actions and elements but carry no true appearance words, so only the sheet can tell the looks.
-Half of the descriptions hold appearance words drawn at random, unrelated to the picture: the text encoder
-learns that looks are not to be read from words, and a user's own descriptions do no harm.
+The descriptions hold appearance words drawn at random, unrelated to the picture: the text encoder learns that
+looks are not to be read from words, and a user's own descriptions do no harm.
 """
 
 from __future__ import annotations
@@ -18,47 +17,6 @@ from mini.training.architecture import CONTEXT, VOCABULARY
 
 NEGATIVE = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
-PHRASES: dict[str, tuple[str, ...]] = {
-    "walk left": (
-        "walks to the left",
-        "walks left across the scene",
-        "walks from right to left",
-        "strolls to the left",
-    ),
-    "walk right": (
-        "walks to the right",
-        "walks right across the scene",
-        "walks from left to right",
-        "strolls to the right",
-    ),
-    "wave": (
-        "waves",
-        "waves at us",
-        "raises one hand and waves",
-        "waves hello",
-        "waves a hand at the camera",
-    ),
-    "jump": (
-        "jumps",
-        "jumps up and down",
-        "jumps on the spot",
-        "jumps for joy",
-        "leaps into the air again and again",
-    ),
-    "turn round": (
-        "turns round",
-        "turns around once",
-        "turns round on the spot",
-        "makes a full turn",
-        "slowly turns around",
-    ),
-    "lift": (
-        "lifts {prop}",
-        "lifts {prop} overhead",
-        "raises {prop} with both hands",
-        "picks up {prop} and lifts it up",
-    ),
-}
 _PEOPLE = (
     "the person",
     "a person",
@@ -134,40 +92,7 @@ _EXTRAS = (
     "",
     "",
 )
-_PLACE_TAILS = ("in {place}", "there", "at {place}", "", "", "", "in the scene")
 _CONSONANTS, _VOWELS = "bcdfghjklmnprstvwz", "aeiou"
-
-
-def caption(action: str, random: np.random.Generator) -> str:
-    """A training prompt for an action, in one of the published two-part formats or without a first half."""
-    names = [_name(random) if random.random() < 0.5 else "" for _ in range(3)]
-    person, prop, place = (
-        _bound(name, _describe(pool, kind, random)) if random.random() < 0.9 else (name or pool[0])
-        for name, pool, kind in zip(
-            names, (_PEOPLE, _PROPS, _PLACES), ("person", "prop", "place"), strict=True
-        )
-    )
-    subject = names[0] or _pick(_PEOPLE, random)
-    thing, where = names[1] or _pick(_PROPS, random), names[2] or _pick(_PLACES, random)
-    deed = _pick(PHRASES[action], random).format(prop=thing)
-    tail = _pick(_PLACE_TAILS, random).format(place=where)
-    sentence = f"{subject} {deed} {tail}".strip()
-    sentence = sentence[0].upper() + sentence[1:] if random.random() < 0.7 else sentence
-    form = random.random()
-    items = [person, prop, place]
-    if random.random() < 0.2:
-        items = [items[i] for i in random.permutation(3)]
-    stop = "." if random.random() < 0.7 else ""
-    if form < 0.7:
-        return f"Reference sheet: {'; '.join(items)}{stop}\n\nGenerated video: {sentence}{stop}"
-    if form < 0.8:
-        return f"Reference sheet: {', '.join(items)}. Generated video: {sentence}."
-    if form < 0.9:
-        panels = "\n".join(
-            f"**{kind}:** {item}" for kind, item in zip(("Character", "Prop", "Location"), items, strict=True)
-        )
-        return f"### Reference Sheet Description\n{panels}\n### Target Description\n{sentence}{stop}"
-    return sentence + stop
 
 
 def _describe(pool: tuple[str, ...], kind: str, random: np.random.Generator) -> str:
@@ -182,10 +107,6 @@ def _describe(pool: tuple[str, ...], kind: str, random: np.random.Generator) -> 
         ]
         return _pick(tuple(parts), random) + _pick(_EXTRAS, random)
     return f"{noun}, {_pick(_COLOURS, random)} and {_pick(_ADJECTIVES, random)}"
-
-
-def _bound(name: str, description: str) -> str:
-    return f"{name}: {description}" if name else description
 
 
 def _name(random: np.random.Generator) -> str:

@@ -26,10 +26,10 @@ from mini.data.filling import Filling
 from mini.data.showing import on_sheet
 from mini.data.styling import FIGURES, QUESTIONS, styles
 from mini.script import one_thread_each
-from mini.second.architecture import LATENT
 from mini.story import FRAMES, HEIGHT, WIDTH
 from mini.story.look import PARTS
 from mini.story.sound import SAMPLES, sound
+from mini.training.architecture import LATENT
 
 PROMPTS = 8  # of each sample
 NOWHERE = 0  # the region of what no figure covers

@@ -23,7 +23,7 @@ from mini.data.filling import Filling
 from mini.data.naming import NOBODY, named
 from mini.data.showing import NUMBERS, in_clip, looks
 from mini.data.styling import FIGURES
-from mini.second.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
+from mini.training.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
 from mini.training.train_audio import mels_of

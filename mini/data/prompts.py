@@ -1,4 +1,4 @@
-"""What the second edition is trained to read: the product's prompts; they name, and tell nothing of looks.
+"""What mini is trained to read: the product's prompts; they name, and tell nothing of looks.
 
 A story's words (`mini.story.plot.action_words`) name people and props. Half of the names are made up, for
 users call their cast what they like. Half of the sheet's descriptions hold appearance words drawn at random,

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from castsheet.elements import Scene
-from mini.data.captions import PHRASES
 from mini.evaluation.parts import Pixels, region_map
-from mini.training.architecture import FRAMES as FRAMES
-from mini.training.architecture import HEIGHT, WIDTH
+from mini.world import FRAMES as FRAMES
+from mini.world import HEIGHT, WIDTH
 from mini.world.body import Part, Pose
 from mini.world.mesh import build_actor
 from mini.world.motion import ACTIONS as _ACTIONS
-from mini.world.motion import clip_poses
+from mini.world.motion import PHRASES, clip_poses
 from mini.world.place import paint
 from mini.world.render import Renderer
 from mini.world.stage import pictures, scene_of

@@ -1,4 +1,4 @@
-"""How well the second edition's clips show their stories: `python -m mini.evaluation.stories`.
+"""How well mini's clips show their stories: `python -m mini.evaluation.stories`.
 
 A take is a story's clip and sound: the rendered truth itself, the truth through the codec, or what a bundle
 makes of the story's sheet and words. Everybody's colours are measured under the truth's masks; see

@@ -21,8 +21,7 @@ from castsheet.judge.cast import Mask, Pixels
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
 from mini.judged import faults
-from mini.training.architecture import HEIGHT, WIDTH
-from mini.world import VALIDATION
+from mini.world import HEIGHT, VALIDATION, WIDTH
 from mini.world.body import Part, Pose
 from mini.world.mesh import build_actor
 from mini.world.motion import ACTIONS, FPS

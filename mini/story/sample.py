@@ -34,6 +34,7 @@ FULL = Camera(0.0, 1.13, 2.5, 0.17)  # a grown-up fills seven tenths of the fram
 NEAR = Camera(0.0, 1.50, 1.12, 0.05)
 PAN = 0.45  # metres to either side of the middle
 VIEW_YAW: dict[View, float] = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
+EVERY_VIEW: tuple[View, ...] = ("face", *VIEW_YAW)
 TURNAROUNDS: tuple[tuple[View, ...], ...] = (
     ("face", "front", "side", "back"),
     ("face", "front", "three-quarter", "side", "back"),

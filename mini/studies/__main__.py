@@ -25,12 +25,11 @@ from mini.evaluation.evaluate import open_set
 from mini.evaluation.validation import ValidationSet
 from mini.script import finish
 from mini.studies import journal, report
-from mini.studies.designs import Study, designs, pick
+from mini.studies.designs import BLOCKS, Study, designs, pick
 from mini.studies.journal import Journal, Made
 from mini.studies.measure import VERSION
 from mini.studies.run import Runner
 from mini.studies.scenes import Scenes
-from mini.training.architecture import BLOCKS
 
 STEPS = ("sheets", "clips", "pages")
 BATCH = {"cuda": 64, "cpu": 1}

@@ -12,12 +12,12 @@ from typing import Any
 from castsheet.errors import SettingsError
 from castsheet.prompt import PromptFormat
 from castsheet.sheet.manifest import Sheet
-from mini.data.captions import PHRASES
 from mini.evaluation.identities import FRAMES
 from mini.evaluation.validation import ValidationSet, action_of, partner_of
 from mini.studies.scenes import BACKGROUNDS, CELL, Scenes, area
-from mini.training.architecture import BLOCKS
+from mini.world.motion import PHRASES
 
+BLOCKS = 8  # of the mini that ships
 SheetOf = Callable[[int], Sheet]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from castsheet.ltx.parts.audio import Vocoder
-from mini.second.architecture import AUDIO_RATE, MEL_BINS, MEL_HOP
+from mini.training.architecture import AUDIO_RATE, MEL_BINS, MEL_HOP
 
 WINDOW = 1024
 SMALLEST = 1e-5

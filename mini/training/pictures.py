@@ -27,9 +27,8 @@ from mini.data.captions import NEGATIVE
 from mini.data.corpus import Corpus
 from mini.data.latents import SHEET_TOKENS, TOKENS
 from mini.script import finish
-from mini.second.architecture import HEIGHT, LATENT, LATENT_CHANNELS, WIDTH
 from mini.story.look import PARTS
-from mini.training.architecture import ADAPTER_RANK
+from mini.training.architecture import ADAPTER_RANK, HEIGHT, LATENT, LATENT_CHANNELS, WIDTH
 from mini.training.measure import LIMBS, decoded
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed

@@ -29,7 +29,7 @@ from mini.data.corpus import Corpus, Stories
 from mini.data.latents import Encoders, Latents, encode
 from mini.data.prompts import texts
 from mini.official import audio_vae_to_official, video_vae_to_official, vocoder_to_official
-from mini.second.architecture import config
+from mini.training.architecture import config
 from mini.training.excerpts import Sizes
 from mini.training.measure import fidelity
 from mini.training.optimise import Budget

@@ -15,7 +15,7 @@ from castsheet.ltx.family import detect_family, family_of
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder, audio_vae_from_official, vocoder_from_official
 from castsheet.ltx.parts.vae import VideoVAE, video_vae_from_official
 from mini.official import video_vae_to_official
-from mini.second.architecture import config
+from mini.training.architecture import config
 from mini.training.train_codec import start_near_linear
 from mini.training.train_flow import Models
 
@@ -29,7 +29,7 @@ def codec_file(recipe: Path) -> Path:
 
 
 def load_codec(path: Path, device: str, header: Mapping[str, Any] | None = None) -> VideoVAE:
-    """A codec. `header`: the config that it was built from; the second edition's by default."""
+    """A codec. `header`: the config that it was built from; mini's by default."""
     vae = (config() if header is None else header)["vae"]
     return video_vae_from_official(vae, load_file(path, device)).float().requires_grad_(False)
 
@@ -64,14 +64,14 @@ def load_vocoder(path: Path, device: str) -> Vocoder:
 
 
 def header_of(base: Path) -> dict[str, Any]:
-    """The second edition's config in the formulas of the family that a base's tensors show."""
+    """Mini's config in the formulas of the family that a base's tensors show."""
     with safe_open(base, framework="pt") as file:
         names = [name.removeprefix("transformer.") for name in file.keys()]  # noqa: SIM118
     return in_family(detect_family((), names))
 
 
 def in_family(family: str) -> dict[str, Any]:
-    """The second edition's config in a family's formulas."""
+    """Mini's config in a family's formulas."""
     header = config()
     return header | {"transformer": header["transformer"] | dict(family_of(family).flags)}
 

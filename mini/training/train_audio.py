@@ -19,8 +19,8 @@ from torch import Tensor
 from castsheet.ltx.parts.audio import AudioVAE, Vocoder
 from castsheet.machine.processes import World
 from castsheet.train.memory.distributed import same_start
-from mini.second.architecture import AUDIO_RATE, MEL_HOP, SOUND_TOKENS
 from mini.story.sound import RATE
+from mini.training.architecture import AUDIO_RATE, MEL_HOP, SOUND_TOKENS
 from mini.training.captured import Captured
 from mini.training.mel import LogMel, set_analysis
 from mini.training.optimise import Budget, Log, mixed, optimise

@@ -31,8 +31,16 @@ from castsheet.machine.processes import World
 from castsheet.train.objective import Given, flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
 from mini.data.showing import COLOURS
-from mini.second.architecture import FPS, LATENT, SOUND_TOKENS, config
-from mini.training.architecture import CONTEXT, TEXT_LAYERS, TEXT_WIDTH, VOCABULARY
+from mini.training.architecture import (
+    CONTEXT,
+    FPS,
+    LATENT,
+    SOUND_TOKENS,
+    TEXT_LAYERS,
+    TEXT_WIDTH,
+    VOCABULARY,
+    config,
+)
 from mini.training.optimise import Budget, Log, mixed, optimise
 from mini.training.watched import LISTENED, Readers, Watched
 
@@ -70,7 +78,7 @@ class Models:
 
     @classmethod
     def build(cls, tokenizer_folder: Path, device: str, header: Mapping[str, Any] | None = None) -> Models:
-        """New models around a tokenizer. `header`: the config to build; the second edition's by default."""
+        """New models around a tokenizer. `header`: the config to build; mini's by default."""
         raw = (config() if header is None else header)["transformer"]
         tokenizer, bos, longest = load_tokenizer(tokenizer_folder)
         gemma = GemmaEncoder(Gemma3TextModel(gemma_config()), tokenizer, bos=bos, max_tokens=longest)
@@ -230,7 +238,7 @@ class BaseSteps:
         with mixed(self.device):
             ids, mask, named = latents.words(chosen)
             seen, heard = models.contexts(ids, mask)
-            assert heard is not None  # the second edition has sound
+            assert heard is not None  # mini has sound
             models.transformer.hear()
             losses = joint_losses(
                 models.transformer,

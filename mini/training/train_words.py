@@ -103,7 +103,7 @@ def train_words(
 
 def moved(now_BND: Tensor | None, before_BND: Tensor | None) -> Tensor:
     """How far contexts have moved: mean squared change in units of their mean square."""
-    assert now_BND is not None  # the second edition has sound
+    assert now_BND is not None  # mini has sound
     assert before_BND is not None
     wanted = before_BND.float()
     return (now_BND.float() - wanted).square().mean() / wanted.square().mean()

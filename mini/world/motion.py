@@ -105,3 +105,46 @@ ACTIONS: dict[str, Callable[[float], Pose]] = {
 def clip_poses(action: str, frames: int = FRAMES) -> list[Pose]:
     """The poses of a clip, one a frame at 24 fps."""
     return [ACTIONS[action](frame / FPS) for frame in range(frames)]
+
+
+PHRASES: dict[str, tuple[str, ...]] = {
+    "walk left": (
+        "walks to the left",
+        "walks left across the scene",
+        "walks from right to left",
+        "strolls to the left",
+    ),
+    "walk right": (
+        "walks to the right",
+        "walks right across the scene",
+        "walks from left to right",
+        "strolls to the right",
+    ),
+    "wave": (
+        "waves",
+        "waves at us",
+        "raises one hand and waves",
+        "waves hello",
+        "waves a hand at the camera",
+    ),
+    "jump": (
+        "jumps",
+        "jumps up and down",
+        "jumps on the spot",
+        "jumps for joy",
+        "leaps into the air again and again",
+    ),
+    "turn round": (
+        "turns round",
+        "turns around once",
+        "turns round on the spot",
+        "makes a full turn",
+        "slowly turns around",
+    ),
+    "lift": (
+        "lifts {prop}",
+        "lifts {prop} overhead",
+        "raises {prop} with both hands",
+        "picks up {prop} and lifts it up",
+    ),
+}

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.elements import VIEWS, Character, Location, Prop, Scene, View
 from castsheet.machine.files import write_atomic
-from castsheet.sheet.compose import compose
-from mini.training.architecture import FRAMES, HEIGHT, WIDTH
 from mini.world.body import Part, Pose, model
-from mini.world.mesh import Actor, build_actor
-from mini.world.motion import ACTIONS, clip_poses
+from mini.world.mesh import Actor
+from mini.world.motion import ACTIONS
 from mini.world.place import paint
 from mini.world.render import PERSON_PARTS, PROP_PARTS, Camera, Renderer
 
 VIEW_YAW: dict[View, float] = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
-TURNAROUNDS: tuple[tuple[View, ...], ...] = (
-    ("front", "side", "back"),
-    ("front", "side", "back"),
-    ("front", "three-quarter", "side", "back"),
-    ("front", "back"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,21 +31,6 @@ class Pictures:
 def action_of(seed: int) -> str:
     """The action that a seed's clip shows."""
     return list(ACTIONS)[int(np.random.default_rng([seed, 4]).integers(len(ACTIONS)))]
-
-
-def clip(
-    renderer: Renderer,
-    actor: Actor,
-    seed: int,
-    action: str,
-    *,
-    frames: int = FRAMES,
-    size: tuple[int, int] = (WIDTH, HEIGHT),
-) -> NDArray[np.uint8]:
-    """The seed's clip (frames, height, width, 3)."""
-    renderer.set_actor(actor)
-    renderer.set_backdrop(paint(seed, 2 * size[0], 2 * size[1]))
-    return renderer.frames(clip_poses(action, frames), size)[..., :3]
 
 
 def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0) -> Pictures:
@@ -80,27 +54,20 @@ def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0)
     return Pictures(views, Image.fromarray(prop, "RGBA"), Image.fromarray(place, "RGB"))
 
 
-def scene_of(
-    parts: Pictures, folder: Path, views: Sequence[View] | None = None, *, draft: bool = False
-) -> Scene:
+def scene_of(parts: Pictures, folder: Path) -> Scene:
     """Store a seed's pictures as PNG files and describe them as a scene, as a user would.
 
     Descriptions carry no word of appearance: mini reads looks from the sheet alone.
-
-    Args:
-        views: which of the person's pictures to store; by default all.
-        draft: write fast instead of small.
 
     Raises:
         OutputError: the folder cannot be written.
     """
 
     def stored(picture: Image.Image, name: str) -> tuple[Path, ...]:
-        options = {"compress_level": 1} if draft else {"optimize": True}
         path = folder / f"{name}.png"
-        return (write_atomic(path, lambda temporary: picture.save(temporary, format="PNG", **options)),)
+        return (write_atomic(path, lambda temporary: picture.save(temporary, format="PNG", optimize=True)),)
 
-    shown = [view for view in VIEWS if view in (parts.views if views is None else views)]
+    shown = [view for view in VIEWS if view in parts.views]
     hero = {view: stored(parts.views[view], f"hero-{view}") for view in shown}
     return Scene(
         elements=(
@@ -109,25 +76,3 @@ def scene_of(
             Location(id="place", description="the place", images={"front": stored(parts.place, "place")}),
         )
     )
-
-
-def training_sheet(parts: Pictures, random: np.random.Generator) -> Image.Image:
-    """A reference sheet at conditioning size, composed by the product, with drawn views and importances."""
-    views: tuple[View, ...] = ("face", *TURNAROUNDS[int(random.integers(len(TURNAROUNDS)))])
-    with tempfile.TemporaryDirectory() as folder:
-        scene = scene_of(parts, Path(folder), views, draft=True)
-        drawn = np.exp(random.normal(0, 0.25, len(scene.elements)))
-        elements = tuple(
-            element.model_copy(update={"importance": float(weight)})
-            for element, weight in zip(scene.elements, drawn, strict=True)
-        )
-        sheet = compose(scene.model_copy(update={"elements": elements}), output=(WIDTH, HEIGHT), grid=16)
-    return sheet.conditioning_image(WIDTH, HEIGHT)
-
-
-def sample(renderer: Renderer, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    """A training sample: clip (121, 112, 192, 3), sheet (112, 192, 3), action."""
-    actor, action = build_actor(seed), action_of(seed)
-    frames = clip(renderer, actor, seed, action)
-    sheet = training_sheet(pictures(renderer, actor, seed), np.random.default_rng([seed, 5]))
-    return frames, np.asarray(sheet), action

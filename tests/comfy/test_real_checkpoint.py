@@ -40,7 +40,7 @@ print("TOLD" + json.dumps({
 """
 
 
-def test_core_loads_the_second_edition_whole(tree, tmp_path):
+def test_core_loads_minis_layout_whole(tree, tmp_path):
     """Red: ComfyUI drops a tensor of mini's next layout, or makes up one that the file lacks.
 
     The text projections are the text encoder's; core takes them with its own loader for that.

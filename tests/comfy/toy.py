@@ -9,8 +9,7 @@ import torch
 
 from castsheet.embedded import WEIGHTS
 from mini.official import official_keys, write_checkpoint
-from mini.second.architecture import FPS, FRAMES, HEIGHT, WIDTH, config
-from mini.training.architecture import TEXT_LAYERS
+from mini.training.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
 
 
 def write_bundle(folder: Path, checkpoint: Path) -> None:
@@ -25,7 +24,7 @@ def write_bundle(folder: Path, checkpoint: Path) -> None:
 
 
 def write_toy(path: Path) -> Path:
-    """The second edition's layout with small random weights and latents that are neither scaled nor moved."""
+    """Mini's layout with small random weights and latents that are neither scaled nor moved."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for name, shape in official_keys(config(), states=TEXT_LAYERS + 1).items():

@@ -18,8 +18,7 @@ from mini.official import (
     video_vae_to_official,
     vocoder_to_official,
 )
-from mini.second.architecture import LATENT_CHANNELS, config
-from mini.training.architecture import ADAPTER_RANK
+from mini.training.architecture import ADAPTER_RANK, LATENT_CHANNELS, config
 from mini.training.mel import set_analysis
 from mini.training.stored import AUDIO, VOCODER, models_state, save
 from mini.training.train_flow import Models

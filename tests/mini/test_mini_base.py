@@ -18,7 +18,7 @@ TOKENIZER = Path(__file__).parents[2] / "mini" / "second" / "weights" / "tokeniz
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    """The second edition's models, newly made."""
+    """Mini's models, newly made."""
     torch.manual_seed(0)
     return Models.build(TOKENIZER, "cpu")
 

@@ -8,7 +8,7 @@ from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from mini.data.emphasis import CAST_SHARE, MOST, shares, token_weights, weigh
 from mini.data.latents import SHEET_TOKENS, TOKENS
-from mini.second.architecture import LATENT, config
+from mini.training.architecture import LATENT, config
 from mini.training.train_flow import EXCERPT, excerpt, rope_tables, tokens_of
 
 

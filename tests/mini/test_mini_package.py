@@ -7,7 +7,6 @@ import shutil
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,10 +22,8 @@ from castsheet.sheet.manifest import Sheet
 from mini.bundle.model_card import plot, read_losses
 from mini.bundle.package import Defaults, coarse, package
 from mini.bundle.unpack import unpack
-from mini.data.captions import caption
 from mini.official import official_keys
-from mini.second.architecture import BLOCKS, config
-from mini.training.architecture import ADAPTER_RANK, TEXT_LAYERS
+from mini.training.architecture import ADAPTER_RANK, BLOCKS, TEXT_LAYERS, config
 from tests.doubles.lora_tiny import merge
 from tests.doubles.ltx_tiny import load_wide
 from tests.doubles.mini_recipe import LOG, build_recipe
@@ -101,7 +98,7 @@ def test_text_encoder_loads_here_and_in_transformers(bundle: Path, recipe: Path)
     )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    ids, mask = ours.batch([caption("wave", np.random.default_rng(1))])
+    ids, mask = ours.batch(["Reference sheet: hero: a person\n\nGenerated video: hero waves."])
     with torch.no_grad():
         states = theirs.eval()(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
         assert torch.equal(ours.hidden_states(ids, mask), torch.stack(states.hidden_states, dim=-1))

@@ -19,10 +19,10 @@ from mini.data.latents import LONGEST, TOKENS
 from mini.data.naming import NOBODY
 from mini.data.showing import COLOURS, NUMBERS, Showing, in_clip, looks, on_sheet
 from mini.data.styling import FIGURES, PERSONS, QUESTIONS, STYLES, UNASKED, styles
-from mini.second.architecture import SOUND_TOKENS
 from mini.story.look import PARTS, look_of
 from mini.story.plot import plot_of
 from mini.story.things import SHAPES, things_of
+from mini.training.architecture import SOUND_TOKENS
 from mini.training.optimise import Budget
 from mini.training.train_flow import Both, Models, rope_tables
 from mini.training.train_words import Words, moved, train_words
@@ -34,7 +34,7 @@ CELLS = (2, 1, 3)  # latent frames, rows, columns
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    """The second edition's models, newly made."""
+    """Mini's models, newly made."""
     torch.manual_seed(0)
     return Models.build(TOKENIZER, "cpu")
 

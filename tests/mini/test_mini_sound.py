@@ -10,9 +10,9 @@ import torch
 from castsheet.ltx.parts.audio import Vocoder
 from mini.data import corpus
 from mini.data.latents import LONGEST, Latents, real
-from mini.second.architecture import MEL_BINS, SOUND_TOKENS, config
 from mini.story.look import Part
 from mini.story.sound import RATE, SAMPLES, for_encoder
+from mini.training.architecture import MEL_BINS, SOUND_TOKENS, config
 from mini.training.measure import fidelity
 from mini.training.mel import LogMel, filters, set_analysis
 from mini.training.train_audio import at_16_khz, mels_of, spectral_loss

@@ -1,4 +1,4 @@
-"""How the second edition's takes are counted: colours of each person, sheets told apart, sound in time."""
+"""How mini's takes are counted: colours of each person, sheets told apart, sound in time."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from mini.bundle import pack
 from mini.bundle.model_card import read_losses
 from mini.data.corpus import Corpus
 from mini.data.latents import Latents
-from mini.second.architecture import FRAMES, HEIGHT, LATENT_CHANNELS, WIDTH
 from mini.training import pictures
+from mini.training.architecture import FRAMES, HEIGHT, LATENT_CHANNELS, WIDTH
 from mini.training.optimise import Budget, optimise
 from mini.training.stored import load_models
 from mini.training.train_flow import Models

@@ -1,4 +1,4 @@
-"""The second edition's layout, filled with random weights: every loader must find its own tensors there."""
+"""The layout of the mini in the making, filled with random weights: every loader finds its tensors there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.keys import transformer_to_diffusers
 from castsheet.ltx.parts.vae import VideoVAE
 from mini.official import official_keys, write_checkpoint
-from mini.second.architecture import FRAMES, HEIGHT, LATENT, LATENT_CHANNELS, WIDTH, config
-from mini.training.architecture import TEXT_LAYERS
+from mini.training.architecture import FRAMES, HEIGHT, LATENT, LATENT_CHANNELS, TEXT_LAYERS, WIDTH, config
 from tests.doubles.ltx_tiny import load_wide
 
 MEBIBYTE = 2**20
