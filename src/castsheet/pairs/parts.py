@@ -51,17 +51,15 @@ def _ordered(one: Part, other: Part) -> tuple[Part, Part]:
 def _one_figure(one: Part, other: Part) -> bool:
     """Whether two parts lie as parts of one figure do."""
     (upper, above), (lower, below) = _ordered(one, other)
-    sizes = int(above.sum()), int(below.sum())
     across = min(upper.right, lower.right) - max(upper.x, lower.x)
     tall = max(upper.bottom, lower.bottom) - min(upper.y, lower.y)
     wide = max(upper.right, lower.right) - min(upper.x, lower.x)
-    return (
-        min(sizes) >= SPECK * max(sizes)
-        and min(upper.w, upper.h, lower.w, lower.h) >= THIN * tall
-        and across >= OVER * min(upper.w, lower.w)
-        and lower.y - upper.bottom <= GAP * tall
-        and tall >= TALL * wide
-    )
+    beside = across >= OVER * min(upper.w, lower.w) and lower.y - upper.bottom <= GAP * tall
+    thick = min(upper.w, upper.h, lower.w, lower.h) >= THIN * tall
+    if not (beside and thick and tall >= TALL * wide):
+        return False
+    sizes = int(above.sum()), int(below.sum())
+    return min(sizes) >= SPECK * max(sizes)
 
 
 def _joined(one: Part, other: Part) -> Part:
