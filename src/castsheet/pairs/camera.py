@@ -20,6 +20,7 @@ from castsheet.pairs.seams import mended
 
 ALIKE = 14  # levels, the largest of the channels: noise of compression stays below
 AGREE = 0.55  # share of the overlap that two pictures of one place have alike
+ELSEWHERE = 0.35  # the same, at any likely shift: two pictures that have less are of two places
 OVERLAP = 0.5  # share of the picture that both must show
 
 PICTURES = (0.15, 0.5, 0.85)
@@ -82,6 +83,9 @@ def shift_between(one: Looked, other: Looked, *, wide: bool = True) -> tuple[Shi
         y, x = divmod(int(flat), width)
         tried.append((x - width if x > width // 2 else x, y - height if y > height // 2 else y))
     best = max(tried, key=lambda shift: speaks_for(one, other, shift))
+    share = agreement(one.picture, other.picture, best)
+    if share < ELSEWHERE:
+        return best, share
     sideways = [(x, best[1]) for x in range(APART - width // 2, width // 2, APART)] if wide else []
     likely = sorted(sideways, key=lambda shift: -speaks_for(one, other, shift, every=2))[:TRIED]
     around = [
