@@ -42,7 +42,7 @@ from mini.data.corpus import PROMPTS
 from mini.data.latents import TOKENS, Latents, real
 from mini.script import finish
 from mini.training.architecture import FPS, LATENT
-from mini.training.stored import header_of, load_models
+from mini.training.stored import BASE, header_of, load_models
 from mini.training.train_flow import Models
 
 FOLDER = "train"
@@ -185,7 +185,7 @@ def main() -> None:
                 f"{options.recipe} holds no latents",
                 remedy="run python -m mini.training.recipe --out FOLDER first",
             )
-        base = options.recipe / "base.safetensors"
+        base = options.recipe / BASE
         models = Models.build(options.recipe / "tokenizer", options.device, header_of(base))
         load_models(models, base)
         print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models))

@@ -40,7 +40,7 @@ from mini.bundle.model_card import write_card
 from mini.official import official_keys, write_checkpoint
 from mini.script import finish
 from mini.training.architecture import FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH
-from mini.training.stored import AUDIO, VOCODER, codec_file, header_of
+from mini.training.stored import AUDIO, BASE, VOCODER, codec_file, header_of
 from mini.training.train_flow import gemma_config
 
 ENCODER = "castsheet-mini"
@@ -173,14 +173,14 @@ def write_base(recipe: Path, folder: Path) -> str:
     Raises:
         CheckpointError, OutputError: see `package`.
     """
-    base = _read(recipe / "base.safetensors")
+    base = _read(recipe / BASE)
     tensors = {official.DIT + name: one for name, one in _part(base, "transformer").items()}
     tensors |= {
         official.connectors_from_diffusers(name): one for name, one in _part(base, "connectors").items()
     }
     for file in (codec_file(recipe), recipe / AUDIO, recipe / VOCODER):
         tensors |= _read(file)
-    header = header_of(recipe / "base.safetensors")
+    header = header_of(recipe / BASE)
     wanted = official_keys(header, states=TEXT_LAYERS + 1)
     _refuse_differences(recipe, {name: tuple(one.shape) for name, one in tensors.items()}, wanted)
     kept = {name: one.float() if _fine(name) else coarse(one) for name, one in tensors.items()}
@@ -217,7 +217,7 @@ def _refuse_differences(
 
 
 def _write_gemma(recipe: Path, folder: Path, family: str) -> None:
-    state = _part(_read(recipe / "base.safetensors"), "gemma")
+    state = _part(_read(recipe / BASE), "gemma")
     with torch.device("meta"):
         model = Gemma3TextModel(gemma_config())
     found = {name: tuple(one.shape) for name, one in state.items()}

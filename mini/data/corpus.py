@@ -31,7 +31,7 @@ from mini.story.look import PARTS
 from mini.story.sound import SAMPLES, sound
 from mini.training.architecture import LATENT
 
-PROMPTS = 8  # of each sample
+PROMPTS = 16  # of each sample: a story that has few can be known by its words
 NOWHERE = 0  # the region of what no figure covers
 _SHAPES = {
     "clip": (FRAMES, HEIGHT, WIDTH, 3),

@@ -31,7 +31,7 @@ from castsheet.machine.processes import World, world
 from mini.data.latents import Latents
 from mini.script import finish
 from mini.training.optimise import Budget
-from mini.training.stored import in_family, load_models, models_state, save
+from mini.training.stored import BASE, in_family, load_models, models_state, save
 from mini.training.train_flow import Models, train_base
 
 FAMILY = "ltx-2.5"
@@ -60,7 +60,7 @@ def convert(recipe: Path, out: Path) -> Path:
     Raises:
         CheckpointError: the recipe has no base or no latents.
     """
-    base, latents = recipe / "base.safetensors", sorted(recipe.glob("latents-*.safetensors"))
+    base, latents = recipe / BASE, sorted(recipe.glob("latents-*.safetensors"))
     if not base.is_file() or not latents:
         raise CheckpointError(
             f"{recipe} lacks a base or latents",
@@ -101,7 +101,7 @@ def train(recipe: Path, out: Path, budget: Budget, *, batch: int, where: World, 
     load_models(models, first)
     latents = Latents.load(sorted(out.glob("latents-*.safetensors"))[0], device)
     train_base(models, latents, budget, batch=batch, where=where, log=log, rate=rate)
-    save(models_state(models), out / "base.safetensors")
+    save(models_state(models), out / BASE)
     marker = models.transformer.get_parameter("keyframes_abs_pos_embedding")
     log(f"the marker's standard deviation is {float(marker.std()):.2e}")
 

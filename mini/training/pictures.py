@@ -32,7 +32,7 @@ from mini.training.architecture import ADAPTER_RANK, HEIGHT, LATENT, LATENT_CHAN
 from mini.training.measure import LIMBS, decoded
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
-from mini.training.stored import codec_file, header_of, load_codec, load_models
+from mini.training.stored import BASE, codec_file, header_of, load_codec, load_models
 from mini.training.train_audio import at_16_khz, mels_of
 from mini.training.train_flow import Models, rope_tables
 from mini.world import VALIDATION
@@ -183,7 +183,7 @@ def to_uint8(pixels_CFHW: Tensor) -> np.ndarray:
 
 def draw(recipe: Path, codec: Codec, held_out: Corpus, device: str, *, steps: int = STEPS) -> list[Path]:
     """Write a picture for each adapter that lies in the recipe's folder."""
-    base = recipe / "base.safetensors"
+    base = recipe / BASE
     models = Models.build(recipe / "tokenizer", device, header_of(base))
     load_models(models, base)
     lora.attach(models.transformer, ADAPTER_RANK, joined=True)

@@ -36,6 +36,7 @@ from mini.training.optimise import Budget
 from mini.training.pictures import clips_picture, codec_picture, limbs_picture, sound_picture
 from mini.training.stored import (
     AUDIO,
+    BASE,
     VOCODER,
     codec_file,
     deepened,
@@ -95,7 +96,7 @@ class Recipe:
             self.sound()
         if "codec" in stages:
             self.begin_corpus()
-        elif "latents" in stages or ("base" in stages and not (self.out / "base.safetensors").exists()):
+        elif "latents" in stages or ("base" in stages and not (self.out / BASE).exists()):
             self.stories()  # rendered while the unseen ones and the models are made ready
         if "words" in stages:
             self.words()
@@ -252,7 +253,7 @@ class Recipe:
 
     def base(self) -> Models:
         torch.manual_seed(46 + self.where.rank)
-        models, path = Models.build(self.tokenizer(), self.device), self.out / "base.safetensors"
+        models, path = Models.build(self.tokenizer(), self.device), self.out / BASE
         if not self.missing(path.name):
             load_models(models, path)
             return models

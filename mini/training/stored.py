@@ -19,7 +19,7 @@ from mini.training.architecture import config
 from mini.training.train_codec import start_near_linear
 from mini.training.train_flow import Models
 
-AUDIO, VOCODER = "audio.safetensors", "vocoder.safetensors"
+AUDIO, VOCODER, BASE = "audio.safetensors", "vocoder.safetensors", "base.safetensors"
 
 
 def codec_file(recipe: Path) -> Path:

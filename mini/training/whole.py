@@ -25,7 +25,7 @@ from castsheet.errors import CheckpointError
 from castsheet.train.trainer import ADAPTER
 from mini.bundle.pack import FOLDER
 from mini.script import finish
-from mini.training.stored import VOCODER
+from mini.training.stored import BASE, VOCODER
 
 MODES = ("looped", "still")
 Together = dict[str, list[str]]  # commands by the names of their steps
@@ -69,10 +69,11 @@ def steps(options: argparse.Namespace) -> list[Together]:
 
 
 def prepare(recipe: Path) -> None:
-    """Take what was begun and no stage goes on with: the vocoder as it is, and adapters to start from."""
-    vocoder, begun = recipe / VOCODER, recipe / f"begun-{VOCODER}"
-    if not vocoder.exists() and begun.exists():
-        shutil.copyfile(begun, vocoder)
+    """Take what was begun and no stage went on with as it is, and adapters to start from."""
+    for name in (VOCODER, BASE):
+        done, begun = recipe / name, recipe / f"begun-{name}"
+        if not done.exists() and begun.exists():
+            shutil.copyfile(begun, done)
     for mode in MODES:
         earlier, start = recipe / f"begun-{mode}.safetensors", recipe / "start" / f"{mode}.safetensors"
         if earlier.exists() and not start.exists():

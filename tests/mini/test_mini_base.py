@@ -10,6 +10,7 @@ from torch import nn
 
 from mini.data.latents import Latents
 from mini.data.naming import NOBODY, Naming, named
+from mini.training.gap import LEVELS, losses
 from mini.training.train_flow import BaseSteps, Models, attended
 from mini.training.watched import Readers
 
@@ -51,6 +52,23 @@ def test_a_step_never_waits_for_the_gpu() -> None:
         loss().backward()
     parts: list[nn.Module] = [models.transformer, models.gemma.model, models.connectors, readers]
     assert all(p.grad is not None for part in parts for p in part.parameters() if p.requires_grad)
+
+
+def test_what_is_known_by_heart_is_measured_alike(models: Models) -> None:
+    """Red: two adapters are compared under other noise, or one that ignores its sheet seems to read it."""
+    torch.manual_seed(1)
+    latents = Latents.empty(2, "cpu")
+    for stored in (latents.clips, latents.sheets, latents.weights):
+        nn.init.uniform_(stored)
+    latents.lengths.fill_(5)
+    latents.advance(2)
+    nn.init.normal_(models.transformer.proj_out.weight, std=0.1)
+    first = losses(models, latents, "cpu", reference_frames=1)
+    assert len(first) == len(LEVELS)
+    assert losses(models, latents, "cpu", reference_frames=1) == first
+    without = losses(models, latents, "cpu")
+    nn.init.uniform_(latents.sheets, 2, 3)
+    assert losses(models, latents, "cpu") == without
 
 
 def test_words_of_the_action_name_elements_of_the_list() -> None:

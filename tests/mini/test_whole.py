@@ -60,12 +60,13 @@ def test_steps_beside_each_other_have_a_card_each(tmp_path: Path) -> None:
 
 
 def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
-    """Red: adapters begin from nothing again, or a vocoder that is done is replaced."""
-    for name in ("begun-looped", "begun-still", "begun-vocoder", "vocoder"):
+    """Red: adapters begin from nothing again, a finished base is missing, or a vocoder is replaced."""
+    for name in ("begun-looped", "begun-still", "begun-base", "begun-vocoder", "vocoder"):
         (tmp_path / f"{name}.safetensors").write_text(name)
     prepare(tmp_path)
     assert (tmp_path / "start/looped.safetensors").read_text() == "begun-looped"
     assert (tmp_path / "start/still.safetensors").read_text() == "begun-still"
+    assert (tmp_path / "base.safetensors").read_text() == "begun-base"
     assert (tmp_path / "vocoder.safetensors").read_text() == "vocoder"
 
 
