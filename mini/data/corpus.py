@@ -151,14 +151,23 @@ class Stories:
     Args:
         card: number of the graphics card to render on; when None, the driver's first.
         ahead: how many stories may wait to be read, 43 MB of shared memory each; three a process if less.
+        masks_every: see `mini.story.sample.draw`.
     """
 
-    def __init__(self, seeds: Sequence[int], *, processes: int, card: int | None, ahead: int = 0) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        *,
+        processes: int,
+        card: int | None,
+        ahead: int = 0,
+        masks_every: int = 1,
+    ) -> None:
         shared = Path("/dev/shm")
         self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
         with one_thread_each(**({} if card is None else {_CARD: str(card)})):
             self._pool = multiprocessing.get_context("spawn").Pool(processes)
-        self._jobs = iter((seed, self._folder.name) for seed in seeds)
+        self._jobs = iter((seed, self._folder.name, masks_every) for seed in seeds)
         self._waiting = deque[AsyncResult[str]]()
         for _ in range(max(ahead, 3 * processes)):
             self._begin_next()
@@ -198,26 +207,28 @@ def as_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:
 _renderer = None
 
 
-def _render(job: tuple[int, str]) -> str:
+def _render(job: tuple[int, str, int]) -> str:
     """In a worker: render one seed into a file."""
     from mini.story.render import Renderer
 
     global _renderer
-    seed, folder = job
+    seed, folder, masks_every = job
     _renderer = _renderer or Renderer()
     path = Path(folder) / str(seed)
-    write(path, *render(_renderer, seed))
+    write(path, *render(_renderer, seed, masks_every))
     return str(path)
 
 
-def render(renderer: object, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def render(
+    renderer: object, seed: int, masks_every: int = 1
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """A seed's arrays, named as in `Rendered`, and its prompts."""
     from mini.data.prompts import prompt
     from mini.story.render import Renderer
     from mini.story.sample import render_sample
 
     assert isinstance(renderer, Renderer)
-    sample = render_sample(renderer, seed)
+    sample = render_sample(renderer, seed, masks_every=masks_every)
     assert sample is not None  # a clean story always can be told
     figures = np.maximum(sample.figures.astype(np.int16) - 1, 0)
     regions = np.where(sample.figures > 0, 1 + sample.parts + PARTS * figures, NOWHERE).astype(np.uint8)

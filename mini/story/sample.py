@@ -67,8 +67,14 @@ class Sample:
     caption: str
 
 
-def render_sample(renderer: Renderer, seed: int, variant: Variant = "clean") -> Sample | None:
-    """A seed's sample; None where its story cannot go wrong as `variant` says. Sheet and words stay right."""
+def render_sample(
+    renderer: Renderer, seed: int, variant: Variant = "clean", *, masks_every: int = 1
+) -> Sample | None:
+    """A seed's sample; None where its story cannot go wrong as `variant` says. Sheet and words stay right.
+
+    Args:
+        masks_every: see `draw`.
+    """
     asked = plot_of(seed)
     plot = varied(asked, variant)
     if plot is None:
@@ -76,14 +82,21 @@ def render_sample(renderer: Renderer, seed: int, variant: Variant = "clean") -> 
     random = np.random.default_rng([seed, 19])
     sheet = draw_sheet(renderer, asked, random)
     everything = tuple(range(FRAMES))
-    frames, parts, figures = draw(renderer, plot, everything)
+    frames, parts, figures = draw(renderer, plot, everything, masks_every=masks_every)
     heard = cast(plot)[1]
     audio = sound(kind_of(seed), heard, seed)
     return Sample(plot, frames, parts, figures, audio, heard, sheet, caption(asked, sheet, random))
 
 
-def draw(renderer: Renderer, plot: Plot, indices: Sequence[int]) -> tuple[Pixels, Pixels, Pixels]:
-    """The frames (F,H,W,3) of a story at `indices`, and its parts and figures there (F,H,W)."""
+def draw(
+    renderer: Renderer, plot: Plot, indices: Sequence[int], *, masks_every: int = 1
+) -> tuple[Pixels, Pixels, Pixels]:
+    """The frames (F,H,W,3) of a story at `indices`, and its parts and figures there (F,H,W).
+
+    Args:
+        masks_every: draw the masks of so many frames once; each frame gets the nearest. They cost as much as
+            the pictures.
+    """
     chosen = list(indices)
     played = [
         one if len(one.matrices) == 1 else replace(one, matrices=one.matrices[chosen])
@@ -93,7 +106,14 @@ def draw(renderer: Renderer, plot: Plot, indices: Sequence[int]) -> tuple[Pixels
     seen, shown = [cameras[k] for k in chosen], [windows[k] for k in chosen]
     backdrop = paint(plot.seed, round(WIDTH * WIDER * 1.5), round(HEIGHT * 1.5))
     frames = renderer.picture(played, seen, (WIDTH, HEIGHT), backdrop=backdrop, windows=shown)
-    parts, figures = renderer.masks(played, seen, (WIDTH, HEIGHT))
+    few = [
+        one if len(one.matrices) == 1 else replace(one, matrices=one.matrices[::masks_every])
+        for one in played
+    ]
+    parts, figures = renderer.masks(few, seen[::masks_every], (WIDTH, HEIGHT))
+    if masks_every > 1:
+        nearest = np.minimum(np.arange(len(chosen)) + masks_every // 2, len(chosen) - 1) // masks_every
+        parts, figures = parts[nearest], figures[nearest]
     return np.ascontiguousarray(frames[..., :3]), parts, figures
 
 

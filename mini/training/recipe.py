@@ -56,6 +56,7 @@ from mini.world import TRAINING, VALIDATION
 
 STAGES = ("sound", "words", "codec", "base", "latents")
 TOKENIZER, TOKENIZER_TEXTS = "tokenizer", 20_000
+MASKS_EVERY = 4  # frames, for the base: its tokens are 8 frames long
 AHEAD = 120  # stories of the base that may wait for the encoder, while the codec still learns
 
 
@@ -154,7 +155,9 @@ class Recipe:
             options, card = self.arguments, torch.device(self.device).index
             seeds = self.share(options.stories)
             ahead = min(options.first, AHEAD)
-            self._stories = Stories(seeds, processes=options.processes, card=card, ahead=ahead)
+            self._stories = Stories(
+                seeds, processes=options.processes, card=card, ahead=ahead, masks_every=MASKS_EVERY
+            )
         return self._stories
 
     def budget(self, stage: str) -> Budget:

@@ -28,7 +28,7 @@ from mini.story.measure import WORN
 from mini.story.place import kind_of
 from mini.story.plot import plot_of
 from mini.story.render import Renderer
-from mini.story.sample import cast
+from mini.story.sample import cast, draw
 from mini.story.sound import RATE, sound
 from mini.world import TEST, VALIDATION
 
@@ -139,3 +139,18 @@ def test_stories_draw_actions_evenly(count: int) -> None:
     assert len(shares) == 9
     assert min(shares.values()) > 0.08
     assert max(shares.values()) < 0.15
+
+
+def test_masks_of_some_frames_stand_for_those_around() -> None:
+    """Red: mini's base learns from pictures that differ, or from masks of another moment."""
+    try:
+        renderer = Renderer()
+    except DependencyError:
+        pytest.skip("no renderer here")
+    plot, indices = plot_of(8), tuple(range(50, 59))
+    frames, parts, figures = draw(renderer, plot, indices)
+    again, few_parts, few_figures = draw(renderer, plot, indices, masks_every=4)
+    assert np.array_equal(again, frames)
+    for number, drawn in enumerate((0, 0, 4, 4, 4, 4, 8, 8, 8)):
+        assert np.array_equal(few_parts[number], parts[drawn])
+        assert np.array_equal(few_figures[number], figures[drawn])
