@@ -12,8 +12,8 @@ from mini.training.architecture import ADAPTER_RANK, BLOCKS, FPS, FRAMES, HEAD_W
 
 _LOSS = re.compile(r"\bs {2}(?P<stage>.+?),? step (?P<step>\d+) loss (?P<loss>[\d.]+)")
 _FACT = re.compile(
-    r"\bs {2}(?P<fact>(?:codec, |sound, |words of |base, what is known|encoded \(|\w+ goes on|.* done after "
-    r"|\d+ of \d+ stories).*)"
+    r"\bs {2}(?P<fact>(?:codec, |sound, |words of |base, what is known|encoded \d+ |\w+ goes on|"
+    r".* done after |\d+ of \d+ stories).*)"
 )
 
 Curves = dict[str, list[tuple[int, float]]]

@@ -38,7 +38,6 @@ from castsheet.train.data.packed import write_packed
 from castsheet.train.log import LOG, read_log
 from castsheet.train.trainer import ADAPTER
 from mini.bundle.package import CHECKPOINT, write_base
-from mini.data.corpus import PROMPTS
 from mini.data.latents import TOKENS, Latents, real
 from mini.script import finish
 from mini.training.architecture import FPS, LATENT
@@ -46,6 +45,7 @@ from mini.training.stored import BASE, header_of, load_models
 from mini.training.train_flow import Models
 
 FOLDER = "train"
+WORDINGS = 8  # of a story's, that are kept: each context takes 0.2 MB
 
 # What each adapter does otherwise than `preset: mini`, in the order of training. Few of the reference's
 # frames are a cheap sample of the whole, and excerpts of many clips one of whole clips.
@@ -70,7 +70,7 @@ PHASES: dict[str, dict[str, Any]] = {
 }
 
 
-def pack(recipe: Path, latents: Sequence[Latents], models: Models, *, each: int = PROMPTS) -> Path:
+def pack(recipe: Path, latents: Sequence[Latents], models: Models, *, each: int = WORDINGS) -> Path:
     """Write all of it; returns the folder.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,16 +14,20 @@ class Filling:
 
     Attributes:
         ready: how many samples are there. failure: what ended the thread early.
+        stopped: whether the thread should make no more.
     """
 
     ready: int = 0
     failure: BaseException | None = None
+    stopped: bool = False
+    _thread: threading.Thread | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def wait_for(self, count: int) -> None:
-        """Block until `count` samples are there; raises what ended the thread, if something did."""
+    def wait_for(self, count: int, seconds: float = math.inf) -> None:
+        """Block until `count` samples are there, or so long; raises what ended the thread, if anything."""
+        limit = None if math.isinf(seconds) else seconds
         with self._changed:
-            self._changed.wait_for(lambda: self.ready >= count or self.failure is not None)
+            self._changed.wait_for(lambda: self.ready >= count or self.failure is not None, limit)
         if self.failure is not None:
             raise self.failure
 
@@ -34,7 +39,14 @@ class Filling:
 
     def fill(self, work: Callable[[], None]) -> None:
         """Run `work` in a thread of its own; its failure reaches whoever waits for samples."""
-        threading.Thread(target=self._guarded, args=(work,), daemon=True).start()
+        self._thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have the thread make no more, and wait until it has ended."""
+        self.stopped = True
+        if self._thread is not None:
+            self._thread.join()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

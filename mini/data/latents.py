@@ -155,6 +155,8 @@ def encode(encoders: Encoders, stories: Iterable[Rendered], latents: Latents) ->
         with beside(latents.clips.device):
             waiting = list[Rendered]()
             for number, one in enumerate(stories, 1):
+                if latents.stopped:
+                    break
                 waiting.append(one)
                 if len(waiting) == _TOGETHER or number == len(latents):
                     encoders.add(latents, waiting)

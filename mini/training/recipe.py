@@ -300,9 +300,10 @@ class Recipe:
         """All of this process's latents, for the adapters: see pack.py."""
         models = Models.build(self.tokenizer(), self.device)
         latents = self.latents(models)
-        latents.wait_for(len(latents))
+        latents.wait_for(len(latents), self.arguments.latents_seconds)
+        latents.stop()
         latents.save(self.out / f"latents-{self.where.rank}-of-{self.where.size}.safetensors")
-        self.log(f"encoded {tuple(latents.clips.shape)}")
+        self.log(f"encoded {latents.ready} stories of this process")
 
     def tokenizer(self) -> Path:
         folder = self.out / TOKENIZER
@@ -367,6 +368,7 @@ def main() -> None:
         "--first", type=int, default=120, help="stories a GPU waits for before the base learns"
     )
     parser.add_argument("--validation", type=int, default=12)
+    parser.add_argument("--latents-seconds", type=float, default=math.inf, help="wait no longer for stories")
     parser.add_argument("--sounds", type=int, default=1000, help="a GPU, for sound")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     for stage, steps, batch in (

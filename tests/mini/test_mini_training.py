@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -271,6 +272,19 @@ def test_who_waits_gets_samples_or_the_reason() -> None:
     def fails() -> None:
         raise ValueError("no driver")
 
+    endless = Filling()
+
+    def count() -> None:
+        while not endless.stopped:
+            endless.advance(endless.ready + 1)
+            time.sleep(0.001)
+
+    endless.fill(count)
+    endless.wait_for(10**9, 0.05)
+    endless.stop()
+    made = endless.ready
+    time.sleep(0.01)
+    assert 0 < endless.ready == made
     broken = Filling()
     broken.fill(fails)
     with pytest.raises(ValueError, match="no driver"):
