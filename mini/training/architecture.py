@@ -2,7 +2,8 @@
 
 Official code, diffusers and ComfyUI core must derive the same widths from the header. ComfyUI core fixes 128
 latent channels, 128 registers, strides of 8 x 32 x 32 and the encoder's width; it takes the decoder's first
-width from the product of the multipliers, where official code always takes 8 times the base width.
+width from the product of the multipliers, where official code always takes 8 times the base width. It reads
+how far positions reach, and takes the official theta and the official connectors' positions for granted.
 """
 
 from __future__ import annotations
@@ -56,8 +57,12 @@ def _transformer() -> dict[str, Any]:
         "positional_embedding_type": "rope",
         "rope_type": "split",
         "frequencies_precision": "float64",
-        "positional_embedding_theta": 100.0,
-        "positional_embedding_max_pos": [5, HEIGHT, WIDTH],
+        "positional_embedding_theta": 10000.0,
+        "positional_embedding_max_pos": [
+            4 * 5,
+            4 * HEIGHT,
+            4 * WIDTH,
+        ],  # as far beyond a clip as the official
         "causal_temporal_positioning": True,
         "use_middle_indices_grid": True,
         "timestep_scale_multiplier": 1000,
@@ -66,7 +71,7 @@ def _transformer() -> dict[str, Any]:
         "connector_num_attention_heads": HEADS,
         "connector_attention_head_dim": HEAD_WIDTH,
         "connector_num_learnable_registers": 128,
-        "connector_positional_embedding_max_pos": [CONTEXT],
+        "connector_positional_embedding_max_pos": [4096],
         "connector_apply_gated_attention": True,
         "connector_norm_output": True,
         "use_audio_video_cross_attention": True,
@@ -76,7 +81,7 @@ def _transformer() -> dict[str, Any]:
         "audio_attention_head_dim": AUDIO_HEAD_WIDTH,
         "audio_out_channels": LATENT_CHANNELS,
         "audio_cross_attention_dim": HEADS * AUDIO_HEAD_WIDTH,
-        "audio_positional_embedding_max_pos": [5],
+        "audio_positional_embedding_max_pos": [4 * 5],
         "audio_connector_num_attention_heads": HEADS,
         "audio_connector_attention_head_dim": AUDIO_HEAD_WIDTH,
     }

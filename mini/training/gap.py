@@ -23,8 +23,9 @@ from mini.script import finish
 from mini.training.architecture import ADAPTER_RANK
 from mini.training.optimise import mixed
 from mini.training.pictures import FRAMES
+from mini.training.positions import rope_tables
 from mini.training.stored import BASE, codec_file, header_of, load_audio_vae, load_codec, load_models
-from mini.training.train_flow import Models, rope_tables
+from mini.training.train_flow import Models
 from mini.world import VALIDATION
 
 LEVELS = (0.9, 0.7, 0.5, 0.3)
@@ -38,7 +39,7 @@ def losses(models: Models, latents: Latents, device: str, *, reference_frames: i
     Args:
         reference_frames: latent frames of the sheet beside the clip; 0 for none.
     """
-    tables = rope_tables(models.transformer, device).first(TOKENS + reference_frames * SHEET_TOKENS)
+    tables = rope_tables(models.transformer.config, device).first(TOKENS + reference_frames * SHEET_TOKENS)
     found = []
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []), mixed(device):
         for level in LEVELS:

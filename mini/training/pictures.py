@@ -32,9 +32,10 @@ from mini.training.architecture import ADAPTER_RANK, HEIGHT, LATENT, LATENT_CHAN
 from mini.training.measure import LIMBS, decoded
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
+from mini.training.positions import rope_tables
 from mini.training.stored import BASE, codec_file, header_of, load_codec, load_models
 from mini.training.train_audio import at_16_khz, mels_of
-from mini.training.train_flow import Models, rope_tables
+from mini.training.train_flow import Models
 from mini.world import VALIDATION
 
 COUNT, STEPS = 12, 16
@@ -155,7 +156,7 @@ def sample(
     count = len(context)
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(count, TOKENS, LATENT_CHANNELS, generator=generator).to(device)
-    tables = rope_tables(models.transformer, device)
+    tables = rope_tables(models.transformer.config, device)
     tables = tables.first(TOKENS + (0 if reference is None else reference.shape[1]))
     levels = sigmas(steps).tolist()
     for level, following in pairwise(levels):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -33,7 +32,9 @@ from mini.training.architecture import config
 from mini.training.excerpts import Sizes
 from mini.training.measure import fidelity
 from mini.training.optimise import Budget
+from mini.training.options import parsed
 from mini.training.pictures import clips_picture, codec_picture, limbs_picture, sound_picture
+from mini.training.positions import Moving
 from mini.training.stored import (
     AUDIO,
     BASE,
@@ -54,7 +55,6 @@ from mini.training.train_flow import Models, mean_loss, train_base
 from mini.training.train_words import Words, train_words
 from mini.world import TRAINING, VALIDATION
 
-STAGES = ("sound", "words", "codec", "base", "latents")
 TOKENIZER, TOKENIZER_TEXTS = "tokenizer", 20_000
 MASKS_EVERY = 4  # frames, for the base: its tokens are 8 frames long
 AHEAD = 120  # stories of the base that may wait for the encoder, while the codec still learns
@@ -274,8 +274,20 @@ class Recipe:
             latents.wait_for(min(len(latents), options.first))
             self.log(f"{latents.ready} of {len(latents)} stories of this process encoded")
 
+        moving = None
+        if options.base_moving:
+            theta, reach, steps = options.base_moving
+            moving = Moving(theta, reach, int(steps))
         train_base(
-            models, latents, budget, batch=batch, where=self.where, log=self.log, keep=keep, compiled=compiled
+            models,
+            latents,
+            budget,
+            batch=batch,
+            where=self.where,
+            log=self.log,
+            keep=keep,
+            compiled=compiled,
+            moving=moving,
         )
         self.keep(models_state(models), path.name)
         return models
@@ -355,43 +367,7 @@ class Recipe:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--given", type=Path, help="a folder with results of stages that are not made again")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
-    parser.add_argument("--clips", type=int, default=500, help="stories a GPU holds for the codec")
-    parser.add_argument("--stories", type=int, default=6000, help="a GPU, for the base")
-    parser.add_argument("--skip", type=int, default=0, help="seeds that an earlier run has used, a GPU")
-    parser.add_argument("--codec-rate", type=float, default=8e-4)
-    parser.add_argument(
-        "--first", type=int, default=120, help="stories a GPU waits for before the base learns"
-    )
-    parser.add_argument("--validation", type=int, default=12)
-    parser.add_argument("--latents-seconds", type=float, default=math.inf, help="wait no longer for stories")
-    parser.add_argument("--sounds", type=int, default=1000, help="a GPU, for sound")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
-    for stage, steps, batch in (
-        ("codec", 60000, 12),
-        ("decoder", 10000, 12),
-        ("audio", 1500, 16),
-        ("vocoder", 1500, 32),
-        ("words", 1000, 64),
-        ("base", 6000, 64),
-    ):
-        parser.add_argument(f"--{stage}-steps", type=int, default=steps)
-        parser.add_argument(f"--{stage}-batch", type=int, default=batch, help="samples a GPU")
-        parser.add_argument(f"--{stage}-seconds", type=float, default=math.inf, help="end the stage earlier")
-        parser.add_argument(
-            f"--{stage}-share",
-            nargs=2,
-            type=float,
-            default=(0.0, 1.0),
-            help="from where to where in the stage's rate decay this run goes",
-        )
-        hold = "how much of this run passes before its rate decays"
-        parser.add_argument(f"--{stage}-hold", type=float, default=0.0, help=hold)
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__ or "")
     with world(torch.device(arguments.device)) as where:
         Recipe(arguments, where).run()
 

@@ -19,10 +19,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
-from castsheet.ltx.model import rope
 from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Stream, Transformer
-from castsheet.ltx.model.rope import Rope
 from castsheet.ltx.model.sequence import Sequence
 from castsheet.ltx.parts.connectors import TextConnectors
 from castsheet.ltx.parts.gemma import load_tokenizer
@@ -33,19 +31,19 @@ from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
 from mini.data.showing import COLOURS
 from mini.training.architecture import (
     CONTEXT,
-    FPS,
     LATENT,
-    SOUND_TOKENS,
     TEXT_LAYERS,
     TEXT_WIDTH,
     VOCABULARY,
     config,
 )
 from mini.training.optimise import Budget, Log, mixed, optimise
+from mini.training.positions import Both, Moving, rope_tables
 from mini.training.watched import LISTENED, Readers, Watched
 
 EXCERPT = 4  # latent frames
 SOUND = 0.5  # weight of the sound's loss beside the pictures'
+MOVED_EVERY = 10  # steps, while positions move
 NAMES = 0.1  # weight of the loss of whom words name
 
 
@@ -141,39 +139,6 @@ def deafen(transformer: Transformer) -> None:
                 nn.init.zeros_(parameter)
 
 
-def rope_tables(transformer: Transformer, device: str) -> Rope:
-    """Tables for a clip's tokens followed by those of its static reference, which have the same positions."""
-    bounds = rope.video_bounds(*LATENT, FPS)
-    tables = rope.video_tables(transformer.config, torch.cat([bounds, bounds], dim=1))
-    return tables.to(device)
-
-
-@dataclass(frozen=True)
-class Both:
-    """The positions of a whole clip's pictures and of its sound."""
-
-    pictures: Sequence
-    sound: Sequence
-
-    @classmethod
-    def of(cls, transformer: Transformer, device: str) -> Both:
-        settings = transformer.config
-        seen, heard = rope.video_bounds(*LATENT, FPS), rope.audio_bounds(SOUND_TOKENS)
-        return cls(
-            Sequence(
-                (TOKENS,),
-                rope.video_tables(settings, seen).to(device),
-                rope.cross_tables(settings, seen).to(device),
-                marked=SHEET_TOKENS,
-            ),
-            Sequence(
-                (SOUND_TOKENS,),
-                rope.audio_tables(settings, heard).to(device),
-                rope.cross_tables(settings, heard).to(device),
-            ),
-        )
-
-
 def joint_losses(
     transformer: Transformer,
     pictures_BNC: Tensor,
@@ -226,8 +191,11 @@ class BaseSteps:
     def __init__(self, models: Models, latents: Latents, batch: int, device: str, readers: Readers) -> None:
         self.models, self.latents, self.batch = models, latents, batch
         self.device, self.readers = device, readers
-        self.tables = rope_tables(models.transformer, device)
-        self.places = Both.of(models.transformer, device)
+        self.place(models.transformer.config)
+
+    def place(self, config: TransformerConfig) -> None:
+        """Give all tokens the positions of a config."""
+        self.tables, self.places = rope_tables(config, self.device), Both.of(config, self.device)
 
     def whole(self) -> Tensor:
         """Of whole clips with their sound."""
@@ -303,6 +271,7 @@ def train_base(
     rate: float = 1e-3,
     keep: Callable[[], None] | None = None,
     compiled: Callable[[], None] | None = None,
+    moving: Moving | None = None,
 ) -> None:
     """Text to video with sound, without a reference: what the actions look like, with looks left to chance.
 
@@ -312,9 +281,15 @@ def train_base(
     compile_blocks(models.transformer, device)
     readers = Readers(models.transformer.config.dim).to(device)
     steps = BaseSteps(models, latents, batch, device, readers)
+
+    def loss(step: int) -> Tensor:
+        if moving is not None and step % MOVED_EVERY == 0 and step <= moving.steps + MOVED_EVERY:
+            steps.place(moving.at(step, models.transformer.config))
+        return steps.whole() if step % 2 == 0 else steps.part()
+
     optimise(
         [models.transformer, models.gemma.model, models.connectors, readers],
-        lambda step: steps.whole() if step % 2 == 0 else steps.part(),
+        loss,
         budget,
         rate=rate,
         log=log,
@@ -373,7 +348,7 @@ def known(steps: BaseSteps, count: int = 128, level: float = 0.6) -> dict[str, f
 @torch.no_grad()
 def mean_loss(models: Models, latents: Latents, device: str, count: int = 12) -> float:
     """The joint loss of the first `count` samples, with the same noise and the same levels at every call."""
-    places, chosen = Both.of(models.transformer, device), torch.arange(count, device=device)
+    places, chosen = Both.of(models.transformer.config, device), torch.arange(count, device=device)
     losses = []
     eager = torch.compiler.set_stance("force_eager")  # one batch is not worth compiling for
     devices = [device] if device.startswith("cuda") else []

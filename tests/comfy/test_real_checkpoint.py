@@ -7,12 +7,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from castsheet.lint.workflow import lint_workflow
+from castsheet.ltx.files.checkpoint import Checkpoint
+from castsheet.ltx.model import rope
+from castsheet.ltx.model.dit import Stream
+from castsheet.ltx.model.sequence import Sequence
 from castsheet.sampling.schedule import sigmas
 from castsheet.settings import CARD
+from mini.training.architecture import FPS, LATENT_CHANNELS
 from tests.comfy.server import PYTHON
 from tests.comfy.toy import write_toy
+from tests.doubles.ltx_tiny import load_wide
 
 ASKED = """
 import sys, json
@@ -61,6 +68,56 @@ def test_core_loads_minis_layout_whole(tree, tmp_path):
     assert len(parts["text_embedding_projection"]) == 4
     ours = sigmas(CARD.steps, tokens=4096)
     assert max(abs(a - b) for a, b in zip(ours.tolist(), told["levels"], strict=True)) < 1e-6
+
+
+PASSED = """
+import sys, torch
+path, given, told = sys.argv[1:]; sys.argv = ["main.py", "--cpu"]
+import comfy.options; comfy.options.enable_args_parsing()
+import comfy.sd
+model, *_ = comfy.sd.load_checkpoint_guess_config(path, output_vae=False, output_clip=False)
+denoiser = model.model.diffusion_model.float()
+asked = torch.load(given)
+with torch.no_grad():
+    out = denoiser(
+        [asked["pictures"], asked["sound"]], asked["level"], asked["context"], None, frame_rate=asked["fps"]
+    )
+torch.save(list(out), told)
+"""
+
+
+@torch.no_grad()
+def test_core_denoises_as_we_do(tree, tmp_path):
+    """Red: mini's header states what ComfyUI's core passes over, and mini's clips are noise there: until its
+    theta was the official one, they were.
+
+    Pictures alone, which do not hear the sound, as mini's do not: core 0.22 gives the attentions between the
+    streams noise levels in [0, 1], where official code and diffusers give a thousand times as much.
+    """
+    path = write_toy(tmp_path / "toy.safetensors", deaf=True)
+    random = torch.Generator().manual_seed(3)
+    cells, ticks = (3, 2, 4), 26
+    pictures = torch.randn(1, LATENT_CHANNELS, *cells, generator=random)
+    sound = torch.randn(1, 8, ticks, 16, generator=random)
+    seen, heard = (torch.randn(1, 128, width, generator=random) for width in (384, 192))
+    level = torch.tensor([0.7])
+    asked = {"pictures": pictures, "sound": sound, "level": level, "fps": FPS}
+    torch.save(asked | {"context": torch.cat([seen, heard], dim=2)}, tmp_path / "given.pt")
+    files = [str(path), str(tmp_path / "given.pt"), str(tmp_path / "told.pt")]
+    subprocess.run([PYTHON, "-c", PASSED, *files], cwd=tree, capture_output=True, text=True, check=True)
+    told = torch.load(tmp_path / "told.pt")
+
+    model = load_wide(Checkpoint.open(path), dtype=torch.float32, audio=True)
+    spans, times = rope.video_bounds(*cells, FPS), rope.audio_bounds(ticks)
+    settings = model.config
+    video = Sequence((24,), rope.video_tables(settings, spans), rope.cross_tables(settings, spans), marked=0)
+    audio = Sequence((ticks,), rope.audio_tables(settings, times), rope.cross_tables(settings, times))
+    ours = model(
+        Stream(pictures.flatten(2).mT, seen, video, level[:, None], level),
+        Stream(sound.transpose(1, 2).flatten(2), heard, audio, level[:, None], level),
+    )
+    own = ours.video_BTC.mT.unflatten(2, cells)
+    assert (own - told[0]).norm() < 1e-4 * told[0].norm()
 
 
 def test_lint_reads_comfys_own_template(tree):

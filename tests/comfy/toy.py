@@ -23,12 +23,18 @@ def write_bundle(folder: Path, checkpoint: Path) -> None:
     (folder / "bundle.json").write_text(json.dumps(told))
 
 
-def write_toy(path: Path) -> Path:
-    """Mini's layout with small random weights and latents that are neither scaled nor moved."""
+def write_toy(path: Path, *, deaf: bool = False) -> Path:
+    """Mini's layout with small random weights and latents that are neither scaled nor moved.
+
+    Args:
+        deaf: pictures do not hear the sound.
+    """
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for name, shape in official_keys(config(), states=TEXT_LAYERS + 1).items():
         value = (0.05 * torch.randn(shape, generator=generator)).bfloat16()
+        if deaf and ".audio_to_video_attn.to_out." in name:
+            value = torch.zeros(shape)
         if "per_channel_statistics" in name:
             value = torch.ones(shape) if "std" in name else torch.zeros(shape)
         tensors[name] = value

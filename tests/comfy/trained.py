@@ -1,6 +1,6 @@
 """A trained mini on ComfyUI's own model path, judged by our node against the right sheet and another's.
 
-    CASTSHEET_COMFYUI=TREE python -m tests.comfy.trained BUNDLE --json results.json
+    CASTSHEET_COMFYUI=TREE python -m tests.comfy.trained BUNDLE --out out/comfy
 
 BUNDLE is a folder that `mini.bundle.package` wrote of the second edition, whose layout ComfyUI's core knows.
 
@@ -16,6 +16,9 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import torch
+from PIL import Image
 
 from castsheet.loading.bundle import Bundle
 from castsheet.machine.files import write_text
@@ -125,7 +128,13 @@ def action_of(index: int) -> Action:
     return ACTIONS[index // 2 % len(ACTIONS)]
 
 
-def run(bundle: Path, count: int, reference: str, results: Path | None) -> None:
+def strip(frames_FHWC: torch.Tensor) -> Image.Image:
+    """Five of a clip's frames beside each other."""
+    shown = frames_FHWC[:: len(frames_FHWC) // 4].mul(255).round().byte()
+    return Image.fromarray(torch.cat(list(shown), dim=1).numpy())
+
+
+def run(bundle: Path, count: int, reference: str, results: Path) -> None:
     """Make and judge clips of the first identities, and say how often the judge was right."""
     assert TREE, "set CASTSHEET_COMFYUI to a tree of ComfyUI"
     told, rows = dict(Bundle.load(bundle).preset), list[dict[str, Any]]()
@@ -152,9 +161,9 @@ def run(bundle: Path, count: int, reference: str, results: Path | None) -> None:
                 right, wrong = (server.probed(f"{name}-{index}") for name in ("right", "wrong"))
                 rows.append({"seed": VALIDATION[index], "right": right, "wrong": wrong})
                 print(rows[-1], server.probed(f"right-words-{index}"), flush=True)
-                if results is not None:
-                    report = {"comfyui": tree_version(Path(TREE)), "reference": reference, "clips": rows}
-                    write_text(results, json.dumps(report, indent=1) + "\n")
+                report = {"comfyui": tree_version(Path(TREE)), "reference": reference, "clips": rows}
+                write_text(results / "states.json", json.dumps(report, indent=1) + "\n")
+                strip(server.probed(f"frames-{index}")).save(results / f"{VALIDATION[index]}.png")
         finally:
             server.stop()
     passed = sum(row["right"] == "carried" for row in rows)
@@ -167,9 +176,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--reference", choices=("looped", "still"), default="looped")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out/comfy"), help="states and frames")
     options = parser.parse_args()
-    run(options.bundle, options.count, options.reference, options.json)
+    run(options.bundle, options.count, options.reference, options.out)
 
 
 if __name__ == "__main__":

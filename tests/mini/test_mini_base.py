@@ -11,6 +11,7 @@ from torch import nn
 from mini.data.latents import Latents
 from mini.data.naming import NOBODY, Naming, named
 from mini.training.gap import LEVELS, losses
+from mini.training.positions import Moving
 from mini.training.train_flow import BaseSteps, Models, attended
 from mini.training.watched import Readers
 
@@ -52,6 +53,18 @@ def test_a_step_never_waits_for_the_gpu() -> None:
         loss().backward()
     parts: list[nn.Module] = [models.transformer, models.gemma.model, models.connectors, readers]
     assert all(p.grad is not None for part in parts for p in part.parameters() if p.requires_grad)
+
+
+def test_positions_move_from_what_was_learnt_to_what_is_asked(models: Models) -> None:
+    """Red: a base meets positions that it never saw, or ends with others than its config states."""
+    asked = models.transformer.config
+    moving = Moving(100.0, 0.25, 40)
+    begun, half, done = (moving.at(step, asked) for step in (0, 20, 40))
+    assert (begun.theta, begun.max_pos) == (pytest.approx(100), pytest.approx((5, 224, 384)))
+    assert begun.audio_max_pos == pytest.approx((5,))
+    assert half.theta == pytest.approx(1000)
+    assert half.max_pos == pytest.approx((10, 448, 768))
+    assert done == asked == moving.at(60, asked)
 
 
 def test_what_is_known_by_heart_is_measured_alike(models: Models) -> None:

@@ -9,7 +9,8 @@ from castsheet.ltx.model.dit import Transformer
 from mini.data.emphasis import CAST_SHARE, MOST, shares, token_weights, weigh
 from mini.data.latents import SHEET_TOKENS, TOKENS
 from mini.training.architecture import LATENT, config
-from mini.training.train_flow import EXCERPT, excerpt, rope_tables, tokens_of
+from mini.training.positions import rope_tables
+from mini.training.train_flow import EXCERPT, excerpt, tokens_of
 
 
 def test_a_small_part_weighs_as_much_as_a_large_one() -> None:
@@ -45,7 +46,7 @@ def test_tokens_weigh_what_their_pixels_weigh() -> None:
 def test_an_excerpt_keeps_its_place_in_the_clip() -> None:
     """Red: excerpts are trained at other positions than the clips that are sampled later."""
     transformer = Transformer(TransformerConfig.from_dict(config()["transformer"]))
-    tables = rope_tables(transformer, "cpu")
+    tables = rope_tables(transformer.config, "cpu")
     frames = torch.arange(5, 5 + EXCERPT)
     rows = tables.rows(tokens_of(frames))
     own = slice(5 * SHEET_TOKENS, (5 + EXCERPT) * SHEET_TOKENS)

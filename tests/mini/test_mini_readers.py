@@ -24,7 +24,8 @@ from mini.story.plot import plot_of
 from mini.story.things import SHAPES, things_of
 from mini.training.architecture import SOUND_TOKENS
 from mini.training.optimise import Budget
-from mini.training.train_flow import Both, Models, rope_tables
+from mini.training.positions import Both, rope_tables
+from mini.training.train_flow import Models
 from mini.training.train_words import Words, moved, train_words
 from mini.training.watched import LISTENED, Readers
 
@@ -138,7 +139,7 @@ def test_pictures_do_not_hear_the_sound(models: Models) -> None:
     for name, parameter in transformer.named_parameters():
         if name.endswith("scale_shift_table") and "blocks." in name:
             nn.init.normal_(parameter)
-    places, context = Both.of(transformer, "cpu"), torch.randn(1, 8, transformer.config.dim)
+    places, context = Both.of(transformer.config, "cpu"), torch.randn(1, 8, transformer.config.dim)
     sigma = torch.tensor([0.5])
     pictures = Stream(torch.randn(1, TOKENS, 128), context, places.pictures, sigma[:, None], sigma)
     words = torch.randn(1, 8, transformer.config.audio_dim)
@@ -156,7 +157,7 @@ def test_readers_hear_the_blocks_they_listen_to(models: Models) -> None:
         block.register_forward_hook(lambda _, __, told, at=at: given.__setitem__(at, told[0]))
         for at, block in enumerate(transformer.transformer_blocks)
     ]
-    rope, context = rope_tables(transformer, "cpu").first(4), torch.randn(1, 8, transformer.config.dim)
+    rope, context = rope_tables(transformer.config, "cpu").first(4), torch.randn(1, 8, transformer.config.dim)
     sigma, sequence = torch.tensor([0.5]), Sequence((4,), rope, marked=0)
     stream = Stream(torch.randn(1, 4, 128), context, sequence, sigma[:, None], sigma)
     transformer(stream)

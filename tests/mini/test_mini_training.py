@@ -30,10 +30,11 @@ from mini.training.architecture import CONTEXT, LATENT_CHANNELS, SOUND_TOKENS, c
 from mini.training.excerpts import Sizes, draw
 from mini.training.muon import orthogonalise, split
 from mini.training.optimise import Average, Budget, optimise
+from mini.training.positions import Both
 from mini.training.silu_norm import SiluNorm, joined
 from mini.training.stored import deepened
 from mini.training.train_codec import batch_loss, reconstruction_loss, start_near_linear, train_decoder
-from mini.training.train_flow import SOUND, Both, joint_losses, start_as_identity
+from mini.training.train_flow import SOUND, joint_losses, start_as_identity
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -326,6 +327,12 @@ def test_pictures_and_sound_are_learnt_at_one_noise_level() -> None:
     words = torch.zeros(1, 256, 384), torch.zeros(1, 256, 192)
     with torch.no_grad():
         loss = joint_losses(
-            transformer, pictures, sound, words, Both.of(transformer, "cpu"), torch.tensor([0.5]), weights
+            transformer,
+            pictures,
+            sound,
+            words,
+            Both.of(transformer.config, "cpu"),
+            torch.tensor([0.5]),
+            weights,
         )
     torch.testing.assert_close(loss, torch.tensor([(1 + 9) + SOUND * (1 + 4)]), rtol=0.02, atol=0)

@@ -41,8 +41,8 @@ class TransformerConfig:
     audio_context_dim: int = 2048
     norm_eps: float = 1e-6
     theta: float = 10000.0
-    max_pos: tuple[int, ...] = (20, 2048, 2048)
-    audio_max_pos: tuple[int, ...] = (20,)
+    max_pos: tuple[float, ...] = (20, 2048, 2048)
+    audio_max_pos: tuple[float, ...] = (20,)
     timestep_scale: float = 1000.0
     cross_timestep_scale: float = 1000.0
     family: str = DEFAULT.name
@@ -58,7 +58,7 @@ class TransformerConfig:
         return self.audio_heads * self.audio_head_dim
 
     @property
-    def cross_max_pos(self) -> tuple[int, ...]:
+    def cross_max_pos(self) -> tuple[float, ...]:
         """Seconds that the temporal RoPE of the attentions between the streams spans."""
         return (max(self.max_pos[0], self.audio_max_pos[0]),)
 

@@ -83,7 +83,7 @@ def tables(
     dim: int,
     heads: int,
     theta: float,
-    max_pos: Sequence[int],
+    max_pos: Sequence[float],
     dtype: torch.dtype = torch.float32,
 ) -> Rope:
     """Cosines and sines for `heads` heads of a `dim`-wide attention.
