@@ -191,5 +191,5 @@ def named(quality: str) -> str:
         return quality
     known = ("u2netp.onnx", "u2net.onnx") if quality == "auto" else ()
     files = [name for name in (*known, "pose_landmark_full.tflite") if there(name)]
-    runtime = importlib.util.find_spec("ai_edge_litert") is not None
-    return " ".join([quality, *files, "litert" if runtime else ""])
+    runtimes = ["litert"] if importlib.util.find_spec("ai_edge_litert") else []
+    return " ".join([quality, *files, *runtimes])
