@@ -42,6 +42,12 @@ _SHAPES = {
 }
 _SOUND_BYTES = 2 * SAMPLES * 2
 _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
+# Read by the EGL loader and by Mesa's software renderer, which then draws in the calling thread.
+_SOFTWARE = {
+    "__EGL_VENDOR_LIBRARY_FILENAMES": "/usr/share/glvnd/egl_vendor.d/50_mesa.json",
+    "LIBGL_ALWAYS_SOFTWARE": "1",
+    "LP_NUM_THREADS": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class Stories:
         card: number of the graphics card to render on; when None, the driver's first.
         ahead: how many stories may wait to be read, 43 MB of shared memory each; three a process if less.
         masks_every: see `mini.story.sample.draw`.
+        software: draw on the processor by Mesa, whatever cards there are: several times as slow, but a card
+            that is being trained on is left alone.
     """
 
     def __init__(
@@ -162,10 +170,12 @@ class Stories:
         card: int | None,
         ahead: int = 0,
         masks_every: int = 1,
+        software: bool = False,
     ) -> None:
         shared = Path("/dev/shm")
         self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
-        with one_thread_each(**({} if card is None else {_CARD: str(card)})):
+        where = _SOFTWARE if software else {} if card is None else {_CARD: str(card)}
+        with one_thread_each(**where):
             self._pool = multiprocessing.get_context("spawn").Pool(processes)
         self._jobs = iter((seed, self._folder.name, masks_every) for seed in seeds)
         self._waiting = deque[AsyncResult[str]]()

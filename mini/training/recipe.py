@@ -14,7 +14,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from castsheet.ltx.parts.vae import VideoVAE
 from castsheet.machine.processes import World, world
 from mini.data import corpus as corpora
 from mini.data.captions import train_tokenizer
-from mini.data.corpus import Corpus, Stories
+from mini.data.corpus import Corpus, Rendered, Stories
 from mini.data.latents import Encoders, Latents, encode
 from mini.data.prompts import texts
 from mini.official import audio_vae_to_official, video_vae_to_official, vocoder_to_official
@@ -111,6 +111,8 @@ class Recipe:
             self.compare(models, vae, held_out)
         if "latents" in stages:
             self.store_latents()
+        if self._latents is not None:
+            self._latents.stop()
         self.log("done")
 
     def held_out(self) -> Corpus | None:
@@ -125,9 +127,9 @@ class Recipe:
     def render(self, seeds: Sequence[int]) -> Corpus:
         return corpora.start(seeds, device=self.device, processes=self.arguments.processes)
 
-    def share(self, count: int) -> Sequence[int]:
-        """This process's training seeds, of `count` a process."""
-        begin = self.arguments.skip * self.where.size
+    def share(self, count: int, *, after: int = 0) -> Sequence[int]:
+        """This process's training seeds, of `count` a process, `after` so many."""
+        begin = (self.arguments.skip + after) * self.where.size
         return TRAINING[begin : begin + count * self.where.size][self.where.rank :: self.where.size]
 
     def begin_corpus(self) -> Corpus:
@@ -159,6 +161,15 @@ class Recipe:
                 seeds, processes=options.processes, card=card, ahead=ahead, masks_every=MASKS_EVERY
             )
         return self._stories
+
+    def all_stories(self) -> Iterator[Rendered]:
+        """The base's stories, then those that are drawn in software, beside its training."""
+        yield from self.stories()
+        options = self.arguments
+        if options.software_stories:
+            seeds = self.share(options.software_stories, after=options.stories)
+            workers = options.software_processes
+            yield from Stories(seeds, processes=workers, card=None, masks_every=MASKS_EVERY, software=True)
 
     def budget(self, stage: str) -> Budget:
         steps, seconds, share, hold = (
@@ -289,17 +300,18 @@ class Recipe:
             compiled=compiled,
             moving=moving,
         )
+        self.log(f"{latents.ready} of {len(latents)} stories of this process encoded by now")
         self.keep(models_state(models), path.name)
         return models
 
     def latents(self, models: Models) -> Latents:
         """Training stories of this process, perhaps still being rendered and encoded."""
         if self._latents is None:
-            count = self.arguments.stories
+            count = self.arguments.stories + self.arguments.software_stories
             self._latents = Latents.empty(count, self.device)
             encode(
                 self.encoders(models, load_codec(codec_file(self.out), self.device)),
-                self.stories(),
+                self.all_stories(),
                 self._latents,
             )
             self._latents.wait_for(min(count, self.arguments.first, AHEAD))

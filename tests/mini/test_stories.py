@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 
 from castsheet.errors import DependencyError
+from mini.data.corpus import Stories
 from mini.evaluation.leaked import leaked
 from mini.evaluation.stories import (
     CLOTHES,
@@ -154,3 +157,16 @@ def test_masks_of_some_frames_stand_for_those_around() -> None:
     for number, drawn in enumerate((0, 0, 4, 4, 4, 4, 8, 8, 8)):
         assert np.array_equal(few_parts[number], parts[drawn])
         assert np.array_equal(few_figures[number], figures[drawn])
+
+
+def test_stories_are_drawn_in_software_beside_training() -> None:
+    """Red: the worker needs a graphics card, or the renderer chosen for it is the one of all that follows."""
+    if not Path("/usr/share/glvnd/egl_vendor.d/50_mesa.json").exists():
+        pytest.skip("no Mesa here")
+    before = dict(os.environ)
+    stories = Stories([100_008], processes=1, card=None, masks_every=4, software=True)
+    assert dict(os.environ) == before
+    (one,) = stories
+    assert one.clip.shape[:3] == one.regions.shape
+    assert one.clip.float().std() > 10
+    assert len(one.regions.unique()) > 10
