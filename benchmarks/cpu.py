@@ -1,13 +1,13 @@
 """The embedded model's clip on this CPU: what share of its time is what, and what helps.
 
-Runs at mini's own size (192x112, 121 frames; 8 blocks of width 384; 1344 + 1344 tokens), with the trained
-weights where they are installed, else with random ones of the same shapes, which take the same time. A step
-is mini's own: conditional and unconditional pass.
+Runs at the size, with the layout and with the steps that the embedded bundle states; its weights are random,
+which takes the same time. A step is mini's own: conditional and unconditional pass.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import Bench, random_transformer, relative
+from castsheet.loading.bundle import MINI, Bundle
+from castsheet.ltx.files.checkpoint import Checkpoint
 from castsheet.ltx.keys import is_large
 from castsheet.ltx.latents import Grid, Reference, encode_still, patchify
 from castsheet.ltx.model.config import TransformerConfig
@@ -33,11 +35,12 @@ from castsheet.sampling.denoiser import Contexts, Denoiser, PassWeights, video_t
 from castsheet.sampling.guidance import Weights
 from castsheet.sampling.schedule import sigmas
 from castsheet.sampling.state import draw
-from mini.bundle.package import Defaults
-from mini.training.architecture import CONTEXT, FPS, FRAMES, HEIGHT, TEXT_LAYERS, WIDTH, config
+from mini.training.architecture import CONTEXT, TEXT_LAYERS
 from mini.training.train_flow import gemma_config
 
 CPU = torch.device("cpu")
+EMBEDDED = Bundle.load(MINI)
+USUAL_RUN = EMBEDDED.settings(None)
 USUAL = "a guided step: fast path, fp32"
 ROUNDS = 8
 
@@ -46,16 +49,19 @@ def cpu(bench: Bench) -> None:
     """Stages of a clip, then a guided step in every form."""
     small = bench.size.name == "tiny"
     if not small:
-        bench.size = replace(bench.size, name=f"{WIDTH}x{HEIGHT}x{FRAMES}, mini")
-    raw = config()
+        bench.size = replace(
+            bench.size, name=f"{USUAL_RUN.width}x{USUAL_RUN.height}x{USUAL_RUN.frames}, mini"
+        )
+    raw = json.loads(Checkpoint.open(MINI / EMBEDDED.files.checkpoint).metadata["config"])
     if small:
         raw["transformer"]["num_layers"] = 2
     model = random_transformer(TransformerConfig.from_dict(raw["transformer"]), CPU, torch.float32)
     vae = VideoVAE(raw["vae"]).eval()
-    frames = 17 if small else FRAMES
-    grid = Grid.of(vae.config, width=WIDTH, height=HEIGHT, frames=frames, fps=FPS)
-    image = torch.rand(1, 3, HEIGHT, WIDTH) * 2 - 1
-    steps = Defaults().steps
+    width, height = USUAL_RUN.width, USUAL_RUN.height
+    frames = 17 if small else USUAL_RUN.frames
+    grid = Grid.of(vae.config, width=width, height=height, frames=frames, fps=USUAL_RUN.fps)
+    image = torch.rand(1, 3, height, width) * 2 - 1
+    steps = USUAL_RUN.steps
     stages = {"text": text_stage(raw), "sheet": lambda: encode_still(vae, image, grid.frames)}
     repeats = 1 if small else 5
     seconds = {name: clocked(run, repeats) for name, run in stages.items()}
@@ -110,7 +116,7 @@ def candidates(
     """(name, what makes the form ready, steps that it runs at once)."""
 
     def tabulating() -> Tensor:
-        with tabulated(fast, sigmas(Defaults().steps)):
+        with tabulated(fast, sigmas(USUAL_RUN.steps)):
             return runs.step(fast)
 
     def int8() -> Callable[[], Tensor]:
@@ -121,7 +127,7 @@ def candidates(
 
     yield "a guided step: plain path, fp32", lambda: partial(runs.step, model), 1
     yield USUAL, lambda: partial(runs.step, fast), 1
-    levels = Defaults().steps
+    levels = USUAL_RUN.steps
     yield f"a guided step: with the tabulating of {levels} levels", lambda: tabulating, 1
     yield "a guided step: bf16", lambda: partial(runs.step, copy.deepcopy(fast).to(torch.bfloat16)), 1
     yield "a guided step: int8, dynamic", int8, 1
@@ -150,7 +156,7 @@ class Runs:
         track = video_track(model.config, self.grid, self.reference, device=CPU, dtype=dtype)
         words = torch.randn(2, CONTEXT, model.config.context_dim, generator=torch.Generator().manual_seed(1))
         contexts = [Contexts(one[None]) for one in words]
-        return Denoiser(model, track, None, *contexts, PassWeights(Weights(Defaults().guidance)), **options)
+        return Denoiser(model, track, None, *contexts, PassWeights(Weights(USUAL_RUN.guidance)), **options)
 
     def step(self, model: Transformer) -> Tensor:
         """x0 of one guided step from noise."""
@@ -158,7 +164,7 @@ class Runs:
 
     def steps(self, denoiser: Denoiser, count: int) -> Tensor:
         x = draw(denoiser, self.grid, 0, None, 1.0)
-        level = sigmas(Defaults().steps)[3]
+        level = sigmas(USUAL_RUN.steps)[3]
         for step in range(count):
             x0 = denoiser(x, level, step)
         return x0

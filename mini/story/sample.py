@@ -94,8 +94,7 @@ def draw(
     """The frames (F,H,W,3) of a story at `indices`, and its parts and figures there (F,H,W).
 
     Args:
-        masks_every: draw the masks of so many frames once; each frame gets the nearest. They cost as much as
-            the pictures.
+        masks_every: draw the masks of so many frames once; each frame gets the nearest.
     """
     chosen = list(indices)
     played = [

@@ -58,11 +58,8 @@ def _transformer() -> dict[str, Any]:
         "rope_type": "split",
         "frequencies_precision": "float64",
         "positional_embedding_theta": 10000.0,
-        "positional_embedding_max_pos": [
-            4 * 5,
-            4 * HEIGHT,
-            4 * WIDTH,
-        ],  # as far beyond a clip as the official
+        # Four times a clip's seconds, height and width: about as far beyond it as the official ones are.
+        "positional_embedding_max_pos": [4 * 5, 4 * HEIGHT, 4 * WIDTH],
         "causal_temporal_positioning": True,
         "use_middle_indices_grid": True,
         "timestep_scale_multiplier": 1000,
