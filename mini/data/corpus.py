@@ -25,6 +25,7 @@ from mini.data.emphasis import REGIONS, shares
 from mini.data.filling import Filling
 from mini.data.showing import on_sheet
 from mini.data.styling import FIGURES, QUESTIONS, styles
+from mini.data.windows import BEFORE, begin_of, frames_of
 from mini.script import one_thread_each
 from mini.story import FRAMES, HEIGHT, WIDTH
 from mini.story.look import PARTS
@@ -33,13 +34,6 @@ from mini.training.architecture import LATENT
 
 PROMPTS = 16  # of each sample: a story that has few can be known by its words
 NOWHERE = 0  # the region of what no figure covers
-_SHAPES = {
-    "clip": (FRAMES, HEIGHT, WIDTH, 3),
-    "regions": (FRAMES, HEIGHT, WIDTH),
-    "sheet": (HEIGHT, WIDTH, 3),
-    "panels": LATENT[1:],
-    "styles": (FIGURES, QUESTIONS),
-}
 _SOUND_BYTES = 2 * SAMPLES * 2
 _CARD = "GLCONTEXT_DEVICE_INDEX"  # read by moderngl's context
 # Read by the EGL loader and by Mesa's software renderer, which then draws in the calling thread.
@@ -50,15 +44,26 @@ _SOFTWARE = {
 }
 
 
+def shapes(frames: int) -> dict[str, tuple[int, ...]]:
+    """The arrays of a sample of so many frames, uint8; see `Rendered`."""
+    return {
+        "clip": (frames, HEIGHT, WIDTH, 3),
+        "regions": (frames, HEIGHT, WIDTH),
+        "sheet": (HEIGHT, WIDTH, 3),
+        "panels": LATENT[1:],
+        "styles": (FIGURES, QUESTIONS),
+    }
+
+
 @dataclass(frozen=True)
 class Rendered:
-    """One story, as a worker hands it on.
+    """One story or a window of it, as a worker hands it on.
 
     Attributes:
         clip: (F,H,W,3) uint8. sheet: (H,W,3) uint8, as the model sees it.
         regions: (F,H,W) uint8; 1 + part + 17 x (number of the figure), 0 where there is none.
         panels: (rows,columns) uint8, of `showing.on_sheet`. styles: uint8, of `styling`.
-        sound: (2,A) int16 at 48 kHz.
+        sound: (2,A) int16 at 48 kHz; None of a window.
         prompts: several wordings.
     """
 
@@ -67,7 +72,7 @@ class Rendered:
     sheet: Tensor
     panels: Tensor
     styles: Tensor
-    sound: Tensor
+    sound: Tensor | None
     prompts: tuple[str, ...]
 
 
@@ -95,14 +100,15 @@ class Corpus(Filling):
     def empty(cls, count: int, device: str | torch.device) -> Corpus:
         """Room for `count` samples: 43 MB each."""
         clips, regions, sheets, panels, styles = (
-            torch.empty(count, *shape, dtype=torch.uint8, device=device) for shape in _SHAPES.values()
+            torch.empty(count, *shape, dtype=torch.uint8, device=device) for shape in shapes(FRAMES).values()
         )
         sounds = torch.empty(count, 2, SAMPLES, dtype=torch.int16, device=device)
         shares = torch.empty(count, REGIONS, device=device)
         return cls(clips, regions, sheets, panels, styles, sounds, shares)
 
     def add(self, one: Rendered) -> None:
-        """Store the next sample."""
+        """Store the next sample, a whole one."""
+        assert one.sound is not None
         self.clips[self.ready].copy_(one.clip)
         self.regions[self.ready].copy_(one.regions)
         self.sheets[self.ready].copy_(one.sheet)
@@ -158,6 +164,7 @@ class Stories:
         card: number of the graphics card to render on; when None, the driver's first.
         ahead: how many stories may wait to be read, 43 MB of shared memory each; three a process if less.
         masks_every: see `mini.story.sample.draw`.
+        windows: draw a window of each, see `windows`, and make no sound.
         software: draw on the processor by Mesa, whatever cards there are: several times as slow, but a card
             that is being trained on is left alone.
     """
@@ -170,6 +177,7 @@ class Stories:
         card: int | None,
         ahead: int = 0,
         masks_every: int = 1,
+        windows: bool = False,
         software: bool = False,
     ) -> None:
         shared = Path("/dev/shm")
@@ -177,7 +185,11 @@ class Stories:
         where = _SOFTWARE if software else {} if card is None else {_CARD: str(card)}
         with one_thread_each(**where):
             self._pool = multiprocessing.get_context("spawn").Pool(processes)
-        self._jobs = iter((seed, self._folder.name, masks_every) for seed in seeds)
+        begins = (begin_of(number) if windows else None for number in itertools.count())
+        self._frames = len(frames_of(BEFORE)) if windows else FRAMES
+        self._jobs = (
+            (seed, self._folder.name, masks_every, begin) for seed, begin in zip(seeds, begins, strict=False)
+        )
         self._waiting = deque[AsyncResult[str]]()
         for _ in range(max(ahead, 3 * processes)):
             self._begin_next()
@@ -191,7 +203,7 @@ class Stories:
             while self._waiting:
                 path = Path(self._waiting.popleft().get())
                 self._begin_next()
-                yield read(path)
+                yield read(path, self._frames)
 
 
 def sounds(seeds: Sequence[int], *, processes: int) -> Tensor:
@@ -217,62 +229,76 @@ def as_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:
 _renderer = None
 
 
-def _render(job: tuple[int, str, int]) -> str:
+def _render(job: tuple[int, str, int, int | None]) -> str:
     """In a worker: render one seed into a file."""
     from mini.story.render import Renderer
 
     global _renderer
-    seed, folder, masks_every = job
+    seed, folder, masks_every, begin = job
     _renderer = _renderer or Renderer()
     path = Path(folder) / str(seed)
-    write(path, *render(_renderer, seed, masks_every))
+    write(path, *render(_renderer, seed, masks_every, begin))
     return str(path)
 
 
 def render(
-    renderer: object, seed: int, masks_every: int = 1
+    renderer: object, seed: int, masks_every: int = 1, begin: int | None = None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """A seed's arrays, named as in `Rendered`, and its prompts."""
+    """A seed's arrays, named as in `Rendered`, and its prompts.
+
+    Args:
+        begin: the latent frame with which a window of the story begins, see `windows`; None: all of it.
+    """
     from mini.data.prompts import prompt
+    from mini.story.plot import plot_of
     from mini.story.render import Renderer
-    from mini.story.sample import render_sample
+    from mini.story.sample import draw, draw_sheet, render_sample
 
     assert isinstance(renderer, Renderer)
-    sample = render_sample(renderer, seed, masks_every=masks_every)
-    assert sample is not None  # a clean story always can be told
-    figures = np.maximum(sample.figures.astype(np.int16) - 1, 0)
-    regions = np.where(sample.figures > 0, 1 + sample.parts + PARTS * figures, NOWHERE).astype(np.uint8)
-    sheet = np.asarray(sample.sheet.conditioning_image(WIDTH, HEIGHT))
+    if begin is None:
+        sample = render_sample(renderer, seed, masks_every=masks_every)
+        assert sample is not None  # a clean story always can be told
+        plot, sheet, frames = sample.plot, sample.sheet, sample.frames
+        parts, figures, heard = sample.parts, sample.figures, {"sound": as_int16(sample.audio)}
+    else:
+        plot, heard = plot_of(seed), {}
+        sheet = draw_sheet(renderer, plot, np.random.default_rng([seed, 19]))
+        frames, parts, figures = draw(renderer, plot, frames_of(begin), masks_every=masks_every)
+    numbers = np.maximum(figures.astype(np.int16) - 1, 0)
+    regions = np.where(figures > 0, 1 + parts + PARTS * numbers, NOWHERE).astype(np.uint8)
     random = np.random.default_rng([seed, 20])
-    prompts = tuple(prompt(sample.plot, sample.sheet, random) for _ in range(PROMPTS))
-    return {
-        "clip": sample.frames,
+    prompts = tuple(prompt(plot, sheet, random) for _ in range(PROMPTS))
+    pictures = {
+        "clip": frames,
         "regions": regions,
-        "sheet": sheet,
-        "panels": on_sheet(sample.sheet, LATENT[1:]),
-        "styles": styles(sample.plot),
-        "sound": as_int16(sample.audio),
-    }, prompts
+        "sheet": np.asarray(sheet.conditioning_image(WIDTH, HEIGHT)),
+        "panels": on_sheet(sheet, LATENT[1:]),
+        "styles": styles(plot),
+    }
+    return pictures | heard, prompts
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], prompts: tuple[str, ...]) -> None:
     """A sample as one file: bytes of its arrays, then the prompts."""
     with path.open("wb") as file:
-        for name in (*_SHAPES, "sound"):
+        for name in (*shapes(FRAMES), *(["sound"] if "sound" in arrays else [])):
             file.write(np.ascontiguousarray(arrays[name]).data)
         file.write(json.dumps(prompts).encode())
 
 
-def read(path: Path) -> Rendered:
-    """What `write` wrote; the file is removed."""
+def read(path: Path, frames: int = FRAMES) -> Rendered:
+    """What `write` wrote of so many frames; the file is removed."""
     data = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8)
     path.unlink()
     parts, begin = {}, 0
-    for name, shape in _SHAPES.items():
+    for name, shape in shapes(frames).items():
         size = int(np.prod(shape))
         parts[name], begin = data[begin : begin + size].view(shape), begin + size
-    heard = data[begin : begin + _SOUND_BYTES].clone().view(torch.int16).view(2, SAMPLES)
-    prompts = json.loads(data[begin + _SOUND_BYTES :].numpy().tobytes())
+    heard = None
+    if frames == FRAMES:
+        heard = data[begin : begin + _SOUND_BYTES].clone().view(torch.int16).view(2, SAMPLES)
+        begin += _SOUND_BYTES
+    prompts = json.loads(data[begin:].numpy().tobytes())
     return Rendered(**parts, sound=heard, prompts=tuple(prompts))
 
 

@@ -7,7 +7,7 @@ tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from mini.data.filling import Filling
 from mini.data.naming import NOBODY, named
 from mini.data.showing import NUMBERS, in_clip, looks
 from mini.data.styling import FIGURES
+from mini.data.windows import BEGINS, WINDOW, begin_of
 from mini.training.architecture import LATENT, LATENT_CHANNELS, SOUND_TOKENS
 from mini.training.mel import LogMel
 from mini.training.optimise import mixed
@@ -37,14 +38,15 @@ _TOGETHER = 4  # clips that are encoded at once
 
 @dataclass
 class Latents(Filling):
-    """Normalised latents as bf16 tokens, on one device.
+    """Normalised latents as bf16 tokens, on one device. Of the last samples only windows may be there.
 
     Attributes:
-        clips: (S,N,C). sheets: (S,R,C). sounds: (S,T,C).
+        clips: (S,N,C), a window in its place. sheets: (S,R,C). sounds: (S,T,C).
         weights: (S,N) of the clips' tokens in the loss, fp32.
         prompts: (S,P,L) token ids, int16, padded on the left. lengths: (S,P) of these.
         named: (S,P,L) whom each token names, int8, in the order of a context's slots: padded on the right.
         shown: (S,N), panels: (S,R) which element each token shows, int8. looks: (S,E,L), see `showing`.
+        windows: how many of the samples, the last ones, are windows (see `windows`).
     """
 
     clips: Tensor
@@ -57,10 +59,11 @@ class Latents(Filling):
     shown: Tensor
     panels: Tensor
     looks: Tensor
+    windows: int = field(default=0, init=False)
 
     @classmethod
-    def empty(cls, count: int, device: torch.device | str) -> Latents:
-        """Room for `count` samples: 0.4 MB each."""
+    def empty(cls, count: int, device: torch.device | str, *, windows: int = 0) -> Latents:
+        """Room for `count` samples, the last of them windows: 0.4 MB each."""
         c = LATENT_CHANNELS
         clips, sheets, sounds = (
             torch.empty(count, tokens, c, dtype=torch.bfloat16, device=device)
@@ -75,7 +78,9 @@ class Latents(Filling):
             for tokens in (TOKENS, SHEET_TOKENS)
         )
         unseen = torch.full((count, FIGURES, NUMBERS), torch.nan, device=device)
-        return cls(clips, sheets, sounds, weights, prompts, lengths, nobody, shown, panels, unseen)
+        made = cls(clips, sheets, sounds, weights, prompts, lengths, nobody, shown, panels, unseen)
+        made.windows = windows
+        return made
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -87,14 +92,36 @@ class Latents(Filling):
         return cls(*(stored[name] for name in _TENSORS), ready=len(stored["clips"]))
 
     def save(self, path: Path) -> None:
-        """Write the samples that are there."""
+        """Write the whole samples that are there."""
         temporary = path.with_suffix(".part")
-        save_file({name: getattr(self, name)[: self.ready].contiguous() for name in _TENSORS}, temporary)
+        whole = self.whole
+        save_file({name: getattr(self, name)[:whole].contiguous() for name in _TENSORS}, temporary)
         temporary.replace(path)
 
+    @property
+    def whole(self) -> int:
+        """How many whole samples are there."""
+        return min(self.ready, len(self) - self.windows)
+
     def draw(self, count: int) -> Tensor:
-        """Numbers of `count` samples, drawn from those that are there."""
-        return torch.randint(self.ready, (count,), device=self.clips.device)
+        """Numbers of `count` samples, drawn from the whole ones that are there."""
+        return torch.randint(self.whole, (count,), device=self.clips.device)
+
+    def draw_from(self, begin: int, count: int) -> Tensor:
+        """Numbers of `count` samples that show a window's length from latent frame `begin` on."""
+        whole, step = self.whole, len(BEGINS)
+        first = begin - BEGINS.start  # the first window that begins there
+        windows = len(range(first, self.ready - whole, step)) if begin in BEGINS else 0
+        drawn = torch.randint(whole + windows, (count,), device=self.clips.device)
+        return torch.where(drawn < whole, drawn, whole + first + step * (drawn - whole))
+
+    def tokens_of(self, number: int) -> slice:
+        """Which tokens of a sample are there."""
+        window = number - (len(self) - self.windows)
+        if window < 0:
+            return slice(0, TOKENS)
+        begin = begin_of(window)
+        return slice(begin * SHEET_TOKENS, (begin + WINDOW) * SHEET_TOKENS)
 
     def words(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Token ids, mask and `named` (B,L) of one prompt for each of the samples, drawn from all."""
@@ -118,24 +145,28 @@ class Encoders:
 
     @torch.no_grad()
     def add(self, latents: Latents, stories: Sequence[Rendered]) -> None:
-        """Encode the next samples."""
+        """Encode the next samples: whole ones, or windows."""
         device, begin = latents.clips.device, latents.ready
         rows = slice(begin, begin + len(stories))
         with mixed(device):
-            clips = torch.stack([one.clip for one in stories])
-            latents.clips[rows] = as_tokens(self.video.encode(pixels(clips, device)))
+            clips = self.video.encode(pixels(torch.stack([one.clip for one in stories]), device))
             sheets = torch.stack([one.sheet for one in stories])[:, None]
             latents.sheets[rows] = as_tokens(self.video.encode(pixels(sheets, device)))
-            mels = mels_of(torch.stack([one.sound for one in stories]).to(device), LogMel(device))
-            latents.sounds[rows] = self.audio.encode(mels).to(latents.sounds.dtype)
+            if sounds := [one.sound for one in stories if one.sound is not None]:
+                mels = mels_of(torch.stack(sounds).to(device), LogMel(device))
+                latents.sounds[rows] = self.audio.encode(mels).to(latents.sounds.dtype)
         regions = torch.stack([one.regions for one in stories]).to(device)
-        weights = weigh(regions, torch.stack([shares(one) for one in regions]))
-        latents.weights[rows] = token_weights(weights, LATENT)
-        for number, one in enumerate(stories, begin):
-            panels = one.panels.to(device).view(torch.int8).flatten()
+        counted = weigh(regions, torch.stack([shares(one) for one in regions]))
+        cells = (clips.shape[2], *LATENT[1:])
+        tokens_SNC, weights_SN = as_tokens(clips), token_weights(counted, cells)
+        for row, one in enumerate(stories):
+            number, panels = begin + row, one.panels.to(device).view(torch.int8).flatten()
+            there = latents.tokens_of(number)
+            kept = slice(there.start - there.stop, None)  # without what comes before a window
+            latents.clips[number, there] = tokens_SNC[row, kept]
+            latents.weights[number, there] = weights_SN[row, kept]
+            latents.shown[number, there] = in_clip(regions[row], int(panels.max()) + 1, cells)[kept]
             latents.panels[number] = panels
-            elements = int(panels.max()) + 1
-            latents.shown[number] = in_clip(one.regions.to(device), elements, LATENT)
             latents.looks[number] = looks(one.clip, one.regions, one.styles, device)
             for wording, text in enumerate(one.prompts):
                 ids = self.text.tokens(text, LONGEST)
@@ -153,12 +184,12 @@ def encode(encoders: Encoders, stories: Iterable[Rendered], latents: Latents) ->
 
     def work() -> None:
         with beside(latents.clips.device):
-            waiting = list[Rendered]()
+            waiting, ends = list[Rendered](), (len(latents) - latents.windows, len(latents))
             for number, one in enumerate(stories, 1):
                 if latents.stopped:
                     break
                 waiting.append(one)
-                if len(waiting) == _TOGETHER or number == len(latents):
+                if len(waiting) == _TOGETHER or number in ends:
                     encoders.add(latents, waiting)
                     waiting.clear()
 

@@ -18,9 +18,9 @@ def parsed(told: str) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=14, help="that render, for each GPU")
     parser.add_argument("--clips", type=int, default=500, help="stories a GPU holds for the codec")
     parser.add_argument("--stories", type=int, default=6000, help="a GPU, for the base")
-    software = "more of the base's, a GPU, drawn on the processor while the base learns"
-    parser.add_argument("--software-stories", type=int, default=0, help=software)
-    parser.add_argument("--software-processes", type=int, default=11, help="that draw them, for each GPU")
+    windows = "a GPU: of other stories for the base, drawn on the processor while it learns"
+    parser.add_argument("--windows", type=int, default=0, help=windows)
+    parser.add_argument("--window-processes", type=int, default=11, help="that draw them, for each GPU")
     parser.add_argument("--skip", type=int, default=0, help="seeds that an earlier run has used, a GPU")
     parser.add_argument("--codec-rate", type=float, default=8e-4)
     parser.add_argument(

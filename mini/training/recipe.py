@@ -163,13 +163,14 @@ class Recipe:
         return self._stories
 
     def all_stories(self) -> Iterator[Rendered]:
-        """The base's stories, then those that are drawn in software, beside its training."""
+        """The base's stories, then windows of others that are drawn in software, beside its training."""
         yield from self.stories()
         options = self.arguments
-        if options.software_stories:
-            seeds = self.share(options.software_stories, after=options.stories)
-            workers = options.software_processes
-            yield from Stories(seeds, processes=workers, card=None, masks_every=MASKS_EVERY, software=True)
+        if options.windows:
+            seeds, workers = self.share(options.windows, after=options.stories), options.window_processes
+            yield from Stories(
+                seeds, processes=workers, card=None, masks_every=MASKS_EVERY, windows=True, software=True
+            )
 
     def budget(self, stage: str) -> Budget:
         steps, seconds, share, hold = (
@@ -307,14 +308,14 @@ class Recipe:
     def latents(self, models: Models) -> Latents:
         """Training stories of this process, perhaps still being rendered and encoded."""
         if self._latents is None:
-            count = self.arguments.stories + self.arguments.software_stories
-            self._latents = Latents.empty(count, self.device)
+            count = self.arguments.stories + self.arguments.windows
+            self._latents = Latents.empty(count, self.device, windows=self.arguments.windows)
             encode(
                 self.encoders(models, load_codec(codec_file(self.out), self.device)),
                 self.all_stories(),
                 self._latents,
             )
-            self._latents.wait_for(min(count, self.arguments.first, AHEAD))
+            self._latents.wait_for(min(self.arguments.stories, self.arguments.first, AHEAD))
         return self._latents
 
     def encoders(self, models: Models, vae: VideoVAE) -> Encoders:

@@ -29,6 +29,7 @@ from castsheet.machine.processes import World
 from castsheet.train.objective import Given, flow_losses, sigmas_of
 from mini.data.latents import SHEET_TOKENS, TOKENS, Latents
 from mini.data.showing import COLOURS
+from mini.data.windows import WINDOW
 from mini.training.architecture import (
     CONTEXT,
     LATENT,
@@ -41,7 +42,6 @@ from mini.training.optimise import Budget, Log, mixed, optimise
 from mini.training.positions import Both, Moving, rope_tables
 from mini.training.watched import LISTENED, Readers, Watched
 
-EXCERPT = 4  # latent frames
 SOUND = 0.5  # weight of the sound's loss beside the pictures'
 MOVED_EVERY = 10  # steps, while positions move
 NAMES = 0.1  # weight of the loss of whom words name
@@ -224,8 +224,9 @@ class BaseSteps:
     def part(self) -> Tensor:
         """Of four times as many excerpts, and of half of their sheets: these are only told apart."""
         models, latents, readers = self.models, self.latents, self.readers
-        frames = excerpt(EXCERPT)
-        tokens, chosen = sent(tokens_of(frames), self.device), latents.draw(4 * self.batch)
+        frames = excerpt(WINDOW)
+        tokens = sent(tokens_of(frames), self.device)
+        chosen = latents.draw_from(int(frames[0]), 4 * self.batch)
         target = latents.clips[chosen[:, None], tokens]
         weights = latents.weights[chosen[:, None], tokens]
         with mixed(self.device):

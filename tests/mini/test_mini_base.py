@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mini.data.latents import Latents
+from mini.data.latents import SHEET_TOKENS, Latents
 from mini.data.naming import NOBODY, Naming, named
+from mini.data.windows import WINDOW
+from mini.training.architecture import LATENT
 from mini.training.gap import LEVELS, losses
 from mini.training.positions import Moving
 from mini.training.train_flow import BaseSteps, Models, attended
@@ -120,3 +122,17 @@ def test_a_reader_learns_whom_a_context_names() -> None:
         context[:, 6:] = 9.0
         context[0, 0] = -9.0
         assert naming.loss(context, named_BN) == before
+
+
+def test_windows_are_drawn_where_they_are() -> None:
+    """Red: the base learns from what stands in a store where nothing was put, or never from some windows."""
+    latents = Latents.empty(45, "cpu", windows=40)
+    for begin in range(LATENT[0] - WINDOW + 1):
+        latents.advance(3)
+        assert set(latents.draw_from(begin, 200).tolist()) == {0, 1, 2}
+        latents.advance(45)
+        assert latents.draw(300).max() == 4
+        drawn = set(latents.draw_from(begin, 600).tolist())
+        wanted = slice(begin * SHEET_TOKENS, (begin + WINDOW) * SHEET_TOKENS)
+        assert drawn == {*range(5), *(n for n in range(5, 45) if latents.tokens_of(n) == wanted)}
+        assert len(drawn) > 7 or begin == 0

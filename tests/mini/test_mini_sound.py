@@ -10,6 +10,7 @@ import torch
 from castsheet.ltx.parts.audio import Vocoder
 from mini.data import corpus
 from mini.data.latents import LONGEST, Latents, real
+from mini.story import FRAMES
 from mini.story.look import Part
 from mini.story.sound import RATE, SAMPLES, for_encoder
 from mini.training.architecture import MEL_BINS, SOUND_TOKENS, config
@@ -78,15 +79,19 @@ def test_a_sound_is_nearest_to_itself() -> None:
 def test_a_story_survives_its_file(tmp_path: Path) -> None:
     """Red: clip, masks, sheet or sound of a worker arrive in another order than they were written."""
     random = np.random.default_rng(0)
-    arrays = {name: random.integers(0, 255, shape, dtype=np.uint8) for name, shape in corpus._SHAPES.items()}
-    arrays["sound"] = random.integers(-9, 9, (2, SAMPLES), dtype=np.int16)
-    path = tmp_path / "7"
-    corpus.write(path, arrays, ("one", "zwei ü"))
-    told = corpus.read(path)
-    assert not path.exists()
-    for name, array in arrays.items():
-        assert np.array_equal(getattr(told, name).numpy(), array), name
-    assert told.prompts == ("one", "zwei ü")
+    for frames in (FRAMES, 33):  # a whole story; a window, which is silent
+        shapes = corpus.shapes(frames)
+        arrays = {name: random.integers(0, 255, shape, dtype=np.uint8) for name, shape in shapes.items()}
+        if frames == FRAMES:
+            arrays["sound"] = random.integers(-9, 9, (2, SAMPLES), dtype=np.int16)
+        path = tmp_path / "7"
+        corpus.write(path, arrays, ("one", "zwei ü"))
+        told = corpus.read(path, frames)
+        assert not path.exists()
+        for name, array in arrays.items():
+            assert np.array_equal(getattr(told, name).numpy(), array), name
+        assert (told.sound is None) == (frames != FRAMES)
+        assert told.prompts == ("one", "zwei ü")
 
 
 def test_latents_survive_their_file(tmp_path: Path) -> None:

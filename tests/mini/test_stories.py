@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from castsheet.errors import DependencyError
-from mini.data.corpus import Stories
+from mini.data.corpus import PROMPTS, Stories
+from mini.data.windows import begin_of, frames_of
 from mini.evaluation.leaked import leaked
 from mini.evaluation.stories import (
     CLOTHES,
@@ -26,6 +27,7 @@ from mini.evaluation.stories import (
     strangers,
     won,
 )
+from mini.story import HEIGHT, WIDTH
 from mini.story.listen import in_time, onsets, place_heard
 from mini.story.measure import WORN
 from mini.story.place import kind_of
@@ -159,14 +161,21 @@ def test_masks_of_some_frames_stand_for_those_around() -> None:
         assert np.array_equal(few_figures[number], figures[drawn])
 
 
-def test_stories_are_drawn_in_software_beside_training() -> None:
-    """Red: the worker needs a graphics card, or the renderer chosen for it is the one of all that follows."""
+def test_windows_are_drawn_in_software_beside_training() -> None:
+    """Red: the worker needs a graphics card, or the renderer chosen for it is the one of all that follows; or
+    a window shows other frames than its story has there.
+    """
     if not Path("/usr/share/glvnd/egl_vendor.d/50_mesa.json").exists():
         pytest.skip("no Mesa here")
     before = dict(os.environ)
-    stories = Stories([100_008], processes=1, card=None, masks_every=4, software=True)
+    stories = Stories([100_008, 100_009], processes=1, card=None, masks_every=4, windows=True, software=True)
     assert dict(os.environ) == before
-    (one,) = stories
-    assert one.clip.shape[:3] == one.regions.shape
-    assert one.clip.float().std() > 10
-    assert len(one.regions.unique()) > 10
+    for number, one in enumerate(stories):
+        shown = frames_of(begin_of(number))
+        assert len(shown) == 33
+        assert one.clip.shape[:3] == one.regions.shape == (len(shown), HEIGHT, WIDTH)
+        assert one.sound is None
+        assert len(one.prompts) == PROMPTS
+        assert len(one.regions.unique()) > 10
+        frames = draw(Renderer(), plot_of(100_008 + number), shown)[0]
+        assert np.abs(one.clip.numpy().astype(int) - frames).mean() < 1
