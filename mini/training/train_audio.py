@@ -24,6 +24,7 @@ from mini.training.architecture import AUDIO_RATE, MEL_HOP, SOUND_TOKENS
 from mini.training.captured import Captured
 from mini.training.mel import LogMel, set_analysis
 from mini.training.optimise import Budget, Log, mixed, optimise
+from mini.training.snake import joined
 
 EXCERPT = 60  # mel frames that the vocoder learns from at once
 LATENT_NOISE = 0.05  # of a channel's standard deviation
@@ -153,18 +154,35 @@ def train_vocoder(
         return part, narrow, wide
 
     def loss(part: Tensor, narrow: Tensor, wide: Tensor) -> Tensor:
-        first, full = vocoder.model.vocoder(part), vocoder(part)
+        first, full = both(vocoder, part)
         plain = nnf.l1_loss(first, narrow) + nnf.l1_loss(full, wide)
         return spectral_loss(first, narrow) + spectral_loss(full, wide) + plain
 
     rest: dict[str, Any] = {"rate": rate, "log": log, "name": "vocoder", "muon": False, "where": where}
-    if where.device.type == "cuda":
-        captured = Captured(loss, drawn(), list(vocoder.parameters()))
-        optimise([vocoder], lambda _: captured(drawn()), budget, replayed=True, **rest)
-        captured.release()
-    else:
-        optimise([vocoder], lambda _: loss(*drawn()), budget, **rest)
+    on_gpu = where.device.type == "cuda"
+    with joined(vocoder, compiled=on_gpu):
+        if on_gpu:
+            captured = Captured(loss, drawn(), list(vocoder.parameters()))
+            optimise([vocoder], lambda _: captured(drawn()), budget, replayed=True, **rest)
+            captured.release()
+        else:
+            optimise([vocoder], lambda _: loss(*drawn()), budget, **rest)
     return vocoder.requires_grad_(False).eval()
+
+
+def both(vocoder: Vocoder, mel_BWMK: Tensor) -> tuple[Tensor, Tensor]:
+    """The sound at 16 kHz that the first half of the vocoder makes, and the whole's at 48 kHz."""
+    made = list[Tensor]()
+
+    def keep(*seen: Tensor) -> None:
+        made.append(seen[-1])
+
+    handle = vocoder.model.vocoder.register_forward_hook(keep)
+    try:
+        full = vocoder(mel_BWMK)
+    finally:
+        handle.remove()
+    return made[0], full
 
 
 def _interesting(mel_BWMK: Tensor) -> Tensor:

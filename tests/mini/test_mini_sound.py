@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.pipelines.ltx2.vocoder import AntiAliasAct1d
 
 from castsheet.ltx.parts.audio import Vocoder
 from mini.data import corpus
@@ -16,7 +17,8 @@ from mini.story.sound import RATE, SAMPLES, for_encoder
 from mini.training.architecture import MEL_BINS, SOUND_TOKENS, config
 from mini.training.measure import fidelity
 from mini.training.mel import LogMel, filters, set_analysis
-from mini.training.train_audio import at_16_khz, mels_of, spectral_loss
+from mini.training.snake import joined
+from mini.training.train_audio import at_16_khz, both, mels_of, spectral_loss
 
 
 def tone(pitch: float, samples: int = SAMPLES) -> torch.Tensor:
@@ -67,6 +69,30 @@ def test_the_vocoder_looks_at_its_sound_by_a_fourier_transform() -> None:
     ).abs()
     torch.testing.assert_close(magnitude, wanted, atol=1e-3, rtol=1e-3)
     assert vocoder.model.mel_stft.mel_basis.any()
+
+
+def test_the_vocoder_is_trained_as_it_will_sound() -> None:
+    """Red: the joined activations compute another sound or other gradients, or outlive the training."""
+    torch.manual_seed(0)
+    vocoder = Vocoder(config()["vocoder"])
+    set_analysis(vocoder)
+    for name, parameter in vocoder.named_parameters():
+        if name.endswith((".alpha", ".beta")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    mel, names = torch.randn(1, 2, 5, MEL_BINS), list(vocoder.state_dict())
+    wanted = vocoder.model.vocoder(mel), vocoder(mel)
+    wanted[1].square().sum().backward()
+    gradients = [parameter.grad for parameter in vocoder.parameters()]
+    vocoder.zero_grad()
+    with joined(vocoder, compiled=False):
+        assert not any(isinstance(part, AntiAliasAct1d) for part in vocoder.modules())
+        found = both(vocoder, mel)
+        found[1].square().sum().backward()
+    assert list(vocoder.state_dict()) == names
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    for parameter, gradient in zip(vocoder.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-4, rtol=1e-3)
 
 
 def test_a_sound_is_nearest_to_itself() -> None:
