@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from castsheet.errors import DependencyError
-from castsheet.machine.files import require
 from mini.story.figure import Figure
 from mini.story.look import PARTS, Part
 from mini.story.skeleton import MATRICES
 from mini.world.body import Array
+from mini.world.opengl import open_context
 
 if TYPE_CHECKING:
     import moderngl
@@ -151,14 +150,7 @@ class Renderer:
     """
 
     def __init__(self, *, samples: int = 4) -> None:
-        gl = require("moderngl", "mini")
-        try:
-            self.context: moderngl.Context = gl.create_context(standalone=True, backend="egl")
-        except (RuntimeError, OSError, ImportError, gl.Error) as error:
-            raise DependencyError(
-                f"no OpenGL through EGL here: {error}",
-                remedy="install a driver: apt-get install libegl1 libgl1-mesa-dri",
-            ) from error
+        self.context = open_context()
         make = self.context
         self._program = make.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._backdrop_program = make.program(

@@ -5,6 +5,10 @@ Drawing needs an EGL driver, which a test machine may lack; `python -m mini.rend
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,3 +146,19 @@ def test_region_maps_follow_the_look(seed: int) -> None:
     assert REGIONS[regions[5, 5]] == "sky"
     assert (regions[90:95, 50:60] == NONE).mean() > 0.9
     assert regions[50, 5] == NONE
+
+
+def test_a_driver_that_does_not_work_is_named() -> None:
+    """Red: a machine with half a driver ends in a bare exception and a traceback."""
+    pytest.importorskip("moderngl")
+    code = (
+        "from castsheet.errors import DependencyError\n"
+        "from mini.world.opengl import open_context\n"
+        "try: open_context()\n"
+        "except DependencyError as error: print('told', error.remedy)\n"
+    )
+    nowhere = {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nowhere.json", "LIBGL_ALWAYS_SOFTWARE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | nowhere, capture_output=True, text=True
+    )
+    assert told.stdout.startswith("told install a driver"), told.stderr
