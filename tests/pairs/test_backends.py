@@ -40,7 +40,8 @@ from castsheet.pairs.eyes import Eyes, check_eyes, subjects_of
 from castsheet.pairs.faces import Bodies, FaceVectors
 from castsheet.pairs.hub import HubCaptioner, HubDetector, HubSegmenter
 from castsheet.pairs.protocols import Found
-from castsheet.pairs.records import Film, PairsError, Sight
+from castsheet.pairs.records import PairsError, Sight
+from castsheet.pairs.subjects import EVERY
 from castsheet.sheet.box import Box
 from tests.doubles.faces import Finds, a_face
 from tests.doubles.tiny_pipeline import tiny_pipeline
@@ -86,8 +87,7 @@ def paper(monkeypatch):
 def test_a_detector_tells_the_segmenter_where_to_look(segmenter):
     """Red: a named detector changes nothing where the place is not known."""
     frames = np.repeat(FRAME[None], 13, 0)
-    film = Film("f", "t", "", "", "", "none", "0" * 64, (96, 64), 24.0)
-    seen, told, ghosts = subjects_of(frames, 0, film, None, None, Eyes("paper", segmenter))
+    seen, told, ghosts = subjects_of(frames, 0, EVERY, None, None, Eyes("paper", segmenter))
     assert told == f"paper {segmenter}"
     assert not ghosts
     assert [len(one) for one in seen] == [1, 1, 1]

@@ -31,6 +31,14 @@ def test_a_face_looks_where_most_looks_say():
     assert agreed([[_face(10, turn)] for turn in (2, 5, 6, 6, 7, 7)]) == ()
 
 
+def test_what_few_of_many_weak_looks_suspect_is_a_face_if_asked():
+    """Red: a dark face with light hair, of which no look is sure, is none."""
+    looks = [[_face(10, 2)], [_face(12, 2)], [_face(11, 2)], *[[]] * 9]
+    assert agreed(looks) == ()
+    assert len(agreed(looks, 3, 22.0)) == 1
+    assert agreed([[_face(10, 9)]] * 4, 3, 22.0) == ()
+
+
 def test_a_mirrored_face_looks_the_other_way():
     """Red: what is found in the mirror image lies elsewhere, or is turned to the wrong side."""
     face = _face(10, 3)

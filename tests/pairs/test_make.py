@@ -154,6 +154,18 @@ def test_what_is_surely_one_person_is_paired_whoever_else_it_may_be(found, tmp_p
     assert glimpse not in tracks
 
 
+def test_a_shot_of_somebody_in_no_track_is_no_picture_of_its_place(films, found, made, tmp_path):
+    """Red: somebody is seen for a moment only, and stands in the picture of the place without people."""
+    first, end = films[1][2], films[1][3]
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    save(replace(found[0], strays=(f"{found[0].films[0].id}-0002",)), work)
+    make(work, tmp_path / "data", Making(1, False, 0, placeless=True))
+    for data, lends in ((made[1], True), (tmp_path / "data", False)):
+        panels = [panel for row in _rows(data) for panel in row["panels"] if panel["element"] == "place"]
+        assert any(first <= at < end for panel in panels for _, at in panel["frames"]) == lends
+
+
 def test_a_sheet_may_lack_its_place_if_asked(found, tmp_path):
     """Red: clips whose place nobody knows are lost though the user asked for them, or made though not."""
     work = tmp_path / "work"
@@ -227,6 +239,7 @@ def test_a_face_that_the_whole_figure_cannot_have_names_no_view():
     for index, yaw, face, view in (
         (0, -5.0, 45, None),
         (0, 5.0, 16, "front"),
+        (0, 5.0, 28, None),
         (4, -85.0, 17, "side"),
         (2, -85.0, 17, None),
     ):
@@ -248,6 +261,19 @@ def test_who_looks_up_and_down_is_not_seen_from_behind():
         )
         found = candidates([Track("one-0001", 0, sights, ())], {"one-0001": (384, 224)})
         assert sum(one.view == "back" for one in found) == backs
+
+
+def test_who_raises_their_arms_does_not_turn_their_back():
+    """Red: arms make a figure broader, and the figure as it is between two waves passes for a side."""
+    turn = (5000, 5000, 4500, 3500, 4000, 5000, 4500, 3500, 5000, 5000)
+    box, size = Box(100, 20, 60, 150), {"one-0001": (384, 224), "one-0002": (384, 224)}
+    turned = Track("one-0002", 0, tuple(Sight(6 * k, box, area, False) for k, area in enumerate(turn)), ())
+    yaws = (25.0, *[None] * 7, -25.0)
+    waved = tuple(
+        Sight(6 * k, box, 6200 if k in (0, 4, 8) else 5000, False, yaw, 18) for k, yaw in enumerate(yaws)
+    )
+    found = candidates([Track("one-0001", 0, waved, ()), turned], size)
+    assert not any(one.view == "back" for one in found)
 
 
 def test_who_walks_in_profile_is_not_seen_from_behind():

@@ -13,6 +13,7 @@ from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import plates_of
 from castsheet.pairs.places import place_film
 from castsheet.pairs.records import Film
+from castsheet.pairs.subjects import EVERY
 from tests.doubles.paper_films import ANN, FACE, SIZE, PaperFaces, Shot, place, write_film
 
 
@@ -58,7 +59,7 @@ def test_a_mirrored_shot_shows_the_place_mirrored(tmp_path):
     assert ["mirrored" in one for one in made.values["places"]] == [False, False, False, True]
     plate = plates_of(made.values["plates"], made.arrays)[0]
     frames = np.repeat(shots[3][None], 12, 0)
-    seen, told, _ = subjects_of(frames, 36, film, made.values["places"][3], plate, Eyes())
+    seen, told, _ = subjects_of(frames, 36, EVERY, made.values["places"][3], plate, Eyes())
     assert told == "plate"
     (one,) = seen[0]
     assert one.box.x == pytest.approx(width - 82, abs=2)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from castsheet.pairs.subjects import sights_of
+from castsheet.pairs.looks import Look
+from castsheet.pairs.subjects import Seen, evened, second_look, sights_of
+from castsheet.sheet.box import Box
+from tests.doubles.faces import Finds, a_face
 
 
 def test_a_stripe_of_the_place_parts_nobody():
@@ -57,3 +61,31 @@ def test_of_two_whose_boxes_overlap_each_keeps_their_own():
     mask[60:170, 90:130] = mask[40:50, 40:130] = mask[40:70, 120:130] = True
     first, second = sights_of(0, picture, mask, None)
     assert (first.area, second.area) == (110 * 40, int(mask.sum()) - 110 * 40)
+
+
+def _near(bottoms, yaw=None):
+    """Sights of somebody near in frames of 100 px, each down to another row."""
+    masks = [np.ones((bottom - 20, 40), np.bool_) for bottom in bottoms]
+    return [
+        Seen(k, Box(40, 20, 40, bottom - 20), mask.size, True, Look({}), mask, yaw, 36)
+        for k, (bottom, mask) in enumerate(zip(bottoms, masks, strict=True))
+    ]
+
+
+def test_a_stripe_at_the_frames_edge_makes_no_whole_figure_of_a_bust():
+    """Red: a belt in the colours of the floor ends a bust above the frame's edge, and what is seen of its
+    chest counts as legs: the same person far away is somebody else."""
+    frames = np.full((4, 100, 120, 3), 90, np.uint8)
+    looks = [one.look for one in evened(frames, 0, _near((100, 96, 100, 100)))]
+    assert all("legs" not in look.parts for look in looks)
+    whole = [one.look for one in evened(frames, 0, _near((96, 96, 100, 96)))]
+    assert not any("legs" in look.parts for look in whole[2:3])
+
+
+@pytest.mark.parametrize(("yaw", "looked"), [(None, True), (80.0, False), (5.0, False)])
+def test_a_patient_detector_looks_where_no_face_looks_at_us(yaw, looked):
+    """Red: somebody in whom the first detector finds no face becomes no pair, or every track is looked at
+    twice, which is dear."""
+    frames = np.full((4, 100, 120, 3), 90, np.uint8)
+    seen = second_look(frames, 0, _near((100, 100, 100, 100), yaw), Finds(a_face(Box(90, 60, 90, 110))))
+    assert [one.yaw is not None and one.yaw != yaw for one in seen] == [looked] * 4

@@ -57,44 +57,24 @@ def check_eyes(eyes: Eyes) -> None:
 def subjects_of(
     frames: Pixels,
     first: int,
-    film: Film,
+    every: int,
     place: dict[str, Any] | None,
     plate: Plate | None,
     eyes: Eyes,
 ) -> tuple[list[list[Seen]], str, list[int]]:
     """The subjects of every few frames, what told them from their place, and the frames in which somebody
-    may stand where the place is not known."""
+    may stand where the place is not known.
+
+    Args:
+        first: the film's number of the first of the frames. every: frames from one look to the next.
+    """
     if eyes.by_hand:
         return [], "hand", []
-    every = every_of(film)
     at = list(range(0, len(frames), every))
-    masks: list[tuple[Mask, Mask | None]] = []
     told = "plate"
-    if place is not None and plate is not None and "zoom" in place:
-        picture, sure = shown(plate, Zoomed(tuple(place["corners"][1]), place["zoom"]), frames.shape[2:0:-1])
-        ground = Ground(picture, blurred=True)
-        for k in at:
-            mask = _before(frames[k], ground, sure, near=True)
-            if mask is None:
-                break
-            masks.append(mask)
-    elif place is not None and plate is not None:
-        corners = np.array(place["corners"], float)
-        moments = np.array(PICTURES) * (len(frames) - 1)
-        size = frames.shape[2], frames.shape[1]
-        turn = slice(None, None, -1 if "mirrored" in place else 1)
-        still = bool(np.ptp(corners, 0).max() <= 1)
-        known: tuple[Shift, Ground, Mask] | None = None
-        for k in at:
-            frame = np.ascontiguousarray(frames[k][:, turn])
-            corner = _at(k, moments, corners) if still else _aligned(frame, plate, _at(k, moments, corners))
-            if known is None or known[0] != corner:
-                picture, sure = plate.at(corner, size)
-                known = corner, Ground(picture), sure
-            mask = _before(frame, *known[1:])
-            if mask is None:
-                break
-            masks.append((mask[0][:, turn], mask[1][:, turn]))
+    masks: list[tuple[Mask, Mask | None]] = []
+    if place is not None and plate is not None:
+        masks += _told_from(plate, place, frames, at)
     if len(masks) < len(at):
         told, at = f"{eyes.detector} {eyes.segmenter}", at[:: 1 if len(at) <= FEW else 2]
         covered = _covered(frames[at], detector_of(eyes.detector), segmenter_of(eyes.segmenter))
@@ -113,6 +93,38 @@ def subjects_of(
         if unsure is not None and (mask & unsure).mean() > LEAST
     ]
     return found, told, ghosts
+
+
+def _told_from(plate: Plate, place: dict[str, Any], frames: Pixels, at: list[int]) -> list[tuple[Mask, Mask]]:
+    """Who stands before a plate in some frames of a shot, and where that is not known; fewer than asked for
+    where the plate is of no use."""
+    masks: list[tuple[Mask, Mask]] = []
+    if "zoom" in place:
+        picture, sure = shown(plate, Zoomed(tuple(place["corners"][1]), place["zoom"]), frames.shape[2:0:-1])
+        ground = Ground(picture, blurred=True)
+        for k in at:
+            mask = _before(frames[k], ground, sure, near=True)
+            if mask is None:
+                break
+            masks.append(mask)
+        return masks
+    corners = np.array(place["corners"], float)
+    moments = np.array(PICTURES) * (len(frames) - 1)
+    size = frames.shape[2], frames.shape[1]
+    turn = slice(None, None, -1 if "mirrored" in place else 1)
+    still = bool(np.ptp(corners, 0).max() <= 1)
+    known: tuple[Shift, Ground, Mask] | None = None
+    for k in at:
+        frame = np.ascontiguousarray(frames[k][:, turn])
+        corner = _at(k, moments, corners) if still else _aligned(frame, plate, _at(k, moments, corners))
+        if known is None or known[0] != corner:
+            picture, sure = plate.at(corner, size)
+            known = corner, Ground(picture), sure
+        mask = _before(frame, *known[1:])
+        if mask is None:
+            break
+        masks.append((mask[0][:, turn], mask[1][:, turn]))
+    return masks
 
 
 def every_of(film: Film) -> int:

@@ -19,6 +19,7 @@ from castsheet.judge.protocols import Detector, Embedder, crop
 from castsheet.machine.files import require
 from castsheet.pairs.looks import FACE
 from castsheet.pairs.protocols import Found, Pixels
+from castsheet.pairs.references import FRONT
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import CenterFace, Face, FaceDetector, Point
 from castsheet.sheet.look.onnx import packaged
@@ -36,6 +37,10 @@ NOSE = 0.62  # of the way from the eyes to the mouth: the nose's base
 CLOSE = (288, 192)
 """px of the longer side at which CenterFace looks at heads and shoulders, which fill their picture. At 640 px
 a look takes four times as long, and finds no face of rendered people that these two miss."""
+
+PATIENT = (128, 160, 224, 400)  # px of the longer side
+SUSPECTED, SUSPICIONS = 0.25, 4  # the score of a weak look, and how many of 28 make a face
+BRIGHTENED = [round(255 * (level / 255) ** 0.45) for level in range(256)]  # dark faces become grey ones
 
 
 class BothFaces:
@@ -85,6 +90,32 @@ class BothFaces:
             _face(place, self._points(picture, place), score, 1 / scale)
             for place, score in zip(places, scores, strict=True)
         ]
+
+
+class PatientFaces:
+    """Faces of which each look of CenterFace is little sure, and several looks together are.
+
+    It was trained on photographs. Of a dark face with light hair around it, or a beard in a bright colour, no
+    look may be sure. So it looks at a brightened picture too, and at each colour alone, brightened and turned
+    to its negative: what is as dark as the skin in one colour vanishes there. What some of all these looks
+    suspect is a face.
+
+    Raises:
+        DependencyError: `castsheet[faces]` is not installed.
+    """
+
+    name = f"{CenterFace.name}-patient-1"
+
+    def __init__(self) -> None:
+        self._faces = CenterFace(PATIENT, score=SUSPECTED)
+
+    def find(self, rgb: Image.Image) -> tuple[Face, ...]:
+        """The faces of an RGB picture that look at us, the largest first."""
+        tones = [rgb.point(BRIGHTENED * 3)]
+        for colour in rgb.split():
+            for changed in (colour.point(BRIGHTENED), ImageOps.invert(colour)):
+                tones.append(Image.merge("RGB", (changed, changed, changed)))
+        return agreed([look for tone in tones for look in self._faces.looks(tone)], SUSPICIONS, FRONT)
 
 
 class Bodies:
@@ -167,20 +198,23 @@ def _face(place: Any, marks: Any, score: float, scale: float) -> Face:
     return Face(box, (first, second, third, fourth, fifth), float(np.clip(0.5 + score / 4, 0, 1)))
 
 
-def agreed(looks: Sequence[Sequence[Face]]) -> tuple[Face, ...]:
+def agreed(looks: Sequence[Sequence[Face]], least: int = LOOKS, widest: float = LOOKING) -> tuple[Face, ...]:
     """The faces from the front that enough looks at a picture find, the largest first.
 
     Looks differ in which way a face is turned: the one in their middle is believed.
+
+    Args:
+        widest: degrees that a face from the front may be turned.
     """
     left = sorted((one for every in looks for one in every), key=lambda one: -one.score)
     kept: list[Face] = []
     while left:
         best = left[0]
         same = [one for one in left if _meet(one.box, best.box) >= MEET]
-        if sum(any(one in every for one in same) for every in looks) >= LOOKS:
+        if sum(any(one in every for one in same) for every in looks) >= least:
             kept.append(sorted(same, key=lambda one: one.yaw)[len(same) // 2])
         left = [one for one in left if one not in same]
-    return tuple(sorted((one for one in kept if abs(one.yaw) <= LOOKING), key=lambda one: -one.box.h))
+    return tuple(sorted((one for one in kept if abs(one.yaw) <= widest), key=lambda one: -one.box.h))
 
 
 def mirrored(one: Face, width: int) -> Face:

@@ -38,7 +38,7 @@ from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Wind
 from castsheet.pairs.scan import cut_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 21
+VERSION = 22
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -64,7 +64,7 @@ class Found:
         the
             place's name. results: of each shot, the stem of its file in the ledger.
         ghosts: of each shot, the frames in which somebody may stand where its place is not known.
-        blind: shots whose place is not known at all.
+        blind: shots whose place is not known at all. strays: shots that show somebody, and no track of them.
         stages: of each film, the stems of its files in the ledger.
         counts: films and windows that were found, accepted, rejected and quarantined.
     """
@@ -78,6 +78,7 @@ class Found:
     results: dict[str, str]
     ghosts: dict[str, list[int]]
     blind: tuple[str, ...]
+    strays: tuple[str, ...]
     stages: dict[str, dict[str, str]]
     rejects: tuple[Reject, ...]
     counts: dict[str, dict[str, int]]
@@ -310,16 +311,18 @@ def _gathered(
     )
 
 
-def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-    """`Found.ghosts` and `Found.blind` of the shots that could be watched."""
-    ghosts, blind = {}, []
+def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple[str, ...], tuple[str, ...]]:
+    """`Found.ghosts`, `Found.blind` and `Found.strays` of the shots that could be watched."""
+    ghosts, blind, strays = {}, [], []
     for shot, outcome in watched.items():
         if outcome is None or "error" in (values := outcome.values):
             continue
         ghosts[shot] = values["ghosts"]
         if values["by"] != "plate":
             blind.append(shot)
-    return ghosts, tuple(blind)
+        if values["stray"]:
+            strays.append(shot)
+    return ghosts, tuple(blind), tuple(strays)
 
 
 def _judged(windows: Sequence[Window], mark: float) -> tuple[list[Window], list[Reject]]:

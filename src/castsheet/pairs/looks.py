@@ -71,7 +71,7 @@ def look_at(frame_HW3: Pixels, mask_hw: Mask, box: Box, seen: float | None) -> L
         rows = slice(first, max(first + 1, last))
         chosen = pixels[rows][mask_hw[rows]]
         if len(chosen) >= 12:
-            parts[part] = _histogram(chosen)
+            parts[part] = histogram(chosen)
     return Look(parts)
 
 
@@ -99,7 +99,7 @@ def share_by_shoulders(mask_HW: Mask) -> float | None:
     return min(1.0, SHOULDERS * len(wide) / at)
 
 
-def _histogram(pixels_N3: Pixels) -> Floats:
+def histogram(pixels_N3: Pixels) -> Floats:
     """Trilinear colour histogram: a colour near a bin's border moves smoothly from one bin to the other."""
     at = pixels_N3.astype(np.float32) / 255 * (BINS - 1)
     low = np.minimum(at.astype(np.int64), BINS - 2)

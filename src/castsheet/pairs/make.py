@@ -313,8 +313,9 @@ def _placed(
         for number, (first, last) in enumerate(cut.values["shots"]):
             shot = f"{film.id}-{number:04d}"
             spans[shot] = first, last
-            # A near shot lies on the place's picture in another scale, a mirrored one the other way round.
-            known = None if places is None else places[number]
+            # Who is in no track would stay in the place's picture. A near shot lies on it in another scale, a
+            # mirrored one the other way round.
+            known = None if places is None or shot in found.strays else places[number]
             if known is not None and not {"zoom", "mirrored"} & set(known):
                 corners[shot] = tuple((int(x), int(y)) for x, y in known["corners"])
     return spans, corners, times, plated

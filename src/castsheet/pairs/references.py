@@ -24,10 +24,12 @@ from castsheet.sheet.look.edges import own_colours, refine
 FRONT, QUARTER, SIDE = 22.0, (32.0, 64.0), 75.0
 """Degrees as detectors tell them, which is up to half as much again as the truth: a face below the first
 looks at us, between the next two it is turned, above the last it is in profile; else nobody knows."""
-LARGEST = 0.2  # of a whole figure's height: no face is so tall
+LARGEST, LOOKING = 0.2, 0.165
+"""Of a whole figure's height: no face is so tall, and none that looks at us: hair may pass for one."""
 SIDEWAYS = 0.8  # of how broad somebody is from the front: in profile they are slimmer
 FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
 WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
+UNSEEN = 6  # sights from one with a face to the next: who turns their back shows none for so long
 OUTLINE = 0.5  # of worth: a side that an outline alone tells is taken where no face tells of one
 ROOM = 0.04  # around a cut-out, of its height
 
@@ -57,7 +59,8 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
     usual = usual_breadth(tracks)
     for track in (_believed(one, usual) for one in tracks):
         tall = sizes[track.shot][1]
-        backs, broad = _backs(track), breadths(track.sights)
+        broad = breadths(track.sights, usual)
+        backs = _backs(track, broad)
         slim = [at for at in sides(track.sights) if broad[at] <= SLIMMEST]
         for index, one in enumerate(track.sights):
             if one.view is not None:
@@ -89,7 +92,7 @@ def _believed(track: Track, usual: float | None) -> Track:
             return True
         profile = usual is not None and abs(one.yaw) >= SIDE
         slim = not profile or breadth(one) <= SIDEWAYS * (usual or 0.0)
-        return slim and one.face <= LARGEST * one.box.h
+        return slim and one.face <= (LARGEST if abs(one.yaw) > FRONT else LOOKING) * one.box.h
 
     if track.owner:  # a person drew it, and says what it shows
         return track
@@ -111,22 +114,24 @@ def _off(view: View, turned: float) -> float:
     return abs(turned - {"front": 0.0, "three-quarter": 50.0, "side": 85.0}.get(view, turned))
 
 
-def _backs(track: Track) -> set[int]:
+def _backs(track: Track, broad: NDArray[np.float64]) -> set[int]:
     """Sights from behind: in the middle of a stretch without a face, between two with a turned one.
 
     A missing face alone says nothing: the detector misses faces that look at us. Who turns from profile to
     the front within the stretch shows a profile again after two thirds of it: its middle fifth is sure.
     Who is turned to one side before and after it has walked on, and not turned round; and who shows no side
     on the way has not turned at all.
+
+    Args:
+        broad: how broad the figure is in each sight, in shares of its front.
     """
-    broad = breadths(track.sights)
     seen = [index for index, one in enumerate(track.sights) if one.yaw is not None]
     found: set[int] = set()
     for before, after in pairwise(seen):
         yaws = [track.sights[index].yaw or 0.0 for index in (before, after)]
         turned = [abs(yaw) for yaw in yaws]
         same = min(turned) > FRONT and yaws[0] * yaws[1] > 0
-        if after - before >= 4 and max(turned) > FRONT and not same:
+        if after - before >= UNSEEN and max(turned) > FRONT and not same:
             most = 0.4 * (after - before)
             middle = range(math.ceil(before + most), math.floor(after - most) + 1)
             side = [yaw >= SIDE for yaw in turned]

@@ -26,8 +26,8 @@ from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.quality import lettered, measured, read
 from castsheet.pairs.records import Clips, Film, Window
-from castsheet.pairs.subjects import EVERY, Seen, evened, follow, track_of, vector_of
-from castsheet.pairs.tools import embedder_of, reader_of, segmenter_of, shots_of
+from castsheet.pairs.subjects import EVERY, Seen, evened, follow, second_look, track_of, vector_of
+from castsheet.pairs.tools import embedder_of, patient_of, reader_of, segmenter_of, shots_of
 from castsheet.sheet.look.ocr import TextReader
 
 GUARD = 6
@@ -39,6 +39,7 @@ LEGIBLE = 768
 THUMB = 96
 APART = 60
 """Frames of a clip from one window to the next, at least."""
+BRIEFLY = 0.25  # share of the looks at a shot: who is seen in more, and in no track, is somebody all the same
 AT_LEAST = 3
 """Shots that a plate needs: two may show one person in one place."""
 
@@ -105,32 +106,52 @@ def watch_shot(
     reader = reader_of(eyes.reader)
     if reader is not None:
         windows = [_read(one, film, times, reader) if lettered(one) else one for one in windows]
-    seen, told, ghosts = subjects_of(frames, span[0], film, place, plate, eyes)
-    lines = follow(seen, frames.shape[2]) if windows or len(frames) > 2 * EVERY else []
-    lines = [evened(frames, span[0], line) for line in lines]
+    every = every_of(film) if windows else every_of(film) // 2
+    seen, told, ghosts = subjects_of(frames, span[0], every, place, plate, eyes)
+    lines = _lines(frames, span[0], seen, eyes) if windows or len(frames) > 2 * EVERY else []
     hands = [one for one in drawn if span[0] <= one.frame < last]
-    cutter, every = segmenter_of(eyes.segmenter) if hands else None, every_of(film)
-    by_hand = [followed(frames, span[0], one, film.size, cutter, every) for one in hands]
+    cutter = segmenter_of(eyes.segmenter) if hands else None
+    by_hand = [followed(frames, span[0], one, film.size, cutter, every_of(film)) for one in hands]
     lines = [*others(lines, by_hand), *by_hand]
     owners = [""] * (len(lines) - len(hands)) + [one.owner for one in hands]
-    arrays: dict[str, NDArray[Any]] = {}
-    for number, line in enumerate(lines):
-        for k, one in enumerate(line):
-            arrays[f"mask{number}.{k}"] = np.packbits(one.mask)
-        arrays[f"thumb{number}"] = _thumb(frames, span[0], line)
-    arrays["middle"] = _small(frames[len(frames) // 2])
-    for window in windows:
-        middle = window.frames[len(window.frames) // 2]
-        arrays[f"window{window.number}"] = _small(frames[middle - span[0]])
     embedder = embedder_of(eyes.embedder)
     tracks = [
         asdict(track_of(shot, number, line, vector_of(frames, span[0], line, embedder), owner))
         for number, (line, owner) in enumerate(zip(lines, owners, strict=True))
     ]
     size = [int(frames.shape[2]), int(frames.shape[1])]
-    values = {"windows": [asdict(one) for one in windows], "tracks": tracks, "by": told, "size": size}
-    values["ghosts"] = ghosts
-    return Made(values, arrays)
+    values: dict[str, Any] = {
+        "windows": [asdict(one) for one in windows],
+        "tracks": tracks,
+        "by": told,
+        "size": size,
+        "ghosts": ghosts,
+        "stray": not lines and sum(map(bool, seen)) > BRIEFLY * len(seen),
+    }
+    return Made(values, _pictures(frames, span[0], lines, windows))
+
+
+def _pictures(
+    frames: Pixels, first: int, lines: list[list[Seen]], windows: Sequence[Window]
+) -> dict[str, NDArray[Any]]:
+    """The masks of a shot's tracks, and small pictures of tracks and windows."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, line in enumerate(lines):
+        for k, one in enumerate(line):
+            arrays[f"mask{number}.{k}"] = np.packbits(one.mask)
+        arrays[f"thumb{number}"] = _thumb(frames, first, line)
+    arrays["middle"] = _small(frames[len(frames) // 2])
+    for window in windows:
+        middle = window.frames[len(window.frames) // 2]
+        arrays[f"window{window.number}"] = _small(frames[middle - first])
+    return arrays
+
+
+def _lines(frames: Pixels, first: int, seen: list[list[Seen]], eyes: Eyes) -> list[list[Seen]]:
+    """Who is seen in a shot, followed through it, with all that a whole track tells of each sight."""
+    patient = patient_of(eyes.faces)
+    lines = follow(seen, frames.shape[2])
+    return [evened(frames, first, second_look(frames, first, line, patient)) for line in lines]
 
 
 def _read(window: Window, film: Film, times: NDArray[np.float64], reader: TextReader) -> Window:

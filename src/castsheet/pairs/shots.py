@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from castsheet.pairs.blends import blends
+from castsheet.pairs.looks import histogram
 from castsheet.pairs.protocols import Change, Floats, Pixels
 
 STEP = 0.035  # of the range, mean over the blocks: a cut between alike places reaches it
@@ -22,6 +23,8 @@ LEAST, FAR_ABOVE, ALONE = 0.004, 8.0, 3.5
 large."""
 RIVAL, NEW, SHADES = 1.9, 0.3, 4
 """Where a step around is nearly as large, something moves fast: a cut must bring new colours as well."""
+LONE, FRESH = 1.8, 1.45
+"""Times the largest around: a step between two who walk, and by how much it changes the colours."""
 AROUND = 7  # frames on either side
 REACHES = (8, 16, 28)  # frames: halves of the stretches in which dissolves are looked for
 APART = 0.055  # of the range, mean over pixels: ends of a dissolve differ by more
@@ -96,15 +99,27 @@ def _cuts(values: Floats, strict: float) -> list[int]:
         large = step[at] > STEP * strict
         if step[at] < (ABOVE if large else FAR_ABOVE) * strict * usual:
             continue
-        if not large and step[at] < ALONE * strict * others.max(initial=0.0):
+        alone = _alone(values, step, int(at), strict)
+        if not large and not alone and step[at] < ALONE * strict * others.max(initial=0.0):
             continue
-        moving = step[at] < RIVAL * strict * others.max(initial=0.0)
+        moving = not alone and step[at] < RIVAL * strict * others.max(initial=0.0)
         if moving and _recoloured(values[at - 1], values[at]) < NEW * strict:
             continue
         if _flash(values, int(at)):
             continue
         found.append(int(at))
     return found
+
+
+def _alone(values: Floats, step: Floats, at: int, strict: float) -> bool:
+    """Whether a step is larger than those around, and changes the colours by more than they do, wherever
+    these are: who walks takes their colours along, and who comes with a cut brings their own."""
+    low, high = max(1, at - AROUND), min(len(step), at + AROUND + 1)
+    if step[at] < LONE * strict * np.delete(step[low:high], at - low).max(initial=0.0):
+        return False
+    shades = np.stack([histogram(one.reshape(-1, 3) * 255) for one in values[low - 1 : high]])
+    fresh = np.abs(np.diff(shades, axis=0)).sum(axis=1)
+    return bool(fresh[at - low] >= FRESH * strict * np.delete(fresh, at - low).max(initial=0.0))
 
 
 def _recoloured(before_HW3: Floats, after_HW3: Floats) -> float:

