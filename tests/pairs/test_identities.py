@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from castsheet.pairs.identities import identify
+from castsheet.pairs.identities import identify, replaced
 from castsheet.pairs.looks import PARTS, SIZE
 from castsheet.pairs.records import Sight, Track
 from castsheet.pairs.subjects import evened, sights_of
@@ -25,6 +27,21 @@ def test_somebody_who_carries_a_ball_is_the_same():
     plain = [_track(f"f-{k}", 0) for k in range(2)]
     (one,) = identify([*plain, _track("f-9", 0, chest=0.55)])
     assert len(one.tracks) == 3
+
+
+def test_somebody_who_takes_anothers_place_tells_of_a_transition():
+    """Red: a dissolve that changes nothing but a walker is in a clip; or who leaves by the frame's side is
+    called a transition."""
+
+    def walks(number: int, frames: range, x: int, share: float) -> Track:
+        one = _track("f-0", number, head=share, chest=share, legs=share)
+        return replace(one, sights=tuple(Sight(at, Box(x, 9, 20, 50), 900, False) for at in frames))
+
+    first, second = walks(0, range(0, 60, 6), 100, 0.0), walks(1, range(48, 120, 6), 150, 1.0)
+    assert replaced([first, second], 384) == [(48, 54)]
+    assert not replaced([first, walks(1, range(48, 120, 6), 150, 0.1)], 384)
+    assert not replaced([first, walks(1, range(48, 120, 6), 364, 1.0)], 384)
+    assert not replaced([first, walks(1, range(96, 120, 6), 150, 1.0)], 384)
 
 
 def _bust(turned: bool) -> tuple[np.ndarray, np.ndarray]:

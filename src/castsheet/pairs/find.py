@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -29,7 +30,7 @@ from castsheet.pairs.corners import MARK
 from castsheet.pairs.drawn import Drawn
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
-from castsheet.pairs.identities import identify
+from castsheet.pairs.identities import identify, replaced
 from castsheet.pairs.ledger import Arrays, Ledger, Outcome, Task
 from castsheet.pairs.places import place_film
 from castsheet.pairs.pools import pool_of
@@ -285,12 +286,16 @@ def _gathered(
             known = None if place is None else place.values["places"][number]
             if known is not None and "mirrored" not in known:
                 places[shot] = f"{film.id}/{known['place']}"
-            tracks += [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
+            seen = [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
+            tracks += seen
             if not values["windows"]:
                 found += 1
                 told = f"{(span[1] - span[0]) / film.fps:.2f} s", f"{how.clips.seconds:.2f} s and guards"
                 rejects.append(Reject(shot, "R10", *told))
-            mine += [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
+            kept, left_out = _whole(values["windows"], replaced(seen, sizes[shot][0]))
+            mine += kept
+            rejects += left_out
+            found += len(left_out)
         found += len(mine)
         kept, left_out = _judged(mine, 0.0 if place is None else float(place.values["mark"]))
         windows += kept
@@ -323,6 +328,25 @@ def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple
         if values["stray"]:
             strays.append(shot)
     return ghosts, tuple(blind), tuple(strays)
+
+
+def _whole(
+    windows: Sequence[Mapping[str, Any]], changes: Sequence[tuple[int, int]]
+) -> tuple[list[Window], list[Reject]]:
+    """The windows of a shot without those in which somebody takes another one's place.
+
+    Args:
+        changes: see `identities.replaced`.
+    """
+    kept: list[Window] = []
+    left_out: list[Reject] = []
+    for one in map(TypeAdapter(Window).validate_python, windows):
+        inside = [first for first, last in changes if first <= one.frames[-1] and one.frames[0] <= last]
+        if inside:
+            left_out.append(Reject(one.id, "R37", f"frame {inside[0]}"))
+        else:
+            kept.append(one)
+    return kept, left_out
 
 
 def _judged(windows: Sequence[Window], mark: float) -> tuple[list[Window], list[Reject]]:

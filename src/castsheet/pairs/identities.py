@@ -24,6 +24,7 @@ OTHER = 0.5
 FEWER = 0.03
 """What each part that the two do not share takes off both thresholds: head and chest alone say less."""
 PARTS = 3
+TURN = 24  # frames of the film from the end of one track to the begin of the next: a slow transition's length
 RIVALS, SETTLED = 3, 0.01
 """Pairs seen at once that an embedder needs, and how far below the limit a settled doubt lies."""
 
@@ -65,6 +66,26 @@ def identify(tracks: Sequence[Track]) -> list[Identity]:
         for group in groups
     ]
     return sorted(found, key=lambda one: (-len(one.tracks), one.tracks))
+
+
+def replaced(tracks: Sequence[Track], width: int) -> list[tuple[int, int]]:
+    """Frames between which somebody goes and somebody else comes in the middle of a shot's picture: nobody
+    does, but in a transition between shots of one place.
+
+    Args:
+        width: of the picture in which the tracks were seen.
+    """
+    found = []
+    for one in tracks:
+        for other in tracks:
+            end, start = one.sights[-1], other.sights[0]
+            if one is other or one.owner or other.owner or abs(start.frame - end.frame) > TURN:
+                continue
+            if any(sight.box.x <= 1 or sight.box.right >= width - 1 for sight in (end, start)):
+                continue
+            if apart(Look.of_flat(one.colours), Look.of_flat(other.colours))[0] > OTHER:
+                found.append((min(end.frame, start.frame), max(end.frame, start.frame)))
+    return found
 
 
 def _near(

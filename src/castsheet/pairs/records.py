@@ -24,6 +24,7 @@ RULES = {
     "R34": "writing stands over the picture",
     "R35": "a mark stands in a corner of the whole film",
     "R36": "a near-repeat of an earlier window",
+    "R37": "somebody takes another one's place: a transition that no detector saw",
     "R40": "no subject",
     "R41": "more subjects than a sheet should hold",
     "R42": "a subject is too small or too large",
