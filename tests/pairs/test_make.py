@@ -251,6 +251,17 @@ def test_a_face_that_the_whole_figure_cannot_have_names_no_view():
         assert [one.view for one in found if one.index == index] == ([view] if view else []), (index, yaw)
 
 
+def test_a_face_that_is_larger_than_the_others_is_no_close_up():
+    """Red: the back of a head passes for a face, and as the largest it is the sheet's close-up."""
+    faces = ((0.0, 46), (3.0, 47), (8.0, 69), (None, 0), (2.0, 45))
+    for shown, close in ((faces, {0, 1, 4}), (faces[2:3], {0})):
+        sights = tuple(
+            Sight(6 * k, Box(100, 24, 90, 200), 9000, True, yaw, face) for k, (yaw, face) in enumerate(shown)
+        )
+        found = candidates([Track("one-0001", 0, sights, ())], {"one-0001": (384, 224)})
+        assert {one.index for one in found if one.view == "face"} == close
+
+
 def test_who_looks_up_and_down_is_not_seen_from_behind():
     """Red: a face that is missed between a turned one and one that looks at us passes for a back."""
     yaws = (63.0, None, None, None, None, None, 6.0)

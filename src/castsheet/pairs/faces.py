@@ -38,8 +38,8 @@ CLOSE = (288, 192)
 """px of the longer side at which CenterFace looks at heads and shoulders, which fill their picture. At 640 px
 a look takes four times as long, and finds no face of rendered people that these two miss."""
 
-PATIENT = (128, 160, 224, 400)  # px of the longer side
-SUSPECTED, SUSPICIONS = 0.25, 4  # the score of a weak look, and how many of 28 make a face
+PATIENT = (128, 160, 192, 224, 288, 400)  # px of the longer side
+SUSPECTED, SUSPICIONS = 0.25, 4  # the score of a weak look, and how many of 42 make a face
 BRIGHTENED = [round(255 * (level / 255) ** 0.45) for level in range(256)]  # dark faces become grey ones
 
 

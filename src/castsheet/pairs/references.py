@@ -27,6 +27,9 @@ looks at us, between the next two it is turned, above the last it is in profile;
 LARGEST, LOOKING = 0.2, 0.165
 """Of a whole figure's height: no face is so tall, and none that looks at us: hair may pass for one."""
 SIDEWAYS = 0.8  # of how broad somebody is from the front: in profile they are slimmer
+LARGER, FEW = 1.3, 3
+"""Times the median of so many faces of a near figure at least: the back of a head may pass for a face that is
+larger."""
 FACE = 0.125  # of the frame's height, 56 of 448 px: a close-up of a smaller face is enlarged too much
 WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
 UNSEEN = 6  # sights from one with a face to the next: who turns their back shows none for so long
@@ -83,13 +86,18 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
 def _believed(track: Track, usual: float | None) -> Track:
     """A track without the faces that a whole figure cannot have: too large, or in profile on a broad outline.
 
+    Of a near one, without faces that are much larger than the others.
+
     Args:
         usual: how broad somebody is from the front, if that is known.
     """
 
+    near = [one.face for one in track.sights if one.edge and one.yaw is not None and abs(one.yaw) <= FRONT]
+    largest = LARGER * float(np.median(near)) if len(near) >= FEW else math.inf
+
     def believed(one: Sight) -> bool:
         if one.yaw is None or one.edge:
-            return True
+            return one.face <= largest
         profile = usual is not None and abs(one.yaw) >= SIDE
         slim = not profile or breadth(one) <= SIDEWAYS * (usual or 0.0)
         return slim and one.face <= (LARGEST if abs(one.yaw) > FRONT else LOOKING) * one.box.h
