@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from castsheet.pairs.looks import Look, apart
 from castsheet.pairs.records import Track
 
-SAME = 0.42
-OTHER = 0.5
+SAME = 0.46
+OTHER = 0.52
 """Distances of looks: below the first two tracks are one person, above the second they are two."""
 FEWER = 0.03
 """What each part that the two do not share takes off both thresholds: head and chest alone say less."""
