@@ -8,6 +8,7 @@ from PIL import Image
 
 from castsheet.media.encoding import encode
 from castsheet.pairs import tools
+from castsheet.pairs.camera import corner_at
 from castsheet.pairs.eyes import Eyes, subjects_of
 from castsheet.pairs.films import Source, opened
 from castsheet.pairs.find import plates_of
@@ -105,3 +106,13 @@ def test_near_shots_lie_on_their_place_even_if_they_are_the_most(tmp_path, monke
     )
     made = place_film(_film(tmp_path / "most.mp4"), _spans(range(0, 84, 12), 12), "paper")
     assert ["zoom" in one for one in made.values["places"]] == [False] * 3 + [True] * 4
+
+
+def test_a_camera_that_moves_goes_on_beyond_the_pictures_that_are_compared():
+    """Red: of a pan the first and last pictures are laid some px beside their place, and edges of the place
+    count as unseen."""
+    corners = ((28, 0), (0, 2), (-28, 4))
+    assert corner_at(0.5, corners) == (0, 2)
+    assert corner_at(0.05, corners) == pytest.approx((36, 2 - 0.9 * 2 / 0.7))
+    assert corner_at(0.95, corners)[0] == pytest.approx(-36)
+    assert corner_at(0.28, corners)[0] == pytest.approx(17.6)

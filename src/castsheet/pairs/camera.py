@@ -274,6 +274,19 @@ def _inner(sure_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found
 
 
+def corner_at(moment: float, corners: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """Where a picture of a shot lies, by those of its `PICTURES`: a camera that moves does so before the
+    first of them too, and after the last.
+
+    Args:
+        moment: share of the shot, from 0 to 1.
+    """
+    first = 0 if moment < PICTURES[1] else 1
+    (before, after), (here, there) = PICTURES[first : first + 2], corners[first : first + 2]
+    share = (moment - before) / (after - before)
+    return here[0] + share * (there[0] - here[0]), here[1] + share * (there[1] - here[1])
+
+
 def plate_of(pictures: Sequence[Placed]) -> Plate:
     """The place that pictures agree on: at each pixel the colour that most shots show.
 

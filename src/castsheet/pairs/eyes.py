@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from castsheet.pairs.camera import PICTURES, Looked, Plate, Shift, shift_between
+from castsheet.pairs.camera import Looked, Plate, Shift, corner_at, shift_between
 from castsheet.pairs.protocols import Detector, Floats, Pixels, Segmenter
 from castsheet.pairs.records import Film
 from castsheet.pairs.segment import Ground, against
@@ -108,15 +107,16 @@ def _told_from(plate: Plate, place: dict[str, Any], frames: Pixels, at: list[int
                 break
             masks.append(mask)
         return masks
-    corners = np.array(place["corners"], float)
-    moments = np.array(PICTURES) * (len(frames) - 1)
     size = frames.shape[2], frames.shape[1]
     turn = slice(None, None, -1 if "mirrored" in place else 1)
-    still = bool(np.ptp(corners, 0).max() <= 1)
+    still = bool(np.ptp(np.array(place["corners"]), 0).max() <= 1)
     known: tuple[Shift, Ground, Mask] | None = None
     for k in at:
         frame = np.ascontiguousarray(frames[k][:, turn])
-        corner = _at(k, moments, corners) if still else _aligned(frame, plate, _at(k, moments, corners))
+        x, y = corner_at(k / max(1, len(frames) - 1), place["corners"])
+        corner = round(x), round(y)
+        if not still:
+            corner = _aligned(frame, plate, corner)
         if known is None or known[0] != corner:
             picture, sure = plate.at(corner, size)
             known = corner, Ground(picture), sure
@@ -145,12 +145,6 @@ def _covered(frames: Pixels, detector: Detector | None, segmenter: Segmenter | N
         for box in boxes:
             found[number, box.y : box.bottom, box.x : box.right] = 1
     return found
-
-
-def _at(k: int, moments: NDArray[np.float64], corners: NDArray[np.float64]) -> Shift:
-    """Where a frame's corner lies, between the moments at which that is known."""
-    x, y = (round(float(np.interp(k, moments, corners[:, axis]))) for axis in (0, 1))
-    return x, y
 
 
 def _aligned(frame: Pixels, plate: Plate, corner: Shift) -> Shift:

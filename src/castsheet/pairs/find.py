@@ -288,11 +288,7 @@ def _gathered(
                 places[shot] = f"{film.id}/{known['place']}"
             seen = [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
             tracks += seen
-            if not values["windows"]:
-                found += 1
-                told = f"{(span[1] - span[0]) / film.fps:.2f} s", f"{how.clips.seconds:.2f} s and guards"
-                rejects.append(Reject(shot, "R10", *told))
-            kept, left_out = _whole(values["windows"], replaced(seen, sizes[shot][0]))
+            kept, left_out = _whole(shot, values, seen, (span[1] - span[0]) / film.fps, how.clips)
             mine += kept
             rejects += left_out
             found += len(left_out)
@@ -331,16 +327,19 @@ def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple
 
 
 def _whole(
-    windows: Sequence[Mapping[str, Any]], changes: Sequence[tuple[int, int]]
+    shot: str, values: Mapping[str, Any], tracks: Sequence[Track], seconds: float, clips: Clips
 ) -> tuple[list[Window], list[Reject]]:
     """The windows of a shot without those in which somebody takes another one's place.
 
     Args:
-        changes: see `identities.replaced`.
+        values: what is known of the shot. seconds: its length.
     """
+    if not values["windows"]:
+        return [], [Reject(shot, "R10", f"{seconds:.2f} s", f"{clips.seconds:.2f} s and guards")]
     kept: list[Window] = []
     left_out: list[Reject] = []
-    for one in map(TypeAdapter(Window).validate_python, windows):
+    changes = replaced(tracks, values["size"][0])
+    for one in map(TypeAdapter(Window).validate_python, values["windows"]):
         inside = [first for first, last in changes if first <= one.frames[-1] and one.frames[0] <= last]
         if inside:
             left_out.append(Reject(one.id, "R37", f"frame {inside[0]}"))

@@ -25,7 +25,7 @@ from castsheet.machine.files import write_atomic, write_text
 from castsheet.machine.locks import Say
 from castsheet.machine.marks import Kind, owned
 from castsheet.machine.regular import is_file
-from castsheet.pairs.camera import PICTURES
+from castsheet.pairs.camera import corner_at
 from castsheet.pairs.cast import NOBODY, Cast, Member, read_cast
 from castsheet.pairs.castpage import still
 from castsheet.pairs.find import Found, by_rule, load
@@ -264,10 +264,11 @@ class _World:
         if corners is None:
             return 0
         first, end = self._spans[window.shot]
-        moments = [first + share * (end - 1 - first) for share in PICTURES]
-        across = [corner[0] for corner in corners]
-        low, high = np.interp([window.frames[0], window.frames[-1]], moments, across)
-        return round(float(high - low))
+        low, high = (
+            corner_at((at - first) / max(1, end - 1 - first), corners)[0]
+            for at in (window.frames[0], window.frames[-1])
+        )
+        return round(high - low)
 
 
 def _doubtful(member: Member) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from castsheet.pairs.camera import PICTURES, Placed, plate_of
+from castsheet.pairs.camera import Placed, corner_at, plate_of
 from castsheet.pairs.frames import filled, read_frames
 from castsheet.pairs.gates import from_clip, mask_of
 from castsheet.pairs.ledger import Stored
@@ -136,8 +136,6 @@ def _moment(one: Backdrop, k: int) -> int:
 
 
 def _corner(one: Backdrop, k: int) -> tuple[int, int]:
-    """Where the k-th picture of a shot lies, between the moments at which that is known."""
-    x, y = (
-        float(np.interp(MOMENTS[k], PICTURES, [corner[axis] for corner in one.corners])) for axis in (0, 1)
-    )
+    """Where the k-th picture of a shot lies, by the moments at which that is known."""
+    x, y = corner_at(MOMENTS[k], one.corners)
     return round(x), round(y)
