@@ -28,6 +28,7 @@ from mini.script import finish
 from mini.training.stored import BASE, VOCODER
 
 MODES = ("looped", "still")
+SOUND = "sound"  # the step beside the recipe, and its folder there
 Together = dict[str, list[str]]  # commands by the names of their steps
 
 
@@ -46,9 +47,24 @@ def steps(options: argparse.Namespace) -> list[Together]:
 
     batch = [f"batch={options.sparse_batch}"] if options.sparse_batch else []
     start = f"adapter.start=runs/sparse/{ADAPTER}"
+    first = {"recipe": [*on_all, "mini.training.recipe", "--out", out, *given, *options.recipe]}
+    if options.vocoder_seconds:
+        sound = [
+            "--stages",
+            "sound",
+            "--processes",
+            "2",
+            "--skip",
+            str(options.vocoder_skip),
+            "--sounds",
+            "600",
+        ]
+        until = ["--vocoder-steps", "1000000", "--vocoder-seconds", str(options.vocoder_seconds)]
+        own = str(options.out / SOUND)
+        first[SOUND] = [*python, "mini.training.recipe", "--out", own, *given, *sound, *until]
     count = [*python, "mini.evaluation.stories", *bundle, "--processes", str(options.processes)]
     return [
-        {"recipe": [*on_all, "mini.training.recipe", "--out", out, *given, *options.recipe]},
+        first,
         {"pack": [*python, "mini.bundle.pack", out]},
         {"sparse": train(on_all, "sparse", options.sparse_seconds, *batch)},
         {mode: train(python, mode, options.adapter_seconds, start) for mode in MODES},
@@ -69,7 +85,11 @@ def steps(options: argparse.Namespace) -> list[Together]:
 
 
 def prepare(recipe: Path) -> None:
-    """Take what was begun and no stage went on with as it is, and adapters to start from."""
+    """Take what was begun and no stage went on with as it is, the vocoder that was trained beside the
+    recipe, and adapters to start from.
+    """
+    if (recipe / SOUND / VOCODER).exists():
+        shutil.copyfile(recipe / SOUND / VOCODER, recipe / VOCODER)
     for name in (VOCODER, BASE):
         done, begun = recipe / name, recipe / f"begun-{name}"
         if not done.exists() and begun.exists():
@@ -90,7 +110,8 @@ def run(folder: Path, together: Together, begun: float, cards: int = 1) -> None:
     running = {}
     for number, (name, command) in enumerate(together.items()):
         note(folder, begun, f"{name} begins")
-        own = {"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards > 1 and len(together) > 1 else {}
+        shared = cards == 1 or len(together) == 1 or name == "recipe"
+        own = {} if shared else {"CUDA_VISIBLE_DEVICES": str(number % cards)}
         with (folder / f"{name}.log").open("wb") as log:
             running[name] = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | own
@@ -131,6 +152,9 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sparse-seconds", type=float, default=150)
     parser.add_argument("--sparse-batch", type=int, help="samples a card; without it as the run file says")
     parser.add_argument("--adapter-seconds", type=float, default=480, help="of looped and still together")
+    vocoder = "train the vocoder on so long, beside the recipe: while stories are rendered a card has time"
+    parser.add_argument("--vocoder-seconds", type=float, default=0, help=vocoder)
+    parser.add_argument("--vocoder-skip", type=int, default=0, help="seeds of sounds it has heard before")
     parser.add_argument("--count", type=int, default=128, help="stories of each adapter that are counted")
     parser.add_argument("--processes", type=int, default=7, help="of each count")
     parser.add_argument("--cards", type=int, default=1, help="of this host that are used")

@@ -41,6 +41,19 @@ def test_every_step_waits_for_what_it_needs() -> None:
     ]
 
 
+def test_the_vocoder_learns_beside_the_recipe(tmp_path: Path) -> None:
+    """Red: it is not trained on, learns in the recipe's folder while that is being written, or is lost."""
+    first = steps(parsed(["--vocoder-seconds", "400", "--vocoder-skip", "7", *WORDS]))[0]
+    assert set(first) == {"recipe", "sound"}
+    assert first["sound"][2:7] == ["mini.training.recipe", "--out", str(Path("r/sound")), "--given", "g"]
+    assert first["sound"][-2:] == ["--vocoder-seconds", "400.0"]
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "begun-vocoder.safetensors").write_text("begun")
+    (tmp_path / "sound/vocoder.safetensors").write_text("trained on")
+    prepare(tmp_path)
+    assert (tmp_path / "vocoder.safetensors").read_text() == "trained on"
+
+
 def test_several_cards_share_what_is_long() -> None:
     """Red: a second card stands idle, or both adapters learn on one."""
     together = steps(parsed(["--cards", "2", "--sparse-batch", "192", *WORDS]))
@@ -55,8 +68,10 @@ def test_steps_beside_each_other_have_a_card_each(tmp_path: Path) -> None:
     show = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"]
     run(tmp_path, {"one": show, "two": show}, time.monotonic(), cards=2)
     run(tmp_path, {"alone": show}, time.monotonic(), cards=2)
-    seen = [(tmp_path / f"{name}.log").read_text().strip() for name in ("one", "two", "alone")]
-    assert seen == ["0", "1", "all"]
+    run(tmp_path, {"recipe": show, "sound": show}, time.monotonic(), cards=2)
+    names = ("one", "two", "alone", "recipe", "sound")
+    seen = [(tmp_path / f"{name}.log").read_text().strip() for name in names]
+    assert seen == ["0", "1", "all", "all", "1"]
 
 
 def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
