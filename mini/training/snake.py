@@ -2,15 +2,17 @@
 
 Each of its 200 activations filters every channel twice, which libraries do as a grouped convolution of one
 channel a group: a step spent most of its time there. Here the filters are sums of shifted copies, which
-torch.compile joins with the snake between them.
+torch.compile joins with the snake between them; what lies between the two halves is written to memory, since
+one function of both took minutes to compile.
 
 Legend: B batch, C channels, L samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from diffusers.pipelines.ltx2.vocoder import AntiAliasAct1d, SnakeBeta
@@ -25,9 +27,9 @@ def joined(vocoder: nn.Module, *, compiled: bool) -> Iterator[None]:
     """Inside, a vocoder's activations are joined ones; its parameters stay what they are."""
     named = [(one, name, part) for one in vocoder.modules() for name, part in one.named_children()]
     replaced = [(one, name, part) for one, name, part in named if isinstance(part, AntiAliasAct1d)]
-    function = torch.compile(snake, dynamic=True) if compiled else snake
+    halves = (torch.compile(upper, dynamic=True), torch.compile(lower, dynamic=True)) if compiled else HALVES
     for one, name, part in replaced:
-        setattr(one, name, _Joined(part, function))
+        setattr(one, name, _Joined(part, halves))
     try:
         yield
     finally:
@@ -36,17 +38,18 @@ def joined(vocoder: nn.Module, *, compiled: bool) -> Iterator[None]:
 
 
 class _Joined(nn.Module):
-    def __init__(self, part: AntiAliasAct1d, function: object) -> None:
+    def __init__(self, part: AntiAliasAct1d, halves: tuple[Callable[..., Any], Callable[..., Any]]) -> None:
         super().__init__()
         assert isinstance(part.act, SnakeBeta)
         assert part.act.use_beta
         assert part.act.logscale
-        self.act, self.function = part.act, function
+        self.act = part.act
+        self.upper, self.lower = halves
         self.up, self.down = (taps(one.filter) for one in (part.upsample, part.downsample))
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        assert callable(self.function)
-        made = self.function(x_BCL, self.act.alpha, self.act.beta, self.up, self.down, self.act.eps)
+        even, odd = self.upper(x_BCL, self.act.alpha, self.act.beta, self.up, self.act.eps)
+        made = self.lower(even, odd, self.down)
         assert isinstance(made, Tensor)
         return made
 
@@ -57,10 +60,9 @@ def taps(stored: Tensor) -> Filter:
     return tuple(stored.flatten().tolist())
 
 
-def snake(x_BCL: Tensor, alpha_C: Tensor, beta_C: Tensor, up: Filter, down: Filter, eps: float) -> Tensor:
-    """What `AntiAliasAct1d` computes with a snake whose numbers are logarithms.
-
-    The signal of twice the rate is kept as its even and its odd samples.
+def upper(x_BCL: Tensor, alpha_C: Tensor, beta_C: Tensor, up: Filter, eps: float) -> tuple[Tensor, Tensor]:
+    """The even and the odd samples of the signal at twice the rate, after the snake, whose numbers are
+    logarithms.
     """
     length = x_BCL.shape[-1]
     first, last = x_BCL[..., :1], x_BCL[..., -1:]
@@ -72,11 +74,20 @@ def snake(x_BCL: Tensor, alpha_C: Tensor, beta_C: Tensor, up: Filter, down: Filt
         odd = odd + shifted[number] * (2 * up[12 - 2 * number])
     rate, size = alpha_C.exp()[:, None], 1 / (beta_C.exp()[:, None] + eps)
     even, odd = (one + size * torch.sin(one * rate).square() for one in (even, odd))
-    begin, end = even[..., :1], odd[..., -1:]
-    evens = torch.cat([begin, begin, even, end, end, end], dim=-1)
-    odds = torch.cat([begin, begin, begin, odd, end, end], dim=-1)
-    out = torch.zeros_like(x_BCL)
+    return even, odd
+
+
+def lower(even_BCL: Tensor, odd_BCL: Tensor, down: Filter) -> Tensor:
+    """Every second sample of the filtered signal (B,C,L)."""
+    length = even_BCL.shape[-1]
+    begin, end = even_BCL[..., :1], odd_BCL[..., -1:]
+    evens = torch.cat([begin, begin, even_BCL, end, end, end], dim=-1)
+    odds = torch.cat([begin, begin, begin, odd_BCL, end, end], dim=-1)
+    out = torch.zeros_like(even_BCL)
     for number in range(6):
         out = out + down[2 * number + 1] * evens[..., number : number + length]
         out = out + down[2 * number] * odds[..., number : number + length]
     return out
+
+
+HALVES = upper, lower
