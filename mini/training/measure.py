@@ -1,15 +1,23 @@
-"""How near a codec comes to unseen clips: in the whole picture, on figures, and on limbs that move."""
+"""How near a codec comes to unseen clips: in the whole picture, on figures, and on limbs that move.
+
+And whether places can be told from what a vocoder plays.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from castsheet.ltx.parts.vae import VideoVAE
 from mini.data.corpus import Corpus, pixels
+from mini.story.listen import place_heard
 from mini.story.look import PARTS, Part
+from mini.training.mel import LogMel
 from mini.training.optimise import mixed
+from mini.training.train_audio import mels_of
 
 MOVED = 30  # levels, summed over channels, by which a pixel must change to move
 LIMBS = (Part.FOREARM, Part.SHIN, Part.SHOE, Part.SKIN)
@@ -53,3 +61,17 @@ def fidelity(vae: VideoVAE, held_out: Corpus, device: str) -> dict[str, float]:
         count("sheets", (still.float() - sheet.to(device).float()).square().mean(-1))
     means = {place: max(total / n, 1e-4) for place, (total, n) in errors.items() if n}  # 88 dB at most
     return {place: float(10 * np.log10(255**2 / mean)) for place, mean in means.items()}
+
+
+@torch.no_grad()
+def places_heard(vocoder: nn.Module, sounds_SWA: Tensor, kinds: Sequence[str], device: str) -> float:
+    """Share of clips whose place can be told from what the vocoder makes of their own spectrogram.
+
+    Args:
+        sounds_SWA: int16 at 48 kHz. kinds: each one's kind of place.
+    """
+    log_mel, heard = LogMel(device), 0
+    for sound_WA, kind in zip(sounds_SWA, kinds, strict=True):
+        made = vocoder(mels_of(sound_WA[None].to(device), log_mel))[0]
+        heard += place_heard(made.float().cpu().numpy()) == kind
+    return heard / len(kinds)

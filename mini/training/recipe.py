@@ -28,9 +28,10 @@ from mini.data.corpus import Corpus, Rendered, Stories
 from mini.data.latents import Encoders, Latents, encode
 from mini.data.prompts import texts
 from mini.official import audio_vae_to_official, video_vae_to_official, vocoder_to_official
+from mini.story.place import kind_of
 from mini.training.architecture import config
 from mini.training.excerpts import Sizes
-from mini.training.measure import fidelity
+from mini.training.measure import fidelity, places_heard
 from mini.training.optimise import Budget
 from mini.training.options import parsed
 from mini.training.pictures import clips_picture, codec_picture, limbs_picture, sound_picture
@@ -354,8 +355,12 @@ class Recipe:
         """Spectrograms of unseen sounds: true, through the VAE, and of what the vocoder makes of either."""
         if self.where.main:
             unseen = corpora.sounds(VALIDATION[:64], processes=self.arguments.processes)
-            picture, found = sound_picture(*load_audio(self.out, self.device), unseen, self.device)
+            vae, vocoder = load_audio(self.out, self.device)
+            picture, found = sound_picture(vae, vocoder, unseen, self.device)
             self.log("sound, mean error of log-mels: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+            kinds = [kind_of(seed) for seed in VALIDATION[:64]]
+            share = places_heard(vocoder, unseen, kinds, self.device)
+            self.log(f"vocoder, places that can be told from their sound: {share:.0%}")
             picture.save(self.out / "sound.png")
 
     def show_clips(self, models: Models, vae: VideoVAE, held_out: Corpus | None) -> None:

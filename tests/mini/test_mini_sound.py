@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from diffusers.pipelines.ltx2.vocoder import AntiAliasAct1d
+from numpy.typing import NDArray
+from torch import nn
 
 from castsheet.ltx.parts.audio import Vocoder
 from mini.data import corpus
 from mini.data.latents import LONGEST, Latents, real
 from mini.story import FRAMES
 from mini.story.look import Part
-from mini.story.sound import RATE, SAMPLES, for_encoder
+from mini.story.sound import RATE, SAMPLES, ambience, for_encoder
 from mini.training.architecture import MEL_BINS, SOUND_TOKENS, config
-from mini.training.measure import fidelity
+from mini.training.measure import fidelity, places_heard
 from mini.training.mel import LogMel, filters, set_analysis
 from mini.training.snake import joined
 from mini.training.train_audio import at_16_khz, both, mels_of, spectral_loss
@@ -165,3 +168,21 @@ def test_fidelity_looks_at_what_moves() -> None:
     found = fidelity(Grey(), one, "cpu")  # type: ignore[arg-type]
     assert found["limbs"] == found["moving"] < found["figures"] < found["whole"]
     assert found["sheets"] > 80
+
+
+class Played(nn.Module):
+    """A vocoder that plays the same whatever it is given."""
+
+    def __init__(self, sound_2A: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.sound = torch.from_numpy(sound_2A)
+
+    def forward(self, mel_BWMK: torch.Tensor) -> torch.Tensor:
+        return self.sound.expand(len(mel_BWMK), -1, -1)
+
+
+def test_a_vocoder_is_asked_which_place_it_plays() -> None:
+    """Red: a vocoder that makes every place sound like a beach is thought to tell them apart."""
+    beach = np.tile(ambience("beach", np.random.default_rng(1)), (2, 1))
+    sounds = torch.zeros(3, 2, beach.shape[1], dtype=torch.int16)
+    assert places_heard(Played(beach), sounds, ["beach", "town", "beach"], "cpu") == pytest.approx(2 / 3)
