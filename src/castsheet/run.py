@@ -17,7 +17,7 @@ from castsheet.errors import LintRefused
 from castsheet.lint.findings import Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import lint_distilled, lint_video
+from castsheet.lint.video import lint_distilled, lint_reader, lint_video
 from castsheet.loading.models import Models
 from castsheet.loading.source import Source, check_fits
 from castsheet.ltx.latents import Grid, Reference, encode_still, make_reference, reference_size, to_pixels
@@ -72,6 +72,7 @@ def findings_of(run: Run, source: Source) -> list[Finding]:
         *lint_prompt(run.words, run.sheet),
         *lint_video(settings, run.usual, grid=cell, family=source.checkpoint.family, adapters=families),
         *lint_distilled(settings, distilled),
+        *lint_reader(distilled),
     ]
 
 

@@ -379,7 +379,7 @@ def test_every_rule_is_listed():
     assert [rule.id for rule in family("S")] == [f"S{number:02d}" for number in range(1, 26)]
     assert lint_prompt("Reference sheet: a lamp\n\nGenerated video: it falls") == []
     assert [rule.id for rule in family("P")] == ["P01", "P02", "P03", "P04", "P05", "P06", "P07"]
-    assert [rule.id for rule in family("V")] == ["V01", "V02", "V03", "V04", "V05"]
+    assert [rule.id for rule in family("V")] == [f"V{number:02d}" for number in range(1, 7)]
     assert all(rule.id == key and rule.meaning and "\n" not in rule.meaning for key, rule in RULES.items())
 
 

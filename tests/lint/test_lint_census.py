@@ -15,7 +15,7 @@ from castsheet.lint.findings import RULES, Finding
 from castsheet.lint.panels import lint_sheet
 from castsheet.lint.pixels import Readers
 from castsheet.lint.prompt import lint_prompt
-from castsheet.lint.video import lint_distilled
+from castsheet.lint.video import lint_distilled, lint_reader
 from castsheet.lint.workflow import lint_workflow
 from castsheet.ltx.adapters.distilled import Distilled
 from castsheet.prompt import build
@@ -106,6 +106,7 @@ FAULTS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("V02", lambda: plain.video(adapters=("ltx-2.5",))),
     ("V03", lambda: lint_workflow(content.UNCROPPED)),
     ("V04", lambda: lint_distilled(PRESETS["card"], {"fast.safetensors": Distilled({}, {}, {})})),
+    ("V06", lambda: lint_reader({"ltx-2.3-22b-distilled-lora-384.safetensors": None})),
     ("V05", lambda: plain.video(stages=[{"sigmas": [0.9, 0.0], "scale": 2}], upsampler="up.safetensors")),
     *((rule, partial(lint_workflow, graph)) for graph, rule, _ in workflows.FAULTS.values()),
     *((rule, partial(lint_sheet, sheets[0])) for rule, sheets in cutouts.FAULTY.items()),

@@ -186,3 +186,19 @@ def distilled_as_trained(run: tuple[Settings, Mapping[str, Distilled | None]]) -
                 f"{name} was trained beside {', '.join(missing)}, which the run does not have",
                 "add it with --adapter",
             )
+
+
+def lint_reader(adapters: Mapping[str, Distilled | None]) -> list[Finding]:
+    """Check that a run has an adapter to read the sheet. `adapters`: as for `lint_distilled`."""
+    return sheet_is_read(adapters)
+
+
+@rule("V06", "an adapter reads the sheet", "warning")
+def sheet_is_read(adapters: Mapping[str, Distilled | None]) -> Iterator[Fault]:
+    """A model without one takes the sheet for the clip's own pictures, and shows it from end to end."""
+    if not any(one is None and "distilled" not in name for name, one in adapters.items()):
+        yield Fault(
+            "no adapter of this run reads a sheet: the clip may become the sheet itself",
+            "add the Ingredients adapter, or one of your own, with --adapter; a checkpoint that an adapter was"
+            " merged into needs none",
+        )
