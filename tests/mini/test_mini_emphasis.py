@@ -8,9 +8,10 @@ from castsheet.ltx.model.config import TransformerConfig
 from castsheet.ltx.model.dit import Transformer
 from mini.data.emphasis import CAST_SHARE, MOST, shares, token_weights, weigh
 from mini.data.latents import SHEET_TOKENS, TOKENS
+from mini.data.windows import WINDOW
 from mini.training.architecture import LATENT, config
 from mini.training.positions import rope_tables
-from mini.training.train_flow import EXCERPT, excerpt, tokens_of
+from mini.training.train_flow import excerpt, tokens_of
 
 
 def test_a_small_part_weighs_as_much_as_a_large_one() -> None:
@@ -47,11 +48,11 @@ def test_an_excerpt_keeps_its_place_in_the_clip() -> None:
     """Red: excerpts are trained at other positions than the clips that are sampled later."""
     transformer = Transformer(TransformerConfig.from_dict(config()["transformer"]))
     tables = rope_tables(transformer.config, "cpu")
-    frames = torch.arange(5, 5 + EXCERPT)
+    frames = torch.arange(5, 5 + WINDOW)
     rows = tables.rows(tokens_of(frames))
-    own = slice(5 * SHEET_TOKENS, (5 + EXCERPT) * SHEET_TOKENS)
+    own = slice(5 * SHEET_TOKENS, (5 + WINDOW) * SHEET_TOKENS)
     assert torch.equal(rows.cos_HTD, tables.cos_HTD[:, own])
     assert torch.equal(tokens_of(frames), torch.arange(own.start, own.stop))
     assert torch.equal(tokens_of(excerpt(LATENT[0])), torch.arange(TOKENS))
-    starts = {int(excerpt(EXCERPT)[0]) for _ in range(400)}
-    assert starts == set(range(LATENT[0] - EXCERPT + 1))
+    starts = {int(excerpt(WINDOW)[0]) for _ in range(400)}
+    assert starts == set(range(LATENT[0] - WINDOW + 1))

@@ -199,6 +199,6 @@ def sheet_is_read(adapters: Mapping[str, Distilled | None]) -> Iterator[Fault]:
     if not any(one is None and "distilled" not in name for name, one in adapters.items()):
         yield Fault(
             "no adapter of this run reads a sheet: the clip may become the sheet itself",
-            "add the Ingredients adapter, or one of your own, with --adapter; a checkpoint that an adapter was"
-            " merged into needs none",
+            "add the Ingredients adapter, or one of your own, with --adapter; a checkpoint that has one"
+            " merged in needs none",
         )
