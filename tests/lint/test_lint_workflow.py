@@ -207,6 +207,12 @@ FAULTS = {
         "the adapter is of ltx-2.5, the checkpoint of ltx-2.3",
     ),
 }
+# The sampler takes the model as it was loaded.
+FAULTS["no adapter"] = (
+    {key: one for key, one in STILL.items() if key != "195"},
+    "W07",
+    "node 8 (CastsheetGuide) shows a sheet",
+)
 # A latent of its own length keeps the fault of a short reference to itself.
 FAULTS["short reference"][0]["108"]["inputs"]["length"] = 121
 
@@ -227,6 +233,13 @@ def test_a_graph_of_the_newer_family_is_held_against_its_own_recipe():
     assert "V02" not in [rule for rule, _ in found(graph)]
     told = [text for rule, text in found(changed(graph, "195", strength_model=1.4)) if rule == "V02"]
     assert any("uses 1" in text for text in told), told
+
+
+def test_guides_of_plain_pictures_need_no_adapter():
+    """Red: everybody who guides a clip by a first frame is told to load an Ingredients adapter."""
+    alone = {key: one for key, one in CARD.items() if key != "195"}
+    assert "W07" not in [rule for rule, _ in found(alone)]
+    assert "W07" not in [rule for rule, _ in found(STILL)]
 
 
 def test_every_workflow_rule_has_a_fault():

@@ -25,6 +25,8 @@ CELL = 32
 _GUIDES = ("LTXVAddGuide", "LTXAddVideoICLoRAGuide", "CastsheetGuide")
 _CROPS = ("LTXVCropGuides", "CastsheetCrop")
 _DECODERS = ("VAEDecode", "LTXVSpatioTemporalTiledVAEDecode", "LTXVTiledVAEDecode")
+_FOR_LORAS = ("LTXAddVideoICLoRAGuide", "CastsheetGuide")  # guides that are for nothing else
+_SHEETS = ("CastsheetSheet",)
 _LORAS = ("LoraLoader", "LTXICLoRALoader")
 _MODELS = {"ckpt_name": ("CheckpointLoader",), "unet_name": ("UNETLoader", "UnetLoaderGGUF")}
 _SAMPLERS = ("KSampler", "CFGGuider", "SamplerCustom")
@@ -308,4 +310,22 @@ def recipe_is_known(workflow: Workflow) -> Iterator[Fault]:
         elif distilled:
             yield Fault(
                 f"{node}: {at} with {distilled}; {recipe}", "use the dev model where the looks matter most"
+            )
+
+
+@rule("W07", "an adapter reads the sheet", "warning")
+def sheet_is_read(workflow: Workflow) -> Iterator[Fault]:
+    """A guide that shows a sheet to a model without an adapter; any loader of LoRAs may load one."""
+    models = workflow.nodes(*(kind for kinds in _MODELS.values() for kind in kinds))
+    if not models or any(
+        "lora" in node.kind.lower() for node in workflow.graph.values() if node.kind not in _FOR_LORAS
+    ):
+        return
+    for guide in workflow.nodes(*_GUIDES):
+        above = upstream(workflow.graph, guide.id)
+        if guide.kind in _FOR_LORAS or any(one.kind.startswith(_SHEETS) for one in above):
+            yield Fault(
+                f"{guide} shows a sheet, and no node loads an adapter that reads it:"
+                " the clip may become the sheet itself",
+                "load the Ingredients adapter with LoraLoaderModelOnly between model and sampler",
             )
