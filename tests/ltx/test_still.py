@@ -83,6 +83,17 @@ def test_the_bundle_may_prefer_stills(bundle: Path, tmp_path: Path) -> None:
     assert opened(folder, tmp_path).settings().reference == "still"
 
 
+def test_a_bundle_of_one_mode_is_run_in_it(bundle: Path, tmp_path: Path) -> None:
+    """Red: its only adapter is left out without a word, and the clip becomes the sheet."""
+    folder = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    write_bundle(folder, files={**FILES, "adapters": [{"path": "still.safetensors", "reference": "still"}]})
+    castsheet = opened(folder, tmp_path)
+    assert adapters_of(castsheet(tiny_sheet(), ACTION)) == ["still.safetensors"]
+    without = castsheet(tiny_sheet(), ACTION, reference="looped", check=True, force=True)
+    assert adapters_of(without) == []
+    assert "V06" in [one["rule"] for one in without.provenance["findings"]]
+
+
 @pytest.mark.parametrize("metadata", [{}, {"reference_mode": "looped"}])
 def test_still_is_refused_for_an_adapter_not_trained_so(
     bundle: Path, tmp_path: Path, metadata: dict[str, str]

@@ -110,7 +110,8 @@ class Source:
         return cls(checkpoint, encoder, opened, bundle, mine, left_out)
 
     def settings(self, name: str | None = None) -> Settings:
-        """The preset `name` at the model's bucket, in the reference mode of an adapter used as trained.
+        """The preset `name` at the model's bucket, in the reference mode of an adapter used as trained, or in
+        the only one that the model's own adapters are for.
 
         None means the model's own preset, or "fast" if the adapter used as trained was distilled.
 
@@ -121,7 +122,11 @@ class Source:
         if name is None and self.trained is not None and self.trained.lora.distilled is not None:
             name = FAST
         found = self._settings(name)
-        mode = None if self.trained is None else self.trained.lora.mode
+        if self.trained is not None:
+            mode = self.trained.lora.mode
+        else:
+            modes = {one.reference for one in self.adapters if one.lora.distilled is None}
+            mode = modes.pop() if len(modes) == 1 else None
         return found if mode is None else replace(found, reference=mode)
 
     def _settings(self, name: str | None) -> Settings:
