@@ -161,6 +161,24 @@ def test_masks_of_some_frames_stand_for_those_around() -> None:
         assert np.array_equal(few_figures[number], figures[drawn])
 
 
+@pytest.mark.parametrize("seed", [19, 5], ids=["near, cut by the frame", "the camera pans"])
+def test_frames_drawn_together_are_as_drawn_alone(seed: int) -> None:
+    """Red: a frame shows another moment, or what stands outside its picture appears in its neighbour's."""
+    try:
+        renderer = Renderer()
+    except DependencyError:
+        pytest.skip("no renderer here")
+    plot = plot_of(seed)
+    assert plot.near or plot.pan
+    indices = tuple(range(0, 119, 7))
+    assert len(indices) == 17  # four by four, and one more
+    together = draw(renderer, plot, indices)
+    for number, index in enumerate(indices):
+        alone = draw(renderer, plot, (index,))
+        for one, other in zip(together, alone, strict=True):
+            assert (one[number] != other[0]).mean() < 1e-3, index
+
+
 def test_windows_are_drawn_in_software_beside_training() -> None:
     """Red: the worker needs a graphics card, or the renderer chosen for it is the one of all that follows; or
     a window shows other frames than its story has there.
