@@ -68,7 +68,8 @@ def _solids(shape: str) -> tuple[list[Solid], list[Solid]]:
         return [lathe([(0, 1.0), (2.3 * s, 0.03)], s, s)], [lathe([(0, 1.15), (0.35 * s, 1.1)], s, s)]
     if shape == "drum":
         rims = [[(0.0, 1.06), (0.3 * s, 1.06)], [(1.4 * s, 1.06), (1.7 * s, 1.06)]]
-        return [lathe([(0, 1.0), (1.7 * s, 1.0)], s, s)], [lathe(rim, s, s) for rim in rims]
+        # The skin lies a little above its rim: in one plane the two would flicker.
+        return [lathe([(0, 1.0), (1.73 * s, 1.0)], s, s)], [lathe(rim, s, s) for rim in rims]
     if shape == "star":
         return [star(1.3 * s, 1.2 * s, 0.07)], [ellipsoid((0, -0.07, 1.2 * s), (0.42 * s, 0.05, 0.42 * s))]
     bell = [(0.25 * s, 1.05), (0.6 * s, 0.8), (1.5 * s, 0.6), (1.9 * s, 0.15)]

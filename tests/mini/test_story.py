@@ -23,7 +23,7 @@ from mini.story.place import KINDS, _disc, _over, _spot, kind_of, paint
 from mini.story.plot import PHRASES, VARIANTS, action_words, plot_of, varied
 from mini.story.sample import cast, shots
 from mini.story.sound import RATE, SAMPLES, Heard, ambience, for_encoder, sound
-from mini.story.things import SHAPES, build_thing, sample_thing
+from mini.story.things import SHAPES, Thing, build_thing, sample_thing
 from mini.world import TRAINING, VALIDATION
 from mini.world.body import Array, model
 
@@ -303,3 +303,16 @@ def test_other_deeds_can_be_told_of_every_story() -> None:
                 changed = with_action(plot, index, action)
                 assert (changed is None) <= (action in HANDLING)
                 assert changed is None or changed.roles[index].action == action
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_two_parts_of_a_prop_lie_in_one_plane(shape: str) -> None:
+    """Red: a prop's top flickers between two colours, and that is what is learnt of it."""
+    figure = build_thing(Thing(shape, (0.1, 0.2, 0.3), (0.9, 0.8, 0.7)))
+    tops = {}
+    for part in (Part.PROP, Part.PROP_TRIM):
+        faces = figure.faces[figure.parts == part.value]
+        heights = figure.vertices[faces][..., 2]
+        flat = np.ptp(heights, axis=1) < 1e-6
+        tops[part] = set(np.round(heights[flat, 0], 5)) - {0.0}  # nobody sees what it stands on
+    assert not tops[Part.PROP] & tops[Part.PROP_TRIM]
