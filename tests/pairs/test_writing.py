@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -10,8 +12,8 @@ from castsheet.media.encoding import encode
 from castsheet.pairs import tools
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import Source, opened
-from castsheet.pairs.quality import ROLLS, fault_of, lettered, measured
-from castsheet.pairs.records import Clips, Film, Window
+from castsheet.pairs.quality import ROLLS, fault_of, lettered, measured, sifted
+from castsheet.pairs.records import Clips, Film, Reject, Window
 from castsheet.pairs.scan import watch_shot
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.ocr import TextLine
@@ -111,3 +113,14 @@ def test_pictures_of_a_small_film_are_enlarged_for_the_reader(tmp_path, monkeypa
     """Red: of a small film nobody can read the captions, and its clips become pairs."""
     monkeypatch.setitem(tools.READERS, "paper", PaperReader)
     assert _window(tmp_path / "small.mp4", _titled(_grass()), "paper").words == "768 px"
+
+
+def test_a_rule_of_quality_goes_before_a_change_of_people():
+    """Red: a blurred clip is told to hold a transition, or a window that holds one becomes a pair."""
+    fine = Window("one-0000", 0, (0, 1), 5.0, 10.0, 0.0, 0.0, (120.0, 40.0), ())
+    alike = [replace(fine, number=number) for number in (1, 2)]
+    blurred = replace(fine, number=3, sharp=1.0)
+    changed = {one.id: Reject(one.id, "R37", "frame 7") for one in (fine, blurred)}
+    kept, left_out = sifted([fine, *alike, blurred], changed, 0.0)
+    assert kept == alike
+    assert [(one.unit, one.rule) for one in left_out] == [("one-0000w0", "R37"), ("one-0000w3", "R31")]

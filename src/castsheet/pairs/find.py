@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from castsheet.machine.files import write_text
@@ -26,7 +24,6 @@ from castsheet.machine.text import TextReader
 from castsheet.pairs.camera import Plate
 from castsheet.pairs.cast import Cast, corrected, drawn_in, is_edited, proposed, with_drawn, write_cast
 from castsheet.pairs.castpage import cast_page
-from castsheet.pairs.corners import MARK
 from castsheet.pairs.drawn import Drawn
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
@@ -34,7 +31,7 @@ from castsheet.pairs.identities import identify, replaced
 from castsheet.pairs.ledger import Arrays, Ledger, Outcome, Task
 from castsheet.pairs.places import place_film
 from castsheet.pairs.pools import pool_of
-from castsheet.pairs.quality import fault_of
+from castsheet.pairs.quality import sifted
 from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Window
 from castsheet.pairs.scan import cut_film, watch_shot
 
@@ -260,8 +257,7 @@ def _gathered(
     rejects: list[Reject],
     counts: dict[str, dict[str, int]],
 ) -> Found:
-    windows: list[Window] = []
-    tracks: list[Track] = []
+    windows, tracks = list[Window](), list[Track]()
     places, results, sizes = {}, {}, {}
     stages: dict[str, dict[str, str]] = {}
     found = quarantined = 0
@@ -269,7 +265,7 @@ def _gathered(
         cut, place = cuts[film.title], placed[film.title]
         assert cut is not None
         stages[film.id] = {"shots": cut.path.stem} | ({} if place is None else {"places": place.path.stem})
-        mine: list[Window] = []
+        mine, changed = list[Window](), dict[str, Reject]()
         for number, span in enumerate(cut.values["shots"]):
             shot = f"{film.id}-{number:04d}"
             outcome = watched[shot]
@@ -288,12 +284,13 @@ def _gathered(
                 places[shot] = f"{film.id}/{known['place']}"
             seen = [TypeAdapter(Track).validate_python(one) for one in values["tracks"]]
             tracks += seen
-            kept, left_out = _whole(shot, values, seen, (span[1] - span[0]) / film.fps, how.clips)
-            mine += kept
-            rejects += left_out
-            found += len(left_out)
+            if not values["windows"]:
+                found += 1
+                rejects.append(_too_short(shot, (span[1] - span[0]) / film.fps, how.clips))
+            here = [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
+            mine, changed = [*mine, *here], changed | _changed(here, seen, values["size"][0])
         found += len(mine)
-        kept, left_out = _judged(mine, 0.0 if place is None else float(place.values["mark"]))
+        kept, left_out = sifted(mine, changed, 0.0 if place is None else float(place.values["mark"]))
         windows += kept
         rejects += left_out
     counts["windows"] = _count(found, len(windows), quarantined)
@@ -326,43 +323,23 @@ def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple
     return ghosts, tuple(blind), tuple(strays)
 
 
-def _whole(
-    shot: str, values: Mapping[str, Any], tracks: Sequence[Track], seconds: float, clips: Clips
-) -> tuple[list[Window], list[Reject]]:
-    """The windows of a shot without those in which somebody takes another one's place.
+def _too_short(shot: str, seconds: float, clips: Clips) -> Reject:
+    return Reject(shot, "R10", f"{seconds:.2f} s", f"{clips.seconds:.2f} s and guards")
+
+
+def _changed(windows: Sequence[Window], tracks: Sequence[Track], width: int) -> dict[str, Reject]:
+    """The windows of a shot in which somebody takes another one's place, by their names.
 
     Args:
-        values: what is known of the shot. seconds: its length.
+        width: see `replaced`.
     """
-    if not values["windows"]:
-        return [], [Reject(shot, "R10", f"{seconds:.2f} s", f"{clips.seconds:.2f} s and guards")]
-    kept: list[Window] = []
-    left_out: list[Reject] = []
-    changes = replaced(tracks, values["size"][0])
-    for one in map(TypeAdapter(Window).validate_python, values["windows"]):
+    found = {}
+    changes = replaced(tracks, width)
+    for one in windows:
         inside = [first for first, last in changes if first <= one.frames[-1] and one.frames[0] <= last]
         if inside:
-            left_out.append(Reject(one.id, "R37", f"frame {inside[0]}"))
-        else:
-            kept.append(one)
-    return kept, left_out
-
-
-def _judged(windows: Sequence[Window], mark: float) -> tuple[list[Window], list[Reject]]:
-    """A film's windows by the rules of quality. `mark`: see `corners`."""
-    if mark > MARK:
-        return [], [Reject(one.id, "R35", f"{mark:.1%} of a corner", f"{MARK:.0%}") for one in windows]
-    usual = float(np.median([one.sharp for one in windows])) if windows else 0.0
-    kept: list[Window] = []
-    left_out: list[Reject] = []
-    for one in windows:
-        # A repeat of a window that was left out for its own sake may stay; its original is no clip.
-        fault = fault_of(one, usual, [other for other in kept if other.shot != one.shot])
-        if fault is None:
-            kept.append(one)
-        else:
-            left_out.append(fault)
-    return kept, left_out
+            found[one.id] = Reject(one.id, "R37", f"frame {inside[0]}")
+    return found
 
 
 def _count(found: int, accepted: int, quarantined: int) -> dict[str, int]:

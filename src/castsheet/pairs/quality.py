@@ -5,7 +5,7 @@ Legend: F frames, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from castsheet.judge.typography import strokes, thin_lines
+from castsheet.pairs.corners import MARK
 from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.pairs.records import Reject, Window
 from castsheet.sheet.look.ocr import TextReader
@@ -166,3 +167,28 @@ def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject 
         if distance < REPEAT:
             return Reject(window.id, "R36", f"{distance:.1f} from {other.id}", f"{REPEAT}")
     return None
+
+
+def sifted(
+    windows: Sequence[Window], changed: Mapping[str, Reject], mark: float
+) -> tuple[list[Window], list[Reject]]:
+    """A film's windows that no rule leaves out, and the first rule that the others break.
+
+    Args:
+        windows: in the film's order. changed: those in which somebody takes another one's place, by their
+            names; a rule of quality goes before. mark: see `corners`.
+    """
+    if mark > MARK:
+        return [], [Reject(one.id, "R35", f"{mark:.1%} of a corner", f"{MARK:.0%}") for one in windows]
+    usual = float(np.median([one.sharp for one in windows])) if windows else 0.0
+    kept: list[Window] = []
+    left_out: list[Reject] = []
+    for one in windows:
+        # A repeat of a window that was left out for its own sake may stay; its original is no clip.
+        fault = fault_of(one, usual, [other for other in kept if other.shot != one.shot])
+        fault = fault or changed.get(one.id)
+        if fault is None:
+            kept.append(one)
+        else:
+            left_out.append(fault)
+    return kept, left_out
