@@ -252,7 +252,7 @@ def render(
     from mini.data.prompts import prompt
     from mini.story.plot import plot_of
     from mini.story.render import Renderer
-    from mini.story.sample import draw, draw_sheet, render_sample
+    from mini.story.sample import draw, draw_sheet, render_sample, sheet_random
 
     assert isinstance(renderer, Renderer)
     if begin is None:
@@ -262,7 +262,7 @@ def render(
         parts, figures, heard = sample.parts, sample.figures, {"sound": as_int16(sample.audio)}
     else:
         plot, heard = plot_of(seed), {}
-        sheet = draw_sheet(renderer, plot, np.random.default_rng([seed, 19]))
+        sheet = draw_sheet(renderer, plot, sheet_random(seed))
         frames, parts, figures = draw(renderer, plot, frames_of(begin), masks_every=masks_every)
     numbers = np.maximum(figures.astype(np.int16) - 1, 0)
     regions = np.where(figures > 0, 1 + parts + PARTS * numbers, NOWHERE).astype(np.uint8)

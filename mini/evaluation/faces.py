@@ -25,7 +25,7 @@ from mini.evaluation.stories import Source, add_source
 from mini.script import finish
 from mini.story.plot import plot_of
 from mini.story.render import Renderer
-from mini.story.sample import draw_sheet
+from mini.story.sample import draw_sheet, sheet_random
 
 
 class Remembering:
@@ -93,7 +93,7 @@ def main() -> None:
     def run() -> None:
         both = Remembering(*installed_faces())
         renderer, make, seeds = Renderer(), source.open(), near(chosen, options.count)
-        sheets = [draw_sheet(renderer, plot_of(seed), np.random.default_rng([seed, 19])) for seed in seeds]
+        sheets = [draw_sheet(renderer, plot_of(seed), sheet_random(seed)) for seed in seeds]
         witnesses = [FaceWitness(sheet, both, both) for sheet in sheets]
         rows = []
         for seed in seeds:

@@ -42,7 +42,7 @@ from mini.story.measure import INDICES, WORN, action_shown, colours, named_one_a
 from mini.story.place import kind_of
 from mini.story.plot import Plot, action_words, plot_of
 from mini.story.render import Renderer
-from mini.story.sample import Pixels, cast, draw, draw_sheet
+from mini.story.sample import Pixels, cast, draw, draw_sheet, sheet_random
 from mini.story.sound import Wave, sound
 from mini.world import TEST, VALIDATION
 
@@ -214,7 +214,7 @@ def given_sheet(renderer: Renderer, seed: int, given: Given) -> Sheet:
     """The story's own sheet, that of strangers under the same names, or a black one."""
     plot = plot_of(seed)
     shown = strangers(plot) if given == "swapped" else plot
-    sheet = draw_sheet(renderer, shown, np.random.default_rng([seed, 19]))
+    sheet = draw_sheet(renderer, shown, sheet_random(seed))
     return replace(sheet, image=Image.new("RGB", sheet.image.size)) if given == "blank" else sheet
 
 

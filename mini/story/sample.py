@@ -79,7 +79,7 @@ def render_sample(
     plot = varied(asked, variant)
     if plot is None:
         return None
-    random = np.random.default_rng([seed, 19])
+    random = sheet_random(seed)
     sheet = draw_sheet(renderer, asked, random)
     everything = tuple(range(FRAMES))
     frames, parts, figures = draw(renderer, plot, everything, masks_every=masks_every)
@@ -194,6 +194,11 @@ def pictures(renderer: Renderer, figure: Figure, *, scale: float = 1.0) -> dict[
 
 def _free(renderer: Renderer, played: Played, camera: Camera, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(renderer.picture([played], [camera], size, shadows=False)[0], "RGBA")
+
+
+def sheet_random(seed: int) -> np.random.Generator:
+    """What draws a story's sheet, and then its caption."""
+    return np.random.default_rng([seed, 19])
 
 
 def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> Sheet:

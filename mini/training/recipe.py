@@ -326,10 +326,10 @@ class Recipe:
         """All of this process's latents, for the adapters: see pack.py."""
         models = Models.build(self.tokenizer(), self.device)
         latents = self.latents(models)
-        latents.wait_for(len(latents), self.arguments.latents_seconds)
+        latents.wait_for(len(latents) - latents.windows, self.arguments.latents_seconds)
         latents.stop()
         latents.save(self.out / f"latents-{self.where.rank}-of-{self.where.size}.safetensors")
-        self.log(f"encoded {latents.ready} stories of this process")
+        self.log(f"encoded {latents.whole} whole stories of this process")
 
     def tokenizer(self) -> Path:
         folder = self.out / TOKENIZER

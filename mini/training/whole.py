@@ -49,19 +49,10 @@ def steps(options: argparse.Namespace) -> list[Together]:
     start = f"adapter.start=runs/sparse/{ADAPTER}"
     first = {"recipe": [*on_all, "mini.training.recipe", "--out", out, *given, *options.recipe]}
     if options.vocoder_seconds:
-        sound = [
-            "--stages",
-            "sound",
-            "--processes",
-            "2",
-            "--skip",
-            str(options.vocoder_skip),
-            "--sounds",
-            "600",
-        ]
+        sounds = ["--processes", "2", "--sounds", "600", "--skip", str(options.vocoder_skip)]
         until = ["--vocoder-steps", "1000000", "--vocoder-seconds", str(options.vocoder_seconds)]
-        own = str(options.out / SOUND)
-        first[SOUND] = [*python, "mini.training.recipe", "--out", own, *given, *sound, *until]
+        own = ["--out", str(options.out / SOUND), *given, "--stages", "sound"]
+        first[SOUND] = [*python, "mini.training.recipe", *own, *sounds, *until]
     count = [*python, "mini.evaluation.stories", *bundle, "--processes", str(options.processes)]
     return [
         first,

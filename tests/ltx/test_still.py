@@ -89,6 +89,8 @@ def test_a_bundle_of_one_mode_is_run_in_it(bundle: Path, tmp_path: Path) -> None
     write_bundle(folder, files={**FILES, "adapters": [{"path": "still.safetensors", "reference": "still"}]})
     castsheet = opened(folder, tmp_path)
     assert adapters_of(castsheet(tiny_sheet(), ACTION)) == ["still.safetensors"]
+    styled = opened(folder, tmp_path, adapters=[bundle / "ic-lora.safetensors"])
+    assert adapters_of(styled(tiny_sheet(), ACTION)) == ["still.safetensors", "ic-lora.safetensors"]
     without = castsheet(tiny_sheet(), ACTION, reference="looped", check=True, force=True)
     assert adapters_of(without) == []
     assert "V06" in [one["rule"] for one in without.provenance["findings"]]

@@ -318,12 +318,14 @@ def sheet_is_read(workflow: Workflow) -> Iterator[Fault]:
     """A guide that shows a sheet to a model without an adapter; any loader of LoRAs may load one."""
     models = workflow.nodes(*(kind for kinds in _MODELS.values() for kind in kinds))
     if not models or any(
-        "lora" in node.kind.lower() for node in workflow.graph.values() if node.kind not in _FOR_LORAS
+        "lora" in node.kind.lower()
+        for node in workflow.graph.values()
+        if not node.kind.startswith(_FOR_LORAS)
     ):
         return
     for guide in workflow.nodes(*_GUIDES):
         above = upstream(workflow.graph, guide.id)
-        if guide.kind in _FOR_LORAS or any(one.kind.startswith(_SHEETS) for one in above):
+        if guide.kind.startswith(_FOR_LORAS) or any(one.kind.startswith(_SHEETS) for one in above):
             yield Fault(
                 f"{guide} shows a sheet, and no node loads an adapter that reads it:"
                 " the clip may become the sheet itself",

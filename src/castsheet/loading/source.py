@@ -125,7 +125,9 @@ class Source:
         if self.trained is not None:
             mode = self.trained.lora.mode
         else:
-            modes = {one.reference for one in self.adapters if one.lora.distilled is None}
+            own = {} if self.bundle is None else self.bundle.adapters
+            readers = [one for one in self.adapters if one.lora.path in own and one.lora.distilled is None]
+            modes = {one.reference for one in readers}
             mode = modes.pop() if len(modes) == 1 else None
         return found if mode is None else replace(found, reference=mode)
 
