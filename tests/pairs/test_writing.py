@@ -14,6 +14,7 @@ from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import Source, opened
 from castsheet.pairs.quality import ROLLS, fault_of, lettered, measured, sifted
 from castsheet.pairs.records import Clips, Film, Reject, Window
+from castsheet.pairs.repeats import Footage
 from castsheet.pairs.scan import watch_shot
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.ocr import TextLine
@@ -70,7 +71,7 @@ def test_grass_is_no_writing_where_a_reader_reads_nothing(tmp_path):
     ):
         one = _window(tmp_path / f"{name}.mp4", picture, reader)
         assert lettered(one)
-        fault = fault_of(one, one.sharp, [])
+        fault = fault_of(one, one.sharp)
         assert (fault.rule if fault else None) == rule, (name, one.words)
         if name == "title":
             assert "were" in fault.value
@@ -117,10 +118,11 @@ def test_pictures_of_a_small_film_are_enlarged_for_the_reader(tmp_path, monkeypa
 
 def test_a_rule_of_quality_goes_before_a_change_of_people():
     """Red: a blurred clip is told to hold a transition, or a window that holds one becomes a pair."""
-    fine = Window("one-0000", 0, (0, 1), 5.0, 10.0, 0.0, 0.0, (120.0, 40.0), ())
+    fine = Window("one-0000", 0, (0, 1), 5.0, 10.0, 0.0, 0.0, (120.0, 40.0))
     alike = [replace(fine, number=number) for number in (1, 2)]
     blurred = replace(fine, number=3, sharp=1.0)
     changed = {one.id: Reject(one.id, "R37", "frame 7") for one in (fine, blurred)}
-    kept, left_out = sifted([fine, *alike, blurred], changed, 0.0)
+    footage = Footage(np.zeros((2, 9, 16), np.uint8), {"one-0000": (0, 2)})
+    kept, left_out = sifted([fine, *alike, blurred], footage, changed, 0.0)
     assert kept == alike
     assert [(one.unit, one.rule) for one in left_out] == [("one-0000w0", "R37"), ("one-0000w3", "R31")]

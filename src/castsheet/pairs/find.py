@@ -28,15 +28,16 @@ from castsheet.pairs.drawn import Drawn
 from castsheet.pairs.eyes import Eyes
 from castsheet.pairs.films import opened, read_films
 from castsheet.pairs.identities import identify, replaced
-from castsheet.pairs.ledger import Arrays, Ledger, Outcome, Task
+from castsheet.pairs.ledger import Arrays, Ledger, Outcome, Stored, Task
 from castsheet.pairs.places import place_film
 from castsheet.pairs.pools import pool_of
 from castsheet.pairs.quality import sifted
 from castsheet.pairs.records import Clips, Film, PairsError, Reject, Track, Window
+from castsheet.pairs.repeats import Footage
 from castsheet.pairs.scan import cut_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 23
+VERSION = 24
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -290,7 +291,8 @@ def _gathered(
             here = [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
             mine, changed = [*mine, *here], changed | _changed(here, seen, values["size"][0])
         found += len(mine)
-        kept, left_out = sifted(mine, changed, 0.0 if place is None else float(place.values["mark"]))
+        mark = 0.0 if place is None else float(place.values["mark"])
+        kept, left_out = sifted(mine, _footage(film, cut), changed, mark)
         windows += kept
         rejects += left_out
     counts["windows"] = _count(found, len(windows), quarantined)
@@ -307,6 +309,11 @@ def _gathered(
         tuple(rejects),
         counts,
     )
+
+
+def _footage(film: Film, cut: Stored) -> Footage:
+    shots = {f"{film.id}-{number:04d}": span for number, span in enumerate(cut.values["shots"])}
+    return Footage(cut.arrays()["strip"], shots)
 
 
 def _hidden(watched: Mapping[str, Outcome]) -> tuple[dict[str, list[int]], tuple[str, ...], tuple[str, ...]]:

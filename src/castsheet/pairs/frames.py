@@ -1,4 +1,4 @@
-"""Frames at the clips' size, and clips as files.
+"""Frames at the clips' size, their luma, and clips as files.
 
 Legend: F frames, H height, W width.
 """
@@ -15,8 +15,10 @@ from PIL import Image
 
 from castsheet.media.encoding import encode
 from castsheet.media.film import film_frames
-from castsheet.pairs.protocols import Pixels
+from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.pairs.records import Film
+
+BT709 = 0.2126, 0.7152, 0.0722  # of red, green and blue
 
 
 def read_frames(
@@ -29,6 +31,12 @@ def read_frames(
     """A film's frames with their times, without its bars; see `film_frames`. `ImageError` where it is
     damaged."""
     return film_frames(Path(film.path), start=start, size=size, bars=film.bars, only=only)
+
+
+def grey_of(frames_FHW3: Pixels) -> Floats:
+    """Luma (F, H, W) by BT.709."""
+    red, green, blue = (frames_FHW3[..., k] * np.float32(share) for k, share in enumerate(BT709))
+    return np.asarray(red + green + blue)
 
 
 def filled(frame: Pixels, size: tuple[int, int]) -> Pixels:

@@ -15,8 +15,10 @@ from PIL import Image
 
 from castsheet.judge.typography import strokes, thin_lines
 from castsheet.pairs.corners import MARK
+from castsheet.pairs.frames import grey_of
 from castsheet.pairs.protocols import Floats, Pixels
 from castsheet.pairs.records import Reject, Window
+from castsheet.pairs.repeats import Footage, repeat_of
 from castsheet.sheet.look.ocr import TextReader
 
 STILL = 0.25  # levels: the 99.5th percentile of change between neighbours, in most of the steps
@@ -28,21 +30,9 @@ STROKES, ROLLS = 0.16, 0.05
 ROLLED = 9  # frames in a row in which credits roll evenly
 SLOWEST, FASTEST = 3, 64  # px that they roll in so many frames
 LINES, TOGETHER = 0.003, 0.6  # of the picture: thin lines that move; of these: what moves on by one amount
-REPEAT = 7.0  # levels between small pictures of two windows, where they differ most
-MOST = 98  # percent of the cells: in one place, people are all that two windows differ by
 SURE, LETTERS = 0.6, 2  # of a line that is read: how sure the reader is, and letters and digits at least
 WORDS = 60  # letters of what is read that are kept
 SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
-SIGNATURE = (16, 9)
-MOMENTS = 21
-BT709 = 0.2126, 0.7152, 0.0722  # of red, green and blue
-OFFSETS = 4  # moments by which a repeat may be shifted in time
-
-
-def grey_of(frames_FHW3: Pixels) -> Floats:
-    """Luma (F, H, W) by BT.709."""
-    red, green, blue = (frames_FHW3[..., k] * np.float32(share) for k, share in enumerate(BT709))
-    return np.asarray(red + green + blue)
 
 
 def measured(shot: str, number: int, frames: tuple[int, ...], pictures_FHW3: Pixels) -> Window:
@@ -62,7 +52,6 @@ def measured(shot: str, number: int, frames: tuple[int, ...], pictures_FHW3: Pix
         strokes=round(strokes(grey), 3),
         rolls=round(strokes(unrolled(grey)), 3),
         luma=(round(float(grey.mean()), 1), round(float(grey.std()), 1)),
-        signature=signature(grey),
     )
 
 
@@ -98,31 +87,6 @@ def _sharpness(grey_HW: Floats) -> float:
     return float((around - 4 * inner).std())
 
 
-def signature(grey_FHW: Floats) -> tuple[int, ...]:
-    """Small pictures of some moments, in one row."""
-    found: list[int] = []
-    for at in np.linspace(0, len(grey_FHW) - 1, MOMENTS).round().astype(int):
-        picture = Image.fromarray(grey_FHW[at]).resize(SIGNATURE, Image.Resampling.BOX)
-        found += [round(float(value)) for value in np.asarray(picture).ravel()]
-    return tuple(found)
-
-
-def alike(one: Sequence[int], other: Sequence[int]) -> float:
-    """Levels between the small pictures of two windows, or of one and the other one's mirror image.
-
-    The two may be shifted against each other in time; the best shift counts.
-    """
-    shape = (MOMENTS, SIGNATURE[1], SIGNATURE[0])
-    a, b = (np.array(row, np.float32).reshape(shape) for row in (one, other))
-    best = 255.0
-    for turned in (b, b[:, :, ::-1]):
-        for offset in range(-OFFSETS, OFFSETS + 1):
-            early = a[max(0, offset) : MOMENTS + min(0, offset)]
-            late = turned[max(0, -offset) : MOMENTS + min(0, -offset)]
-            best = min(best, float(np.percentile(np.abs(early - late), MOST)))
-    return best
-
-
 def lettered(window: Window) -> bool:
     """Whether strokes look like letters; grass, railings and leaves do as well."""
     return window.strokes > STROKES or window.rolls > ROLLS
@@ -139,12 +103,11 @@ def _told(window: Window) -> str:
     return f"{max(window.strokes, window.rolls)} {window.words or ''}".strip()
 
 
-def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject | None:
-    """The first rule that a window breaks, or None.
+def fault_of(window: Window, usual: float) -> Reject | None:
+    """The first rule that a window's own picture breaks, or None.
 
     Args:
         usual: the median sharpness of the film's windows.
-        earlier: windows of the film before this one, without those of its own shot.
     """
     mean, spread = window.luma
     checks = (
@@ -162,15 +125,11 @@ def fault_of(window: Window, usual: float, earlier: Sequence[Window]) -> Reject 
     for rule, broken, value, limit in checks:
         if broken:
             return Reject(window.id, rule, value, limit)
-    for other in earlier:
-        distance = alike(window.signature, other.signature)
-        if distance < REPEAT:
-            return Reject(window.id, "R36", f"{distance:.1f} from {other.id}", f"{REPEAT}")
     return None
 
 
 def sifted(
-    windows: Sequence[Window], changed: Mapping[str, Reject], mark: float
+    windows: Sequence[Window], footage: Footage, changed: Mapping[str, Reject], mark: float
 ) -> tuple[list[Window], list[Reject]]:
     """A film's windows that no rule leaves out, and the first rule that the others break.
 
@@ -184,9 +143,7 @@ def sifted(
     kept: list[Window] = []
     left_out: list[Reject] = []
     for one in windows:
-        # A repeat of a window that was left out for its own sake may stay; its original is no clip.
-        fault = fault_of(one, usual, [other for other in kept if other.shot != one.shot])
-        fault = fault or changed.get(one.id)
+        fault = fault_of(one, usual) or repeat_of(one, footage) or changed.get(one.id)
         if fault is None:
             kept.append(one)
         else:

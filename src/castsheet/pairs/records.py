@@ -23,7 +23,7 @@ RULES = {
     "R33": "frames are repeated",
     "R34": "writing stands over the picture",
     "R35": "a mark stands in a corner of the whole film",
-    "R36": "a near-repeat of an earlier window",
+    "R36": "the film has shown it before, as it is or mirrored",
     "R37": "somebody takes another one's place: a transition that no detector saw",
     "R40": "no subject",
     "R41": "more subjects than a sheet should hold",
@@ -182,7 +182,6 @@ class Window:
 
     Args:
         still, sharp, repeats, strokes: measures of `quality`. luma: mean and spread.
-        signature: a small picture of it, to find repeats.
         rolls: strokes that roll up or down together, as credits do.
         words: what a text reader reads in it, if strokes look like letters; None if nobody read.
     """
@@ -195,7 +194,6 @@ class Window:
     repeats: float
     strokes: float
     luma: tuple[float, float]
-    signature: tuple[int, ...]
     rolls: float = 0.0
     words: str | None = None
 

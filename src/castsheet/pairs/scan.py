@@ -26,6 +26,7 @@ from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import SMALL, Change, Pixels
 from castsheet.pairs.quality import lettered, measured, read
 from castsheet.pairs.records import Clips, Film, Window
+from castsheet.pairs.repeats import strip_of
 from castsheet.pairs.subjects import EVERY, Seen, evened, follow, second_look, track_of, vector_of
 from castsheet.pairs.tools import embedder_of, patient_of, reader_of, segmenter_of, shots_of
 from castsheet.sheet.look.ocr import TextReader
@@ -57,10 +58,11 @@ def cut_film(film: Film, detector: str) -> Made:
         # What was decoded before the damage is good.
     if len(small) < 2:
         return Made({"error": "it has no frames"}, {})
-    changes = shots_of(detector).changes(np.stack(small))
+    stacked = np.stack(small)
+    changes = shots_of(detector).changes(stacked)
     shots = between(changes, len(small))
     values = {"shots": shots, "changes": [[one.first, one.last] for one in changes], "frames": len(small)}
-    return Made(values, {"times": np.array(times)})
+    return Made(values, {"times": np.array(times), "strip": strip_of(stacked)})
 
 
 def between(changes: list[Change], count: int) -> list[list[int]]:
