@@ -54,7 +54,7 @@ def blends(values_FHW3: Floats, cuts: list[int]) -> list[tuple[int, int]]:
     runs = np.split(at, np.flatnonzero(np.diff(at) > BETWEEN) + 1) if len(at) else []
     best = [int(run[np.argmax(share[run])]) for run in runs if len(run) <= LONGEST]
     told = [(middle, int(reached[middle])) for middle in best]
-    return [(k, half) for k, half in told if _left(values_FHW3[k - half], values_FHW3[k + half]) > MOVED]
+    return [(k, half) for k, half in told if left_over(values_FHW3[k - half], values_FHW3[k + half]) > MOVED]
 
 
 def _in_step(values: Floats, passed: NDArray[np.int32], reach: int) -> Floats:
@@ -71,27 +71,34 @@ def _in_step(values: Floats, passed: NDArray[np.int32], reach: int) -> Floats:
     # Most stretches hardly change: they cost one difference.
     for at in np.flatnonzero(passed[ends] == passed[starts]):
         one, other = values[at], values[ends[at]]
-        change = other - one
-        size = np.abs(change)
-        if size.mean() < AMOUNT:
+        if np.abs(other - one).mean() < AMOUNT:
             continue
-        moved = size > CHANGED
-        room = LINE * size + NOISE
-        even = moved
-        for moment in MOMENTS:
-            k = round(2 * reach * moment)
-            even = even & (np.abs(values[at + k] - one - change * np.float32(k / (2 * reach))) < room)
+        _, even, size = straight(values, int(at), 2 * reach)
         beside = QUIET * size + NOISE
         if passed[before[at]] == passed[at]:
             even = even & (np.abs(values[before[at]] - one) < beside)
         if passed[after[at]] == passed[ends[at]]:
             even = even & (np.abs(values[after[at]] - other) < beside)
         amount = float(size[even].sum())
-        share = amount / float(size[moved].sum())
+        share = amount / float(size[size > CHANGED].sum())
         enough = even.mean() > AREA and amount > AMOUNT * size.size and share > SHARE
         if enough and _new(one, other)[even].sum() > NEW * size.size:
             found[at] = share
     return found
+
+
+def straight(values_FHW3: Floats, first: int, length: int) -> tuple[float, NDArray[np.bool_], Floats]:
+    """Of a stretch, the share of its change that goes in a straight line, where that is, and all change
+    (H, W, 3)."""
+    change = values_FHW3[first + length] - values_FHW3[first]
+    size = np.abs(change)
+    moved = size > CHANGED
+    even, room = moved, LINE * size + NOISE
+    for moment in MOMENTS:
+        k = round(length * moment)
+        wanted = change * np.float32(k / length)
+        even = even & (np.abs(values_FHW3[first + k] - values_FHW3[first] - wanted) < room)
+    return float(size[even].sum()) / max(1e-6, float(size[moved].sum())), even, size
 
 
 def _new(one_HW3: Floats, other_HW3: Floats) -> Floats:
@@ -106,7 +113,7 @@ def _new(one_HW3: Floats, other_HW3: Floats) -> Floats:
     return found
 
 
-def _left(one_HW3: Floats, other_HW3: Floats) -> float:
+def left_over(one_HW3: Floats, other_HW3: Floats) -> float:
     """The share of two pictures' difference that no movement of the whole picture explains.
 
     The picture may move sideways, up or down, and by another amount at one side than at the other.

@@ -37,7 +37,7 @@ from castsheet.pairs.repeats import Footage
 from castsheet.pairs.scan import cut_film, watch_shot
 
 WORK = Kind("pairs", lambda folder: is_file(folder / "found.json"))
-VERSION = 24
+VERSION = 25
 """Raised when results of a stage change, so that they are made again."""
 _FOUND = TextReader(PairsError, "run castsheet pairs find again", limit=1024 * MIB)
 
@@ -267,7 +267,7 @@ def _gathered(
         assert cut is not None
         stages[film.id] = {"shots": cut.path.stem} | ({} if place is None else {"places": place.path.stem})
         mine, changed = list[Window](), dict[str, Reject]()
-        for number, span in enumerate(cut.values["shots"]):
+        for number in range(len(cut.values["shots"])):
             shot = f"{film.id}-{number:04d}"
             outcome = watched[shot]
             if outcome is None:
@@ -287,7 +287,7 @@ def _gathered(
             tracks += seen
             if not values["windows"]:
                 found += 1
-                rejects.append(_too_short(shot, (span[1] - span[0]) / film.fps, how.clips))
+                rejects.append(_too_short(shot, values["longest"] / film.fps, how.clips))
             here = [TypeAdapter(Window).validate_python(one) for one in values["windows"]]
             mine, changed = [*mine, *here], changed | _changed(here, seen, values["size"][0])
         found += len(mine)

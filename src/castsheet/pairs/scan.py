@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from castsheet.errors import CastsheetError
-from castsheet.pairs.camera import (
-    Plate,
-)
+from castsheet.pairs.breaks import parts, unseen
+from castsheet.pairs.camera import Plate
 from castsheet.pairs.drawn import Drawn, followed, others
 from castsheet.pairs.eyes import Eyes, every_of, subjects_of
 from castsheet.pairs.frames import read_frames
@@ -101,16 +100,12 @@ def watch_shot(
     except CastsheetError as error:
         return Made({"error": error.what}, {})
     last = span[0] + len(frames)
-    windows = [
-        measured(shot, number, chosen, frames[np.array(chosen) - span[0]])
-        for number, chosen in enumerate(windows_of(span[0], last, times, clips))
-    ]
-    reader = reader_of(eyes.reader)
-    if reader is not None:
-        windows = [_read(one, film, times, reader) if lettered(one) else one for one in windows]
-    every = every_of(film) if windows else every_of(film) // 2
+    fits = bool(windows_of(span[0], last, times, clips))
+    every = every_of(film) if fits else every_of(film) // 2
     seen, told, ghosts = subjects_of(frames, span[0], every, place, plate, eyes)
-    lines = _lines(frames, span[0], seen, eyes) if windows or len(frames) > 2 * EVERY else []
+    lines = _lines(frames, span[0], seen, eyes) if fits or len(frames) > 2 * EVERY else []
+    whole = parts(span[0], last, unseen(frames, span[0], lines) if fits else [])
+    windows = _windows(film, shot, frames, span[0], whole, times, clips, eyes)
     hands = [one for one in drawn if span[0] <= one.frame < last]
     cutter = segmenter_of(eyes.segmenter) if hands else None
     by_hand = [followed(frames, span[0], one, film.size, cutter, every_of(film)) for one in hands]
@@ -127,10 +122,36 @@ def watch_shot(
         "tracks": tracks,
         "by": told,
         "size": size,
+        "longest": max((end - begin for begin, end in whole), default=0),
         "ghosts": ghosts,
         "stray": not lines and sum(map(bool, seen)) > BRIEFLY * len(seen),
     }
     return Made(values, _pictures(frames, span[0], lines, windows))
+
+
+def _windows(
+    film: Film,
+    shot: str,
+    frames: Pixels,
+    first: int,
+    whole: Sequence[tuple[int, int]],
+    times: NDArray[np.float64],
+    clips: Clips,
+    eyes: Eyes,
+) -> list[Window]:
+    """The windows of a shot's parts, those that may hold letters with what is read there.
+
+    Args:
+        whole: parts of the shot between transitions that no detector saw.
+    """
+    chosen = [one for begin, end in whole for one in windows_of(begin, end, times, clips)]
+    windows = [
+        measured(shot, number, one, frames[np.array(one) - first]) for number, one in enumerate(chosen)
+    ]
+    reader = reader_of(eyes.reader)
+    if reader is None:
+        return windows
+    return [_read(one, film, times, reader) if lettered(one) else one for one in windows]
 
 
 def _pictures(
