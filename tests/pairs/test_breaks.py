@@ -57,6 +57,15 @@ def test_a_track_that_breaks_off_is_no_transition_by_itself():
     assert unseen(_shot(60, 0.5, (250, 30, 30)).astype(np.uint8), 100, BROKEN) == []
 
 
+def test_a_dissolve_in_which_one_track_leaps_is_found():
+    """Red: a track that goes on with somebody else, or the same one in another pose, hides a dissolve."""
+    leaping = [*_line(100, 136), *_line(142, 178, x=120)]
+    (found,) = unseen(_joined(16), 100, [leaping])
+    assert found.first <= 100 + MIDDLE - 8
+    assert found.last >= 100 + MIDDLE + 8
+    assert unseen(_shot(60, 0.5, (250, 30, 30)).astype(np.uint8), 100, [leaping]) == []
+
+
 def test_a_mixture_without_a_break_is_left_to_the_detectors():
     """Red: grass in the wind parts a shot in two."""
     assert unseen(_joined(16), 100, [_line(100, 178)[:1] * 2]) == []

@@ -1,14 +1,15 @@
-"""Transitions that no detector saw, found where tracks break off.
+"""Transitions that no detector saw, found where tracks break off or leap.
 
-In a dissolve within one place, people who move on both sides hide it. But nobody comes or goes in the middle
-of a picture: where a track begins or ends there, less is asked of the picture than elsewhere.
+People who move on both sides of a dissolve within one place hide it. But nobody comes, goes or leaps in the
+middle of a picture: where a track does, less is asked of the picture than elsewhere.
 
 Legend: F frames, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -20,20 +21,20 @@ from castsheet.pairs.subjects import Seen
 REACH = 6  # frames: half of the stretches that are looked at; of 16 frames the middle ones are a mixture
 TURN = 18  # frames from a break in which a transition has its middle
 SHARE = 0.5  # of all that changes: what goes in a straight line
-AREA, AMOUNT = 0.1, 0.012  # of the picture, and of the range over the whole of it: what does
+AREA, AMOUNT = 0.075, 0.009  # of the picture, and of the range over the whole of it: what does
 LEFT = 0.8  # of the ends' difference: what no movement of the whole picture explains
+JUMP = 0.7  # of two boxes together: what one look shares with the next at least
 ROOM = 3  # frames beyond the stretches
 
 
 def unseen(frames_FHW3: Pixels, first: int, lines: Sequence[Sequence[Seen]]) -> list[Change]:
-    """The transitions in a shot's frames near which somebody comes or goes in the middle of the picture.
+    """The transitions in a shot's frames near which somebody comes, goes or leaps in the middle.
 
     Args:
         first: number of the first frame. lines: who is seen, each followed through the shot.
     """
     width, count = frames_FHW3.shape[2], len(frames_FHW3)
-    ends = [one for line in lines for one in (line[0], line[-1])]
-    breaks = {one.frame - first for one in ends if one.box.x > 1 and one.box.right < width - 1}
+    breaks = {at - first for line in lines for at in _broken(line, width)}
     near = sorted(
         {at for one in breaks for at in range(max(REACH, one - TURN), min(count - REACH, one + TURN + 1))}
     )
@@ -52,6 +53,15 @@ def unseen(frames_FHW3: Pixels, first: int, lines: Sequence[Sequence[Seen]]) -> 
                 Change(first + max(0, int(run[0]) - reach), first + min(count, int(run[-1]) + reach))
             )
     return found
+
+
+def _broken(line: Sequence[Seen], width: int) -> Iterator[int]:
+    """Frames in which a track begins, ends, or is somewhere else at once; not at the sides of the picture."""
+    yield from (one.frame for one in (line[0], line[-1]) if one.box.x > 1 and one.box.right < width - 1)
+    for one, other in pairwise(line):
+        shared = one.box.shared(other.box)
+        if shared < JUMP * (one.box.area + other.box.area - shared):
+            yield (one.frame + other.frame) // 2
 
 
 def parts(first: int, last: int, changes: Sequence[Change]) -> list[tuple[int, int]]:
