@@ -1,6 +1,6 @@
 """Which action a clip shows: a measure of where and when the picture moves, without a mask or a network.
 
-Every fourth frame counts. Absolute differences of neighbours are averaged in blocks of 16 px and in
+Every fourth frame counts. Absolute differences of neighbours are averaged in blocks of a latent cell and in
 tenths of the clip; what moves everywhere at once (noise) is taken off; the square root of the rest,
 scaled to length one, is the clip's motion. A clip shows the action whose mean motion over rendered
 training identities is most alike (cosine).
@@ -16,14 +16,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mini.evaluation.identities import ACTIONS, FRAMES
+from mini.evaluation.identities import ACTIONS, CELL, FRAMES
 from mini.evaluation.parts import Pixels
 
 Floats = NDArray[np.float32]
 
 STEP = 4
 INDICES = tuple(range(0, FRAMES, STEP))
-BLOCK = 16
+BLOCK = CELL
 BINS = 10
 
 

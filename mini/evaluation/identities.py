@@ -16,6 +16,7 @@ from mini.evaluation.parts import Pixels, region_map
 from mini.world import FRAMES as FRAMES
 from mini.world import HEIGHT, WIDTH
 from mini.world.body import Part, Pose
+from mini.world.look import Look
 from mini.world.mesh import build_actor
 from mini.world.motion import ACTIONS as _ACTIONS
 from mini.world.motion import PHRASES, clip_poses
@@ -26,11 +27,13 @@ from mini.world.stage import pictures, scene_of
 SIZE = (WIDTH, HEIGHT)
 CELL = 16  # px of a latent cell
 ACTIONS = tuple(_ACTIONS)
+# Shares of the height between which a band shows one thing in every painted place; see world/place.py.
+_BANDS = {"sky": (0.0, 0.25), "land": (0.61, 0.69), "ground": (0.72, 1.0)}
 
 
-def action_words(action: str) -> str:
+def action_words(action: str, who: str = "hero") -> str:
     """The plainest sentence for an action, in the words of a scene's elements."""
-    return f"hero {PHRASES[action][0].format(prop='the prop')}"
+    return f"{who} {PHRASES[action][0].format(prop='the prop')}"
 
 
 class Stage:
@@ -63,7 +66,8 @@ class Stage:
         """The same frames, and their region numbers (F,H,W); see `parts.region_map`."""
         frames, empty = self._drawn(seed, action, indices)
         parts = self._renderer.frames(self._poses(action, indices), SIZE, masks=True)
-        return frames, region_map(parts, build_actor(seed).look, frames, empty)
+        figures, worn = (parts != 255).astype(np.uint8), {1: _wearing(build_actor(seed).look)}
+        return frames, region_map(parts, figures, worn, frames, empty[None], _BANDS)
 
     def cover(self, seed: int, action: str) -> tuple[Pixels, Pixels]:
         """The middle frame without a place: its alpha (H,W), and where the masks say that a figure is."""
@@ -85,3 +89,20 @@ class Stage:
     def _poses(action: str, indices: Sequence[int]) -> list[Pose]:
         every = clip_poses(action)
         return [every[index] for index in indices]
+
+
+def _wearing(look: Look) -> dict[int, str]:
+    """Which region each part of a look belongs to; eyes and shadows belong to none."""
+    return {
+        Part.HAIR: "hair",
+        Part.SKIN: "skin",
+        Part.CHEST: "top",
+        Part.SLEEVE: "top",
+        Part.FOREARM: "skin" if look.short_sleeves else "top",
+        Part.HIPS: "bottom",
+        Part.SHIN: "skin" if look.shorts else "bottom",
+        Part.SHOE: "shoes",
+        Part.HAT: "hat",
+        Part.PROP: "prop",
+        Part.PROP_TRIM: "prop",
+    }

@@ -8,11 +8,10 @@ Legend: F frames, H height, W width, R regions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
-
-from mini.world.body import Part
-from mini.world.look import Look
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -22,48 +21,40 @@ PLACE = ("sky", "land", "ground")
 REGIONS = (*PERSON, "hat", "prop", *PLACE)
 NONE = 255
 
-# Shares of the height between which a band shows one thing in every painted place; see world/place.py.
-_BANDS = {"sky": (0.0, 0.25), "land": (0.61, 0.69), "ground": (0.72, 1.0)}
 _SHADE = 6  # levels by which a shadow or an edge differs from the empty place
 MIN_PIXELS = 24  # a region seen on fewer eroded pixels in all frames together has no colour
 
 
-def region_map(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pixels) -> Pixels:
+def region_map(
+    parts_FHW: Pixels,
+    figures_FHW: Pixels,
+    worn: Mapping[int, Mapping[int, str]],
+    frames_FHWC: Pixels,
+    places_FHWC: Pixels,
+    bands: Mapping[str, tuple[float, float]],
+) -> Pixels:
     """Region numbers (F,H,W), `NONE` for eyes, shadows, soft edges and what lies between the bands.
 
     Args:
-        parts_FHW: part numbers as `Renderer.frames(masks=True)` gives them, 255 where nobody stands.
-        look: says which of sleeves and trousers are long.
-        frames_FHWC: the same frames as pictures. place_HWC: the place without anybody, drawn the same way.
+        parts_FHW, figures_FHW: as `mini.story.sample.draw` gives them. worn: each figure's regions by part.
+        frames_FHWC: the same frames as pictures. places_FHWC: the place without anybody, drawn the
+            same way; one frame will do where the camera stands still.
+        bands: the place's regions, between which shares of the height each shows.
     """
-    numbers = np.full(256, NONE, np.uint8)
-    for part, region in wearing(look).items():
-        numbers[part] = REGIONS.index(region)
-    regions = numbers[parts_FHW]
+    regions = np.full(parts_FHW.shape, NONE, np.uint8)
+    for figure, names in worn.items():
+        numbers = np.full(256, NONE, np.uint8)
+        for part, region in names.items():
+            numbers[part] = REGIONS.index(region)
+        inside = figures_FHW == figure
+        regions[inside] = numbers[parts_FHW][inside]
     height = parts_FHW.shape[1]
-    for name, (top, bottom) in _BANDS.items():
+    for name, (top, bottom) in bands.items():
         rows = slice(round(top * height), round(bottom * height))
-        empty = parts_FHW[:, rows] == 255
-        difference = np.abs(frames_FHWC[:, rows].astype(np.int16) - place_HWC[rows]).max(-1)
+        empty = figures_FHW[:, rows] == 0
+        difference = np.abs(frames_FHWC[:, rows].astype(np.int16) - places_FHWC[:, rows]).max(-1)
         regions[:, rows][empty & (difference <= _SHADE)] = REGIONS.index(name)
     return regions
-
-
-def wearing(look: Look) -> dict[Part, str]:
-    """Which region each part of a look belongs to; eyes and shadows belong to none."""
-    return {
-        Part.HAIR: "hair",
-        Part.SKIN: "skin",
-        Part.CHEST: "top",
-        Part.SLEEVE: "top",
-        Part.FOREARM: "skin" if look.short_sleeves else "top",
-        Part.HIPS: "bottom",
-        Part.SHIN: "skin" if look.shorts else "bottom",
-        Part.SHOE: "shoes",
-        Part.HAT: "hat",
-        Part.PROP: "prop",
-        Part.PROP_TRIM: "prop",
-    }
 
 
 def eroded(regions_FHW: Pixels) -> Pixels:

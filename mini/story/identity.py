@@ -1,16 +1,29 @@
-"""Identities of one person, one prop and one place: hero does something beside or with the prop."""
+"""Identities of one person, one prop and one place: hero does something beside or with the prop.
+
+Legend: F frames, H height, W width.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from castsheet.elements import Scene
+from mini.evaluation.parts import Pixels, region_map
+from mini.story import HEIGHT, WIDTH
+from mini.story.figure import person
+from mini.story.measure import wearing
 from mini.story.motion import HEADING, Action
 from mini.story.plot import OUT, Plot, Role, action_words
 from mini.story.render import Renderer
-from mini.story.sample import EVERY_VIEW, elements_of
+from mini.story.sample import EVERY_VIEW, draw, elements_of
 
 ACTIONS: tuple[Action, ...] = ("walk left", "walk right", "wave", "jump", "turn round", "lift")
+SIZE = (WIDTH, HEIGHT)
+CELL = 32  # px of a latent cell
+# Shares of the height between which a band shows nearly one thing in every painted place; see place.py.
+_BANDS = {"sky": (0.0, 0.17), "land": (0.61, 0.67), "ground": (0.72, 1.0)}
+_HERO, _PROP = 1, 2  # figures' numbers in masks
 _ASIDE = (-1.05, 0.75)  # metres: where a story's first prop stands while nobody holds it
 
 
@@ -22,12 +35,50 @@ def story_of(seed: int, action: Action) -> Plot:
     return Plot(seed, (hero,), ("prop",), (_ASIDE,), (True,))
 
 
-def scene_of(renderer: Renderer, seed: int, folder: Path, action: Action) -> Scene:
+def scene_of(renderer: Renderer, seed: int, folder: Path, action: Action, *, scale: float = 1.0) -> Scene:
     """An identity's pictures, written as PNG, and the scene that shows and tells them.
+
+    Args:
+        scale: of the pictures; see `elements_of`.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     story = story_of(seed, action)
-    elements = elements_of(renderer, story, folder, views=lambda: EVERY_VIEW)
+    elements = elements_of(renderer, story, folder, views=lambda: EVERY_VIEW, scale=scale)
     return Scene(elements=elements, action=action_words(story))
+
+
+class Stage:
+    """Draws identities.
+
+    Raises:
+        DependencyError: moderngl or an EGL driver is missing.
+    """
+
+    def __init__(self) -> None:
+        self._renderer = Renderer()
+
+    def scene(self, seed: int, folder: Path, action: Action | None = None, *, scale: float = 1.0) -> Scene:
+        """An identity's pictures, written as PNG, and the scene of hero, prop and place that shows them.
+
+        Args:
+            action: what the scene tells; nothing by default. scale: of the pictures.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        scene = scene_of(self._renderer, seed, folder, action or ACTIONS[0], scale=scale)
+        return scene if action is not None else scene.model_copy(update={"action": None})
+
+    def frames(self, seed: int, action: Action, indices: Sequence[int]) -> Pixels:
+        """Frames (F,H,W,3) of an identity in action."""
+        return draw(self._renderer, story_of(seed, action), indices)[0]
+
+    def regions(self, seed: int, action: Action, indices: Sequence[int]) -> tuple[Pixels, Pixels]:
+        """The same frames, and their region numbers (F,H,W); see `parts.region_map`."""
+        story = story_of(seed, action)
+        frames, parts, figures = draw(self._renderer, story, indices)
+        places = draw(self._renderer, story, indices, empty=True)[0]
+        worn = {_HERO: wearing(person(seed, 0).look), _PROP: wearing(None)}
+        return frames, region_map(parts, figures, worn, frames, places, _BANDS)

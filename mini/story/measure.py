@@ -29,7 +29,7 @@ MOST = 200  # levels, summed over channels, that one pixel may count
 WORN = (*PERSON, "hat", "prop")
 
 
-def wearing(look: Look | None) -> dict[Part, str]:
+def wearing(look: Look | None) -> dict[int, str]:
     """The region of each part: a person's by what the look covers; without a look, a prop's."""
     if look is None:
         return {Part.PROP: "prop", Part.PROP_TRIM: "prop"}

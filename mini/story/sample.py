@@ -89,17 +89,18 @@ def render_sample(
 
 
 def draw(
-    renderer: Renderer, plot: Plot, indices: Sequence[int], *, masks_every: int = 1
+    renderer: Renderer, plot: Plot, indices: Sequence[int], *, masks_every: int = 1, empty: bool = False
 ) -> tuple[Pixels, Pixels, Pixels]:
     """The frames (F,H,W,3) of a story at `indices`, and its parts and figures there (F,H,W).
 
     Args:
         masks_every: draw the masks of so many frames once; each frame gets the nearest.
+        empty: the place alone, without anybody or anything.
     """
     chosen = list(indices)
+    everybody = () if empty else cast(plot)[0]
     played = [
-        one if len(one.matrices) == 1 else replace(one, matrices=one.matrices[chosen])
-        for one in cast(plot)[0]
+        one if len(one.matrices) == 1 else replace(one, matrices=one.matrices[chosen]) for one in everybody
     ]
     cameras, windows = shots(plot)
     seen, shown = [cameras[k] for k in chosen], [windows[k] for k in chosen]

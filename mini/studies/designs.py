@@ -13,9 +13,9 @@ from castsheet.errors import SettingsError
 from castsheet.prompt import PromptFormat
 from castsheet.sheet.manifest import Sheet
 from mini.evaluation.identities import FRAMES
+from mini.evaluation.identities import action_words as words
 from mini.evaluation.validation import ValidationSet, action_of, partner_of
 from mini.studies.scenes import BACKGROUNDS, CELL, Scenes, area
-from mini.world.motion import PHRASES
 
 BLOCKS = 8  # of the mini that ships
 SheetOf = Callable[[int], Sheet]
@@ -69,7 +69,7 @@ class Study:
 
 def action_words(who: str, index: int) -> str:
     """What an identity does, in the plainest words of the captions."""
-    return f"{who} {PHRASES[action_of(index)][0].format(prop='the prop')}"
+    return words(action_of(index), who)
 
 
 def designs(
@@ -261,8 +261,8 @@ def _alignment(scenes: Scenes) -> Study:
 
     return Study(
         "Must panels lie on the latent grid?",
-        tuple(shifted(by) for by in (0, 2, 4, 8, 12, CELL)),
+        tuple(shifted(by) for by in (*(CELL * eighths // 8 for eighths in (0, 1, 2, 4, 6)), CELL)),
         base="0 px",
-        axis="shift against the latent grid (16 px a cell)",
-        note="0 and 16 px lie on the grid. Panels have one size throughout.",
+        axis=f"shift against the latent grid ({CELL} px a cell)",
+        note=f"0 and {CELL} px lie on the grid. Panels have one size throughout.",
     )

@@ -93,7 +93,7 @@ class Scenes:
     def shifted(self, index: int, by: int) -> Sheet:
         """A sheet one latent cell smaller than the canvas, `by` px right of and below its corner.
 
-        At 0 and 16 px the panels' cells are the model's latent cells; between, every panel is cut by more
+        At 0 and `CELL` px the panels' cells are the model's latent cells; between, every panel is cut by more
         of them. Panels have one size throughout.
         """
 

@@ -28,6 +28,7 @@ from castsheet.errors import CheckpointError, EndpointError, SettingsError
 from castsheet.machine.endpoint import Endpoint
 from castsheet.media.pictures import load_image
 from castsheet.pipeline import Castsheet
+from mini.evaluation.identities import SIZE
 from tests.doubles.drawn import figure, thing
 from tests.doubles.fake_endpoint import serving
 from tests.doubles.tiny_bundle import HEIGHT, WIDTH, build_bundle
@@ -167,7 +168,7 @@ def test_the_command_fills_with_the_shipped_model(
         )
         for ink in ("firebrick", "teal")
     ]
-    assert load_image(made).size == (192, 112)
+    assert load_image(made).size == SIZE
     red, teal = (picture.reshape(-1, 3).mean(0) for picture in shown)
     assert red[0] - red[2] > teal[0] - teal[2] + 30  # each is nearer to the colour that it was shown
 

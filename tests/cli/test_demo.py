@@ -21,6 +21,7 @@ from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
 from mini.bundle.package import package
+from mini.evaluation.identities import CELL, SIZE
 from tests.doubles.mini_recipe import build_recipe
 
 torch.set_num_threads(1)
@@ -34,7 +35,7 @@ def test_scene_is_whole_and_says_nothing_of_looks() -> None:
     assert scene.settings == {}
     size = sum(path.stat().st_size for path in DEMO_SCENE.parent.iterdir())
     assert size < 1_000_000
-    sheet = compose(scene, output=(192, 112), grid=16)
+    sheet = compose(scene, output=SIZE, grid=CELL)
     assert build(sheet, scene.action).text == (
         "Reference sheet: hero: a person; the prop; the place\n\nGenerated video: hero waves"
     )
@@ -42,8 +43,8 @@ def test_scene_is_whole_and_says_nothing_of_looks() -> None:
 
 def test_sheet_checks_clean() -> None:
     """Red: the very first sheet that a new user sees comes with warnings."""
-    sheet = compose(Scene.load(DEMO_SCENE), output=(192, 112), grid=16)
-    found = lint_sheet(sheet, output=(192, 112), grid=16)
+    sheet = compose(Scene.load(DEMO_SCENE), output=SIZE, grid=CELL)
+    found = lint_sheet(sheet, output=SIZE, grid=CELL)
     assert worst(found) in (None, "info"), found
 
 
@@ -51,7 +52,7 @@ def test_the_shipped_model_is_whole_and_small() -> None:
     """Red: `make demo` on a fresh machine finds no model, a damaged one, or more megabytes than promised."""
     castsheet = Castsheet.load("mini", device="cpu")
     settings = castsheet.settings()
-    assert (settings.width, settings.height, settings.frames, settings.fps) == (192, 112, 121, 24.0)
+    assert (settings.width, settings.height, settings.frames, settings.fps) == (*SIZE, 121, 24.0)
     assert [one.lora.mode for one in castsheet.models.source.adapters_in(settings)] == ["looped"]
     castsheet.models.transformer(settings)
     size = sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file())

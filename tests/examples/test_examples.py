@@ -19,6 +19,7 @@ from castsheet.embedded import DEMO_SCENE
 from castsheet.sampling.samplers import SAMPLERS
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.tools import Tools
+from mini.evaluation.identities import CELL, SIZE
 from tests.doubles.tiny_bundle import build_bundle, tiny_sheet
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -41,7 +42,7 @@ def castsheet(tmp_path_factory: pytest.TempPathFactory) -> Castsheet:
 
 @pytest.fixture(scope="module")
 def demo() -> Sheet:
-    return compose(Scene.load(DEMO_SCENE), output=(192, 112), grid=16, tools=Tools())
+    return compose(Scene.load(DEMO_SCENE), output=SIZE, grid=CELL, tools=Tools())
 
 
 def test_all_are_here() -> None:
@@ -62,7 +63,7 @@ def test_batch(castsheet: Castsheet, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_custom_detector(demo: Sheet) -> None:
     """Red: a detector of the documented shape does not fit the judge."""
-    frames = np.repeat(np.asarray(demo.image.resize((192, 112)))[None], 9, 0)
+    frames = np.repeat(np.asarray(demo.image.resize(SIZE))[None], 9, 0)
     verdict = loaded("custom_detector").judged(Clip(np.ascontiguousarray(frames), 24.0), demo)
     assert {"skin colour", "colour histogram"} <= set(verdict.models)
 

@@ -22,6 +22,7 @@ from castsheet.settings.preview import preview_of
 from castsheet.sheet.compose import compose
 from castsheet.sheet.look.tools import Tools
 from castsheet.sheet.manifest import Sheet
+from mini.evaluation.identities import CELL, SIZE
 from tests.doubles.tiny_bundle import build_bundle, tiny_sheet, write_adapter
 
 
@@ -34,7 +35,7 @@ def ran(*words: str) -> int:
 def test_mini_says_that_it_is_a_toy() -> None:
     """Red: a film-maker waits for mini's smear of his own photos and is told nothing, or the demo and the
     real model are called toys."""
-    demo = compose(Scene.load(DEMO_SCENE), output=(192, 112), grid=16, tools=Tools())
+    demo = compose(Scene.load(DEMO_SCENE), output=SIZE, grid=CELL, tools=Tools())
     assert toy_note("mini", demo) is None
     foreign = replace(demo.panels[0], sources=(replace(demo.panels[0].sources[0], sha256="0" * 64),))
     for sheet in (replace(demo, panels=(*demo.panels[1:], foreign)), Sheet(demo.image)):
@@ -51,8 +52,8 @@ def test_a_preview_costs_what_it_says() -> None:
     assert (one.width, one.height, one.frames, one.steps, one.stg_scale) == (384, 224, 57, 10, 0.0)
     assert 1 / 45 < cheap.share < 1 / 30
     assert "1/38" in cheap.describe()
-    mini = preview_of(preset("card", width=192, height=112), 16).settings
-    assert (mini.width, mini.height) == (192, 112)
+    mini = preview_of(preset("card", width=SIZE[0], height=SIZE[1]), CELL).settings
+    assert (mini.width, mini.height) == SIZE
     listed = preview_of(preset("space-distilled"), 32).settings
     assert listed.steps == 8
 

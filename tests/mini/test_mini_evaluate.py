@@ -18,12 +18,13 @@ from castsheet.loading.bundle import MINI
 from castsheet.pipeline import Castsheet
 from mini.evaluation import deeds, score
 from mini.evaluation.evaluate import contact_sheet, evaluate, open_set, run, score_mode, table
+from mini.evaluation.identities import ACTIONS, CELL, SIZE
 from mini.evaluation.parts import MIN_PIXELS, NONE, PERSON, REGIONS, eroded, lab, mean_colours
 from mini.evaluation.takes import Takes
 from mini.evaluation.validation import COUNT, MASK_FRAMES, ValidationSet, action_of, partner_of
-from mini.world.motion import ACTIONS
 
 torch.set_num_threads(1)
+WIDTH, HEIGHT = SIZE
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_set_is_balanced_and_telling(truths: ValidationSet) -> None:
     assert counted[:, person].sum() >= 3 * COUNT
     assert np.array_equal(counted, won)
     for index in (0, 63):
-        assert truths.sheet(index).image.size == (192, 112)
+        assert truths.sheet(index).image.size == SIZE
         assert [note.description for note in truths.sheet(index).elements] == [
             "a person",
             "the prop",
@@ -126,15 +127,15 @@ def test_motion_tells_painted_actions_apart(truths: ValidationSet) -> None:
     likeness = truths.centroids_AM @ truths.centroids_AM.T
     assert np.allclose(np.diag(likeness), 1, atol=1e-2)
     assert (likeness - np.eye(6)).max() < 0.95
-    still = np.full((len(deeds.INDICES), 112, 192, 3), 90, np.uint8)
+    still = np.full((len(deeds.INDICES), HEIGHT, WIDTH, 3), 90, np.uint8)
     assert not deeds.motion(still).any()
     walker = still.copy()
     for number in range(len(deeds.INDICES)):
-        left = 170 - 5 * number
-        walker[number, 30:100, left : left + 16] = 220
+        left = round((170 - 5 * number) / 192 * WIDTH)
+        walker[number, HEIGHT * 30 // 112 : HEIGHT * 100 // 112, left : left + CELL] = 220
     assert deeds.classify(walker, truths.centroids_AM) == "walk left"
     assert deeds.classify(walker[:, :, ::-1], truths.centroids_AM) == "walk right"
-    assert masks.shape == (COUNT, len(MASK_FRAMES), 112, 192)
+    assert masks.shape == (COUNT, len(MASK_FRAMES), HEIGHT, WIDTH)
 
 
 def test_shares_have_wilson_intervals() -> None:
@@ -162,7 +163,7 @@ def painted(truths: ValidationSet, index: int) -> np.ndarray:
     for number, colour in enumerate(truths.colours_NR3[index]):
         if np.isfinite(colour).all():
             palette[number] = gamut[np.linalg.norm(lab(gamut) - colour, axis=1).argmin()]
-    frames = np.zeros((len(deeds.INDICES), 112, 192, 3), np.uint8)
+    frames = np.zeros((len(deeds.INDICES), HEIGHT, WIDTH, 3), np.uint8)
     for frame, mask in zip(MASK_FRAMES, truths.masks_NFHW[index], strict=True):
         frames[deeds.INDICES.index(frame)] = palette[mask]
     return frames
@@ -181,7 +182,7 @@ def test_perfect_takes_score_full_marks(truths: ValidationSet, tmp_path: Path) -
     assert results["sheet"]["identity"]["person"]["share"] == 1
     assert results["sheet"]["retrieval"] == score.Share(16, 16).to_dict()
     assert results["swapped"]["identity"]["person"]["share"] < 0.2  # outlines differ
-    assert contact_sheet(takes, "sheet", 16).size == (5 * 192, 16 * 112)
+    assert contact_sheet(takes, "sheet", 16).size == (5 * WIDTH, 16 * HEIGHT)
 
 
 def test_run_makes_figures_and_pictures(

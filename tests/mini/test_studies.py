@@ -16,6 +16,7 @@ from castsheet.elements import Scene
 from castsheet.errors import SettingsError
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
+from mini.evaluation.identities import SIZE
 from mini.evaluation.validation import ValidationSet, action_of, partner_of
 from mini.studies import batch, figures
 from mini.studies.__main__ import main
@@ -224,13 +225,13 @@ def test_intervals_hold_the_mean_and_shrink_with_more_identities() -> None:
 def test_leak_is_measured(truths: ValidationSet) -> None:
     """Red: a clip that shows its sheet counts as clean."""
     sheet = truths.sheet(0)
-    still = np.repeat(np.asarray(sheet.conditioning_image(192, 112))[None], 121, axis=0)
+    still = np.repeat(np.asarray(sheet.conditioning_image(*SIZE))[None], 121, axis=0)
     row, shown = measure_and_show(
         still, truths.masks_NFHW[0], truths.centroids_AM, sheet, fps=24.0, judge=True, shown=True
     )
     assert row.leaked == 1
     assert row.passed is False
-    assert Entry(("a", "b", 0, 0), "k", row, shown).picture.size == (576, 112)
+    assert Entry(("a", "b", 0, 0), "k", row, shown).picture.size == (3 * SIZE[0], SIZE[1])
 
 
 MADE = Made(1, "0", "abc", "a card", "cuda", "bfloat16", "mini", "f00", "8 steps", 8, still=False)
@@ -276,7 +277,7 @@ def test_pages_take_clips_of_one_model(truths: ValidationSet) -> None:
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model that makes clips of mini's size."""
     bundle = build_bundle(tmp_path_factory.mktemp("bundle"))
-    bucket = {"width": 192, "height": 112, "frames": 121, "fps": 24.0, "stg_blocks": [1]}
+    bucket = {"width": SIZE[0], "height": SIZE[1], "frames": 121, "fps": 24.0, "stg_blocks": [1]}
     write_bundle(bundle, bucket=bucket, preset={"steps": 1, "guidance": 1.0, "stg_scale": 0.0})
     return bundle
 
