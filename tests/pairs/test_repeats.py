@@ -1,5 +1,6 @@
 """What the film has shown before is no clip, whether or not a clip came of the first showing."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -57,18 +58,31 @@ def test_another_walk_in_the_same_place_and_another_place_are_no_repeats(other):
     assert _found(other, _walk(FIRST)) is None
 
 
-def test_a_repeat_of_what_a_rule_left_out_is_left_out_too():
-    """Red: where somebody takes another one's place unseen, the copy of it becomes a clip."""
+def _shown_twice(fault, **first):
+    """The windows that stay of a film that shows one shot twice, and the rules that leave others out.
+
+    Args:
+        fault: of both windows, a transition that they hold. first: measures of the first one.
+    """
     parts = (_walk(FIRST), _walk(90, seed=1), _walk(FIRST))
-    footage = Footage(
-        strip_of(np.concatenate(parts)),
-        {"one-0000": (0, 140), "one-0001": (140, 230), "one-0002": (230, 370)},
-    )
+    shots = {"one-0000": (0, 140), "one-0001": (140, 230), "one-0002": (230, 370)}
+    footage = Footage(strip_of(np.concatenate(parts)), shots)
     one, again = (
         Window(shot, 0, tuple(range(start, start + LENGTH)), 5.0, 10.0, 0.0, 0.0, (120.0, 40.0))
         for shot, start in (("one-0000", 10), ("one-0002", 240))
     )
-    changed = {unit.id: Reject(unit.id, "R37", "frame 7") for unit in (one, again)}
-    kept, left_out = sifted([one, again], footage, changed, 0.0)
-    assert kept == []
-    assert [(unit.unit, unit.rule) for unit in left_out] == [("one-0000w0", "R37"), ("one-0002w0", "R36")]
+    changed = {unit.id: Reject(unit.id, "R37", "frame 7") for unit in (one, again) if fault}
+    kept, left_out = sifted([replace(one, **first), again], footage, changed, 0.0)
+    return [unit.id for unit in kept], [(unit.unit, unit.rule) for unit in left_out]
+
+
+def test_a_repeat_of_what_holds_a_transition_is_left_out_as_a_repeat():
+    """Red: where somebody takes another one's place unseen, the copy of it becomes a clip."""
+    assert _shown_twice(True) == ([], [("one-0000w0", "R37"), ("one-0002w0", "R36")])
+    assert _shown_twice(False) == (["one-0000w0"], [("one-0002w0", "R36")])
+
+
+def test_a_copy_without_the_fault_of_the_first_showing_stays():
+    """Red: titles over a shot cost the film the same shot without titles."""
+    assert _shown_twice(False, strokes=0.5) == (["one-0002w0"], [("one-0000w0", "R34")])
+    assert _shown_twice(False, sharp=1.0) == (["one-0002w0"], [("one-0000w0", "R31")])

@@ -140,10 +140,14 @@ def sifted(
     if mark > MARK:
         return [], [Reject(one.id, "R35", f"{mark:.1%} of a corner", f"{MARK:.0%}") for one in windows]
     usual = float(np.median([one.sharp for one in windows])) if windows else 0.0
+    own = {one.id: fault_of(one, usual) for one in windows}
+    # A copy without the writing, or the blur, of the first showing is the better one of the two.
+    sound = {one.shot for one in windows if own[one.id] is None}
+    footage = footage.without({one.shot for one in windows} - sound)
     kept: list[Window] = []
     left_out: list[Reject] = []
     for one in windows:
-        fault = fault_of(one, usual) or repeat_of(one, footage) or changed.get(one.id)
+        fault = own[one.id] or repeat_of(one, footage) or changed.get(one.id)
         if fault is None:
             kept.append(one)
         else:

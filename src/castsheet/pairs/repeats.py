@@ -1,15 +1,15 @@
 """What a film has shown before: a window that shows it again is no clip, even if the first showing is none.
 
-Two clips of one footage teach it twice, and what a rule finds wrong with footage is wrong with it each time.
-An earlier shot may be cut shorter than the window, or elsewhere, and may be mirrored.
+Two clips of one footage teach it twice. An earlier shot may be cut shorter than the window, or elsewhere, and
+may be mirrored.
 
 Legend: F frames of a film, M moments of a window, C candidates, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,10 @@ class Footage:
     strip_FHW: Pixels
     shots: Mapping[str, Sequence[int]]
 
+    def without(self, spoilt: Collection[str]) -> Footage:
+        """The same without some shots, of which a copy may be the better one."""
+        return replace(self, shots={name: span for name, span in self.shots.items() if name not in spoilt})
+
 
 def strip_of(small_FHW3: Pixels) -> Pixels:
     """Tiny grey pictures of all frames, from those at `SMALL`."""
@@ -55,13 +59,12 @@ def repeat_of(window: Window, footage: Footage) -> Reject | None:
     """Why a window is left out that was shown before: names the first shot of the film that shows it."""
     places = np.linspace(0, len(window.frames) - 1, MOMENTS).round().astype(np.int64)
     at_M = np.array(window.frames)[places]
-    own = footage.shots[window.shot][0]
-    before = footage.strip_FHW[:own]
+    before = footage.strip_FHW[: window.frames[0]]
     looks_MHW = footage.strip_FHW[at_M].astype(np.int16)
     both = looks_MHW, looks_MHW[:, :, ::-1]
     middles = [np.flatnonzero(_same(before, one[MOMENTS // 2]).mean(axis=(1, 2)) >= LIKELY) for one in both]
     for shot, (first, end) in footage.shots.items():
-        if end > own:
+        if end > window.frames[0]:  # its own shot
             break
         share = max(
             _shown(before, one, at_M, middle[(middle >= first) & (middle < end)], (first, end))
