@@ -47,25 +47,38 @@ from mini.training.train_flow import Models
 FOLDER = "train"
 WORDINGS = 8  # of a story's, that are kept: each context takes 0.2 MB
 
+STEPS = 6_000  # at most: a run that `seconds` end has its rate follow the time, and its steps too
+
+
+def _rate(start: float, most: float, end: float) -> dict[str, Any]:
+    """A rate that rises in a fortieth of the run, and falls to its end."""
+    rise = STEPS // 40
+    return {
+        "rate": [{"until": rise, "start": start, "end": most}, {"until": STEPS, "start": most, "end": end}]
+    }
+
+
 # What each adapter does otherwise than `preset: mini`, in the order of training. Few of the reference's
 # frames are a cheap sample of the whole, and excerpts of many clips one of whole clips.
 PHASES: dict[str, dict[str, Any]] = {
     "sparse": {
         "batch": 384,
+        "steps": STEPS,
         "objective": {"reference_frames": 2, "excerpt": 4, "sigma_tokens": 3 * TOKENS},
-        "optimiser": {
-            "rate": [{"until": 75, "start": 2e-5, "end": 2e-3}, {"until": 3_000, "start": 2e-3, "end": 6e-4}]
-        },
+        "optimiser": _rate(2e-5, 2e-3, 6e-4),
     },
-    "looped": {"start": "sparse", "objective": {"sigma_tokens": 2 * TOKENS}},
+    "looped": {
+        "start": "sparse",
+        "steps": STEPS,
+        "objective": {"sigma_tokens": 2 * TOKENS},
+        "optimiser": _rate(1e-5, 1e-3, 2e-5),
+    },
     "still": {
         "start": "sparse",
         "batch": 128,
-        "steps": 1_500,
+        "steps": STEPS,
         "objective": {"reference": "still", "sigma_tokens": 2 * TOKENS},
-        "optimiser": {
-            "rate": [{"until": 40, "start": 5e-6, "end": 5e-4}, {"until": 1_500, "start": 5e-4, "end": 1e-5}]
-        },
+        "optimiser": _rate(5e-6, 5e-4, 1e-5),
     },
 }
 
