@@ -167,8 +167,9 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
         finally:
             server.stop()
     passed = sum(row["right"] == "carried" for row in rows)
+    denied = sum(row["right"] == "not carried" for row in rows)
     failed = sum(row["wrong"] == "not carried" for row in rows)
-    print(f"the right sheet passes {passed} of {count}, another's fails {failed} of {count}")
+    print(f"of {count} clips the right sheet passes {passed} and fails {denied}, another's fails {failed}")
 
 
 def main() -> None:
