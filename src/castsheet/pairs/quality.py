@@ -33,26 +33,57 @@ LINES, TOGETHER = 0.003, 0.6  # of the picture: thin lines that move; of these: 
 SURE, LETTERS = 0.6, 2  # of a line that is read: how sure the reader is, and letters and digits at least
 WORDS = 60  # letters of what is read that are kept
 SAME = 0.35  # levels: a step in which no pixel changes more than compression's noise
+FROZEN = 24  # such steps in a row, one second: fewer are how somebody stands who hardly moves
+SETTLED = 2  # steps before and after: their median tells, as compression changes a frozen picture at times
+LESS, BESIDE = 0.3, 3  # of the largest change in so many steps beside it: what a repeated frame changes
+SEEN, NOISE = 1.0, 2.0
+"""Levels: that largest change, below which nobody sees whether frames are repeated, and the most that a
+repeated frame is changed by compression."""
 
 
 def measured(shot: str, number: int, frames: tuple[int, ...], pictures_FHW3: Pixels) -> Window:
     """A window with the measures of its frames."""
     grey = grey_of(pictures_FHW3)
     soft = grey.reshape(len(grey), grey.shape[1] // 2, 2, -1, 2)[:, :, :, : grey.shape[2] // 2].mean((2, 4))
-    change = np.array([np.percentile(np.abs(b - a), 99.5) for a, b in pairwise(soft)])
-    same = np.array([a == b for a, b in pairwise(frames)])
-    real = change[~same]
+    pairs = zip(pairwise(soft), pairwise(frames), strict=True)
+    steps = [np.abs(b - a) for (a, b), (one, other) in pairs if one != other]
+    real = np.array([np.percentile(one, 99.5) for one in steps])
+    whole = np.array([one.mean() for one in steps])
     return Window(
         shot=shot,
         number=number,
         frames=frames,
         still=round(float(np.median(real)) if len(real) else 0.0, 3),
         sharp=round(float(np.median([_sharpness(one) for one in grey[::12]])), 3),
-        repeats=round(float((real < SAME).mean()) if len(real) else 1.0, 3),
+        repeats=round(repeated(real, whole) if len(real) else 1.0, 3),
         strokes=round(strokes(grey), 3),
         rolls=round(strokes(unrolled(grey)), 3),
         luma=(round(float(grey.mean()), 1), round(float(grey.std()), 1)),
     )
+
+
+def repeated(change_N: Floats, whole_N: Floats) -> float:
+    """The share of steps to a frame that shows the one before once more, or stands in a frozen stretch.
+
+    Somebody who hardly moves changes as little from frame to frame as compression does. Of them every step is
+    small; a repeated frame stands beside a step that is large, because it makes up for it.
+
+    Args:
+        change_N: levels by which the most changed pixels change, in each step. whole_N: all, on average.
+    """
+    again = (whole_N < LESS * _around(whole_N, BESIDE).max(axis=1)) & (change_N < NOISE)
+    again &= _around(change_N, BESIDE).max(axis=1) > SEEN
+    quiet = np.median(_around(change_N, SETTLED), axis=1) < SAME
+    edges = np.flatnonzero(np.diff(quiet.astype(int), prepend=0, append=0))
+    for first, end in edges.reshape(-1, 2):
+        again[first:end] |= end - first >= min(FROZEN, REPEATS * len(change_N))
+    return float(again.mean())
+
+
+def _around(values_N: Floats, reach: int) -> Floats:
+    """Each value with so many before and after it; beyond the ends the last one once more."""
+    at = np.arange(len(values_N))[:, None] + np.arange(-reach, reach + 1)
+    return np.asarray(values_N[at.clip(0, len(values_N) - 1)])
 
 
 def unrolled(grey_FHW: Floats) -> Floats:
