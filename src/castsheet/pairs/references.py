@@ -17,7 +17,17 @@ from PIL import Image
 from castsheet.elements import View
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Sight, Track
-from castsheet.pairs.turning import SLIM, SLIMMEST, breadth, breadths, sides, usual_breadth
+from castsheet.pairs.turning import (
+    SLIM,
+    SLIMMEST,
+    breadth,
+    breadths,
+    broadest,
+    goes_along,
+    sides,
+    stays_sideways,
+    usual_breadth,
+)
 from castsheet.sheet.box import Box
 from castsheet.sheet.look.edges import own_colours, refine
 
@@ -60,11 +70,14 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
     """
     found = []
     usual = usual_breadth(tracks)
-    for track in (_believed(one, usual) for one in tracks):
+    for number, track in enumerate(_believed(one, usual) for one in tracks):
         tall = sizes[track.shot][1]
+        front = broadest([*tracks[:number], *tracks[number + 1 :]]) if usual is None else usual
         broad = breadths(track.sights, usual)
         backs = _backs(track, broad)
-        slim = [at for at in sides(track.sights) if broad[at] <= SLIMMEST]
+        slim = {at for at in sides(track.sights) if broad[at] <= SLIMMEST}
+        if not _faced(track) and stays_sideways(track.sights, front):
+            slim = set(range(len(track.sights)))
         for index, one in enumerate(track.sights):
             if one.view is not None:
                 found.append(Candidate(track, index, one.view, one.box.h / tall))
@@ -84,7 +97,8 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
 
 
 def _believed(track: Track, usual: float | None) -> Track:
-    """A track without the faces that a whole figure cannot have: too large, or in profile on a broad outline.
+    """A track without the faces that a whole figure cannot have: too large, or in profile on a broad outline
+    of somebody who does not walk that way.
 
     Of a near one, without faces that are much larger than the others.
 
@@ -95,10 +109,12 @@ def _believed(track: Track, usual: float | None) -> Track:
     near = [one.face for one in track.sights if one.edge and one.yaw is not None and abs(one.yaw) <= FRONT]
     largest = LARGER * float(np.median(near)) if len(near) >= FEW else math.inf
 
+    broad = usual is not None and not _walks_in_profile(track)
+
     def believed(one: Sight) -> bool:
         if one.yaw is None or one.edge:
             return one.face <= largest
-        profile = usual is not None and abs(one.yaw) >= SIDE
+        profile = broad and abs(one.yaw) >= SIDE
         slim = not profile or breadth(one) <= SIDEWAYS * (usual or 0.0)
         return slim and one.face <= (LARGEST if abs(one.yaw) > FRONT else LOOKING) * one.box.h
 
@@ -106,6 +122,22 @@ def _believed(track: Track, usual: float | None) -> Track:
         return track
     sights = (one if believed(one) else replace(one, yaw=None, face=0) for one in track.sights)
     return replace(track, sights=tuple(sights))
+
+
+def _faced(track: Track) -> bool:
+    """Whether somebody shows more of their face than a profile in any sight."""
+    return any(one.yaw is not None and abs(one.yaw) <= QUARTER[1] for one in track.sights)
+
+
+def _walks_in_profile(track: Track) -> bool:
+    """Whether somebody goes the way in which their profile looks, and shows nothing else.
+
+    What they carry, and their steps, make them as broad as from the front.
+    """
+    looks = [one.yaw for one in track.sights if one.yaw is not None and abs(one.yaw) >= SIDE]
+    if _faced(track) or len(looks) < FEW or min(looks) * max(looks) < 0:
+        return False
+    return goes_along(track.sights, looks[0])
 
 
 def _view(one: Sight, back: bool) -> View | None:

@@ -1,4 +1,5 @@
-"""Who turns round, by outlines: a figure is broad from the front and the back, and slim from the side.
+"""Who turns round, or stays sideways, by outlines: a figure is broad from the front and back, and slim from
+the side.
 
 At the size of whole figures most faces are missed, and outlines are not. How broad a figure is, is its area
 over the square of its height: neither a wave of an arm nor a walk changes that by much.
@@ -17,6 +18,9 @@ BROAD = 90  # percentile of a track's sights: the figure seen from the front or 
 SLIM, FULL = 0.82, 0.88  # of that: a side is below the first, and what parts two sides is above the second
 SLIMMEST = 0.75  # of that: below it a sight shows little but the side
 FEWEST = 5  # sights of a whole figure in which somebody turns
+SLENDER = 0.5, 0.68  # of the front: all that is seen from the side only; less is a figure with holes
+NARROW = 0.3  # of its height: the width of such a figure with its arms
+GOES = 0.5  # times its height: how far somebody goes across the picture who walks the way they look
 TALLER = 0.06  # of the usual height: who stretches or ducks by more is as slim as from the side
 
 
@@ -71,3 +75,36 @@ def sides(sights: Sequence[Sight]) -> list[int]:
 def turns_round(sights: Sequence[Sight]) -> bool:
     """Whether somebody shows both sides, and is seen broad before, between and after."""
     return bool(sides(sights))
+
+
+def broadest(tracks: Sequence[Track]) -> float | None:
+    """How broad somebody is in the broadest of tracks; None if none shows a whole figure for long."""
+    whole = [[breadth(one) for one in track.sights if not one.edge] for track in tracks]
+    return max((float(np.median(one)) for one in whole if len(one) >= FEWEST), default=None)
+
+
+def stays_sideways(sights: Sequence[Sight], usual: float | None) -> bool:
+    """Whether a track shows somebody from the side all the time: slim against their front, and narrow.
+
+    Who lacks a part, because it has the colours of the place, is slim but not narrow, or slimmer than that.
+
+    Args:
+        usual: how broad somebody is in other tracks; None if nobody knows.
+    """
+    whole = [one for one in sights if not one.edge]
+    if usual is None or len(whole) < FEWEST:
+        return False
+    least, most = np.percentile([breadth(one) / usual for one in whole], (100 - BROAD, BROAD))
+    wide = np.percentile([one.box.w / one.box.h for one in whole], BROAD)
+    return bool(SLENDER[0] <= least and most <= SLENDER[1] and wide <= NARROW)
+
+
+def goes_along(sights: Sequence[Sight], looks: float) -> bool:
+    """Whether somebody goes across the picture, to the side to which they look.
+
+    Args:
+        looks: above 0 to the right.
+    """
+    first, last = (one.box.x + one.box.w / 2 for one in (sights[0], sights[-1]))
+    tall = float(np.median([one.box.h for one in sights]))
+    return bool((last - first) * np.sign(looks) >= GOES * tall)
