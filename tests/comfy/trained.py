@@ -5,8 +5,9 @@
 BUNDLE is a folder that `mini.bundle.package` wrote of the second edition, whose layout ComfyUI's core knows.
 
 Loader, adapter loader, schedule, sampler and decoder are ComfyUI's; sheet, prompt, guide, crop, judge ours.
-Identities are validation seeds in pairs, whose two do the same. Needs the `mini` extra, an EGL driver, and a
-minute or more of a CPU for every clip.
+Identities are validation seeds in pairs, whose two do the same. Beside each clip stands what the judge says
+of the rendered truth with the right sheet: no model can do better. Needs the `mini` extra, an EGL driver, and
+a minute or more of a CPU for every clip.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import Any
 import torch
 from PIL import Image
 
+from castsheet.clip import Clip
+from castsheet.elements import Scene
+from castsheet.judge.judge import Judge
 from castsheet.loading.bundle import Bundle
 from castsheet.machine.files import write_text
+from castsheet.sheet.compose import compose
 from mini.story import FPS, FRAMES, HEIGHT, WIDTH
-from mini.story.identity import ACTIONS, scene_of
+from mini.story.identity import ACTIONS, CELL, Stage
 from mini.story.motion import Action
-from mini.story.render import Renderer
 from mini.world import VALIDATION
 from tests.comfy.conftest import tree_version
 from tests.comfy.graphs import Graph, node, our_crop, our_guide, save
@@ -128,6 +132,13 @@ def action_of(index: int) -> Action:
     return ACTIONS[index // 2 % len(ACTIONS)]
 
 
+def truth(stage: Stage, index: int, pictures: Path) -> str:
+    """The judge's state of an identity's rendered frames by the sheet of its pictures."""
+    sheet = compose(Scene.load(pictures / "scene.yaml"), output=(WIDTH, HEIGHT), grid=CELL)
+    frames = stage.frames(VALIDATION[index], action_of(index), range(FRAMES))
+    return Judge(sheet)(Clip(frames, FPS)).state
+
+
 def strip(frames_FHWC: torch.Tensor) -> Image.Image:
     """Five of a clip's frames beside each other."""
     shown = frames_FHWC[:: len(frames_FHWC) // 4].mul(255).round().byte()
@@ -139,7 +150,7 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
     assert TREE, "set CASTSHEET_COMFYUI to a tree of ComfyUI"
     told, rows = dict(Bundle.load(bundle).preset), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
-        base, renderer = Path(folder), Renderer()
+        base, stage = Path(folder), Stage()
         server = Server(Path(TREE), base)
         try:
             for kind, names in {
@@ -155,11 +166,12 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
             for index in range(count + count % 2):
                 seed, pictures = VALIDATION[index], base / "input" / str(VALIDATION[index])
                 pictures.mkdir(parents=True)
-                scene_of(renderer, seed, pictures, action_of(index)).save(pictures / "scene.yaml")
+                stage.scene(seed, pictures, action_of(index)).save(pictures / "scene.yaml")
             for index in range(count):
                 server.run(clip(index, reference, told) | judged(index))
                 right, wrong = (server.probed(f"{name}-{index}") for name in ("right", "wrong"))
-                rows.append({"seed": VALIDATION[index], "right": right, "wrong": wrong})
+                best = truth(stage, index, base / "input" / str(VALIDATION[index]))
+                rows.append({"seed": VALIDATION[index], "right": right, "wrong": wrong, "truth": best})
                 print(rows[-1], server.probed(f"right-words-{index}"), flush=True)
                 report = {"comfyui": tree_version(Path(TREE)), "reference": reference, "clips": rows}
                 write_text(results / "states.json", json.dumps(report, indent=1) + "\n")
@@ -169,7 +181,9 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
     passed = sum(row["right"] == "carried" for row in rows)
     denied = sum(row["right"] == "not carried" for row in rows)
     failed = sum(row["wrong"] == "not carried" for row in rows)
+    possible = sum(row["truth"] == "carried" for row in rows)
     print(f"of {count} clips the right sheet passes {passed} and fails {denied}, another's fails {failed}")
+    print(f"of {count} renderings of the truth the right sheet passes {possible}")
 
 
 def main() -> None:
