@@ -66,8 +66,7 @@ class Stage:
         """The same frames, and their region numbers (F,H,W); see `parts.region_map`."""
         frames, empty = self._drawn(seed, action, indices)
         parts = self._renderer.frames(self._poses(action, indices), SIZE, masks=True)
-        figures, worn = (parts != 255).astype(np.uint8), {1: _wearing(build_actor(seed).look)}
-        return frames, region_map(parts, figures, worn, frames, empty[None], _BANDS)
+        return frames, regions_of(parts, build_actor(seed).look, frames, empty)
 
     def cover(self, seed: int, action: str) -> tuple[Pixels, Pixels]:
         """The middle frame without a place: its alpha (H,W), and where the masks say that a figure is."""
@@ -89,6 +88,12 @@ class Stage:
     def _poses(action: str, indices: Sequence[int]) -> list[Pose]:
         every = clip_poses(action)
         return [every[index] for index in indices]
+
+
+def regions_of(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pixels) -> Pixels:
+    """`parts.region_map` of one person with a prop, where the camera stands still."""
+    figures, worn = (parts_FHW != 255).astype(np.uint8), {1: _wearing(look)}
+    return region_map(parts_FHW, figures, worn, frames_FHWC, place_HWC[None], _BANDS)
 
 
 def _wearing(look: Look) -> dict[int, str]:

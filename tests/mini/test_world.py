@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini.evaluation.parts import NONE, PERSON, REGIONS, region_map
+from mini.evaluation.identities import regions_of
+from mini.evaluation.parts import NONE, PERSON, REGIONS
 from mini.world import FRAMES, HEIGHT, TEST, TRAINING, VALIDATION, WIDTH
 from mini.world.body import BONES, PROP_BONE, STATURE, Part, Pose, model, pose_matrices, rotation
 from mini.world.look import HAIR_STYLES, sample_look
@@ -132,7 +133,7 @@ def test_region_maps_follow_the_look(seed: int) -> None:
     place = paint(seed, WIDTH, HEIGHT)
     frames = place[None].copy()
     frames[0, 90:95, 50:60] //= 2
-    regions = region_map(parts, look, frames, place)[0]
+    regions = regions_of(parts, look, frames, place)[0]
 
     def at(part: Part) -> str:
         number = regions[41, 8 * part + 1]
