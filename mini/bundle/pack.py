@@ -47,7 +47,7 @@ from mini.training.train_flow import Models
 FOLDER = "train"
 WORDINGS = 8  # of a story's, that are kept: each context takes 0.2 MB
 
-STEPS = 6_000  # at most: a run that `seconds` end has its rate follow the time, and its steps too
+STEPS = 6_000  # at most; a run that `seconds` end goes through the same rate in its time
 
 
 def _rate(start: float, most: float, end: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from castsheet.elements import Scene
-from mini.evaluation.parts import Pixels, region_map
+from mini.evaluation.parts import Pixels, held_by, region_map, worn_by
 from mini.world import FRAMES as FRAMES
 from mini.world import HEIGHT, WIDTH
 from mini.world.body import Part, Pose
@@ -92,22 +92,5 @@ class Stage:
 
 def regions_of(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pixels) -> Pixels:
     """`parts.region_map` of one person with a prop, where the camera stands still."""
-    figures, worn = (parts_FHW != 255).astype(np.uint8), {1: _wearing(look)}
+    figures, worn = (parts_FHW != 255).astype(np.uint8), {1: worn_by(look, Part) | held_by(Part)}
     return region_map(parts_FHW, figures, worn, frames_FHWC, place_HWC[None], _BANDS)
-
-
-def _wearing(look: Look) -> dict[int, str]:
-    """Which region each part of a look belongs to; eyes and shadows belong to none."""
-    return {
-        Part.HAIR: "hair",
-        Part.SKIN: "skin",
-        Part.CHEST: "top",
-        Part.SLEEVE: "top",
-        Part.FOREARM: "skin" if look.short_sleeves else "top",
-        Part.HIPS: "bottom",
-        Part.SHIN: "skin" if look.shorts else "bottom",
-        Part.SHOE: "shoes",
-        Part.HAT: "hat",
-        Part.PROP: "prop",
-        Part.PROP_TRIM: "prop",
-    }

@@ -9,6 +9,8 @@ Legend: F frames, H height, W width, R regions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +57,40 @@ def region_map(
         difference = np.abs(frames_FHWC[:, rows].astype(np.int16) - places_FHWC[:, rows]).max(-1)
         regions[:, rows][empty & (difference <= _SHADE)] = REGIONS.index(name)
     return regions
+
+
+class Clothes(Protocol):
+    """What of a look says which parts clothes cover."""
+
+    @property
+    def short_sleeves(self) -> bool: ...
+    @property
+    def shorts(self) -> bool: ...
+
+
+def worn_by(look: Clothes, part: type[IntEnum]) -> dict[int, str]:
+    """The region of each part of a person, by what the look covers; eyes, mouth and shadows have none.
+
+    Args:
+        part: numbers of the parts; each edition's world has its own.
+    """
+    names = {
+        "HAIR": "hair",
+        "SKIN": "skin",
+        "CHEST": "top",
+        "SLEEVE": "top",
+        "FOREARM": "skin" if look.short_sleeves else "top",
+        "HIPS": "bottom",
+        "SHIN": "skin" if look.shorts else "bottom",
+        "SHOE": "shoes",
+        "HAT": "hat",
+    }
+    return {part[name]: region for name, region in names.items()}
+
+
+def held_by(part: type[IntEnum]) -> dict[int, str]:
+    """The region of each part of a prop."""
+    return {part[name]: "prop" for name in ("PROP", "PROP_TRIM")}
 
 
 def eroded(regions_FHW: Pixels) -> Pixels:

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mini.evaluation.parts import MIN_PIXELS, NONE, PERSON, Floats, Pixels, eroded, lab
+from mini.evaluation.parts import MIN_PIXELS, NONE, PERSON, Floats, Pixels, eroded, held_by, lab, worn_by
 from mini.story.look import Look, Part
 from mini.story.motion import ACTIONS, HANDLING, HEADING, Action
 from mini.story.plot import OUT, Plot, varied
@@ -31,19 +31,7 @@ WORN = (*PERSON, "hat", "prop")
 
 def wearing(look: Look | None) -> dict[int, str]:
     """The region of each part: a person's by what the look covers; without a look, a prop's."""
-    if look is None:
-        return {Part.PROP: "prop", Part.PROP_TRIM: "prop"}
-    return {
-        Part.HAIR: "hair",
-        Part.SKIN: "skin",
-        Part.CHEST: "top",
-        Part.SLEEVE: "top",
-        Part.FOREARM: "skin" if look.short_sleeves else "top",
-        Part.HIPS: "bottom",
-        Part.SHIN: "skin" if look.shorts else "bottom",
-        Part.SHOE: "shoes",
-        Part.HAT: "hat",
-    }
+    return held_by(Part) if look is None else worn_by(look, Part)
 
 
 def colours(

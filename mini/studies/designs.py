@@ -261,7 +261,7 @@ def _alignment(scenes: Scenes) -> Study:
 
     return Study(
         "Must panels lie on the latent grid?",
-        tuple(shifted(by) for by in (*(CELL * eighths // 8 for eighths in (0, 1, 2, 4, 6)), CELL)),
+        tuple(shifted(CELL * eighths // 8) for eighths in (0, 1, 2, 4, 6, 8)),
         base="0 px",
         axis=f"shift against the latent grid ({CELL} px a cell)",
         note=f"0 and {CELL} px lie on the grid. Panels have one size throughout.",
