@@ -33,18 +33,17 @@ from castsheet.pairs.ledger import Made, Stored
 from castsheet.pairs.plain import Backdrop, Plain, Refused, plain_of
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Clips, Film, Sight, Track, Window
-from castsheet.pairs.references import Candidate, best_of, candidates, cut
+from castsheet.pairs.references import Candidate, best_of, candidates, cut, missing, of_one_kind
 from castsheet.pairs.tools import captioner_of
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
 
 VIEWS: tuple[View, ...] = ("face", "front", "three-quarter", "side", "back")
-BODY: tuple[View, ...] = VIEWS[1:]
 MOST = 4  # people of one sheet
 LEAST = 0.15  # of the frame's height: smaller subjects need no panel, and make the clip unusable
 MISSED = 0.4  # share of the looks in which somebody is not seen: over it they are lost
-CUT_OFF = 0.5  # share of sights on the frame's edge
+CUT_OFF = 0.5  # share of sights on the frame's edge; over it somebody whom it cuts off below is seen near
 FEW = 4  # pictures of somebody: fewer leave a sheet of drawn subjects empty
 PROBES = (0.3, 0.5, 0.7)  # of a track: one of its sights there is in the clip if its shot repeats the clip's
 KEPT = 512  # small frames of a film in memory, 0.3 MB each
@@ -205,13 +204,13 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
     """The sights of somebody that may become panels, with how far each is from the clip.
 
     Raises:
-        Refused: no face, no whole figure, or nothing that is unlike the clip.
+        Refused: less than the clip shows of them, or nothing that is unlike the clip.
     """
+    near = float(np.mean([sight.box.bottom >= job.size[1] - 1 for sight in one.sights])) > CUT_OFF
     found = candidates(one.others, job.sizes)
-    if not one.drawn and not any(candidate.view == "face" for candidate in found):
-        raise Refused("R60", one.name)
-    if not any(one.drawn or candidate.view in BODY for candidate in found):
-        raise Refused("R61", one.name)
+    rule = None if one.drawn else missing({candidate.view for candidate in found}, near=near)
+    if rule is not None:
+        raise Refused(rule, one.name)
     found = [
         c
         for c in found
@@ -231,7 +230,7 @@ def _pictures(one: Shown, job: Job, clip_FHW3: Pixels) -> list[tuple[Candidate, 
         if far >= COPY:
             kept.append((candidate, far))
     views = {candidate.view for candidate, _ in kept}
-    if not views or not (one.drawn or ("face" in views and views & set(BODY))):
+    if not views or not (one.drawn or missing(views, near=near) is None):
         raise Refused("R63", one.name, f"{COPY} levels")
     return kept
 
@@ -327,7 +326,7 @@ def _best(one: Shown, chosen: Sequence[tuple[Candidate, float]], job: Job, numbe
 
     Of whom a person drew, whose views are few, the next best of each view fill the sheet.
     """
-    options = [candidate for candidate, _ in chosen]
+    options = of_one_kind([candidate for candidate, _ in chosen])
     found = best_of(options, VIEWS, avoid=frozenset({job.window.shot}), skip=number)
     rest = [one for one in options if one not in found]
     while one.drawn and rest and len(found) < FEW:

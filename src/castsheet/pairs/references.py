@@ -6,7 +6,7 @@ Legend: H height, W width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -34,6 +34,8 @@ from castsheet.sheet.look.edges import own_colours, refine
 FRONT, QUARTER, SIDE = 22.0, (32.0, 64.0), 75.0
 """Degrees as detectors tell them, which is up to half as much again as the truth: a face below the first
 looks at us, between the next two it is turned, above the last it is in profile; else nobody knows."""
+CLOSE = 34.0
+"""Degrees below which a face is a close-up's, if none below `FRONT` is: in truth it is turned by no more."""
 LARGEST, LOOKING = 0.2, 0.165
 """Of a whole figure's height: no face is so tall, and none that looks at us: hair may pass for one."""
 SIDEWAYS = 0.8  # of how broad somebody is from the front: in profile they are slimmer
@@ -45,6 +47,8 @@ WHOLE = 0.4  # of the frame's height: smaller figures are too coarse for a panel
 UNSEEN = 6  # sights from one with a face to the next: who turns their back shows none for so long
 OUTLINE = 0.5  # of worth: a side that an outline alone tells is taken where no face tells of one
 ROOM = 0.04  # around a cut-out, of its height
+BODY: frozenset[View] = frozenset(("front", "three-quarter", "side", "back"))
+FACED: frozenset[View] = frozenset(("face", "front", "three-quarter"))
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Candidate:
     def sight(self) -> Sight:
         """The sight itself."""
         return self.track.sights[self.index]
+
+    @property
+    def bust(self) -> bool:
+        """Whether it shows a figure that the frame cuts off below, and no close-up of it."""
+        return self.view != "face" and self.sight.edge and self.sight.view is None
 
 
 def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) -> list[Candidate]:
@@ -83,17 +92,27 @@ def candidates(tracks: Sequence[Track], sizes: Mapping[str, tuple[int, int]]) ->
                 found.append(Candidate(track, index, one.view, one.box.h / tall))
             if track.owner:  # of a track from a drawn box nothing else is sure
                 continue
-            if one.yaw is not None and abs(one.yaw) <= FRONT and one.face >= FACE * tall:
-                found.append(Candidate(track, index, "face", one.face - abs(one.yaw) / 10))
-            if one.edge or one.box.h < WHOLE * tall:
+            if one.yaw is not None and abs(one.yaw) <= CLOSE and one.face >= FACE * tall:
+                less = one.face if abs(one.yaw) > FRONT else 0
+                found.append(Candidate(track, index, "face", one.face - less - abs(one.yaw) / 10))
+            if one.box.h < WHOLE * tall or (one.edge and not _bust(one, sizes[track.shot])):
                 continue
-            view = _view(one, index in backs)
-            if one.yaw is None and index in slim:
+            view = _view(one, index in backs and not one.edge)
+            if one.yaw is None and index in slim and not one.edge:
                 found.append(Candidate(track, index, "side", one.box.h / tall - OUTLINE))
             elif view is not None:
                 turned = 0.0 if one.yaw is None else _off(view, abs(one.yaw)) / 30
                 found.append(Candidate(track, index, view, one.box.h / tall - turned))
     return found
+
+
+def _bust(one: Sight, size: tuple[int, int]) -> bool:
+    """Whether the frame cuts a figure off below and nowhere else, and a face tells how it is turned.
+
+    Of who is near, a detector takes the back of a turned head for a profile too often.
+    """
+    inside = one.box.x > 1 and one.box.y > 0 and one.box.right < size[0] - 1
+    return inside and one.yaw is not None and abs(one.yaw) <= QUARTER[1]
 
 
 def _believed(track: Track, usual: float | None) -> Track:
@@ -182,6 +201,25 @@ def _backs(track: Track, broad: NDArray[np.float64]) -> set[int]:
                 and (side[1] or broad[at : after + 1].min() <= SLIM)
             }
     return found
+
+
+def missing(views: Set[View], *, near: bool) -> str | None:
+    """The rule that somebody's views break, or None: a sheet shows of everybody what the clip shows.
+
+    Whom the clip shows near has a close-up. Whom it shows whole has a figure, and a face: a close-up, or else
+    the figure looks at us, and the sheet's close-up is its head.
+    """
+    if near:
+        return None if "face" in views else "R60"
+    if not views & BODY:
+        return "R61"
+    return None if views & FACED else "R60"
+
+
+def of_one_kind(found: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates without busts, if there are whole figures: side by side they would be of two sizes."""
+    whole = any(one.view in BODY and not one.bust for one in found)
+    return [one for one in found if not (whole and one.bust)]
 
 
 def best_of(
