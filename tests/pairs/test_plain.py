@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from castsheet.pairs.camera import Placed, levels_between, plate_of
-from castsheet.pairs.plain import Backdrop, free_of
+from castsheet.pairs.camera import Placed, Plate, levels_between, plate_of
+from castsheet.pairs.plain import Backdrop, clean_part, free_of
 
 GROUND = np.random.default_rng(3).integers(60, 190, (9, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
 SPOT = np.s_[20:60, 50:64]
@@ -26,6 +26,20 @@ def test_who_stands_on_one_spot_in_most_shots_is_no_part_of_the_place():
         plate = plate_of([_placed(k, colour, told) for k, colour in enumerate((red, red, blue, None))])
         right = plate.sure & (levels_between(plate.picture, GROUND) <= 2)
         assert bool(right.all()) == told
+
+
+def test_a_part_of_the_place_is_enough_where_nobody_stood_all_the_time():
+    """Red: a clip is lost (R70) because somebody stood at one side of its place in all shots, or what nobody
+    knows is on its sheet."""
+    sure = np.ones(GROUND.shape[:2], np.bool_)
+    sure[:, :20] = False
+    part = clean_part(Plate(GROUND, sure, (0, 0)), (128, 72))
+    assert part is not None
+    assert part.shape[:2] == (58, 102)
+    assert (part == GROUND[7:65, 20:122]).all()
+    sure[:, 60:70] = False
+    assert clean_part(Plate(GROUND, sure, (0, 0)), (128, 72)) is None
+    assert clean_part(Plate(GROUND, np.ones_like(sure), (0, 0)), (400, 225)) is None
 
 
 def test_the_room_of_people_is_known_from_their_masks(found):

@@ -41,7 +41,7 @@ from castsheet.pairs.subjects import EVERY
 from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
-VERSION = 16
+VERSION = 17
 GHOSTS = 0.2  # share of the looks at a window
 SPOILT = ("R31", "R32", "R34")
 """Rules whose windows lend no pictures either: they are blurred, too dark, or written on."""

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from castsheet.pairs.camera import Placed, corner_at, plate_of
+from castsheet.pairs.camera import Placed, Plate, corner_at, plate_of
 from castsheet.pairs.frames import filled, read_frames
 from castsheet.pairs.gates import from_clip, mask_of
 from castsheet.pairs.ledger import Stored
+from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Film, Track, Window
 from castsheet.pairs.scan import AT_LEAST, working_size
 from castsheet.pairs.tools import inpainter_of
@@ -21,6 +22,8 @@ from castsheet.pairs.tools import inpainter_of
 SHADOW = 0.25  # of a figure's width, on either side of its feet; a quarter of that of its height
 ROOM = 9  # px of a square: what lies so near somebody may be theirs
 UNSEEN = 0.03  # share of the plate that no other shot shows
+CLEAN = 0.005  # of a picture: where more is not seen, a part of the place that shows less is taken
+PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of the frame's width and height: such parts, the largest first
 
 MOMENTS = (0.05, 0.28, 0.5, 0.72, 0.95)
 """Moments of a shot at which its picture helps: who walks frees the place behind them."""
@@ -101,11 +104,38 @@ def plain_of(
         key=lambda found: float(found[1].mean()),
     )
     unseen = 1 - float(best[1].mean())
+    inpainter = inpainter_of(filler)
+    enough = CLEAN if inpainter is None else UNSEEN
+    part = None if unseen <= enough else clean_part(plate, working_size(film))
+    if part is not None:
+        across, down = (round(side * part.shape[1] / working_size(film)[0]) for side in size)
+        return Image.fromarray(filled(part, (across, down))), sources
     if unseen > UNSEEN:
         raise Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
-    inpainter = inpainter_of(filler)
     picture = best[0] if inpainter is None else np.asarray(inpainter.fill(Image.fromarray(best[0]), ~best[1]))
     return Image.fromarray(filled(picture, size)), sources
+
+
+def clean_part(plate: Plate, size: tuple[int, int]) -> Pixels | None:
+    """The largest part of a place, in a frame's shape, that is known nearly everywhere, next to the middle;
+    None if each lacks too much, because somebody stood there in all shots.
+
+    Args:
+        size: width and height of the frame in px.
+    """
+    height, width = plate.sure.shape
+    sums = np.pad((~plate.sure).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    for share in PARTS:
+        w, h = round(size[0] * share), round(size[1] * share)
+        if w > width or h > height:
+            continue
+        unknown = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
+        if unknown.min() <= CLEAN * w * h:
+            rows, columns = np.nonzero(unknown == unknown.min())
+            far = np.hypot(rows - (height - h) / 2, columns - (width - w) / 2)
+            top, left = int(rows[far.argmin()]), int(columns[far.argmin()])
+            return plate.picture[top : top + h, left : left + w]
+    return None
 
 
 def free_of(one: Backdrop, frame: int, size: tuple[int, int]) -> NDArray[np.bool_]:
