@@ -23,7 +23,7 @@ SHADOW = 0.25  # of a figure's width, on either side of its feet; a quarter of t
 ROOM = 9  # px of a square: what lies so near somebody may be theirs
 UNSEEN = 0.03  # share of the plate that no other shot shows
 CLEAN = 0.005  # of a picture: where more is not seen, a part of the place that shows less is taken
-PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of the frame's width and height: such parts, the largest first
+PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of the width and height of a frame, the largest first
 
 MOMENTS = (0.05, 0.28, 0.5, 0.72, 0.95)
 """Moments of a shot at which its picture helps: who walks frees the place behind them."""
