@@ -1,5 +1,5 @@
 """Whom evaluation and studies ask about: identities of one person, one prop and one place, drawn in the world
-of the edition that ships. Another edition's world comes in here, and nowhere else.
+of the edition that ships. Hero does something beside or with the prop.
 
 Legend: F frames, H height, W width.
 """
@@ -7,33 +7,57 @@ Legend: F frames, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from castsheet.elements import Scene
-from mini.evaluation.parts import Pixels, held_by, region_map, worn_by
-from mini.world import FRAMES as FRAMES
-from mini.world import HEIGHT, WIDTH
-from mini.world.body import Part, Pose
-from mini.world.look import Look
-from mini.world.mesh import build_actor
-from mini.world.motion import ACTIONS as _ACTIONS
-from mini.world.motion import PHRASES, clip_poses
-from mini.world.place import paint
-from mini.world.render import Renderer
-from mini.world.stage import pictures, scene_of
+from mini.evaluation.parts import Pixels, region_map
+from mini.story import FRAMES as FRAMES
+from mini.story import HEIGHT, WIDTH
+from mini.story.figure import person
+from mini.story.measure import wearing
+from mini.story.motion import HEADING
+from mini.story.motion import Action as Action
+from mini.story.plot import OUT, Plot, Role
+from mini.story.plot import action_words as words_of
+from mini.story.render import Renderer
+from mini.story.sample import EVERY_VIEW, draw, elements_of
 
+ACTIONS: tuple[Action, ...] = ("walk left", "walk right", "wave", "jump", "turn round", "lift")
 SIZE = (WIDTH, HEIGHT)
-CELL = 16  # px of a latent cell
-ACTIONS = tuple(_ACTIONS)
-# Shares of the height between which a band shows one thing in every painted place; see world/place.py.
-_BANDS = {"sky": (0.0, 0.25), "land": (0.61, 0.69), "ground": (0.72, 1.0)}
+CELL = 32  # px of a latent cell
+# Shares of the height between which a band shows nearly one thing in every painted place; see place.py.
+_BANDS = {"sky": (0.0, 0.17), "land": (0.61, 0.67), "ground": (0.72, 1.0)}
+_HERO, _PROP = 1, 2  # figures' numbers in masks
+_ASIDE = (-1.05, 0.75)  # metres: where a story's first prop stands while nobody holds it
 
 
-def action_words(action: str, who: str = "hero") -> str:
+def story_of(seed: int, action: Action) -> Plot:
+    """The story of an identity."""
+    heading = HEADING.get(action, 0.0)
+    start, held = (-heading * OUT, 0.0), 0 if action == "lift" else None
+    hero = Role("hero", seed, 0, action, start, 2 * OUT * abs(heading), prop=held)
+    return Plot(seed, (hero,), ("prop",), (_ASIDE,), (True,))
+
+
+def action_words(action: Action, who: str = "hero") -> str:
     """The plainest sentence for an action, in the words of a scene's elements."""
-    return f"{who} {PHRASES[action][0].format(prop='the prop')}"
+    story = story_of(0, action)
+    return words_of(replace(story, roles=(replace(story.roles[0], name=who),)))
+
+
+def scene_of(renderer: Renderer, seed: int, folder: Path, action: Action, *, scale: float = 1.0) -> Scene:
+    """An identity's pictures, written as PNG, and the scene that shows and tells them.
+
+    Args:
+        scale: of the pictures; see `elements_of`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    story = story_of(seed, action)
+    elements = elements_of(renderer, story, folder, views=lambda: EVERY_VIEW, scale=scale)
+    return Scene(elements=elements, action=words_of(story))
 
 
 class Stage:
@@ -46,7 +70,7 @@ class Stage:
     def __init__(self) -> None:
         self._renderer = Renderer()
 
-    def scene(self, seed: int, folder: Path, action: str | None = None, *, scale: float = 1.0) -> Scene:
+    def scene(self, seed: int, folder: Path, action: Action | None = None, *, scale: float = 1.0) -> Scene:
         """An identity's pictures, written as PNG, and the scene of hero, prop and place that shows them.
 
         Args:
@@ -55,42 +79,17 @@ class Stage:
         Raises:
             OutputError: the folder cannot be written.
         """
-        scene = scene_of(pictures(self._renderer, build_actor(seed), seed, scale=scale), folder)
-        return scene if action is None else scene.model_copy(update={"action": action_words(action)})
+        scene = scene_of(self._renderer, seed, folder, action or ACTIONS[0], scale=scale)
+        return scene if action is not None else scene.model_copy(update={"action": None})
 
-    def frames(self, seed: int, action: str, indices: Sequence[int]) -> Pixels:
+    def frames(self, seed: int, action: Action, indices: Sequence[int]) -> Pixels:
         """Frames (F,H,W,3) of an identity in action."""
-        return self._drawn(seed, action, indices)[0]
+        return draw(self._renderer, story_of(seed, action), indices)[0]
 
-    def regions(self, seed: int, action: str, indices: Sequence[int]) -> tuple[Pixels, Pixels]:
+    def regions(self, seed: int, action: Action, indices: Sequence[int]) -> tuple[Pixels, Pixels]:
         """The same frames, and their region numbers (F,H,W); see `parts.region_map`."""
-        frames, empty = self._drawn(seed, action, indices)
-        parts = self._renderer.frames(self._poses(action, indices), SIZE, masks=True)
-        return frames, regions_of(parts, build_actor(seed).look, frames, empty)
-
-    def cover(self, seed: int, action: str) -> tuple[Pixels, Pixels]:
-        """The middle frame without a place: its alpha (H,W), and where the masks say that a figure is."""
-        self._renderer.set_actor(build_actor(seed))
-        self._renderer.set_backdrop(None)
-        pose = self._poses(action, [FRAMES // 2])
-        alpha = self._renderer.frames(pose, SIZE, hide=(Part.SHADOW,))[0, ..., 3]
-        return alpha, self._renderer.frames(pose, SIZE, masks=True)[0] != 255
-
-    def _drawn(self, seed: int, action: str, indices: Sequence[int]) -> tuple[Pixels, Pixels]:
-        """The frames, and the place (H,W,3) without anybody."""
-        self._renderer.set_actor(build_actor(seed))
-        self._renderer.set_backdrop(paint(seed, 2 * WIDTH, 2 * HEIGHT))
-        poses = self._poses(action, indices)
-        empty = self._renderer.frames(poses[:1], SIZE, hide=tuple(Part))[0, ..., :3]
-        return np.ascontiguousarray(self._renderer.frames(poses, SIZE)[..., :3]), empty
-
-    @staticmethod
-    def _poses(action: str, indices: Sequence[int]) -> list[Pose]:
-        every = clip_poses(action)
-        return [every[index] for index in indices]
-
-
-def regions_of(parts_FHW: Pixels, look: Look, frames_FHWC: Pixels, place_HWC: Pixels) -> Pixels:
-    """`parts.region_map` of one person with a prop, where the camera stands still."""
-    figures, worn = (parts_FHW != 255).astype(np.uint8), {1: worn_by(look, Part) | held_by(Part)}
-    return region_map(parts_FHW, figures, worn, frames_FHWC, place_HWC[None], _BANDS)
+        story = story_of(seed, action)
+        frames, parts, figures = draw(self._renderer, story, indices)
+        places = draw(self._renderer, story, indices, empty=True)[0]
+        worn = {_HERO: wearing(person(seed, 0).look), _PROP: wearing(None)}
+        return frames, region_map(parts, figures, worn, frames, places, _BANDS)

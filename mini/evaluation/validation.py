@@ -29,7 +29,7 @@ from castsheet.machine.progress import progress
 from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
 from mini.evaluation import deeds
-from mini.evaluation.identities import ACTIONS, CELL, SIZE, Stage
+from mini.evaluation.identities import ACTIONS, CELL, SIZE, Action, Stage
 from mini.evaluation.parts import REGIONS, Floats, Pixels, eroded, mean_colours
 from mini.world import TRAINING, VALIDATION
 
@@ -46,7 +46,7 @@ def seed_of(index: int) -> int:
     return VALIDATION[index]
 
 
-def action_of(index: int) -> str:
+def action_of(index: int) -> Action:
     """The action of an identity and of its partner."""
     return ACTIONS[index // 2 % len(ACTIONS)]
 

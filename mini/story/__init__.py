@@ -1,7 +1,7 @@
-"""The world of mini's second edition: one or two people, up to two props, a place, sound; all from one seed.
+"""The world of the mini that ships: one or two people, up to two props, a place, sound; all from one seed.
 
-It stands beside `mini.world`, the first edition's, until the second edition's weights ship; then it takes its
-place. Identities are split by seed as there (`mini.world.TRAINING`, `VALIDATION`, `TEST`).
+Identities are split by seed as in `mini.world` (`TRAINING`, `VALIDATION`, `TEST`), the world before.
+The judge's calibration is still drawn there.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from mini.evaluation.identities import FRAMES
 from mini.evaluation.identities import action_words as words
 from mini.evaluation.validation import ValidationSet, action_of, partner_of
 from mini.studies.scenes import BACKGROUNDS, CELL, Scenes, area
+from mini.training.architecture import BLOCKS
 
-BLOCKS = 8  # of the mini that ships
 SheetOf = Callable[[int], Sheet]
 
 
@@ -233,7 +233,7 @@ def _two_characters(scenes: Scenes) -> Study:
             Condition("both, rival acts", pair, who="rival", wants_partner=True),
         ),
         base="hero alone",
-        note="Mini was trained on sheets with one person. Won means nearer to whoever was named;"
+        note="Mini was trained on sheets with one and with two people. Won means nearer to whoever was named;"
         " 50 % is no binding at all.",
     )
 

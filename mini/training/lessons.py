@@ -3,48 +3,34 @@
     python -m mini.training.lessons --out DIR
     DIR/000000.png, 000000.json, 000000.txt      the sheet of seed 0, its manifest, its prompt
 
-No clips are rendered: the teacher makes them. `--edition first` draws for the edition that ships. Needs the
-`mini` extra and an EGL driver.
+No clips are rendered: the teacher makes them. Needs the `mini` extra and an EGL driver.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from castsheet.machine.files import write_text
 from castsheet.machine.progress import progress
-from castsheet.prompt import build
-from castsheet.sheet.compose import compose
 from castsheet.sheet.manifest import Sheet
-from mini.evaluation.identities import ACTIONS, CELL, SIZE, Stage, action_words
 from mini.script import finish
 from mini.story import plot, sample
 from mini.story.render import Renderer
 
 SEEDS = 50_000  # training identities lie below
-EDITIONS = ("second", "first")
 
 
-def second(renderer: Renderer, seed: int) -> tuple[Sheet, str]:
+def lesson(renderer: Renderer, seed: int) -> tuple[Sheet, str]:
     """A story's sheet, and its whole prompt."""
     random, story = np.random.default_rng([seed, 23]), plot.plot_of(seed)
     sheet = sample.draw_sheet(renderer, story, random)
     return sheet, sample.caption(story, sheet, random)
 
 
-def first(stage: Stage, seed: int) -> tuple[Sheet, str]:
-    """An identity's sheet, and a prompt for one of the actions."""
-    action = ACTIONS[seed % len(ACTIONS)]
-    with tempfile.TemporaryDirectory() as folder:
-        sheet = compose(stage.scene(seed, Path(folder)), output=SIZE, grid=CELL)
-    return sheet, build(sheet, action_words(action)).text
-
-
-def write(folder: Path, count: int, edition: str) -> None:
+def write(folder: Path, count: int) -> None:
     """Draw the sheets of the first `count` seeds.
 
     Raises:
@@ -54,14 +40,10 @@ def write(folder: Path, count: int, edition: str) -> None:
     """
     if not 1 <= count <= SEEDS:
         raise ValueError(f"{count} identities: training has seeds below {SEEDS}")
-    story = Renderer() if edition == "second" else None
-    world = Stage() if story is None else None
+    renderer = Renderer()
     with progress("drawing sheets", count) as advance:
         for seed in range(count):
-            if story is not None:
-                sheet, prompt = second(story, seed)
-            elif world is not None:
-                sheet, prompt = first(world, seed)
+            sheet, prompt = lesson(renderer, seed)
             sheet.save(folder / f"{seed:06d}.png")
             write_text(folder / f"{seed:06d}.txt", prompt + "\n")
             advance(seed + 1)
@@ -70,10 +52,9 @@ def write(folder: Path, count: int, edition: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=256, help="identities, from seed 0")
-    parser.add_argument("--edition", choices=EDITIONS, default=EDITIONS[0])
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    finish(lambda: write(options.out, options.count, options.edition))
+    finish(lambda: write(options.out, options.count))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The world of the mini that ships: a rendered person with a prop in a painted place, doing named actions.
+"""The world of mini's first edition: a rendered person with a prop in a painted place, doing named actions.
+
+The judge's calibration and other benchmarks are drawn in it; mini itself knows `mini.story` now.
 
 Everything follows from one integer seed, so identities can be split by seed: training below 50,000,
 validation 100,000-149,999, test 200,000-249,999.

@@ -27,8 +27,8 @@ from castsheet.judge.judge import Judge
 from castsheet.loading.bundle import Bundle
 from castsheet.machine.files import write_text
 from castsheet.sheet.compose import compose
+from mini.evaluation.identities import ACTIONS, CELL, Stage
 from mini.story import FPS, FRAMES, HEIGHT, WIDTH
-from mini.story.identity import ACTIONS, CELL, Stage
 from mini.story.motion import Action
 from mini.world import VALIDATION
 from tests.comfy.conftest import tree_version

@@ -68,8 +68,8 @@ def build_mini_data(folder: Path, count: int = 6) -> Path:
     (folder / "contexts").mkdir(parents=True)
     save_file({"video": torch.randn(16, 384, generator=generator)}, folder / "contexts" / "a.safetensors")
     for number in range(count):
-        sheet = torch.randn(1, 64, 1, 2, 2, generator=generator)
-        clip = sheet[0].expand(-1, 2, -1, -1) + 0.1 * torch.randn(64, 2, 2, 2, generator=generator)
+        sheet = torch.randn(1, 128, 1, 2, 2, generator=generator)
+        clip = sheet[0].expand(-1, 2, -1, -1) + 0.1 * torch.randn(128, 2, 2, 2, generator=generator)
         write(folder, f"clip{number}", {"latents": clip, "references": sheet})
     return folder
 
@@ -124,5 +124,5 @@ def write_golden(path: Path) -> None:
         path.write_text("\n".join([head, *lines]) + "\n")
 
 
-if __name__ == "__main__":  # python tests/train_tiny.py
+if __name__ == "__main__":  # python -m tests.doubles.train_tiny
     write_golden(Path(__file__).parents[1] / "data" / "losses" / "mini.txt")

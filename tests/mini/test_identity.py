@@ -1,4 +1,4 @@
-"""Identities of the second edition: regions are what a look colours, and the demo tells of two people."""
+"""Identities: regions are what a look colours, and the demo tells of two people."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from castsheet.elements import Scene
 from castsheet.errors import DependencyError
 from castsheet.sheet.compose import compose
-from mini.evaluation.demo_scene import make_second, story
+from mini.evaluation.demo_scene import make, story
+from mini.evaluation.identities import ACTIONS, CELL, SIZE, Stage, story_of
 from mini.evaluation.parts import PLACE, REGIONS, eroded, lab, mean_colours
 from mini.story.figure import person
-from mini.story.identity import ACTIONS, CELL, SIZE, Stage, story_of
 from mini.story.plot import Plot
 from mini.story.sample import cast
 from mini.world import VALIDATION
@@ -68,8 +68,8 @@ def test_a_scene_shows_and_tells_an_identity(stage: Stage, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("stage")
 def test_the_demo_tells_of_two_people(tmp_path: Path) -> None:
-    """Red: the second demo shows one person, or its words do not say who does what."""
-    scene = Scene.load(make_second(tmp_path, seed=VALIDATION[8]))
+    """Red: the demo shows one person, or its words do not say who does what."""
+    scene = Scene.load(make(tmp_path, seed=VALIDATION[8]))
     assert [one.id for one in scene.elements] == ["hero", "friend", "prop", "place"]
     assert scene.action == "hero on the left waves and friend on the right lifts prop."
 

@@ -10,16 +10,15 @@ from castsheet.errors import DependencyError
 from castsheet.prompt import parse
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.data.taught import read_lessons
-from mini.training.lessons import EDITIONS, SEEDS, write
+from mini.training.lessons import SEEDS, write
 
 
-@pytest.mark.parametrize("edition", EDITIONS)
 def test_every_identity_gets_a_sheet_and_a_prompt_that_names_its_elements(
-    edition: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """Red: the teacher is asked for somebody who is not on the sheet, or the folder is not what is read."""
     try:
-        write(tmp_path, 2, edition)
+        write(tmp_path, 2)
     except DependencyError:
         pytest.skip("no renderer here")
     lessons = read_lessons(tmp_path)
@@ -35,4 +34,4 @@ def test_every_identity_gets_a_sheet_and_a_prompt_that_names_its_elements(
 def test_only_training_identities_are_drawn(count: int, tmp_path: Path) -> None:
     """Red: a student learns from the people that it is measured on."""
     with pytest.raises(ValueError, match="training"):
-        write(tmp_path, count, "second")
+        write(tmp_path, count)

@@ -51,8 +51,8 @@ def test_the_set_is_balanced_and_telling(truths: ValidationSet) -> None:
         assert truths.sheet(index).image.size == SIZE
         assert [note.description for note in truths.sheet(index).elements] == [
             "a person",
-            "the prop",
-            "the place",
+            "an object",
+            "a place",
         ]
 
 

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini.evaluation.identities import regions_of
-from mini.evaluation.parts import NONE, PERSON, REGIONS
+from mini.evaluation.parts import NONE, PERSON, REGIONS, held_by, region_map, worn_by
 from mini.world import FRAMES, HEIGHT, TEST, TRAINING, VALIDATION, WIDTH
 from mini.world.body import BONES, PROP_BONE, STATURE, Part, Pose, model, pose_matrices, rotation
 from mini.world.look import HAIR_STYLES, sample_look
@@ -133,7 +132,9 @@ def test_region_maps_follow_the_look(seed: int) -> None:
     place = paint(seed, WIDTH, HEIGHT)
     frames = place[None].copy()
     frames[0, 90:95, 50:60] //= 2
-    regions = regions_of(parts, look, frames, place)[0]
+    figures, worn = (parts != 255).astype(np.uint8), {1: worn_by(look, Part) | held_by(Part)}
+    bands = {"sky": (0.0, 0.25), "land": (0.61, 0.69), "ground": (0.72, 1.0)}
+    regions = region_map(parts, figures, worn, frames, place[None], bands)[0]
 
     def at(part: Part) -> str:
         number = regions[41, 8 * part + 1]

@@ -27,7 +27,7 @@ from castsheet.studio.tokens import Tokens
 HOST = "127.0.0.1:8187"
 DEMO = DEMO_SCENE.parent
 SMALL = {"frames": 9, "steps": 1}
-MINI = {"name": "mini", "width": 192, "height": 112, "cell": 16, "asked": "mini"}
+MINI = {"name": "mini", "width": 384, "height": 224, "cell": 32, "asked": "mini"}
 
 
 @pytest.fixture

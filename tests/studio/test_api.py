@@ -100,7 +100,7 @@ def test_a_planted_fault_is_found_and_mended(client):
     """Red: the page shows no findings, or "mend" does nothing."""
     etag = client.get(f"{API}/scenes/first").headers["etag"]
     elements = [{"use": name} for name in ("hero", "lamp", "barn")]
-    body = {"elements": elements, "action": "hero waves", "pins": {"hero/face": [0.01, 0.01, 0.3, 0.5]}}
+    body = {"elements": elements, "action": "hero waves", "pins": {"hero/face": [0.05, 0.05, 0.31, 0.5]}}
     client.put(f"{API}/scenes/first", json=body, headers={"if-match": etag})
     told = client.post(f"{API}/scenes/first/sheet").json()
     assert ("S07", True) in {(one["rule"], one["mends"]) for one in told["findings"]}

@@ -238,7 +238,7 @@ def test_guidance_is_distilled_from_the_embedded_model(tmp_path: Path) -> None:
     run = mini_config(build_mini_data(tmp_path / "data"), tmp_path / "run", steps=2, objective="guidance")
     said = LoRA.open(train(run)).distilled
     assert said is not None
-    assert said.replaces == {"guidance": 2.5, "steps": 10}
+    assert said.replaces == {"guidance": 1.5, "steps": 16}
     assert said.beside == {"mini-ic-lora.safetensors": 1.0}
     assert "sigmas" not in said.settings
 

@@ -53,7 +53,7 @@ def test_the_loss_curve_is_the_golden_one(whole):
 def test_the_loss_curve_on_mini_is_the_golden_one_after_an_interruption(tmp_path):
     """Red: training on the embedded model gives other numbers, or a resumed run leaves the curve.
 
-    `python tests/train_tiny.py` writes the curve anew when mini's weights have changed.
+    `python -m tests.doubles.train_tiny` writes the curve anew when mini's weights have changed.
     """
     config = tiny.mini_config(tiny.build_mini_data(tmp_path / "data"), tmp_path / "run", save_every=20)
     train(config.model_copy(update={"steps": 23}))

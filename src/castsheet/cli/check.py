@@ -29,7 +29,7 @@ def lint(
     source: Checked,
     prompt: Annotated[str | None, typer.Option(help="A whole two-part prompt to check as well.")] = None,
     output: Annotated[str | None, typer.Option("--output", help="Size of the clip, WIDTHxHEIGHT.")] = None,
-    grid: Annotated[int | None, typer.Option(help="Pixels a latent token spans; 16 for mini.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Pixels a latent token spans.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
     fixed: Annotated[
         Path | None,

@@ -64,7 +64,7 @@ def sheet(
     out: Annotated[Path, typer.Option("-o", "--out", help="The sheet's PNG; its manifest goes beside it.")],
     output: Output = FULL_SIZE,
     scale: Annotated[int, typer.Option(help="Sheet pixels for each pixel of the clip.")] = 2,
-    grid: Annotated[int, typer.Option(help="Pixels a latent token spans; 16 for mini.")] = 32,
+    grid: Annotated[int, typer.Option(help="Pixels a latent token spans.")] = 32,
     gutter: Annotated[
         int | None, typer.Option(help="Black between panels, in sheet pixels.", show_default="to scale")
     ] = None,

@@ -5,7 +5,7 @@
                "adapters": [{"path": "ic-lora.safetensors", "strength": null, "reference": "looped"},
                             {"path": "ic-lora-still.safetensors", "reference": "still"}]},
      "usual": "card",
-     "bucket": {"width": 192, "height": 112, "frames": 121, "fps": 24, "stg_blocks": [5]},
+     "bucket": {"width": 384, "height": 224, "frames": 121, "fps": 24, "stg_blocks": [5]},
      "preset": {"steps": 16, "lora_strength": 1.0}}
 
 Paths are relative to the folder. `bucket` is what the model was trained at and holds under every preset.

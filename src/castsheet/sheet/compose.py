@@ -52,7 +52,7 @@ def compose(
     Args:
         output: conditioning width and height in px, multiples of `grid`.
         scale: sheet px per conditioning px; composing at twice the size keeps edges clean.
-        grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
+        grid: side of a latent cell at the conditioning size (32 for LTX-2.3 and mini).
         gutter: px on the sheet; by default 16 px per 896 px of the short side.
         tools: cut people and things out and find faces (`Tools.installed()`); None leaves the pictures as
             they are.

@@ -110,7 +110,7 @@ def plan(
     Args:
         output: conditioning width and height in px, multiples of `grid`.
         scale: sheet px per conditioning px.
-        grid: side of a latent cell at the conditioning size (32 for LTX-2.3, 16 for mini).
+        grid: side of a latent cell at the conditioning size (32 for LTX-2.3 and mini).
         gutter: px on the sheet; by default 16 px per 896 px of the short side.
         pins: cells of panels by `element/view`, in sheet px; their pictures stay inside at any score.
 
@@ -155,7 +155,7 @@ def canvas_size(output: tuple[int, int], scale: int, grid: int) -> tuple[int, in
     if grid < 1 or scale < 1:
         raise LayoutError(
             f"grid {grid} and scale {scale}: both must be at least 1",
-            remedy="leave them out: 32 px and 2 are right for LTX-2.3, 16 px and 2 for mini",
+            remedy="leave them out: 32 px and 2 are right for LTX-2.3 and mini",
         )
     if min(output) < grid or output[0] % grid or output[1] % grid:
         raise LayoutError(
