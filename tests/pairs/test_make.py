@@ -16,7 +16,7 @@ from castsheet.pairs.captions import Part, action_words
 from castsheet.pairs.find import save
 from castsheet.pairs.gates import MARGIN, nearest
 from castsheet.pairs.make import Making, make
-from castsheet.pairs.records import Sight, Track
+from castsheet.pairs.records import Reject, Sight, Track
 from castsheet.pairs.references import candidates
 from castsheet.pairs.split import components, split
 from castsheet.prompt import parse
@@ -64,6 +64,20 @@ def test_no_panel_comes_from_a_repeat_of_the_clip(found, made):
     tracks = [panel["track"] for panel in row["panels"] if "track" in panel]
     assert tracks
     assert not any("-0012." in track for track in tracks)
+
+
+def test_a_shot_that_was_shown_before_lends_nothing(found, made, tmp_path):
+    """Red: a repeat of the clip's shot lends a moment just beyond the clip, which the clip resembles."""
+    tracks = [p["track"] for row in _rows(made[1]) for p in row["panels"] if "track" in p]
+    shot = tracks[0].rpartition(".")[0]
+    work = tmp_path / "work"
+    shutil.copytree(found[2], work)
+    left_out = Reject(f"{shot}w0", "R36", "100.0% as in another", "98%")
+    save(replace(found[0], rejects=(*found[0].rejects, left_out)), work)
+    make(work, tmp_path / "data", Making(1, False, 0))
+    lent = [p["track"] for row in _rows(tmp_path / "data") for p in row["panels"] if "track" in p]
+    assert lent
+    assert not any(track.startswith(f"{shot}.") for track in lent)
 
 
 def test_pairs_are_what_encode_reads(made):
