@@ -11,7 +11,7 @@ figure should stand where the true one stands. The masks are eroded by one pixel
 figure stands elsewhere, what is measured is the place behind it, which counts against the model; shape,
 pattern and face are not measured.
 
-Modes: `sheet`; controls `swapped` (the partner's sheet: near 16 %; not 0, as the
+Modes: `sheet`; controls `swapped` (the partner's sheet: few; not 0, as the
 partner's figure has another outline), `blank` (a black sheet) and
 `no-adapter` (both near 50 %: exactly so where the sheet changes nothing, since partners share prompt and
 noise); ceilings `truth` (rendered frames) and `codec` (those, encoded and decoded), which need the `mini`

@@ -26,7 +26,7 @@ from mini.story.sample import EVERY_VIEW, draw, elements_of
 ACTIONS: tuple[Action, ...] = ("walk left", "walk right", "wave", "jump", "turn round", "lift")
 SIZE = (WIDTH, HEIGHT)
 CELL = 32  # px of a latent cell
-# Shares of the height between which a band shows nearly one thing in every painted place; see place.py.
+# Shares of the height between which a band shows nearly one thing in every painted place; see story/place.py.
 _BANDS = {"sky": (0.0, 0.17), "land": (0.61, 0.67), "ground": (0.72, 1.0)}
 _HERO, _PROP = 1, 2  # figures' numbers in masks
 _ASIDE = (-1.05, 0.75)  # metres: where a story's first prop stands while nobody holds it

@@ -1,4 +1,4 @@
-"""Does this machine draw the second world? `python -m mini.story.check`: exit code 1 when something is wrong.
+"""Does this machine draw mini's world? `python -m mini.story.check`: exit code 1 when something is wrong.
 
 Draws some validation stories: the same seed twice gives the same bytes; masks cover exactly what the picture
 shows; what is drawn is recognised as what it is, and its faults as faults. Needs the `mini` extra and EGL.

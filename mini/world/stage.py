@@ -1,15 +1,13 @@
-"""What a seed looks like: its clip, the pictures of its elements, its reference sheet."""
+"""What a seed looks like: its action, the pictures of its elements."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from castsheet.elements import VIEWS, Character, Location, Prop, Scene, View
-from castsheet.machine.files import write_atomic
+from castsheet.elements import View
 from mini.world.body import Part, Pose, model
 from mini.world.mesh import Actor
 from mini.world.motion import ACTIONS
@@ -52,27 +50,3 @@ def pictures(renderer: Renderer, actor: Actor, seed: int, *, scale: float = 1.0)
     prop = renderer.frames([prop_pose], prop_size, Camera(0, 0.32, 0.8), hide=(*PERSON_PARTS, Part.SHADOW))[0]
     place = paint(seed, round(384 * scale), round(224 * scale))
     return Pictures(views, Image.fromarray(prop, "RGBA"), Image.fromarray(place, "RGB"))
-
-
-def scene_of(parts: Pictures, folder: Path) -> Scene:
-    """Store a seed's pictures as PNG files and describe them as a scene, as a user would.
-
-    Descriptions carry no word of appearance: mini reads looks from the sheet alone.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-
-    def stored(picture: Image.Image, name: str) -> tuple[Path, ...]:
-        path = folder / f"{name}.png"
-        return (write_atomic(path, lambda temporary: picture.save(temporary, format="PNG", optimize=True)),)
-
-    shown = [view for view in VIEWS if view in parts.views]
-    hero = {view: stored(parts.views[view], f"hero-{view}") for view in shown}
-    return Scene(
-        elements=(
-            Character(id="hero", description="a person", images=hero),
-            Prop(id="prop", description="the prop", images={"front": stored(parts.prop, "prop")}),
-            Location(id="place", description="the place", images={"front": stored(parts.place, "place")}),
-        )
-    )

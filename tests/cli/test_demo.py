@@ -20,7 +20,7 @@ from castsheet.loading.options import Loading
 from castsheet.pipeline import Castsheet
 from castsheet.prompt import build
 from castsheet.sheet.compose import compose
-from mini.bundle.package import package
+from mini.bundle.package import LIMIT_MB, package
 from mini.evaluation.identities import CELL, SIZE
 from tests.doubles.mini_recipe import build_recipe
 
@@ -58,7 +58,7 @@ def test_the_shipped_model_is_whole_and_small() -> None:
     assert [one.lora.mode for one in castsheet.models.source.adapters_in(settings)] == ["still"]
     castsheet.models.transformer(settings)
     size = sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file())
-    assert size < 125_000_000
+    assert size < LIMIT_MB * 1e6
 
 
 def test_demo_journey(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ REPEAT = len(SHOTS) - 1
 """The last shot shows the first one again."""
 
 
+def rows_of(out):
+    """What a made set says of each of its pairs."""
+    return [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="session")
 def how():
     """How the tests look at paper films: without networks, in this process."""

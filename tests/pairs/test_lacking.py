@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from castsheet.pairs.records import Sight, Track
 from castsheet.pairs.references import candidates, missing, of_one_kind
 from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import Sheet
+from tests.pairs.conftest import rows_of
 
 SIZES = {"one-0001": (384, 224), "one-0002": (384, 224)}
 BUST = Box(120, 20, 120, 204)
@@ -51,7 +51,7 @@ def test_a_whole_figure_from_the_front_lends_its_head(found, tmp_path):
     save(replace(found[0], tracks=tracks), work)
     result = make(work, tmp_path / "data", Making(1, False, 0))
     assert len(result.pairs) >= 4
-    assert not any(panel["view"] == "face" for row in _rows(tmp_path / "data") for panel in row["panels"])
+    assert not any(panel["view"] == "face" for row in rows_of(tmp_path / "data") for panel in row["panels"])
     for path in (tmp_path / "data" / "sheets").glob("*.png"):
         assert "face" in {panel.view for panel in Sheet.load(path).panels}
 
@@ -83,12 +83,3 @@ def test_a_turned_face_is_a_close_up_where_no_other_is():
         close = [one for one in candidates([_near(*faces)], SIZES) if one.view == "face"]
         found = max(close, key=lambda one: one.worth).sight.yaw if close else None
         assert found == best, faces
-
-
-def _faceless(sights):
-    """Sights without the faces of busts."""
-    return tuple(replace(one, yaw=None, face=0) if one.edge else one for one in sights)
-
-
-def _rows(out):
-    return [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from dataclasses import replace
 
@@ -24,6 +23,7 @@ from castsheet.sheet.box import Box
 from castsheet.sheet.manifest import Sheet
 from castsheet.train.data.encode import read_table
 from tests.doubles.paper_films import ANN, BOB, SIZE
+from tests.pairs.conftest import rows_of
 
 
 @pytest.fixture(scope="module")
@@ -33,23 +33,19 @@ def made(found, tmp_path_factory):
     return make(found[2], out, Making(2, False, 0)), out
 
 
-def _rows(out):
-    return [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
-
-
 def test_counts_add_up(found, made):
     """Red: a window is neither a pair nor rejected nor quarantined."""
     result, out = made
     counts = result.counts
     assert counts["found"] == len(found[0].windows)
     assert counts["found"] == counts["accepted"] + counts["rejected"] + counts["quarantined"]
-    assert counts["accepted"] == len(_rows(out)) == len(list((out / "clips").iterdir())) >= 6
+    assert counts["accepted"] == len(rows_of(out)) == len(list((out / "clips").iterdir())) >= 6
 
 
 def test_no_panel_comes_from_the_clip(found, made):
     """Red: the one rule above all others is broken: a panel's source frame lies in its own clip."""
     windows = {one.id: one for one in found[0].windows}
-    for row in _rows(made[1]):
+    for row in rows_of(made[1]):
         window = windows[row["video"].split("/")[1].removesuffix(".mp4")]
         frames = [frame for panel in row["panels"] for _, frame in panel["frames"]]
         assert frames
@@ -60,7 +56,7 @@ def test_no_panel_comes_from_the_clip(found, made):
 def test_no_panel_comes_from_a_repeat_of_the_clip(found, made):
     """Red: footage that is shown twice lends a clip its own pictures."""
     first = next(one for one in found[0].windows if one.shot.endswith("-0000"))
-    row = next(row for row in _rows(made[1]) if first.id in row["video"])
+    row = next(row for row in rows_of(made[1]) if first.id in row["video"])
     tracks = [panel["track"] for panel in row["panels"] if "track" in panel]
     assert tracks
     assert not any("-0012." in track for track in tracks)
@@ -68,14 +64,14 @@ def test_no_panel_comes_from_a_repeat_of_the_clip(found, made):
 
 def test_a_shot_that_was_shown_before_lends_nothing(found, made, tmp_path):
     """Red: a repeat of the clip's shot lends a moment just beyond the clip, which the clip resembles."""
-    tracks = [p["track"] for row in _rows(made[1]) for p in row["panels"] if "track" in p]
+    tracks = [p["track"] for row in rows_of(made[1]) for p in row["panels"] if "track" in p]
     shot = tracks[0].rpartition(".")[0]
     work = tmp_path / "work"
     shutil.copytree(found[2], work)
     left_out = Reject(f"{shot}w0", "R36", "100.0% as in another", "98%")
     save(replace(found[0], rejects=(*found[0].rejects, left_out)), work)
     make(work, tmp_path / "data", Making(1, False, 0))
-    lent = [p["track"] for row in _rows(tmp_path / "data") for p in row["panels"] if "track" in p]
+    lent = [p["track"] for row in rows_of(tmp_path / "data") for p in row["panels"] if "track" in p]
     assert lent
     assert not any(track.startswith(f"{shot}.") for track in lent)
 
@@ -84,7 +80,7 @@ def test_pairs_are_what_encode_reads(made):
     """Red: the next command refuses the table, or a sheet, or finds half a caption."""
     _, out = made
     rows = read_table(out / "train.csv")
-    assert len(rows) == len(_rows(out))
+    assert len(rows) == len(rows_of(out))
     assert any(row.others for row in rows)
     for row in rows:
         assert all(Sheet.load(path).sha256 != Sheet.load(row.sheet).sha256 for path in row.others)
@@ -164,7 +160,7 @@ def test_what_is_surely_one_person_is_paired_whoever_else_it_may_be(found, tmp_p
     (work / "cast.yaml").write_text(yaml.safe_dump(raw))
     result = make(work, tmp_path / "data", Making(1, False, 0))
     assert result.pairs
-    tracks = {panel.get("track") for row in _rows(tmp_path / "data") for panel in row["panels"]}
+    tracks = {panel.get("track") for row in rows_of(tmp_path / "data") for panel in row["panels"]}
     assert glimpse not in tracks
 
 
@@ -176,7 +172,7 @@ def test_a_shot_of_somebody_in_no_track_is_no_picture_of_its_place(films, found,
     save(replace(found[0], strays=(f"{found[0].films[0].id}-0002",)), work)
     make(work, tmp_path / "data", Making(1, False, 0, placeless=True))
     for data, lends in ((made[1], True), (tmp_path / "data", False)):
-        panels = [panel for row in _rows(data) for panel in row["panels"] if panel["element"] == "place"]
+        panels = [panel for row in rows_of(data) for panel in row["panels"] if panel["element"] == "place"]
         assert any(first <= at < end for panel in panels for _, at in panel["frames"]) == lends
 
 
@@ -190,7 +186,7 @@ def test_a_sheet_may_lack_its_place_if_asked(found, tmp_path):
     assert "R70" in {one.rule for one in strict.rejects}
     loose = make(work, tmp_path / "loose", Making(1, False, 0, placeless=True))
     assert len(loose.pairs) >= 6
-    assert all(panel["element"] != "place" for row in _rows(tmp_path / "loose") for panel in row["panels"])
+    assert all(panel["element"] != "place" for row in rows_of(tmp_path / "loose") for panel in row["panels"])
 
 
 def test_a_copy_is_near_and_another_pose_is_not():
