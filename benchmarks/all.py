@@ -64,6 +64,7 @@ SECTIONS = (
     Section("clip-bf16", "clip.clip_bf16", 100),
     Section("vae", "clip.vae", 60),
     Section("text", "clip.text", 60),
+    Section("decoders", "decoders.decoders", 120),
     Section("attention-fp8", "denoiser.attention_fp8", 90),
     Section("pace-full", "pace.full", 400),
     Section("identity", "identity.identity", 5400),  # on a CPU
