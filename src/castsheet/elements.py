@@ -71,9 +71,15 @@ class _Element(_Part):
 
 
 class Character(_Element):
-    """A person or creature. `face` is for the close-up, the other views for the turnaround."""
+    """A person or creature. `face` is for the close-up, the other views for the turnaround.
+
+    Args:
+        human: False for a puppet, a robot or an animal. The judge knows people by their faces, and looks at
+            these as a whole.
+    """
 
     kind: Literal["character"] = "character"
+    human: bool = True
 
     @field_validator("images")
     @classmethod

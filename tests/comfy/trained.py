@@ -1,13 +1,15 @@
 """A trained mini on ComfyUI's own model path, judged by our node against the right sheet and another's.
 
-    CASTSHEET_COMFYUI=TREE python -m tests.comfy.trained BUNDLE --out out/comfy
+    CASTSHEET_COMFYUI=TREE python -m tests.comfy.trained --out out/comfy
+    python -m tests.comfy.trained --truth --out out/comfy-truth
 
-BUNDLE is a folder that `mini.bundle.package` wrote of the second edition, whose layout ComfyUI's core knows.
+The bundle is the embedded one unless `--bundle` names a folder that `mini.bundle.package` wrote.
 
 Loader, adapter loader, schedule, sampler and decoder are ComfyUI's; sheet, prompt, guide, crop, judge ours.
-Identities are validation seeds in pairs, whose two do the same. Beside each clip stands what the judge says
-of the rendered truth with the right sheet: no model can do better. Needs the `mini` extra, an EGL driver, and
-a minute or more of a CPU for every clip.
+Identities are validation seeds in pairs, whose two do the same. A scene is a hero and a place. Heroes are
+told to be no human beings, for mini's are puppets with faces of 12 pixels. `--truth` judges their renderings
+in the place of clips, without ComfyUI: no model can do better. Both judge with what is installed
+(`castsheet[sheet,identity,looks]`). Needs the `mini` extra, an EGL driver, minutes of a CPU for every clip.
 """
 
 from __future__ import annotations
@@ -15,27 +17,33 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from castsheet.clip import Clip
-from castsheet.elements import Scene
-from castsheet.judge.judge import Judge
+from castsheet.elements import Character, Prop, Scene
+from castsheet.embedded import WEIGHTS
+from castsheet.judge.judge import Judge, Options
 from castsheet.loading.bundle import Bundle
 from castsheet.machine.files import write_text
 from castsheet.sheet.compose import compose
-from mini.evaluation.identities import ACTIONS, CELL, Stage
+from mini.evaluation.identities import ACTIONS, CELL, scene_of, story_of
 from mini.story import FPS, FRAMES, HEIGHT, WIDTH
 from mini.story.motion import Action
+from mini.story.render import Renderer
+from mini.story.sample import draw
 from mini.world import VALIDATION
 from tests.comfy.conftest import tree_version
 from tests.comfy.graphs import Graph, node, our_crop, our_guide, save
 from tests.comfy.server import TREE, Server
 
 BUNDLE = "trained"  # its name among ComfyUI's models
+DEEDS = tuple(action for action in ACTIONS if action != "lift")  # nothing is there to be lifted
 
 
 def clip(index: int, reference: str, told: dict[str, Any]) -> Graph:
@@ -123,20 +131,52 @@ def judged(index: int) -> Graph:
     for name, by in (("right", "sheet"), ("wrong", "other sheet")):
         graph[name] = node("CastsheetJudge", sheet=[by, 0], order="", read_text=False, images=["frames", 0])
         graph[f"{name} state"] = save(f"{name}-{index}", [name, 6])
+        graph[f"{name} score"] = save(f"{name}-score-{index}", [name, 1])
         graph[f"{name} words"] = save(f"{name}-words-{index}", [name, 5])
     return graph
 
 
 def action_of(index: int) -> Action:
     """The action of an identity and of its partner."""
-    return ACTIONS[index // 2 % len(ACTIONS)]
+    return DEEDS[index // 2 % len(DEEDS)]
 
 
-def truth(stage: Stage, index: int, pictures: Path) -> str:
-    """The judge's state of an identity's rendered frames by the sheet of its pictures."""
-    sheet = compose(Scene.load(pictures / "scene.yaml"), output=(WIDTH, HEIGHT), grid=CELL)
-    frames = stage.frames(VALIDATION[index], action_of(index), range(FRAMES))
-    return Judge(sheet)(Clip(frames, FPS)).state
+def asked(renderer: Renderer, index: int, folder: Path) -> Scene:
+    """An identity's scene of a puppet and a place, and its pictures in the folder."""
+    folder.mkdir(parents=True)
+    scene = scene_of(renderer, VALIDATION[index], folder, action_of(index))
+    kept = (
+        one.model_copy(update={"human": False}) if isinstance(one, Character) else one
+        for one in scene.elements
+        if not isinstance(one, Prop)
+    )
+    return scene.model_copy(update={"elements": tuple(kept)})
+
+
+def truth(renderer: Renderer, index: int) -> Clip:
+    """An identity's rendered frames, without its prop."""
+    story = replace(story_of(VALIDATION[index], action_of(index)), shown=(False,))
+    return Clip(draw(renderer, story, range(FRAMES), masks_every=FRAMES)[0], FPS)
+
+
+def of_truth(count: int, results: Path) -> None:
+    """Judge renderings by their own sheet and by their partner's."""
+    renderer, rows = Renderer(), list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory() as folder:
+        judges = []
+        for index in range(count + count % 2):
+            scene = asked(renderer, index, Path(folder, str(index)))
+            judges.append(Judge(compose(scene, output=(WIDTH, HEIGHT), grid=CELL), Options.installed()))
+    for index in range(count):
+        clip = truth(renderer, index)
+        told = {name: judges[by](clip) for name, by in (("right", index), ("wrong", index ^ 1))}
+        rows.append({"seed": VALIDATION[index], **{name: one.state for name, one in told.items()}})
+        rows[-1] |= {f"{name}_score": one.score for name, one in told.items()}
+        rows[-1]["words"] = told["right"].verdict
+        print(rows[-1], flush=True)
+        _write(rows, results, "truth", "none")
+        strip(torch.from_numpy(np.asarray(clip.frames)) / 255).save(results / f"{VALIDATION[index]}.png")
+    _sum_up(rows)
 
 
 def strip(frames_FHWC: torch.Tensor) -> Image.Image:
@@ -150,50 +190,70 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
     assert TREE, "set CASTSHEET_COMFYUI to a tree of ComfyUI"
     told, rows = dict(Bundle.load(bundle).preset), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
-        base, stage = Path(folder), Stage()
+        base, renderer = Path(folder), Renderer()
         server = Server(Path(TREE), base)
         try:
-            for kind, names in {
-                "checkpoints": ["mini.safetensors"],
-                "loras": ["mini-ic-lora.safetensors", "mini-ic-lora-still.safetensors"],
-            }.items():
-                for name in names:
-                    (base / "models" / kind).mkdir(parents=True, exist_ok=True)
-                    (base / "models" / kind / name).symlink_to(bundle.resolve() / name)
-            (base / "models" / "castsheet").mkdir()
-            (base / "models" / "castsheet" / BUNDLE).symlink_to(bundle.resolve())
+            _lend(bundle, base)
             server.wait()
             for index in range(count + count % 2):
-                seed, pictures = VALIDATION[index], base / "input" / str(VALIDATION[index])
-                pictures.mkdir(parents=True)
-                stage.scene(seed, pictures, action_of(index)).save(pictures / "scene.yaml")
+                pictures = base / "input" / str(VALIDATION[index])
+                asked(renderer, index, pictures).save(pictures / "scene.yaml")
             for index in range(count):
                 server.run(clip(index, reference, told) | judged(index))
-                right, wrong = (server.probed(f"{name}-{index}") for name in ("right", "wrong"))
-                best = truth(stage, index, base / "input" / str(VALIDATION[index]))
-                rows.append({"seed": VALIDATION[index], "right": right, "wrong": wrong, "truth": best})
-                print(rows[-1], server.probed(f"right-words-{index}"), flush=True)
-                report = {"comfyui": tree_version(Path(TREE)), "reference": reference, "clips": rows}
-                write_text(results / "states.json", json.dumps(report, indent=1) + "\n")
+                row: dict[str, Any] = {"seed": VALIDATION[index]}
+                for name in ("right", "wrong"):
+                    row[name] = server.probed(f"{name}-{index}")
+                    row[f"{name}_score"] = server.probed(f"{name}-score-{index}")
+                rows.append(row | {"words": server.probed(f"right-words-{index}")})
+                print(rows[-1], flush=True)
+                _write(rows, results, tree_version(Path(TREE)), reference)
                 strip(server.probed(f"frames-{index}")).save(results / f"{VALIDATION[index]}.png")
         finally:
             server.stop()
-    passed = sum(row["right"] == "carried" for row in rows)
-    denied = sum(row["right"] == "not carried" for row in rows)
-    failed = sum(row["wrong"] == "not carried" for row in rows)
-    possible = sum(row["truth"] == "carried" for row in rows)
-    print(f"of {count} clips the right sheet passes {passed} and fails {denied}, another's fails {failed}")
-    print(f"of {count} renderings of the truth the right sheet passes {possible}")
+    _sum_up(rows)
+
+
+def _lend(bundle: Path, base: Path) -> None:
+    """The bundle's files where ComfyUI and our nodes look for them."""
+    for kind, names in {
+        "checkpoints": ["mini.safetensors"],
+        "loras": ["mini-ic-lora.safetensors", "mini-ic-lora-still.safetensors"],
+    }.items():
+        for name in names:
+            (base / "models" / kind).mkdir(parents=True, exist_ok=True)
+            (base / "models" / kind / name).symlink_to(bundle.resolve() / name)
+    (base / "models" / "castsheet").mkdir()
+    (base / "models" / "castsheet" / BUNDLE).symlink_to(bundle.resolve())
+
+
+def _write(rows: list[dict[str, Any]], results: Path, made_by: str, reference: str) -> None:
+    results.mkdir(parents=True, exist_ok=True)
+    report = {"made_by": made_by, "reference": reference, "clips": rows}
+    write_text(results / "states.json", json.dumps(report, indent=1) + "\n")
+
+
+def _sum_up(rows: list[dict[str, Any]]) -> None:
+    """How often each sheet passes, and which of the two the score prefers."""
+    for name in ("right", "wrong"):
+        states = [row[name] for row in rows]
+        told = ", ".join(f"{one} {states.count(one)}" for one in ("carried", "cannot tell", "not carried"))
+        print(f"of {len(rows)} clips, the {name} sheet: {told}")
+    nearer = sum(row["right_score"] > row["wrong_score"] for row in rows)
+    print(f"the right sheet's score is the higher one in {nearer} of {len(rows)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--bundle", type=Path, default=WEIGHTS)
     parser.add_argument("--count", type=int, default=16)
-    parser.add_argument("--reference", choices=("looped", "still"), default="looped")
+    parser.add_argument("--reference", choices=("looped", "still"), default="still")
+    parser.add_argument("--truth", action="store_true", help="judge renderings, without ComfyUI")
     parser.add_argument("--out", type=Path, default=Path("out/comfy"), help="states and frames")
     options = parser.parse_args()
-    run(options.bundle, options.count, options.reference, options.out)
+    if options.truth:
+        of_truth(options.count, options.out)
+    else:
+        run(options.bundle, options.count, options.reference, options.out)
 
 
 if __name__ == "__main__":

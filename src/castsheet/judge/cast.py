@@ -16,7 +16,7 @@ from PIL import Image
 from castsheet.errors import SheetError
 from castsheet.sheet.box import Box, Kind, PanelView
 from castsheet.sheet.look.regions import luma, regions
-from castsheet.sheet.manifest import Panel, Sheet
+from castsheet.sheet.manifest import ElementNote, Panel, Sheet
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -51,12 +51,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Member:
-    """An element of the sheet."""
+    """An element of the sheet. `human`: whether its face tells who it is, if it is a character."""
 
     id: str
     kind: Kind
     description: str
     looks: tuple[Figure, ...]
+    human: bool = True
 
     @property
     def body(self) -> tuple[Figure, ...]:
@@ -125,8 +126,8 @@ def read_cast(sheet: Sheet, width: int, height: int) -> Cast:
             continue
         before = members.get(panel.element)
         looks = (*(before.looks if before else ()), *_looks(panel, crop))
-        description = notes[panel.element].description if panel.element in notes else ""
-        members[panel.element] = Member(panel.element, panel.kind, description, looks)
+        note = notes.get(panel.element) or ElementNote(panel.element, panel.kind, "")
+        members[panel.element] = Member(note.id, panel.kind, note.description, looks, note.human)
     if not members:
         raise SheetError(
             f"no panel of the sheet is {MIN_PANEL_SIDE} px or more at {width}x{height}",

@@ -65,14 +65,15 @@ class FaceWitness:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Members whose face the sheet shows."""
+        """Members whose face the sheet shows; a puppet's is none."""
         return tuple(self._known)
 
     def _of_sheet(self, sheet: Sheet) -> dict[str, Vectors]:
         whole = np.asarray(sheet.image.convert("RGB"))
         found: dict[str, list[Vectors]] = {}
+        others = {note.id for note in sheet.elements if not note.human}
         for panel in sheet.panels:
-            if panel.kind != "character":
+            if panel.kind != "character" or panel.element in others:
                 continue
             picture = crop(whole, panel.box)
             faces = [one for one in self._detector.detect(picture) if abs(one.turned) <= TURNED]

@@ -75,10 +75,10 @@ class _Closely:
     sims: FaceSim | None
     known: tuple[str, ...] | None
 
-    def of(self, name: str) -> tuple[list[Glimpse] | None, FaceReport | None, bool]:
-        """An element's figure or ground, its face, and whether the sheet is known to show no face."""
-        faceless = self.known is not None and name not in self.known
-        return self.seen.get(name), self.met.get(name), faceless
+    def of(self, member: Member) -> tuple[list[Glimpse] | None, FaceReport | None, bool]:
+        """An element's figure or ground, its face, and whether it is known to have no face."""
+        faceless = not member.human or (self.known is not None and member.id not in self.known)
+        return self.seen.get(member.id), self.met.get(member.id), faceless
 
 
 class Judge:
@@ -127,7 +127,7 @@ class Judge:
         whole = [not leaks.leaked[at] for at in sampled]
         scale = width / small.shape[2]
         reports = [
-            _element(member, sampled, sights, whole, scale, leaks.finds, *closely.of(member.id))
+            _element(member, sampled, sights, whole, scale, leaks.finds, *closely.of(member))
             for member in cast.members
         ]
         elements = [one for one, _ in reports]

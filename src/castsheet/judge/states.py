@@ -68,7 +68,8 @@ class Held:
     Attributes:
         likeness, coverage: of its colours, see `castsheet.judge.colour`.
         glimpses: of its figure or its ground; None where no network told figures from grounds.
-        face: None where faces were not compared. faceless: whether it is known that the sheet shows no face.
+        face: None where faces were not compared. faceless: whether it is known that there is no face
+            to compare: the sheet shows none, or the scene says that this is no human being.
     """
 
     kind: Kind

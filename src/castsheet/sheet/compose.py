@@ -82,7 +82,10 @@ def compose(
         may_crop = wish.min_aspect < wish.max_aspect
         sources = _render(image, art[wish.element, wish.view][variant], box, crop=may_crop)
         panels.append(Panel(wish.element, wish.kind, wish.view, box, sources))
-    notes = tuple(ElementNote(e.id, e.kind, e.description, e.importance) for e in scene.elements)
+    notes = tuple(
+        ElementNote(e.id, e.kind, e.description, e.importance, e.kind != "character" or e.human)
+        for e in scene.elements
+    )
     unused = [path.as_posix() for element in scene.elements for path in unused_paths(element)]
     settings = (
         _settings(layout, scale, grid) | {"pinned": sorted(pins), "unused": unused} | _prepared(pictures)

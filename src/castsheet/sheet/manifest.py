@@ -68,12 +68,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class ElementNote:
-    """What the sheet remembers of an element of the scene."""
+    """What the sheet remembers of an element of the scene. `human` is of characters: see `Character`."""
 
     id: str
     kind: Kind
     description: str
     importance: float = 1.0
+    human: bool = True
 
 
 @dataclass(frozen=True)
