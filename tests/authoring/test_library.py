@@ -9,8 +9,9 @@ from PIL import Image
 
 from castsheet.authoring.apart import apart
 from castsheet.authoring.library import Added, Library, Sorter
+from castsheet.authoring.revise import revise
 from castsheet.cli import main
-from castsheet.elements import Scene, View
+from castsheet.elements import Character, Scene, View
 from castsheet.errors import ImageError, SceneError, SheetError
 from castsheet.lint.pixels import Readers
 from castsheet.sheet.box import Box
@@ -163,6 +164,21 @@ def test_a_look_keeps_the_face_and_scenes_use_it(tmp_path: Path, shots: Path) ->
     assert len(compose(scene).panels) == 4
     saved = scene.save(tmp_path / "elsewhere" / "scene.yaml")
     assert Scene.load(saved).elements[0].images["front"][0].read_bytes() == coat.read_bytes()
+
+
+def test_a_puppet_stays_one_in_the_library(tmp_path: Path, shots: Path) -> None:
+    """Red: another picture, another look or another description makes a person of it again."""
+    library = Library(tmp_path / "library")
+    pictures = sorted(shots.iterdir())
+    library.add("robot", pictures[:1], sorter(), human=False)
+    library.add("robot", pictures[1:], sorter())
+    entries = [revise(library, "robot", description="a tin robot")]
+    entries.append(library.add("robot", pictures, sorter(), look="rusty").entry)
+    assert [one.element.human for one in entries if isinstance(one.element, Character)] == [False, False]
+    grown = revise(library, "robot", human=True).element
+    assert isinstance(grown, Character)
+    assert grown.human
+    assert "human" not in (library.root / "robot" / "default" / "element.yaml").read_text()
 
 
 def test_a_scene_names_its_library(tmp_path: Path) -> None:

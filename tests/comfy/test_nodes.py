@@ -122,6 +122,15 @@ def test_a_sheet_and_all_that_a_graph_needs(nodes):
     assert still["prompt"] == ""
 
 
+def test_a_puppet_is_told_by_its_element(nodes):
+    """Red: who makes films with robots in ComfyUI gets no verdict on them."""
+    told = [sheet_of(nodes, elements=cast(nodes, human=value))["sheet"].sheet for value in (True, False)]
+    assert [[one.human for one in sheet.elements] for sheet in told] == [[True, True], [False, True]]
+    told = {"id": "lamp", "kind": "prop", "description": "a lamp", "importance": 1.0, "human": False}
+    lamp = nodes["CastsheetElement"].execute(**told, front=image("prop.png")).args[0]
+    assert lamp.elements[0].kind == "prop"
+
+
 def test_strengths_are_painted_on_cells(nodes):
     """Red: an element's strength is painted across a cell's edge, where ComfyUI would average it away."""
     weak = sheet_of(nodes, elements=cast(nodes, strength=0.25))

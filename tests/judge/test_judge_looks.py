@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from castsheet.judge.networks import LITE, MOBILE, Network
 from castsheet.judge.protocols import Maps
 from castsheet.judge.states import Held, find
 from castsheet.sheet.box import Box
+from castsheet.sheet.manifest import Sheet
 from tests.doubles.judge_doubles import fixture_clip, fixture_sheet
 
 torch.set_num_threads(1)
@@ -163,6 +165,22 @@ def test_props_are_looked_at_only_by_networks() -> None:
     assert props
     assert props <= set(Witness(cast, Middle(), (Colours(),)).look(frames, [0]))
     assert not props & set(Witness(cast, Middle()).look(frames, [0]))
+
+
+def test_a_puppet_is_carried_by_its_figure_where_no_face_is_compared() -> None:
+    """Red: without a network for faces a robot can never be carried, or a person can, or colours will do."""
+    sheet, clip = fixture_sheet(), fixture_clip("clean")
+    alone = tuple(one for one in sheet.panels if one.element != "rival")
+    person = replace(sheet, panels=alone, elements=tuple(one for one in sheet.elements if one.id != "rival"))
+    puppet = replace(person, elements=tuple(replace(one, human=False) for one in person.elements))
+
+    def told(sheet: Sheet, options: Options) -> str:
+        return Judge(sheet, options)(clip).elements[0].state
+
+    seeing = Options(matter=Middle(), lookers=(Same(),))
+    assert told(puppet, seeing) == "carried"
+    assert told(person, seeing) == "cannot tell"
+    assert told(puppet, Options()) == "cannot tell"
 
 
 def test_nothing_is_carried_by_a_copy_of_the_sheet() -> None:

@@ -203,6 +203,14 @@ def test_drawn_head_is_no_face() -> None:
     assert known == [tuple(dict.fromkeys(one.element for one in sheet.panels if one.kind == "character")), ()]
 
 
+def test_a_puppet_has_no_face_that_decides() -> None:
+    """Red: a puppet's painted face, which every puppet of the workshop has, says who it is."""
+    sheet = fixture_sheet()
+    notes = tuple(replace(one, human=one.id != "hero") for one in sheet.elements)
+    assert FaceWitness(sheet, _Sees(0.9), _Short()).known == ("hero", "rival")
+    assert FaceWitness(replace(sheet, elements=notes), _Sees(0.9), _Short()).known == ("rival",)
+
+
 class _Sees:
     """Sees one face in every picture, so surely."""
 

@@ -176,6 +176,16 @@ def test_s10_faces_are_measured_at_conditioning_size(faces, expected):
     assert [one for one in rules(found) if one[0] != "S23"] == expected  # the doubles' faces float free
 
 
+def test_s10_asks_no_face_of_a_puppet():
+    """Red: every check of a robot says that its face was not found."""
+    subject = sheet()
+    faceless = dataclasses.replace(SEEING, faces=Detector({}))
+    assert "S10" in {one.rule for one in look(subject, faceless)}
+    notes = tuple(dataclasses.replace(one, human=False) for one in subject.elements)
+    found = look(dataclasses.replace(subject, elements=notes), faceless)
+    assert "S10" not in {one.rule for one in found}
+
+
 def test_s10_a_close_up_too_low_for_any_face_needs_no_detector():
     """Red: a strip of a close-up passes because no detector is installed."""
     low = (dataclasses.replace(PANELS[0], box=Box(0, 0, 376, 100)), *PANELS[1:])

@@ -12,6 +12,8 @@ from PIL import Image, ImageCms
 from castsheet.elements import Character, Location, Prop, Scene
 from castsheet.errors import CastsheetError, ImageError, SceneError
 from castsheet.media.pictures import load_image
+from castsheet.sheet.compose import compose
+from castsheet.sheet.manifest import Sheet
 
 YAML = """\
 title: A walk
@@ -51,6 +53,19 @@ def test_yaml_equals_python(folder: Path) -> None:
     assert loaded == python_scene(folder)
     assert loaded.elements[0].images["front"] == (folder / "a.png", folder / "sub" / "b.png")
     assert loaded.elements[1].images == {"front": (folder / "a.png",)}
+
+
+def test_a_puppet_stays_a_puppet_from_scene_to_sheet(folder: Path) -> None:
+    """Red: a scene's robot is a person again on the sheet, where the judge reads it."""
+    scene = python_scene(folder)
+    fox = scene.elements[0].model_copy(update={"human": False})
+    changed = scene.model_copy(update={"elements": (fox, *scene.elements[1:])})
+    again = Scene.load(changed.save(folder / "f.yaml"))
+    assert isinstance(again.elements[0], Character)
+    assert not again.elements[0].human
+    compose(again).save(folder / "sheet.png")
+    assert [one.human for one in Sheet.load(folder / "sheet.png").elements] == [False, True, True]
+    assert "human" not in scene.save(folder / "g.yaml").read_text()
 
 
 def test_save_and_load_give_the_same_scene(folder: Path) -> None:
@@ -108,6 +123,8 @@ def test_relative_paths_do_not_depend_on_where_the_program_runs(
         ("importance: 2", "importance: .inf", "field importance"),
         ("importance: 2", "importance: big", "field importance"),
         ("importance: 2", "height: 2", "field height"),
+        ("importance: 2", "human: sometimes", "character 'ann': field human"),
+        ("description: a hat,", "description: a hat, human: false,", "prop 'hat': field human"),
         ("kind: prop", "kind: dog", r"elements\[1\] \(hat\): field kind is 'dog'"),
         ("kind: prop, ", "", "field kind is missing"),
         ("kind: prop", "kind: [prop]", "field kind"),

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from castsheet.authoring.guess import Guess, Look, guess_view, look_at, one_of_several
 from castsheet.authoring.shelf import LIBRARY, LIST, own_parts, put_picture
-from castsheet.elements import DEFAULT_LOOK, VIEWS, Element, Scene, View, look_folder, read_element
+from castsheet.elements import DEFAULT_LOOK, VIEWS, Character, Element, Scene, View, look_folder, read_element
 from castsheet.errors import DependencyError, ImageError, SceneError
 from castsheet.machine.files import sha256
 from castsheet.machine.locks import Say
@@ -153,6 +153,7 @@ class Library:
         look: str = DEFAULT_LOOK,
         description: str | None = None,
         importance: float | None = None,
+        human: bool | None = None,
         view: View | None = None,
         pick: int | None = None,
         origin: str | None = None,
@@ -164,6 +165,7 @@ class Library:
 
         Args:
             kind: by default the element's kind, or character.
+            human: of a character, see `Character`; by default what it was, or True.
             view: the view of all the pictures, if the user knows it.
             pick: which face is the subject's, counted from the left; the picture is cropped between that
                 person and the neighbours.
@@ -198,7 +200,7 @@ class Library:
                 for kept in faces:  # so that each look stands alone
                     put_picture(change, self.root, folder / kept.file, base.folder / kept.file)
                 pictures.extend(faces)
-            text = list_text(document(name, kind, pictures, base, description, importance))
+            text = list_text(document(name, kind, pictures, base, description, importance, human))
             change.new((folder / LIST).relative_to(self.root).as_posix()).write_bytes(text)
         return Added(self.load(name, look), tuple(new), tuple(known), tuple(skipped))
 
@@ -356,6 +358,7 @@ def document(
     base: LibraryEntry | None,
     description: str | None,
     importance: float | None,
+    human: bool | None = None,
 ) -> dict[str, Any]:
     """The look's file: an element as scene files list it, and what is known of each picture.
 
@@ -367,9 +370,12 @@ def document(
         if of_view:
             images[view] = [kept.file for kept in of_view]
     old = base.element if base else None
+    if human is None:
+        human = old.human if isinstance(old, Character) else True
     return {
         "kind": kind,
         "id": name,
+        **({} if human else {"human": False}),
         "description": description if description is not None else (old.description if old else ""),
         "importance": importance if importance is not None else (old.importance if old else 1.0),
         "images": images,

@@ -24,6 +24,7 @@ def revise(
     *,
     description: str | None = None,
     importance: float | None = None,
+    human: bool | None = None,
     views: Mapping[str, View] | None = None,
     without: Collection[str] = (),
     say: Say = lambda _: None,
@@ -57,7 +58,7 @@ def revise(
             for kept in entry.pictures
             if kept.file not in without
         ]
-        text = list_text(document(name, entry.element.kind, pictures, entry, description, importance))
+        text = list_text(document(name, entry.element.kind, pictures, entry, description, importance, human))
         with replacing(library.root) as change:
             place = entry.folder.relative_to(library.root).as_posix()
             change.new(f"{place}/{LIST}").write_bytes(text)

@@ -29,6 +29,7 @@ Name = Annotated[str, typer.Argument(help="The element's name, as prompts call i
 Folder = Annotated[Path, typer.Option("--library", help="The library's folder.")]
 LIBRARY = Path("library")
 KINDS = ("character", "prop", "location")
+HUMAN_HELP = "A person, or a puppet, robot or animal, which has no face that the judge compares."
 CUT_HELP = "Cut-outs by auto (all networks that are here), u2netp, u2net, plain, an .onnx file or OWNER/NAME."
 
 
@@ -45,6 +46,7 @@ def add(
     look: Annotated[str, typer.Option(help="A version of it, for one story beat.")] = "default",
     description: Annotated[str | None, typer.Option(help="What the prompt says of it.")] = None,
     importance: Annotated[float | None, typer.Option(help="2 gets about twice the area.")] = None,
+    human: Annotated[bool | None, typer.Option(help=HUMAN_HELP, show_default="human")] = None,
     view: Annotated[str | None, typer.Option(help="What all these pictures show, if you know.")] = None,
     face: Annotated[int | None, typer.Option(help="Which face, counted from the left.", min=1)] = None,
     ready: Annotated[
@@ -76,6 +78,7 @@ def add(
             look=look,
             description=description,
             importance=importance,
+            human=human,
             view=view,  # type: ignore[arg-type]
             pick=face,
             origin=origin,
@@ -205,7 +208,8 @@ def show(
         typer.echo(save_page(out or Path(f"{name}.cutouts.html"), entry, pictures, overwrite=overwrite))
         return
     element = entry.element
-    typer.echo(f"{element.kind} {name}@{entry.look}, importance {element.importance:g}")
+    beast = ", not human" if element.kind == "character" and not element.human else ""
+    typer.echo(f"{element.kind}{beast} {name}@{entry.look}, importance {element.importance:g}")
     typer.echo(f"description: {element.description or '(none yet)'}")
     tell(entry.pictures)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from castsheet.cli.elements import CUT_HELP, LIBRARY, Folder, Name, one_of, tell
+from castsheet.cli.elements import CUT_HELP, HUMAN_HELP, LIBRARY, Folder, Name, one_of, tell
 from castsheet.cli.elements import app as elements
 from castsheet.errors import SettingsError
 
@@ -30,6 +30,7 @@ def edit(
     ] = None,
     description: Annotated[str | None, typer.Option(help="What the prompt says of it.")] = None,
     importance: Annotated[float | None, typer.Option(help="2 gets about twice the area.")] = None,
+    human: Annotated[bool | None, typer.Option(help=HUMAN_HELP)] = None,
 ) -> None:
     """Drop, replace or re-sort single pictures of an element, or describe it anew."""
     from castsheet.authoring.library import Library, Sorter
@@ -43,8 +44,8 @@ def edit(
     )
     for _, seen in views:
         one_of("view", seen, VIEWS)
-    if not (drop or views or others) and description is None and importance is None:
-        remedy = "give --drop, --view, --replace, --description or --importance"
+    if not (drop or views or others) and (description, importance, human) == (None, None, None):
+        remedy = "give --drop, --view, --replace, --description, --importance or --not-human"
         raise SettingsError("nothing is to be changed", remedy=remedy)
     say = stderr_console().print
     shelf = Library(library, say)
@@ -61,6 +62,7 @@ def edit(
         look,
         description=description,
         importance=importance,
+        human=human,
         views=kept_views,  # type: ignore[arg-type]
         without=gone,
         say=say,

@@ -79,6 +79,13 @@ class CastsheetElement(Node):
                     " better.",
                 ),
                 *views,
+                io.Boolean.Input(
+                    "human",
+                    default=True,
+                    optional=True,
+                    tooltip="Off for a puppet, a robot or an animal: the judge then looks at the whole"
+                    " figure, not at the face.",
+                ),
                 ElementType.Input("previous", optional=True, tooltip="Elements that come before this one."),
             ],
             outputs=[
@@ -105,6 +112,8 @@ class CastsheetElement(Node):
             if inputs.get(name) is not None
         }
         told = {key: inputs[key] for key in ("id", "kind", "description", "importance")}
+        if not inputs.get("human", True) and told["kind"] == "character":
+            told["human"] = False
         mine = Scene(elements=({**told, "images": images},)).elements  # type: ignore[arg-type]
         strengths = {} if strength == 1 else {mine[0].id: strength}
         return io.NodeOutput((previous or Cast(())) + Cast(mine, strengths))

@@ -103,13 +103,16 @@ def _marks(subject: Subject) -> list[Box]:
 def faces_are_large(subject: Subject) -> Iterator[Fault]:
     """A character's largest face is 2 latent tokens high or more at conditioning size (64 px for the full
     model), better 3.5 (112 px, as face recognition needs), and the close-up looks at us. Without a detector
-    the rule sees only close-ups that are themselves too low. If no face is found (creatures, drawings), it
-    says so."""
+    the rule sees only close-ups that are themselves too low. If no face is found (drawings), it says so.
+    Of who is no human being nothing is asked."""
     (width, height), (out_w, out_h) = subject.size, subject.output
     scale = max(out_w / width, out_h / height)
     least, good = MIN_FACE_TOKENS * subject.grid, GOOD_FACE_TOKENS * subject.grid
     looked = subject.readers is not None and subject.readers.faces is not None
+    puppets = {note.id for note in subject.sheet.elements if not note.human}
     for person in dict.fromkeys(p.element for p in subject.sheet.panels if p.kind == "character"):
+        if person in puppets:
+            continue
         panels = subject.sheet.panels_of(person)
         found = [(face.box.h * scale, panel) for panel in panels for face in subject.faces.get(panel, ())]
         closeups = [(panel.box.h * scale, panel) for panel in panels if panel.view == "face"]
