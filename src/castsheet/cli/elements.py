@@ -85,16 +85,21 @@ def add(
         )
 
     added = _apart(pictures, put, installed_readers(), console) if ready else [put(pictures, view)]
+    _put(added, console)
+    typer.echo(f"{added[-1].entry.folder / 'element.yaml'}")
+    if any(kept.unsure for one in added for kept in one.new):
+        console.print(f"unsure of some views: castsheet elements edit {name} --view FILE=side, say")
+    _doubts(added, name, quality)
+
+
+def _put(added: list[Added], console: Console) -> None:
+    """Say what became of each picture."""
     for one in added:
         for path in one.known:
             console.print(f"{path} is there already", style="dim", markup=False)
         for path, why in one.skipped:
             console.print(f"left out {path}: {why}", style="yellow", markup=False)
         tell(one.new)
-    typer.echo(f"{added[-1].entry.folder / 'element.yaml'}")
-    if any(kept.unsure for one in added for kept in one.new):
-        console.print(f"unsure of some views: castsheet elements edit {name} --view FILE=side, say")
-    _doubts(added, name, quality)
 
 
 def _apart(pictures: list[Path], put: Put, readers: Readers, console: Console) -> list[Added]:
