@@ -203,7 +203,9 @@ def generated(source: Source) -> Callable[[Renderer, int], Take]:
     def make(renderer: Renderer, seed: int) -> Take:
         sheet = given_sheet(renderer, seed, source.given)
         words = action_words(plot_of(seed))
-        clip = castsheet(sheet, words, preset=chosen, seed=seed, force=source.bare)
+        more = {"strength": {plot_of(seed).roles[0].name: source.first_strength}}
+        run = override(chosen, more) if source.first_strength != 1 else chosen
+        clip = castsheet(sheet, words, preset=run, seed=seed, force=source.bare)
         heard = None if clip.audio is None else np.ascontiguousarray(clip.audio.T)
         return Take(np.ascontiguousarray(clip.frames[list(INDICES)]), heard, sheet)
 
@@ -223,7 +225,10 @@ Maker = Callable[[Renderer, int], Take]
 
 @dataclass(frozen=True)
 class Source:
-    """Where takes come from: a bundle, a recipe's codec, or, with neither, the truth."""
+    """Where takes come from: a bundle, a recipe's codec, or, with neither, the truth.
+
+    `first_strength` is that of the panels of a bundle's first person.
+    """
 
     bundle: str | None
     codec: Path | None
@@ -231,6 +236,7 @@ class Source:
     settings: tuple[tuple[str, Any], ...] = ()
     given: Given = "own"
     bare: bool = False
+    first_strength: float = 1.0
 
     @classmethod
     def told(cls, options: argparse.Namespace) -> tuple[range, Source]:

@@ -27,6 +27,7 @@ from mini.evaluation.stories import (
     strangers,
     won,
 )
+from mini.evaluation.strengths import against, distances
 from mini.story import HEIGHT, WIDTH
 from mini.story.listen import in_time, onsets, place_heard
 from mini.story.measure import WORN
@@ -60,6 +61,20 @@ def test_two_people_keep_their_own_clothes() -> None:
     assert own_clothes(own, own) == (4, 4)
     assert own_clothes(own[::-1], own) == (0, 4)
     assert own_clothes(own[[0, 0]], own) == (2, 4)
+
+
+def test_what_a_strength_does_is_told_apart_for_the_two() -> None:
+    """Red: the other person's change is taken for the raised one's, or a story that shows nobody counts."""
+    own = random_colours(2, 4)
+    usual = [Measured({}, own + 6, own), Measured({}, np.full_like(own, np.nan), own)]
+    nearer = [Measured({}, np.stack([own[0] + 3, own[1] + 7]), own), usual[1]]
+    before, after = distances(usual), distances(nearer)
+    assert np.isnan(before[1]).all()
+    told = against(after, before)
+    step = 3**0.5  # of one level in each of three channels
+    assert told["raised"]["change"] == pytest.approx(-3 * step, abs=1e-3)
+    assert told["other"]["change"] == pytest.approx(step, abs=1e-3)
+    assert told["raised"]["stories"] == 1
 
 
 def test_the_right_sheet_is_the_nearest_of_sixteen() -> None:
