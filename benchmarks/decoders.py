@@ -69,8 +69,8 @@ def diffusion_vae(bench: Bench) -> DiffusionVAE:
     config: dict[str, Any] = copy.deepcopy(json.loads(OFFICIAL.read_text(encoding="utf-8"))["config"]["vae"])
     config |= {"_class_name": "CausalDiffusionVAE", "model_output_type": "x0"}
     config["decoder"] = DECODER if bench.on_gpu else DECODER | TOY
-    if not bench.on_gpu:
-        config["latent_channels"] = bench.size.config.in_channels
+    channels = config["latent_channels"] if bench.on_gpu else bench.size.config.in_channels
+    config["encoder"] = {"blocks": config.pop("encoder_blocks"), "out_channels": channels}
     with torch.device(bench.device):
         vae = DiffusionVAE(config)
     return vae.to(bench.dtype).eval()
