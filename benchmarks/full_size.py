@@ -63,12 +63,15 @@ def runs_in(folder: Path, *, tiny: bool) -> list[Run]:
 
 
 def run(folder: Path, bench: Bench, *, steps: int, only: Sequence[str], tiny: bool) -> None:
-    """Each command once, in a process of its own, with one cache of prompts."""
+    """Each command once, in a process of its own that notes its peak, with one cache of prompts."""
     for one in runs_in(folder, tiny=tiny):
         if only and one.name not in only:
             continue
         clip = folder / "clips" / f"{one.name.replace(', ', '-').replace(' ', '-')}.mp4"
-        command = [sys.executable, "-m", "castsheet.cli", "generate", str(folder / "sheet.png")]
+        told = clip.with_suffix(".timeline.json")
+        told.parent.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "benchmarks.timeline", "--json", str(told)]
+        command += ["generate", str(folder / "sheet.png")]
         command += [
             "--model",
             str(folder),
@@ -84,7 +87,9 @@ def run(folder: Path, bench: Bench, *, steps: int, only: Sequence[str], tiny: bo
             subprocess.run(command, check=True)
             seconds = time.perf_counter() - begun
             record = json.loads(clip.with_suffix(".clip.json").read_text(encoding="utf-8"))
-            add(bench, one.name, find(record, "timings_s"), find(record, "memory"), whole=seconds)
+            peak = json.loads(told.read_text(encoding="utf-8"))["peak_gib"]
+            more = {"whole": seconds, "peak_gib": peak}
+            add(bench, one.name, find(record, "timings_s"), find(record, "memory"), **more)
 
 
 def sequence(folder: Path, bench: Bench, *, memory: str, frames: Sequence[int], steps: int) -> None:

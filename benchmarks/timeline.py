@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+GIB = 1 << 30
 SHORTEST = 0.005  # seconds of a part that is shown
 IMPORTS = ("castsheet.jobs.request", "castsheet.cli.make")
 # Label, module, and the function or method that is the part.
@@ -110,6 +111,14 @@ def _finish_device() -> None:
         torch.cuda.synchronize()
 
 
+def peak_gib() -> float | None:
+    """The most that torch had allocated on the GPU; None without one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    return float(torch.cuda.max_memory_allocated() / GIB)
+
+
 def process_start() -> float:
     """When this process began, seconds since the epoch (Linux); elsewhere, now."""
     try:
@@ -156,7 +165,8 @@ def main() -> int:
     print(table(timeline), file=sys.stderr)
     if given.json is not None:
         parts = [asdict(part) for part in timeline.told()]
-        given.json.write_text(json.dumps({"seconds": timeline.now(), "parts": parts}, indent=1) + "\n")
+        told = {"seconds": timeline.now(), "peak_gib": peak_gib(), "parts": parts}
+        given.json.write_text(json.dumps(told, indent=1) + "\n")
     return code
 
 
