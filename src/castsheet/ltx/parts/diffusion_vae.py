@@ -3,7 +3,7 @@
 The decoder is diffusers' network with our own attention (neighbourhood.py). It makes pixels from noise in one
 step, so decoding needs a seed. Its latents are those of the convolutional VAE.
 
-Cost: 51 times the convolutional decoder's (11.9 s of an H200 for a clip of 768x448x121; see docs/families.md).
+Cost: 51 times the convolutional decoder's: 11.9 s of an H200 for a clip of 768x448x121 (docs/families.md).
 
 Legend: B batch, C channels, F frames, H height, W width (of pixels or of latent cells), O outputs.
 """
