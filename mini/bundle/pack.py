@@ -201,7 +201,7 @@ def main() -> None:
         base = options.recipe / BASE
         models = Models.build(options.recipe / "tokenizer", options.device, header_of(base))
         load_models(models, base)
-        print(pack(options.recipe, [Latents.load(file, "cpu") for file in files], models))
+        print(pack(options.recipe, [Latents.load(files, "cpu")], models))
 
     finish(run)
 

@@ -86,10 +86,11 @@ class Latents(Filling):
         return len(self.clips)
 
     @classmethod
-    def load(cls, path: Path, device: str) -> Latents:
-        """Read what `save` wrote."""
-        stored = load_file(path, device)
-        return cls(*(stored[name] for name in _TENSORS), ready=len(stored["clips"]))
+    def load(cls, paths: Sequence[Path], device: str) -> Latents:
+        """Read what `save` wrote, of one process or of several, as one."""
+        stored = [load_file(path, device) for path in paths]
+        joined = {name: torch.cat([one[name] for one in stored]) for name in _TENSORS}
+        return cls(*joined.values(), ready=len(joined["clips"]))
 
     def save(self, path: Path) -> None:
         """Write the whole samples that are there."""

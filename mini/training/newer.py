@@ -99,11 +99,11 @@ def train(recipe: Path, out: Path, budget: Budget, *, batch: int, where: World, 
     torch.set_float32_matmul_precision("high")
     models = Models.build(out / "tokenizer", device, in_family(FAMILY))
     load_models(models, first)
-    latents = Latents.load(sorted(out.glob("latents-*.safetensors"))[0], device)
+    latents = Latents.load(sorted(out.glob("latents-*.safetensors")), device)
     train_base(models, latents, budget, batch=batch, where=where, log=log, rate=rate)
     save(models_state(models), out / BASE)
     marker = models.transformer.get_parameter("keyframes_abs_pos_embedding")
-    log(f"the marker's standard deviation is {float(marker.std()):.2e}")
+    log(f"the marker's standard deviation is {marker.detach().std().item():.2e}")
 
 
 def main() -> None:

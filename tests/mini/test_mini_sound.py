@@ -131,13 +131,16 @@ def test_latents_survive_their_file(tmp_path: Path) -> None:
     latents.lengths[1, 2] = 4
     latents.advance(2)
     latents.save(tmp_path / "latents.safetensors")
-    again = Latents.load(tmp_path / "latents.safetensors", "cpu")
+    again = Latents.load([tmp_path / "latents.safetensors"], "cpu")
     assert again.ready == 2
     assert torch.equal(again.clips, latents.clips[:2])
     mask = real(again.lengths[1, 2][None])[0]
     assert again.prompts[1, 2][mask].tolist() == [2, 30, 31, 32]
     assert int(mask.sum()) == 4
     assert mask.shape == (LONGEST,)
+    both = Latents.load([tmp_path / "latents.safetensors"] * 2, "cpu")  # as two processes write them
+    assert both.ready == 4
+    assert torch.equal(both.clips[2:], latents.clips[:2])
 
 
 class Grey:
