@@ -110,9 +110,9 @@ class Server:
             time.sleep(0.1)
         raise AssertionError(f"no end after {seconds} s:\n{self.log.read_text()[-2000:]}")
 
-    def run(self, graph: dict[str, Any]) -> Run:
+    def run(self, graph: dict[str, Any], seconds: float = 600) -> Run:
         """Queue a prompt and wait; it has to succeed."""
-        done = self.result(self.submit(graph))
+        done = self.result(self.submit(graph), seconds)
         assert not done.error, done.error
         return done
 

@@ -32,6 +32,7 @@ from castsheet.judge.judge import Judge, Options
 from castsheet.loading.bundle import Bundle
 from castsheet.machine.files import write_text
 from castsheet.sheet.compose import compose
+from castsheet.sheet.manifest import Sheet
 from mini.evaluation.identities import ACTIONS, CELL, scene_of, story_of
 from mini.story import FPS, FRAMES, HEIGHT, WIDTH
 from mini.story.motion import Action
@@ -42,6 +43,7 @@ from tests.comfy.conftest import tree_version
 from tests.comfy.graphs import Graph, node, our_crop, our_guide, save
 from tests.comfy.server import TREE, Server
 
+PATIENCE = 3600  # seconds for a clip and its judgements, on a busy machine
 BUNDLE = "trained"  # its name among ComfyUI's models
 DEEDS = tuple(action for action in ACTIONS if action != "lift")  # nothing is there to be lifted
 
@@ -163,13 +165,14 @@ def of_truth(count: int, results: Path) -> None:
     """Judge renderings by their own sheet and by their partner's."""
     renderer, rows = Renderer(), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
-        judges = []
+        options, sheets = Options.installed(), list[Sheet]()
         for index in range(count + count % 2):
             scene = asked(renderer, index, Path(folder, str(index)))
-            judges.append(Judge(compose(scene, output=(WIDTH, HEIGHT), grid=CELL), Options.installed()))
+            sheets.append(compose(scene, output=(WIDTH, HEIGHT), grid=CELL))
     for index in range(count):
         clip = truth(renderer, index)
-        told = {name: judges[by](clip) for name, by in (("right", index), ("wrong", index ^ 1))}
+        pair = (("right", sheets[index]), ("wrong", sheets[index ^ 1]))
+        told = {name: Judge(sheet, options)(clip) for name, sheet in pair}
         rows.append({"seed": VALIDATION[index], **{name: one.state for name, one in told.items()}})
         rows[-1] |= {f"{name}_score": one.score for name, one in told.items()}
         rows[-1]["words"] = told["right"].verdict
@@ -191,7 +194,8 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
     told, rows = dict(Bundle.load(bundle).preset), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
         base, renderer = Path(folder), Renderer()
-        server = Server(Path(TREE), base)
+        # ComfyUI's own choice for a CPU is slower than the same attention in torch's words.
+        server = Server(Path(TREE), base, args=("--use-pytorch-cross-attention",))
         try:
             _lend(bundle, base)
             server.wait()
@@ -199,7 +203,7 @@ def run(bundle: Path, count: int, reference: str, results: Path) -> None:
                 pictures = base / "input" / str(VALIDATION[index])
                 asked(renderer, index, pictures).save(pictures / "scene.yaml")
             for index in range(count):
-                server.run(clip(index, reference, told) | judged(index))
+                server.run(clip(index, reference, told) | judged(index), PATIENCE)
                 row: dict[str, Any] = {"seed": VALIDATION[index]}
                 for name in ("right", "wrong"):
                     row[name] = server.probed(f"{name}-{index}")
