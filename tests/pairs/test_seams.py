@@ -10,11 +10,11 @@ from castsheet.pairs.camera import (
     Looked,
     Placed,
     Plate,
-    laid_on,
     levels_between,
     plate_of,
     shift_between,
 )
+from castsheet.pairs.laying import laid_on
 from castsheet.pairs.seams import mended
 
 SIZE = 72, 128

@@ -35,8 +35,19 @@ def read_frames(
 
 def grey_of(frames_FHW3: Pixels) -> Floats:
     """Luma (F, H, W) by BT.709."""
-    red, green, blue = (frames_FHW3[..., k] * np.float32(share) for k, share in enumerate(BT709))
-    return np.asarray(red + green + blue)
+    found = np.empty(frames_FHW3.shape[:-1], np.float32)
+    for frame_HW3, grey in zip(frames_FHW3, found, strict=True):  # one by one: a frame stays in the cache
+        red, green, blue = (frame_HW3[..., k] * np.float32(share) for k, share in enumerate(BT709))
+        np.add(red + green, blue, out=grey)
+    return found
+
+
+def greys(picture_HW3: Pixels) -> Floats:
+    """The channels' sum (H, W), whole numbers; a mean along the last axis takes eight times as long."""
+    found = picture_HW3[..., 0].astype(np.float32)
+    found += picture_HW3[..., 1]
+    found += picture_HW3[..., 2]
+    return found
 
 
 def filled(frame: Pixels, size: tuple[int, int]) -> Pixels:

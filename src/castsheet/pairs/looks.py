@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +106,11 @@ def histogram(pixels_N3: Pixels) -> Floats:
     low = np.minimum(at.astype(np.int64), BINS - 2)
     share = at - low
     total = np.zeros(SIZE, np.float64)
-    for corner in range(8):
-        bits = np.array([corner >> 2 & 1, corner >> 1 & 1, corner & 1])
-        weight = np.where(bits, share, 1 - share).prod(axis=1)
-        index = (low + bits) @ np.array([BINS * BINS, BINS, 1])
+    first = low @ np.array([BINS * BINS, BINS, 1])
+    sides = [(1 - one, one) for one in np.ascontiguousarray(share.T)]
+    for red, green, blue in product((0, 1), repeat=3):
+        weight = sides[0][red] * sides[1][green] * sides[2][blue]
+        index = first + (red * BINS * BINS + green * BINS + blue)
         total += np.bincount(index, weight, minlength=SIZE)
     return np.asarray(total / total.sum(), np.float32)
 

@@ -21,13 +21,13 @@ from castsheet.pairs.camera import (
     Plate,
     Shift,
     agreement,
-    laid_on,
     plate_of,
     shift_between,
     speaks_for,
 )
 from castsheet.pairs.corners import mark_in_corner
 from castsheet.pairs.frames import read_frames
+from castsheet.pairs.laying import laid_on
 from castsheet.pairs.ledger import Made
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Film

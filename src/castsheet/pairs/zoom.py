@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from castsheet.pairs.camera import ALIKE, Plate, levels_between, telling, told_by
+from castsheet.pairs.camera import ALIKE, Looked, Plate, levels_between, share_of, telling, told_by
+from castsheet.pairs.frames import greys
 from castsheet.pairs.protocols import Floats, Pixels
 
 ZOOMS = tuple(float(one) for one in np.geomspace(1.3, 3.2, 16))
@@ -40,9 +41,7 @@ def shown(plate: Plate, at: Zoomed, size: tuple[int, int]) -> tuple[Pixels, NDAr
     if found is None:
         return picture, sure
     box, part, at_px = found
-    picture[at_px] = np.asarray(
-        Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
-    )
+    picture[at_px] = np.asarray(plate.image.resize(part, Image.Resampling.BICUBIC, box=box))
     known = Image.fromarray(plate.sure.astype(np.uint8) * 255)
     sure[at_px] = np.asarray(known.resize(part, Image.Resampling.BILINEAR, box=box)) > 250
     return picture, sure
@@ -73,7 +72,7 @@ def located(picture_HW3: Pixels, plate: Plate) -> tuple[Zoomed, float] | None:
     """Where a picture lies on a place, and the share of it that is alike there; None if it does not fit."""
     best: tuple[float, Zoomed] | None = None
     size = picture_HW3.shape[1] // 2, picture_HW3.shape[0] // 2
-    half = np.asarray(Image.fromarray(picture_HW3).resize(size, Image.Resampling.BOX))
+    half = Looked(np.asarray(Image.fromarray(picture_HW3).resize(size, Image.Resampling.BOX)))
     canvas = _edges(plate.picture)
     spectrum = np.conj(np.fft.rfft2(canvas))
     for zoom in ZOOMS:
@@ -90,10 +89,10 @@ def located(picture_HW3: Pixels, plate: Plate) -> tuple[Zoomed, float] | None:
     return (best[1], best[0]) if best[0] >= AGREE and best[1].zoom > LEAST else None
 
 
-def _sideways(half: Pixels, plate: Plate, best: tuple[float, Zoomed]) -> tuple[float, Zoomed]:
+def _sideways(half: Looked, plate: Plate, best: tuple[float, Zoomed]) -> tuple[float, Zoomed]:
     """The likeliest place along the whole breadth: sea and sky fit anywhere, and few edges tell where."""
     y, zoom = best[1].corner[1], best[1].zoom
-    last = plate.sure.shape[1] - 2 * half.shape[1] / zoom
+    last = plate.sure.shape[1] - 2 * half.picture.shape[1] / zoom
     tried = [Zoomed((float(x), y), zoom) for x in np.arange(0.0, max(0.0, last) + 1, APART)]
     likely = sorted(tried, key=lambda one: -_worth(half, plate, one))[:MOST]
     found = [best]
@@ -126,9 +125,9 @@ def _peaks(
     return found
 
 
-def _closer(half: Pixels, plate: Plate, best: tuple[float, Zoomed], step: float) -> tuple[float, Zoomed]:
+def _closer(half: Looked, plate: Plate, best: tuple[float, Zoomed], step: float) -> tuple[float, Zoomed]:
     """The best of the neighbours in zoom and place, as long as they get better; the middle stays."""
-    height, width = 2 * half.shape[0], 2 * half.shape[1]
+    height, width = (2 * side for side in half.picture.shape[:2])
     for _ in range(6):
         share, at = best
         centre = at.corner[0] + width / at.zoom / 2, at.corner[1] + height / at.zoom / 2
@@ -146,15 +145,15 @@ def _closer(half: Pixels, plate: Plate, best: tuple[float, Zoomed], step: float)
     return best
 
 
-def _alike(half: Pixels, plate: Plate, at: Zoomed) -> float:
+def _alike(half: Looked, plate: Plate, at: Zoomed) -> float:
     """The share of a picture that is alike; it is given with half of the pixels a side."""
-    return float((levels_between(half, _under(half, plate, at)) <= ALIKE).mean())
+    return share_of(levels_between(half.picture, _under(half.picture, plate, at)) <= ALIKE)
 
 
-def _worth(half: Pixels, plate: Plate, at: Zoomed) -> float:
+def _worth(half: Looked, plate: Plate, at: Zoomed) -> float:
     """How much speaks for a place; it is given as for `_alike`."""
-    laid = _under(half, plate, at)
-    return told_by(levels_between(half, laid) <= ALIKE, np.maximum(telling(half), telling(laid)))
+    laid = _under(half.picture, plate, at)
+    return told_by(levels_between(half.picture, laid) <= ALIKE, np.maximum(half.telling, telling(laid)))
 
 
 def _under(half: Pixels, plate: Plate, at: Zoomed) -> Pixels:
@@ -164,14 +163,12 @@ def _under(half: Pixels, plate: Plate, at: Zoomed) -> Pixels:
     found = _seen_of(plate, Zoomed(at.corner, at.zoom / 2), (width, height))
     if found is not None:
         box, part, at_px = found
-        laid[at_px] = np.asarray(
-            Image.fromarray(plate.picture).resize(part, Image.Resampling.BICUBIC, box=box)
-        )
+        laid[at_px] = np.asarray(plate.image.resize(part, Image.Resampling.BICUBIC, box=box))
     return laid
 
 
 def _edges(picture_HW3: Pixels) -> Floats:
-    grey = picture_HW3.astype(np.float32).mean(axis=2)
+    grey = greys(picture_HW3) / np.float32(3)
     across, down = np.zeros_like(grey), np.zeros_like(grey)
     across[:, 1:], down[1:] = np.diff(grey, axis=1), np.diff(grey, axis=0)
     return np.asarray(np.minimum(np.hypot(across, down), 60), np.float32)

@@ -60,11 +60,13 @@ def _spans(mask_HW: Mask, reach: int) -> dict[int, list[tuple[int, int, int, int
             else:
                 here += 1
     spans: dict[int, list[tuple[int, int, int, int]]] = {}
-    for number, (y, start, end) in enumerate(zip(rows.tolist(), starts, ends, strict=True)):
-        own = np.flatnonzero(mask_HW[y, start:end])
-        if own.size:
-            run = y, start + int(own[0]), start + int(own[-1]) + 1, int(own.size)
-            spans.setdefault(root(number), []).append(run)
+    before = rows * mask_HW.shape[1]
+    own = np.flatnonzero(mask_HW)
+    low, high = (np.searchsorted(own, before + np.array(edge, np.int64)) for edge in (starts, ends))
+    for number in np.flatnonzero(high > low).tolist():
+        first, end = own[low[number]] - before[number], own[high[number] - 1] - before[number] + 1
+        run = int(rows[number]), int(first), int(end), int(high[number] - low[number])
+        spans.setdefault(root(number), []).append(run)
     return spans
 
 
