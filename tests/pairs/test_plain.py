@@ -35,8 +35,10 @@ def test_a_part_of_the_place_is_enough_where_nobody_stood_all_the_time():
     sure[:, :20] = False
     part = clean_part(Plate(GROUND, sure, (0, 0)), (128, 72))
     assert part is not None
-    assert part.shape[:2] == (58, 102)
-    assert (part == GROUND[7:65, 20:122]).all()
+    picture, known = part
+    assert picture.shape[:2] == (58, 102)
+    assert (picture == GROUND[7:65, 20:122]).all()
+    assert known.all()
     sure[:, 60:70] = False
     assert clean_part(Plate(GROUND, sure, (0, 0)), (128, 72)) is None
     assert clean_part(Plate(GROUND, np.ones_like(sure), (0, 0)), (400, 225)) is None

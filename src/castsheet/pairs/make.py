@@ -41,7 +41,7 @@ from castsheet.pairs.subjects import EVERY
 from castsheet.pairs.tables import credits_of, csv_of, png, told, write_tables
 
 DATA = Kind("training pairs", lambda folder: is_file(folder / "summary.json"))
-VERSION = 18
+VERSION = 19
 GHOSTS = 0.2  # share of the looks at a window
 SPOILT = ("R31", "R32", "R34", "R36")
 """Rules whose shots lend no pictures either: they are blurred, too dark, written on, or shown before, maybe

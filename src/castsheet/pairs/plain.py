@@ -17,12 +17,13 @@ from castsheet.pairs.ledger import Stored
 from castsheet.pairs.protocols import Pixels
 from castsheet.pairs.records import Film, Track, Window
 from castsheet.pairs.scan import AT_LEAST, working_size
-from castsheet.pairs.tools import inpainter_of
+from castsheet.pairs.tools import ENDPOINT, HUB, inpainter_of
 
 SHADOW = 0.25  # of a figure's width, on either side of its feet; a quarter of that of its height
 ROOM = 9  # px of a square: what lies so near somebody may be theirs
-UNSEEN = 0.03  # share of the plate that no other shot shows
-CLEAN = 0.005  # of a picture: where more is not seen, a part of the place that shows less is taken
+UNSEEN, CLEAN = 0.03, 0.005
+"""Of a picture: how much that no other shot shows a model may paint, and a rule may fill or leave open, which
+makes a smear of more. Where more is not seen, a part of the place that lacks less is taken."""
 PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of the width and height of a frame, the largest first
 
 MOMENTS = (0.05, 0.28, 0.5, 0.72, 0.95)
@@ -99,26 +100,26 @@ def plain_of(
         placed.append(Placed(picture, number, _corner(backdrops[number], k), free))
         sources.append((film.id, frame))
     plate = plate_of(placed)
-    best = max(
-        (plate.at(backdrops[number].corners[1], working_size(film)) for number in sorted(shots)),
+    looked, inpainter = working_size(film), inpainter_of(filler)
+    picture, sure = max(
+        (plate.at(backdrops[number].corners[1], looked) for number in sorted(shots)),
         key=lambda found: float(found[1].mean()),
     )
-    unseen = 1 - float(best[1].mean())
-    inpainter = inpainter_of(filler)
-    enough = CLEAN if inpainter is None else UNSEEN
-    part = None if unseen <= enough else clean_part(plate, working_size(film))
-    if part is not None:
-        across, down = (round(side * part.shape[1] / working_size(film)[0]) for side in size)
-        return Image.fromarray(filled(part, (across, down))), sources
-    if unseen > UNSEEN:
-        raise Refused("R70", f"{unseen:.1%} unseen", f"{UNSEEN:.0%}")
-    picture = best[0] if inpainter is None else np.asarray(inpainter.fill(Image.fromarray(best[0]), ~best[1]))
-    return Image.fromarray(filled(picture, size)), sources
+    unseen, enough = 1 - float(sure.mean()), UNSEEN if filler.startswith((HUB, ENDPOINT)) else CLEAN
+    if unseen > enough:
+        part = clean_part(plate, looked)
+        if part is None:
+            raise Refused("R70", f"{unseen:.1%} unseen", f"{enough:.1%}")
+        picture, sure = part
+    if inpainter is not None:
+        picture = np.asarray(inpainter.fill(Image.fromarray(picture), ~sure))
+    share = picture.shape[1] / looked[0]
+    return Image.fromarray(filled(picture, (round(size[0] * share), round(size[1] * share)))), sources
 
 
-def clean_part(plate: Plate, size: tuple[int, int]) -> Pixels | None:
-    """The largest part of a place, in a frame's shape, that is known nearly everywhere, next to the middle;
-    None if each lacks too much, because somebody stood there in all shots.
+def clean_part(plate: Plate, size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]] | None:
+    """The largest part of a place, in a frame's shape, that is known nearly everywhere, next to the middle,
+    and what is known of it; None if each lacks too much, because somebody stood there in all shots.
 
     Args:
         size: width and height of the frame in px.
@@ -134,7 +135,8 @@ def clean_part(plate: Plate, size: tuple[int, int]) -> Pixels | None:
             rows, columns = np.nonzero(unknown == unknown.min())
             far = np.hypot(rows - (height - h) / 2, columns - (width - w) / 2)
             top, left = int(rows[far.argmin()]), int(columns[far.argmin()])
-            return plate.picture[top : top + h, left : left + w]
+            at = slice(top, top + h), slice(left, left + w)
+            return plate.picture[at], plate.sure[at]
     return None
 
 
