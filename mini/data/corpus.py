@@ -29,6 +29,7 @@ from mini.data.windows import BEFORE, begin_of, frames_of
 from mini.script import one_thread_each
 from mini.story import FRAMES, HEIGHT, WIDTH
 from mini.story.look import PARTS
+from mini.story.plot import Poses
 from mini.story.sound import SAMPLES, sound
 from mini.training.architecture import LATENT
 
@@ -165,6 +166,7 @@ class Stories:
         ahead: how many stories may wait to be read, 43 MB of shared memory each; three a process if less.
         masks_every: see `mini.story.sample.draw`.
         windows: draw a window of each, see `windows`, and make no sound.
+        poses: where the sheets' pictures of people are from, see `mini.story.poses`.
         software: draw on the processor by Mesa, whatever cards there are: several times as slow, but a card
             that is being trained on is left alone.
     """
@@ -179,6 +181,7 @@ class Stories:
         masks_every: int = 1,
         windows: bool = False,
         software: bool = False,
+        poses: Poses = "views",
     ) -> None:
         shared = Path("/dev/shm")
         self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
@@ -188,7 +191,8 @@ class Stories:
         begins = (begin_of(number) if windows else None for number in itertools.count())
         self._frames = len(frames_of(BEFORE)) if windows else FRAMES
         self._jobs = (
-            (seed, self._folder.name, masks_every, begin) for seed, begin in zip(seeds, begins, strict=False)
+            (seed, self._folder.name, masks_every, begin, poses)
+            for seed, begin in zip(seeds, begins, strict=False)
         )
         self._waiting = deque[AsyncResult[str]]()
         for _ in range(max(ahead, 3 * processes)):
@@ -229,40 +233,46 @@ def as_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:
 _renderer = None
 
 
-def _render(job: tuple[int, str, int, int | None]) -> str:
+def _render(job: tuple[int, str, int, int | None, Poses]) -> str:
     """In a worker: render one seed into a file."""
     from mini.story.render import Renderer
 
     global _renderer
-    seed, folder, masks_every, begin = job
+    seed, folder, masks_every, begin, poses = job
     _renderer = _renderer or Renderer()
     path = Path(folder) / str(seed)
-    write(path, *render(_renderer, seed, masks_every, begin))
+    write(path, *render(_renderer, seed, masks_every, begin, poses))
     return str(path)
 
 
 def render(
-    renderer: object, seed: int, masks_every: int = 1, begin: int | None = None
+    renderer: object,
+    seed: int,
+    masks_every: int = 1,
+    begin: int | None = None,
+    poses: Poses = "views",
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """A seed's arrays, named as in `Rendered`, and its prompts.
 
     Args:
         begin: the latent frame with which a window of the story begins, see `windows`; None: all of it.
+        poses: where the sheet's pictures of people are from.
     """
     from mini.data.prompts import prompt
     from mini.story.plot import plot_of
+    from mini.story.poses import drawing
     from mini.story.render import Renderer
-    from mini.story.sample import draw, draw_sheet, render_sample, sheet_random
+    from mini.story.sample import draw, render_sample, sheet_random
 
     assert isinstance(renderer, Renderer)
     if begin is None:
-        sample = render_sample(renderer, seed, masks_every=masks_every)
+        sample = render_sample(renderer, seed, masks_every=masks_every, sheet_of=drawing(poses))
         assert sample is not None  # a clean story always can be told
         plot, sheet, frames = sample.plot, sample.sheet, sample.frames
         parts, figures, heard = sample.parts, sample.figures, {"sound": as_int16(sample.audio)}
     else:
         plot, heard = plot_of(seed), {}
-        sheet = draw_sheet(renderer, plot, sheet_random(seed))
+        sheet = drawing(poses)(renderer, plot, sheet_random(seed))
         frames, parts, figures = draw(renderer, plot, frames_of(begin), masks_every=masks_every)
     numbers = np.maximum(figures.astype(np.int16) - 1, 0)
     regions = np.where(figures > 0, 1 + parts + PARTS * numbers, NOWHERE).astype(np.uint8)

@@ -40,9 +40,10 @@ from mini.story.listen import in_time, place_heard
 from mini.story.look import Look
 from mini.story.measure import INDICES, WORN, action_shown, colours, named_one_acts, prop_handled
 from mini.story.place import kind_of
-from mini.story.plot import Plot, action_words, plot_of
+from mini.story.plot import POSES, Plot, Poses, action_words, plot_of
+from mini.story.poses import drawing
 from mini.story.render import Renderer
-from mini.story.sample import Pixels, cast, draw, draw_sheet, sheet_random
+from mini.story.sample import Pixels, cast, draw, sheet_random
 from mini.story.sound import Wave, sound
 from mini.world import TEST, VALIDATION
 
@@ -201,7 +202,7 @@ def generated(source: Source) -> Callable[[Renderer, int], Take]:
     castsheet = bare(castsheet) if source.bare else castsheet
 
     def make(renderer: Renderer, seed: int) -> Take:
-        sheet = given_sheet(renderer, seed, source.given)
+        sheet = given_sheet(renderer, seed, source.given, source.poses)
         words = action_words(plot_of(seed))
         more = {"strength": {plot_of(seed).roles[0].name: source.first_strength}}
         run = override(chosen, more) if source.first_strength != 1 else chosen
@@ -212,11 +213,11 @@ def generated(source: Source) -> Callable[[Renderer, int], Take]:
     return make
 
 
-def given_sheet(renderer: Renderer, seed: int, given: Given) -> Sheet:
+def given_sheet(renderer: Renderer, seed: int, given: Given, poses: Poses = "views") -> Sheet:
     """The story's own sheet, that of strangers under the same names, or a black one."""
     plot = plot_of(seed)
     shown = strangers(plot) if given == "swapped" else plot
-    sheet = draw_sheet(renderer, shown, sheet_random(seed))
+    sheet = drawing(poses)(renderer, shown, sheet_random(seed))
     return replace(sheet, image=Image.new("RGB", sheet.image.size)) if given == "blank" else sheet
 
 
@@ -227,7 +228,8 @@ Maker = Callable[[Renderer, int], Take]
 class Source:
     """Where takes come from: a bundle, a recipe's codec, or, with neither, the truth.
 
-    `first_strength` is that of the panels of a bundle's first person.
+    `first_strength` is that of the panels of a bundle's first person, `poses` where pictures of people are
+    from.
     """
 
     bundle: str | None
@@ -237,12 +239,14 @@ class Source:
     given: Given = "own"
     bare: bool = False
     first_strength: float = 1.0
+    poses: Poses = "views"
 
     @classmethod
     def told(cls, options: argparse.Namespace) -> tuple[range, Source]:
         """The seeds to draw from and the source that `add_source`'s options name."""
         settings = (("reference", options.reference), *options.set)
-        source = cls(options.bundle, options.codec, options.device, settings, options.sheet, options.bare)
+        given = options.sheet, options.bare
+        source = cls(options.bundle, options.codec, options.device, settings, *given, poses=options.poses)
         return TEST if options.test else VALIDATION, source
 
     def open(self) -> Maker:
@@ -292,6 +296,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", help="a folder with bundle.json; without it, the truth")
     parser.add_argument("--reference", choices=("looped", "still"), default="looped", help="of a bundle")
     parser.add_argument("--sheet", choices=get_args(Given), default="own", help="that a bundle is given")
+    parser.add_argument("--poses", choices=POSES, default="views", help="of people on the sheets")
     parser.add_argument("--bare", action="store_true", help="a bundle without its adapters")
     add_settings(parser)
     parser.add_argument("--codec", type=Path, help="a recipe's folder: the truth through its codec")

@@ -43,6 +43,9 @@ OUT = 1.55  # metres from the middle at which a walk across the frame begins
 
 Variant = Literal["clean", "swapped", "wrong actor", "stranger", "prop missing"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+Poses = Literal["views", "own", "other"]
+"""Of people on a sheet: pictures that were taken for it, from the clip itself, from another clip."""
+POSES: tuple[Poses, ...] = get_args(Poses)
 
 
 @dataclass(frozen=True)

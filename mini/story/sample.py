@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ Pixels = NDArray[np.uint8]
 FULL = Camera(0.0, 1.13, 2.5, 0.17)  # a grown-up fills seven tenths of the frame, a lifted prop still fits
 NEAR = Camera(0.0, 1.50, 1.12, 0.05)
 PAN = 0.45  # metres to either side of the middle
+SheetOf = Callable[[Renderer, Plot, np.random.Generator], Sheet]
 VIEW_YAW: dict[View, float] = {"front": 0.0, "three-quarter": np.pi / 4, "side": np.pi / 2, "back": np.pi}
 EVERY_VIEW: tuple[View, ...] = ("face", *VIEW_YAW)
 TURNAROUNDS: tuple[tuple[View, ...], ...] = (
@@ -68,19 +69,24 @@ class Sample:
 
 
 def render_sample(
-    renderer: Renderer, seed: int, variant: Variant = "clean", *, masks_every: int = 1
+    renderer: Renderer,
+    seed: int,
+    variant: Variant = "clean",
+    *,
+    masks_every: int = 1,
+    sheet_of: SheetOf | None = None,
 ) -> Sample | None:
     """A seed's sample; None where its story cannot go wrong as `variant` says. Sheet and words stay right.
 
     Args:
-        masks_every: see `draw`.
+        masks_every: see `draw`. sheet_of: what draws the sheet; `draw_sheet` by default.
     """
     asked = plot_of(seed)
     plot = varied(asked, variant)
     if plot is None:
         return None
     random = sheet_random(seed)
-    sheet = draw_sheet(renderer, asked, random)
+    sheet = (sheet_of or draw_sheet)(renderer, asked, random)
     everything = tuple(range(FRAMES))
     frames, parts, figures = draw(renderer, plot, everything, masks_every=masks_every)
     heard = cast(plot)[1]
@@ -202,8 +208,18 @@ def sheet_random(seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, 19])
 
 
-def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> Sheet:
-    """The product's own sheet of a story's elements, with drawn views and importances, for 384x224."""
+def draw_sheet(
+    renderer: Renderer,
+    plot: Plot,
+    random: np.random.Generator,
+    *,
+    people: Callable[[int], Mapping[View, Image.Image]] | None = None,
+) -> Sheet:
+    """The product's own sheet of a story's elements, with drawn views and importances, for 384x224.
+
+    Args:
+        people: see `elements_of`.
+    """
     options = SINGLE if random.random() < 0.45 else TURNAROUNDS
     with tempfile.TemporaryDirectory() as name:
         elements = elements_of(
@@ -213,6 +229,7 @@ def draw_sheet(renderer: Renderer, plot: Plot, random: np.random.Generator) -> S
             views=lambda: options[int(random.integers(len(options)))],
             described=lambda phrases: phrases[int(random.integers(len(phrases)))],
             weight=lambda: float(np.exp(random.normal(0, 0.45))),
+            people=people,
         )
         return compose(Scene(elements=elements), output=(WIDTH, HEIGHT), grid=32)
 
@@ -226,12 +243,14 @@ def elements_of(
     described: Callable[[tuple[str, ...]], str] = lambda phrases: phrases[0],
     weight: Callable[[], float] = lambda: 1.0,
     scale: float = 1.0,
+    people: Callable[[int], Mapping[View, Image.Image]] | None = None,
 ) -> tuple[Element, ...]:
     """A story's people, props and place, as a user would bring them, with their pictures in a folder.
 
     Args:
         views: which of a person's pictures to bring. described: which of some phrases. weight: how important.
         scale: times the size that a sheet of 384x224 needs.
+        people: other pictures of the person with this number, all of which are brought.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -244,9 +263,13 @@ def elements_of(
         return (path,)
 
     elements: list[Element] = []
-    for role in plot.roles:
+    for index, role in enumerate(plot.roles):
         chosen = views()
-        drawn = pictures(renderer, person(role.seed, role.index), scale=scale)
+        if people is None:
+            drawn: Mapping[View, Image.Image] = pictures(renderer, person(role.seed, role.index), scale=scale)
+        else:
+            drawn = people(index)
+            chosen = tuple(drawn)
         images = {view: stored(drawn[view], f"{role.name}-{view}") for view in VIEWS if view in chosen}
         elements.append(
             Character(id=role.name, description=described(PEOPLE), images=images, importance=weight())

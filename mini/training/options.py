@@ -6,6 +6,8 @@ import argparse
 import math
 from pathlib import Path
 
+from mini.story.plot import POSES
+
 STAGES = ("sound", "words", "codec", "base", "latents")
 
 
@@ -22,6 +24,7 @@ def parsed(told: str) -> argparse.Namespace:
     parser.add_argument("--windows", type=int, default=0, help=windows)
     parser.add_argument("--window-processes", type=int, default=11, help="that draw them, for each GPU")
     parser.add_argument("--skip", type=int, default=0, help="seeds that an earlier run has used, a GPU")
+    parser.add_argument("--poses", choices=POSES, default="views", help="of people on the base's sheets")
     parser.add_argument("--codec-rate", type=float, default=8e-4)
     parser.add_argument(
         "--first", type=int, default=120, help="stories a GPU waits for before the base learns"

@@ -159,7 +159,12 @@ class Recipe:
             seeds = self.share(options.stories)
             ahead = min(options.first, AHEAD)
             self._stories = Stories(
-                seeds, processes=options.processes, card=card, ahead=ahead, masks_every=MASKS_EVERY
+                seeds,
+                processes=options.processes,
+                card=card,
+                ahead=ahead,
+                masks_every=MASKS_EVERY,
+                poses=options.poses,
             )
         return self._stories
 

@@ -32,7 +32,7 @@ from mini.story import HEIGHT, WIDTH
 from mini.story.listen import in_time, onsets, place_heard
 from mini.story.measure import WORN
 from mini.story.place import kind_of
-from mini.story.plot import plot_of
+from mini.story.plot import POSES, plot_of
 from mini.story.render import Renderer
 from mini.story.sample import cast, draw
 from mini.story.sound import RATE, sound
@@ -122,6 +122,21 @@ def test_a_place_is_heard() -> None:
     )
     assert right == len(SEEDS)
     assert place_heard(sound("town", (), 3)) == "town"
+
+
+def test_sheets_show_people_in_poses_of_clips() -> None:
+    """Red: the study of in-clip pictures compares sheets that show the same, or other people."""
+    try:
+        renderer = Renderer()
+    except DependencyError:
+        pytest.skip("no renderer here")
+    seed = SEEDS[0]
+    views, own, other = (given_sheet(renderer, seed, "own", poses) for poses in POSES)
+    again = given_sheet(renderer, seed, "own", "own")
+    assert own.sha256 == again.sha256
+    assert len({sheet.sha256 for sheet in (views, own, other)}) == 3
+    names = [note.id for note in views.elements]
+    assert [note.id for note in own.elements] == [note.id for note in other.elements] == names
 
 
 def test_controls_are_given_other_sheets() -> None:
