@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from castsheet.authoring.library import Library
 from castsheet.elements import Scene
 from castsheet.jobs.shotlist import load_shots
 from castsheet.sheet.manifest import Sheet
@@ -81,6 +82,20 @@ def test_files_are_the_command_lines_own(client, studio):
         ("one", 3, 2),
         ("two", None, 2),
     ]
+
+
+@pytest.mark.usefixtures("sheet")
+def test_a_puppet_is_told_on_the_page(client, studio):
+    """Red: who is no human being can be told so everywhere but in the studio, or is lost by the next edit."""
+    base = f"{API}/elements/hero/looks/default"
+    etag = client.get(base).headers["etag"]
+    assert client.get(base).json()["human"] is True
+    answer = client.patch(base, json={"human": False}, headers={"if-match": etag})
+    assert answer.json()["human"] is False
+    etag = client.get(base).headers["etag"]
+    client.patch(base, json={"description": "a grey puppet"}, headers={"if-match": etag})
+    element = Library(studio.folder.library).load("hero").element
+    assert (element.human, element.description) == (False, "a grey puppet")
 
 
 @pytest.mark.usefixtures("sheet")

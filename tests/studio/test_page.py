@@ -114,6 +114,13 @@ def cast(walk: Walk, folder: Path) -> None:
     expect(lacks).to_contain_text("Missing views: side, back.")
     walk.button("Approve the cut-out of hero-front.png of hero").click()
     expect(page.get_by_text("cut-out kept")).to_be_visible()
+    puppet = page.get_by_role("region", name="hero", exact=True).get_by_label(
+        "A puppet, a robot or an animal"
+    )
+    puppet.check()
+    expect(walk.button("Save hero")).to_be_enabled()
+    puppet.uncheck()
+    expect(walk.button("Save hero")).to_be_disabled()
     page.get_by_label("What the prompt says of hero").fill("a person")
     walk.button("Save hero").click()
     expect(walk.button("Save hero")).to_be_disabled()

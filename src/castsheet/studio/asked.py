@@ -31,10 +31,11 @@ class _Asked(BaseModel):
 
 
 class LookChange(_Asked):
-    """Corrections to a look; what is left out stays."""
+    """Corrections to a look; what is left out stays. `human` is of characters."""
 
     description: Words | None = None
     importance: Importance | None = None
+    human: bool | None = None
 
 
 class PictureChange(_Asked):

@@ -21,7 +21,7 @@ export interface Picture {
   id: string; view: string; confidence: number; unsure: boolean; reason: string; label: string; approved: boolean; shown: boolean;
 }
 export interface Look {
-  id: Name; look: Name; kind: Kind; description: string; importance: number; missing: string[]; pictures: Picture[]; trouble?: Wrong;
+  id: Name; look: Name; kind: Kind; description: string; importance: number; human: boolean; missing: string[]; pictures: Picture[]; trouble?: Wrong;
 }
 export interface SceneElement { use: string | null; own: Name | null; id: Name; kind: Kind; importance: number; description?: string }
 export interface Scene {

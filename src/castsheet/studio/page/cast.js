@@ -96,21 +96,22 @@ export function Cast() {
 function Look({ one, views, again }) {
   const { add, busy } = useSending(again);
   // What somebody edits stays until it is saved, although the cast is read again meanwhile.
-  const [edits, edit] = useState(/** @type {{ words?: string, weight?: string }} */ ({}));
+  const [edits, edit] = useState(/** @type {{ words?: string, weight?: string, human?: boolean }} */ ({}));
   const go = useGo();
   if (one.trouble) return html`<section class="card"><h2>${called(one)}</h2><${Trouble} of=${one.trouble} /></section>`;
   const words = edits.words ?? one.description;
   const weight = edits.weight ?? one.importance;
+  const human = edits.human ?? one.human;
   /** @param {File[]} files @param {As} as */
   const more = (files, as) => add(one.id, one.look, one.kind, files, as);
   const save = () => attempt(async () => {
     const { etag } = await ask("GET", look(one));
-    await ask("PATCH", look(one), { description: words, importance: Number(weight) }, { "if-match": etag });
+    await ask("PATCH", look(one), { description: words, importance: Number(weight), ...(human === one.human ? {} : { human }) }, { "if-match": etag });
     await again();
-    edit((now) => ({ words: now.words === edits.words ? undefined : now.words, weight: now.weight === edits.weight ? undefined : now.weight }));
+    edit((now) => ({ words: now.words === edits.words ? undefined : now.words, weight: now.weight === edits.weight ? undefined : now.weight, human: now.human === edits.human ? undefined : now.human }));
   }, "Saved");
   const fill = () => attempt(async () => { await ask("POST", `${look(one)}/fill`, {}); go("#/queue"); });
-  const changed = words !== one.description || Number(weight) !== one.importance;
+  const changed = words !== one.description || Number(weight) !== one.importance || human !== one.human;
   return html`<section class="card" aria-label=${called(one)}>
     <h2>${called(one)} <small class="dim">${KINDS[one.kind]}</small></h2>
     ${one.missing.length > 0 && html`<p class="look">Missing views: ${one.missing.join(", ")}. <${Do} act=${fill} aria-label=${`Let the model make the missing views of ${called(one)}`}>Let the model make them<//></p>`}
@@ -118,6 +119,7 @@ function Look({ one, views, again }) {
     <div class="row">
       <label class="wide">What the prompt says of ${called(one)} <textarea value=${words} maxlength="4000" onInput=${(e) => edit({ ...edits, words: e.target.value })}></textarea></label>
       <label>Importance on the sheet (2 gets about twice the area) <input class="short" type="number" min="0.1" max="100" step="0.1" value=${weight} onInput=${(e) => edit({ ...edits, weight: e.target.value })} /></label>
+      ${one.kind === "character" && html`<label class="line"><input type="checkbox" checked=${!human} onChange=${(/** @type {{ currentTarget: HTMLInputElement }} */ e) => edit({ ...edits, human: !e.currentTarget.checked })} /> A puppet, a robot or an animal: the judge looks at the whole figure, not at the face</label>`}
       <${Do} class="main" disabled=${!changed} act=${save} aria-label=${`Save ${called(one)}`}>Save<//>
       <${Drop} label=${`More pictures of ${called(one)}`} views=${slotsOf(one.kind, views)} act=${more} busy=${busy} />
       <${Sure} label="Remove" sure="Really remove" name=${called(one)} act=${() => attempt(async () => { await ask("DELETE", look(one)); await again(); }, "Removed")} />

@@ -62,10 +62,10 @@ def one(name: Name, look: LookName, studio: Here, response: Response) -> dict[st
 def describe(
     name: Name, look: LookName, asked: LookChange, studio: Here, change: Versioned
 ) -> dict[str, Any]:
-    """Change description or importance of a look, in the version that If-Match names."""
+    """Change what is told of a look, in the version that If-Match names."""
     entry = found_look(studio, name, look)
     with change.of(entry.folder / LIST, f"{name}: its description", entry.folder):
-        entry = revise(studio.library, name, look, description=asked.description, importance=asked.importance)
+        entry = revise(studio.library, name, look, **asked.model_dump())
     return told(entry)
 
 
@@ -232,6 +232,7 @@ def told(entry: LibraryEntry) -> dict[str, Any]:
         "kind": element.kind,
         "description": element.description,
         "importance": element.importance,
+        "human": element.kind != "character" or element.human,
         "missing": list(missing(element)),
         "pictures": [
             {
